@@ -1,0 +1,75 @@
+# `make` alone lists the targets. Every target that needs the environment sets it up first.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(BIN)/python -m uv pip
+STAMP  := $(VENV)/.installed
+SOURCE := lake/source/docstrings.parquet
+# The same Java for everything that is started here; see the script for where it looks.
+JAVA   := JAVA_HOME=$$(sh conf/ensure_java.sh) && export JAVA_HOME &&
+CODE   := schemas udfs spark_jobs quickstart tests setup.py
+QUESTION ?= How do I join two tables on a column they share?
+
+# A wheel, and the zip made of it, are the same bytes wherever and whenever they are built.
+export SOURCE_DATE_EPOCH := 315532800
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install lock quickstart test test-fast check format validate zip wheel clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Set up everything: .venv from requirements.lock, Java where there is none, the model
+	@sh conf/ensure_java.sh >/dev/null
+	@$(BIN)/python quickstart/fetch_model.py
+
+$(STAMP): requirements.lock setup.py
+	@"$(PYTHON)" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "make: '$(PYTHON)' is not Python 3.11 or newer with venv and ensurepip; name one that is, as in: make install PYTHON=python3.11 (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock >$(VENV)/uv.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
+	$(UV) install --python $(BIN)/python --quiet --require-hashes -r requirements.lock
+	$(UV) install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lock: $(STAMP) ## Write requirements.lock anew from setup.py; keeps what still fits, UPGRADE=1 takes the newest
+	$(UV) compile setup.py --quiet --extra spark --extra dev --universal --python-version 3.11 --generate-hashes \
+	    --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) --output-file requirements.lock
+
+quickstart: install ## Embed 1,500 real documents into Delta tables and ask them a question (QUESTION="...")
+	$(BIN)/python quickstart/collect_docstrings.py --out $(SOURCE)
+	$(JAVA) $(BIN)/embedlake embed --config conf/quickstart.yaml
+	$(JAVA) $(BIN)/python quickstart/nearest_chunks.py --config conf/quickstart.yaml "$(QUESTION)"
+
+test: install ## Run every test
+	$(JAVA) $(BIN)/python -m pytest tests
+
+test-fast: install ## Run the unit tests, which start no Spark
+	$(JAVA) $(BIN)/python -m pytest tests/unit
+
+check: $(STAMP) ## Check format, style, types and docstrings
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/pydoclint --quiet schemas udfs spark_jobs quickstart
+
+format: $(STAMP) ## Format the code and mend what can be mended by itself
+	$(BIN)/ruff check --fix --exit-zero --quiet $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+validate: install ## Reproduce published retrieval scores on SciFact
+	$(JAVA) $(BIN)/python tests/validate/scifact.py
+
+wheel: $(STAMP) ## Build dist/embedlake-*.whl
+	@rm -rf build dist
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist
+
+zip: wheel ## Build dist/embedlake.zip for spark-submit --py-files
+	cp dist/embedlake-*.whl dist/embedlake.zip
+
+clean: ## Remove what was built; keeps .venv, models/ and lake/
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis spark-warehouse metastore_db derby.log
+	find schemas udfs spark_jobs quickstart tests -name __pycache__ -type d -prune -exec rm -rf {} +

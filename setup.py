@@ -1,0 +1,77 @@
+"""Packaging of embedlake; the settings of the tools are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+# The version is read as text: importing the package here would need its dependencies before they are installed.
+source = Path(__file__).with_name("udfs").joinpath("__init__.py").read_text(encoding="utf-8")
+version = re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE)
+if version is None:
+    raise SystemExit('setup.py: udfs/__init__.py has no line of the form __version__ = "1.2.3"')
+
+setup(
+    name="embedlake",
+    version=version.group(1),
+    description="Spark jobs that keep Delta tables of embedding vectors equal to a document library",
+    author="embedlake",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=["schemas", "udfs", "spark_jobs"],
+    install_requires=[
+        "torch>=2.11",
+        "sentence-transformers>=6",
+        "transformers>=5.3",
+        "safetensors",
+        "tokenizers",
+        "huggingface-hub",
+        "pandas>=2.2,<3",
+        "pyarrow>=18",
+        "numpy",
+        "pydantic>=2",
+        "PyYAML",
+        "typer",
+        "rich",
+    ],
+    extras_require={
+        # An extra, because platforms bring their own Spark, and a second one beside it breaks both. The versions belong
+        # together: delta-spark 4.4.0 works with these of Spark, and the jar that its 4.4.1 asks for is not published.
+        "spark": ["pyspark[connect]>=4.0.1,<4.3", "delta-spark==4.4.0"],
+        "dev": [
+            "build",
+            "deltalake",
+            "hypothesis",
+            "ir-measures",
+            "mypy",
+            "pandas-stubs>=2.2,<3",
+            "psutil",
+            "pyarrow-stubs",
+            "pydoclint",
+            "pytest",
+            "pytest-timeout",
+            "ruff",
+            "setuptools",
+            "types-PyYAML",
+            "uv",
+            "wheel",
+        ],
+    },
+    entry_points={"console_scripts": ["embedlake=spark_jobs.cli:main"]},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Environment :: GPU :: NVIDIA CUDA",
+        "Intended Audience :: Developers",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Database",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Text Processing :: Indexing",
+    ],
+)
