@@ -1,0 +1,1 @@
+"""What the tables look like and what each column means."""

@@ -1,0 +1,47 @@
+"""The errors that embedlake raises on purpose, each with the exit code a scheduler sees."""
+
+from collections.abc import Iterable
+
+
+class EmbedlakeError(Exception):
+    """An error with a message meant for the person who started the job, and an exit code."""
+
+    exit_code = 1
+
+
+class InputError(EmbedlakeError):
+    """Something the user must mend: settings, source, model folder, store or machine.
+
+    Args:
+        faults: One sentence for each fault found: what, where, and what to do.
+
+    Example:
+        >>> print(InputError(["source.path is missing: name a folder", "library is missing"]))
+        2 faults:
+          - source.path is missing: name a folder
+          - library is missing
+    """
+
+    exit_code = 2
+
+    def __init__(self, faults: str | Iterable[str]) -> None:
+        self.faults: tuple[str, ...] = (faults,) if isinstance(faults, str) else tuple(faults)
+        super().__init__(self.faults)
+
+    def __str__(self) -> str:
+        if len(self.faults) == 1:
+            return self.faults[0]
+        lines = "".join(f"\n  - {fault}" for fault in self.faults)
+        return f"{len(self.faults)} faults:{lines}"
+
+
+class QuarantineLimitError(EmbedlakeError):
+    """More documents were quarantined than `run.max_quarantined_fraction` allows."""
+
+    exit_code = 3
+
+
+class ReconciliationError(EmbedlakeError):
+    """After the last commit the ledger, the vectors and the source do not agree."""
+
+    exit_code = 6

@@ -1,0 +1,44 @@
+"""`ledger`: what has been done, one row for each document of the source."""
+
+from pyspark.sql.types import IntegerType, LongType, StringType, StructType
+
+from schemas.table import Table, column
+
+EMBEDDED = "embedded"
+EMPTY = "empty"
+QUARANTINED = "quarantined"
+
+# Why a document is quarantined: a closed list, so that counts by reason mean something.
+INVALID_UTF8 = "invalid_utf8"
+BINARY = "binary"
+TOO_LARGE = "too_large"
+INVALID_VECTOR = "invalid_vector"
+MODEL_ERROR = "model_error"
+REASONS = {
+    INVALID_UTF8: "the text holds bytes that are not UTF-8",
+    BINARY: "the text looks like the content of a binary file",
+    TOO_LARGE: "the text is longer than a worker can hold safely",
+    INVALID_VECTOR: "the model returned a vector that is not finite or is zero",
+    MODEL_ERROR: "the model raised an error for this text alone",
+}
+
+LEDGER = Table(
+    "ledger",
+    "One row for each document of the source: its hashes, its status and what it became",
+    StructType(
+        [
+            column("doc_id", StringType(), "id of the document in the source"),
+            column("text_hash", StringType(), "SHA-256 (hex) of the document's composed text"),
+            column("payload_hash", StringType(), "SHA-256 (hex) of the document's payload as JSON"),
+            column("status", StringType(), f"{EMBEDDED}, {EMPTY} or {QUARANTINED}"),
+            column("reason", StringType(), f"why it is quarantined: {', '.join(REASONS)}"),
+            column("detail", StringType(), "the reason in words, without any of the text"),
+            column("chunk_count", IntegerType(), "rows of the document in vectors"),
+            column("token_count", LongType(), "tokens of its chunks, prompt and special tokens included"),
+            column("truncated_count", IntegerType(), "chunks of which the model saw only the beginning"),
+            column("attempts", IntegerType(), "runs that tried to embed this text"),
+            column("source_version", LongType(), "version of the source where it has versions"),
+            column("run_id", StringType(), "run that last wrote this row"),
+        ]
+    ),
+)

@@ -1,0 +1,38 @@
+"""`plan`: the documents that a run has to work on, pinned for its length."""
+
+from collections.abc import Sequence
+
+from pyspark.sql.types import BooleanType, IntegerType, LongType, StringType, StructField, StructType
+
+from schemas.table import Table, column
+
+ADDED = "added"
+CHANGED = "changed"
+PAYLOAD = "payload"
+REMOVED = "removed"
+UNCHANGED = "unchanged"
+CHANGES = (ADDED, CHANGED, PAYLOAD, REMOVED)
+
+
+def plan_table(payload: Sequence[StructField] = ()) -> Table:
+    """Describes the plan of one space.
+
+    Args:
+        payload: The source's payload columns; together they are one struct, so that no name can clash.
+
+    Returns:
+        The table: one row for each document that differs from the ledger.
+    """
+    fields = [
+        column("slice_key", IntegerType(), "hash of doc_id; slices are ranges of it"),
+        column("doc_id", StringType(), "id of the document in the source"),
+        column("change", StringType(), f"how it differs from the ledger: {', '.join(CHANGES)}"),
+        column("text_hash", StringType(), "SHA-256 (hex) of the document's composed text"),
+        column("payload_hash", StringType(), "SHA-256 (hex) of the document's payload as JSON"),
+        column("estimated_tokens", LongType(), "characters / 4 of text to embed; 0 where nothing is to be embedded"),
+        column("payload_changed", BooleanType(), "whether stored chunks may carry another payload"),
+        column("attempts", IntegerType(), "earlier runs that tried to embed this very text"),
+        *([column("payload", StructType(list(payload)), "payload columns of the source")] if payload else []),
+        column("text", StringType(), "composed text to embed; null where it is not valid UTF-8"),
+    ]
+    return Table("plan", "Documents of the source that the run in progress has to work on", StructType(fields))

@@ -1,0 +1,34 @@
+"""`runs`: what happened in a store, as events that are only ever appended."""
+
+from pyspark.sql.types import DoubleType, IntegerType, LongType, MapType, StringType, StructType, TimestampType
+
+from schemas.table import Table, column
+
+STARTED = "started"
+SLICE_COMMITTED = "slice committed"
+FINISHED = "finished"
+FAILED = "failed"
+
+RUNS = Table(
+    "runs",
+    "Events of runs, append-only: started, slice committed, finished, failed",
+    StructType(
+        [
+            column("library", StringType(), "library of the run"),
+            column("space", StringType(), "space of the run"),
+            column("run_number", LongType(), "number of the run in its space, from 1"),
+            column("run_id", StringType(), "library, space and run number in one word"),
+            column("event", StringType(), f"{STARTED}, {SLICE_COMMITTED}, {FINISHED} or {FAILED}"),
+            column("event_time", TimestampType(), "driver's clock at the event"),
+            column("slice_number", IntegerType(), "slice that was committed, from 1"),
+            column("slice_count", IntegerType(), "slices of the run"),
+            column("model_fingerprint", StringType(), "hash of everything that decides a vector"),
+            column("chunking_fingerprint", StringType(), "hash of the chunking rule"),
+            column("source_version", LongType(), "version of the source where it has versions"),
+            column("counts", MapType(StringType(), LongType()), "documents by change and status, chunks, tokens"),
+            column("seconds", MapType(StringType(), DoubleType()), "wall-clock seconds by step"),
+            column("versions", MapType(StringType(), StringType()), "versions of embedlake, Python and packages"),
+            column("message", StringType(), "what went wrong, without any text of a document"),
+        ]
+    ),
+)

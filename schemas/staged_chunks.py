@@ -1,0 +1,32 @@
+"""`staged_chunks`: chunks of the documents of the slice in progress."""
+
+from pyspark.sql.types import BooleanType, IntegerType, StringType, StructType
+
+from schemas.table import Table, column
+
+# What a worker makes of a document; the driver adds run and slice.
+CHUNK_FIELDS = (
+    column("doc_id", StringType(), "id of the document in the source"),
+    column("chunk_index", IntegerType(), "position of the chunk in its document; null where it has no chunk"),
+    column("chunk_id", StringType(), "UUID made of library, doc_id, text_hash and occurrence"),
+    column("char_start", IntegerType(), "first character of the chunk in the document's text"),
+    column("char_end", IntegerType(), "character after the chunk's last one"),
+    column("text", StringType(), "text of the chunk"),
+    column("text_hash", StringType(), "SHA-256 (hex) of the chunk's text"),
+    column("token_count", IntegerType(), "tokens of the chunk, prompt and special tokens included"),
+    column("truncated", BooleanType(), "whether the model will see only the beginning"),
+    column("reason", StringType(), "why the document cannot be cut into chunks"),
+    column("detail", StringType(), "the reason in words"),
+)
+
+STAGED_CHUNKS = Table(
+    "staged_chunks",
+    "Chunks of documents in flight; a document without chunks has one row with chunk_index null",
+    StructType(
+        [
+            column("run_id", StringType(), "run that cut the document"),
+            column("slice_number", IntegerType(), "slice of the run, from 1"),
+            *CHUNK_FIELDS,
+        ]
+    ),
+)

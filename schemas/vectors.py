@@ -1,0 +1,40 @@
+"""`vectors`: what retrieval systems read."""
+
+from collections.abc import Sequence
+
+from pyspark.sql.types import ArrayType, BooleanType, FloatType, IntegerType, StringType, StructField, StructType
+
+from schemas.table import Table, column
+
+KEY_AND_TEXT = (
+    column("chunk_id", StringType(), "UUID made of library, doc_id, text_hash and occurrence; the primary key"),
+    column("doc_id", StringType(), "id of the document in the source"),
+    column("chunk_index", IntegerType(), "position of the chunk in its document, from 0"),
+    column("char_start", IntegerType(), "first character of the chunk in the document's text, from 0, in code points"),
+    column("char_end", IntegerType(), "character after the chunk's last one, in code points"),
+    column("text", StringType(), "text of the chunk, without the model's prompt"),
+    column("text_hash", StringType(), "SHA-256 (hex) of the chunk's text in UTF-8"),
+    column("token_count", IntegerType(), "tokens of the chunk, prompt and special tokens included, before truncation"),
+    column("truncated", BooleanType(), "whether the model saw only the beginning of the chunk"),
+)
+RUN_AND_VECTOR = (
+    column("run_id", StringType(), "run that last wrote this row"),
+    column("embedding", ArrayType(FloatType()), "embedding of the chunk"),
+)
+
+
+def vectors_table(payload: Sequence[StructField] = ()) -> Table:
+    """Describes the table of vectors of one space.
+
+    Args:
+        payload: The source's payload columns, carried under their own names.
+
+    Returns:
+        The table: one row for each chunk of each embedded document.
+    """
+    fields = [
+        *KEY_AND_TEXT,
+        *(column(field.name, field.dataType, "payload, copied from the source") for field in payload),
+        *RUN_AND_VECTOR,
+    ]
+    return Table("vectors", "One row for each chunk of each embedded document, with its embedding", StructType(fields))
