@@ -1,0 +1,113 @@
+"""The Spark skin over chunking: from planned documents to staged chunks."""
+
+import hashlib
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import StructType
+
+from schemas.staged_chunks import CHUNK_FIELDS
+from udfs.chunking import TokenCounter, chunk_text
+from udfs.documents import fault_of, is_blank
+from udfs.specs import ChunkSpec, ModelSpec
+from udfs.token_counter import load_token_counter
+from udfs.worker import require_version
+
+Batches = Iterator[pa.RecordBatch]
+
+# The namespace of chunk ids: any fixed UUID does, so long as it never changes.
+_NAMESPACE = uuid.UUID("6f1d5c0e-3f0b-5b0a-9d57-0c1a8b1f2e4d")
+_BATCH_ROWS = 2_000
+_ARROW = to_arrow_schema(StructType(list(CHUNK_FIELDS)))
+
+
+def chunk_id(library: str, doc_id: str, text_hash: str, occurrence: int) -> str:
+    """Names a chunk by its content, so that it keeps its id when its neighbours change.
+
+    Args:
+        library: Name of the library.
+        doc_id: Id of the document.
+        text_hash: SHA-256 (hex) of the chunk's text.
+        occurrence: How many chunks of the document with the same text come before it.
+
+    Returns:
+        A UUID of version 5.
+    """
+    return str(uuid.uuid5(_NAMESPACE, json.dumps([library, doc_id, text_hash, occurrence])))
+
+
+def document_chunks(
+    library: str, doc_id: str, text: str | None, chunking: ChunkSpec, counter: TokenCounter, max_tokens: int | None
+) -> list[dict[str, Any]]:
+    """Cuts one document into rows of `staged_chunks`.
+
+    Args:
+        library: Name of the library.
+        doc_id: Id of the document.
+        text: Its composed text; None where it was not valid UTF-8.
+        chunking: How to cut.
+        counter: Counts tokens.
+        max_tokens: Longest input the model sees; None where it has no limit.
+
+    Returns:
+        One row for each chunk; one row without a chunk where the document is blank or has a fault.
+    """
+    if text is not None and is_blank(text):
+        return [{"doc_id": doc_id}]
+    fault = fault_of(text)
+    if text is None or fault is not None:
+        reason, detail = fault or (None, None)
+        return [{"doc_id": doc_id, "reason": reason, "detail": detail}]
+    seen: Counter[str] = Counter()
+    rows = []
+    for index, chunk in enumerate(chunk_text(text, chunking, counter)):
+        text_hash = hashlib.sha256(chunk.text.encode()).hexdigest()
+        rows.append(
+            {
+                "doc_id": doc_id,
+                "chunk_index": index,
+                "chunk_id": chunk_id(library, doc_id, text_hash, seen[text_hash]),
+                "char_start": chunk.char_start,
+                "char_end": chunk.char_end,
+                "text": chunk.text,
+                "text_hash": text_hash,
+                "token_count": chunk.token_count,
+                "truncated": max_tokens is not None and chunk.token_count > max_tokens,
+            }
+        )
+        seen[text_hash] += 1
+    return rows
+
+
+def chunk_documents(library: str, chunking: ChunkSpec, model: ModelSpec) -> Callable[[Batches], Batches]:
+    """Makes the function that the batch job gives to `mapInArrow`; called on the driver, it runs on executors.
+
+    Args:
+        library: Name of the library.
+        chunking: How to cut.
+        model: Whose tokenizer counts.
+
+    Returns:
+        A function from batches with columns doc_id and text to batches of the worker's part of `staged_chunks`.
+    """
+    version = require_version()
+
+    def chunk(batches: Batches) -> Batches:
+        require_version(version)
+        counter = load_token_counter(model, model.document_prompt)
+        rows: list[dict[str, Any]] = []
+        for batch in batches:
+            for doc_id, text in zip(batch.column("doc_id"), batch.column("text"), strict=True):
+                rows += document_chunks(library, doc_id.as_py(), text.as_py(), chunking, counter, model.max_tokens)
+                if len(rows) >= _BATCH_ROWS:
+                    yield pa.RecordBatch.from_pylist(rows, schema=_ARROW)
+                    rows = []
+        if rows:
+            yield pa.RecordBatch.from_pylist(rows, schema=_ARROW)
+
+    return chunk

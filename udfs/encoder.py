@@ -1,0 +1,55 @@
+"""What inference needs of a model, and the one place where a worker loads it."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from udfs.encoder_fake import FakeEncoder
+from udfs.fingerprint import model_fingerprint
+from udfs.model_source import is_fake
+from udfs.specs import InferenceSpec
+
+
+class Encoder(Protocol):
+    """A model that turns texts into vectors; `device` is the torch device it runs on."""
+
+    device: str
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """Counts the tokens of each text, prompt and special tokens included, before truncation."""
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embeds texts in one forward pass: (n, dimension) float32, row i for text i."""
+
+
+_loaded: dict[tuple[str, ...], Encoder] = {}
+
+
+def load_encoder(spec: InferenceSpec, cores: int = 1, partition: int = 0) -> Encoder:
+    """Loads a model once per process; runs on executors, and anywhere else that texts are embedded.
+
+    The cache lives as long as its worker process, hence `spark.python.worker.reuse` must stay on, as it is by default.
+
+    Args:
+        spec: What to load and how to run it.
+        cores: Processor cores that inference may use.
+        partition: Number of the task's partition; on a machine with several GPUs the first one decides.
+
+    Returns:
+        The encoder, the same object for equal descriptions.
+
+    Raises:
+        InputError: The model folder here is not the one that the driver saw.
+    """
+    key = (model_fingerprint(spec.model), spec.model.query_prompt, spec.role, spec.device, spec.dtype)
+    if key not in _loaded:
+        if is_fake(spec.model.path):
+            _loaded[key] = FakeEncoder(spec.model.dimension)
+        else:
+            # Imports torch, which costs seconds and which a fake model's tests do without.
+            from udfs.encoder_sentence import SentenceEncoder
+
+            _loaded[key] = SentenceEncoder(spec, cores, partition)
+    return _loaded[key]
