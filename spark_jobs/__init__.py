@@ -1,0 +1,1 @@
+"""The driver side: jobs, the store, sources, settings and what is printed."""

@@ -1,0 +1,81 @@
+"""The two commits of a slice: MERGE into `vectors`, then into `ledger`."""
+
+from collections.abc import Sequence
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructField
+
+from schemas.conform import quoted
+from schemas.ledger import LEDGER
+from schemas.plan import ADDED, CHANGED, PAYLOAD, REMOVED
+from schemas.vectors import vectors_table
+from spark_jobs.slice_transforms import DELETE, OPERATION, PAYLOAD_CHANGED, UPSERT
+from spark_jobs.store import Place
+
+# MERGE resolves names over both sides at once, so the incoming side's get a prefix of their own.
+INCOMING = "_incoming_"
+_MOVED = ("chunk_index", "char_start", "char_end")
+_REPAID = ("payload_hash", "source_version", "run_id")
+
+
+def _incoming(name: str) -> Column:
+    return F.col(quoted(INCOMING + name))
+
+
+def _renamed(changes: DataFrame) -> DataFrame:
+    return changes.select([F.col(quoted(name)).alias(INCOMING + name) for name in changes.columns])
+
+
+def merge_vectors(changes: DataFrame, place: Place, payload: Sequence[StructField], insert_only: bool) -> None:
+    """Brings a slice's chunks into `vectors` in one commit: upserts and deletes together.
+
+    A matched row keeps its vector: neither the source nor this statement reads it.
+
+    Args:
+        changes: Rows of `as_vector_changes`.
+        place: Where the tables lie.
+        payload: The payload columns' fields.
+        insert_only: Whether none of the documents has a stored chunk. Delta then appends: it writes no second copy of
+            each vector for the change feed, which tells inserts from the data files themselves.
+    """
+    moved = F.lit(False)
+    for name in _MOVED:
+        moved = moved | ~F.col(name).eqNullSafe(_incoming(name))
+    rewritten = [*_MOVED, *(field.name for field in payload), "run_id"]
+    merge = _renamed(changes).mergeInto(place.name("vectors"), F.col("chunk_id") == _incoming("chunk_id"))
+    if not insert_only:
+        merge = (
+            merge.whenMatched(_incoming(OPERATION) == DELETE)
+            .delete()
+            .whenMatched(moved | _incoming(PAYLOAD_CHANGED))
+            .update({quoted(name): _incoming(name) for name in rewritten})
+        )
+    (
+        merge.whenNotMatched(_incoming(OPERATION) == UPSERT)
+        .insert({quoted(name): _incoming(name) for name in vectors_table(payload).schema.names})
+        .merge()
+    )
+
+
+def merge_ledger(changes: DataFrame, place: Place) -> None:
+    """Brings a slice's outcomes into `ledger` in one commit, after `vectors` holds what it will claim.
+
+    Args:
+        changes: Rows of `as_ledger_changes`.
+        place: Where the tables lie.
+    """
+    every = {quoted(name): _incoming(name) for name in LEDGER.schema.names}
+    (
+        _renamed(changes)
+        .mergeInto(place.name("ledger"), F.col("doc_id") == _incoming("doc_id"))
+        .whenMatched(_incoming(OPERATION) == REMOVED)
+        .delete()
+        .whenMatched(_incoming(OPERATION) == PAYLOAD)
+        .update({quoted(name): _incoming(name) for name in _REPAID})
+        .whenMatched(_incoming(OPERATION).isin(ADDED, CHANGED))
+        .update(every)
+        .whenNotMatched(_incoming(OPERATION).isin(ADDED, CHANGED))
+        .insert(every)
+        .merge()
+    )

@@ -1,0 +1,95 @@
+"""What a person reads at the end of a run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from schemas.ledger import EMBEDDED, EMPTY, QUARANTINED
+from schemas.plan import ADDED, CHANGED, PAYLOAD, REMOVED, UNCHANGED
+from spark_jobs.ledger_summary import LedgerSummary
+from spark_jobs.planning import Work
+from spark_jobs.runs import Run
+
+_STATUSES = (EMBEDDED, EMPTY, QUARANTINED)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run did.
+
+    Attributes:
+        run_id: The run.
+        vectors: Quoted name of the vectors table.
+        counts: Documents by change (added ...) and by status (library_embedded ...), chunks and tokens.
+        seconds: Wall-clock seconds by step.
+    """
+
+    run_id: str
+    vectors: str
+    counts: Mapping[str, int]
+    seconds: Mapping[str, float]
+
+    def __str__(self) -> str:
+        """Renders the summary in plain text."""
+        return "\n".join(f"{label:<11}{text}" for label, text in self.lines())
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Renders the summary as pairs.
+
+        Returns:
+            Label and text of each line.
+        """
+        n = self.counts
+        named = {
+            ADDED: ADDED,
+            CHANGED: CHANGED,
+            PAYLOAD: "with new payload only",
+            REMOVED: REMOVED,
+            UNCHANGED: UNCHANGED,
+        }
+        changes = " · ".join(f"{n[change]:,} {words}" for change, words in named.items())
+        library = " · ".join(f"{n[f'library_{status}']:,} {status}" for status in _STATUSES)
+        chunks = n["chunks"]
+        cut = f"{n['truncated'] / chunks:.1%} truncated" if chunks else "none to embed"
+        rate = n["tokens_embedded"] / self.seconds["embed"] if self.seconds.get("embed") else 0
+        steps = " · ".join(f"{step} {value:.1f}" for step, value in self.seconds.items())
+        return [
+            ("run", self.run_id),
+            ("documents", changes),
+            ("library", f"{library} · {n['library_chunks']:,} chunks"),
+            (
+                "chunks",
+                f"{chunks:,} in this run · {n['chunks_embedded']:,} embedded · {n['chunks_reused']:,} reused · {cut}",
+            ),
+            ("tokens", f"{n['tokens_embedded']:,} embedded" + (f" · {rate:,.0f}/s" if rate else "")),
+            ("seconds", f"{sum(self.seconds.values()):.0f}: {steps}"),
+            ("table", self.vectors),
+            ("look", f"SELECT doc_id, chunk_index, token_count, text FROM {self.vectors} LIMIT 5"),
+        ]
+
+
+def summarise(
+    run: Run, work: Work, counts: Mapping[str, int], ledger: LedgerSummary, seconds: Mapping[str, float]
+) -> Report:
+    """Adds up a run.
+
+    Args:
+        run: The run.
+        work: What it had to do.
+        counts: What its slices counted.
+        ledger: What the ledger holds now.
+        seconds: Wall-clock seconds by step.
+
+    Returns:
+        The report.
+    """
+    done = {name: counts.get(name, 0) for name in ("chunks", "chunks_embedded", "chunks_failed", "tokens_embedded")}
+    total = {
+        **work.documents,
+        **{f"library_{status}": ledger.statuses.get(status, 0) for status in _STATUSES},
+        "library_chunks": ledger.chunks,
+        **done,
+        "chunks_reused": done["chunks"] - done["chunks_embedded"],
+        "truncated": ledger.truncated,
+        "slices": len(work.slices),
+    }
+    return Report(run.run_id, run.place.name("vectors"), total, dict(seconds))

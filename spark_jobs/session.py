@@ -1,0 +1,134 @@
+"""The Spark session: the live one if there is one, else a local one with Delta."""
+
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from schemas.errors import InputError
+from spark_jobs.settings import SparkSettings
+
+_LOCAL = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    # Delta reads a table's log with 50 tasks by default, which on one machine costs seconds for every commit.
+    "spark.databricks.delta.snapshotPartitions": "2",
+    # 200 by default, most of them empty on one machine.
+    "spark.sql.shuffle.partitions": "8",
+    # A page that is open to everyone on the network, for a job that ends by itself.
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    # One machine has no other interface to be reached by.
+    "spark.driver.host": "localhost",
+    "spark.driver.bindAddress": "127.0.0.1",
+    # Arrow batches of long documents: 10,000 rows could be gigabytes.
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "4096",
+    # Time stamps of the store mean the same everywhere.
+    "spark.sql.session.timeZone": "UTC",
+    "spark.log.level": "ERROR",
+}
+_TASK_POLL_SECONDS = 0.5
+
+
+def get_session(settings: SparkSettings) -> SparkSession:
+    """Finds the live session or starts a local one.
+
+    Args:
+        settings: Master and properties of a session that is started here; a live one is left as it is.
+
+    Returns:
+        The session.
+
+    Raises:
+        InputError: A session must be started and there is no Java or no Delta.
+    """
+    live = SparkSession.getActiveSession()
+    if live is not None:
+        return live
+    submitted = "SPARK_ENV_LOADED" in os.environ or "PYSPARK_GATEWAY_PORT" in os.environ
+    # pip's pyspark starts workers with whatever `python3` is on the PATH, which need not see our packages.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    if submitted:
+        return _configured(SparkSession.builder, {k: v for k, v in _LOCAL.items() if "delta" in v or "delta" in k})
+    find_java()
+    try:
+        from delta import configure_spark_with_delta_pip
+    except ImportError as error:
+        raise InputError("Delta is not installed: pip install 'embedlake[spark]'") from error
+    builder = configure_spark_with_delta_pip(SparkSession.builder.master(settings.master).appName("embedlake"))
+    return _configured(builder, {**_LOCAL, **settings.properties})
+
+
+def find_java() -> None:
+    """Makes sure that Spark will find Java: JAVA_HOME, then the runtime that set-up put beside Python, then the PATH.
+
+    Raises:
+        InputError: There is none.
+    """
+    own = Path(sys.prefix) / "java"
+    if not os.environ.get("JAVA_HOME") and (own / "bin" / "java").exists():
+        os.environ["JAVA_HOME"] = str(own)
+    home = os.environ.get("JAVA_HOME")
+    if home and not (Path(home) / "bin" / "java").exists():
+        raise InputError(f"JAVA_HOME is {home}, where there is no bin/java: mend it, or unset it")
+    if not home and shutil.which("java") is None:
+        raise InputError(
+            "Spark needs Java 17 or newer and none was found: install one, or set JAVA_HOME to where it is"
+        )
+
+
+def _configured(builder: SparkSession.Builder, properties: dict[str, str]) -> SparkSession:
+    for key, value in properties.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+@contextmanager
+def watch_tasks(spark: SparkSession, tasks: int, report: Callable[[int], None]) -> Iterator[None]:
+    """Follows the running stage that has a given number of tasks.
+
+    Args:
+        spark: The live session.
+        tasks: Tasks of the stage.
+        report: Called with the number of finished tasks, from another thread.
+    """
+    if hasattr(spark, "addProgressHandler") and not hasattr(spark, "_jsparkSession"):
+        handler: Any = _connect_handler(tasks, report)
+        spark.addProgressHandler(handler)
+        try:
+            yield
+        finally:
+            spark.removeProgressHandler(handler)
+        return
+    stop = threading.Event()
+    thread = threading.Thread(target=_poll, args=(spark, tasks, report, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _connect_handler(tasks: int, report: Callable[[int], None]) -> Callable[..., None]:
+    def handle(stages: Any, **_: object) -> None:
+        for stage in stages or ():
+            if stage.num_tasks == tasks:
+                report(stage.num_completed_tasks)
+
+    return handle
+
+
+def _poll(spark: SparkSession, tasks: int, report: Callable[[int], None], stop: threading.Event) -> None:
+    tracker = spark.sparkContext.statusTracker()
+    while not stop.wait(_TASK_POLL_SECONDS):
+        for number in tracker.getActiveStageIds():
+            stage = tracker.getStageInfo(number)
+            if stage is not None and stage.numTasks == tasks:
+                report(stage.numCompletedTasks)

@@ -1,0 +1,108 @@
+"""The registry of spaces: which model and chunking rule made the vectors of each."""
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+
+from pyspark.sql import Row, SparkSession
+from pyspark.sql import functions as F
+
+from schemas.errors import InputError
+from schemas.spaces import READY, SPACES
+from spark_jobs import store
+from spark_jobs.settings import Settings
+from udfs.fingerprint import chunking_fingerprint, model_fingerprint
+from udfs.specs import ChunkSpec, ModelSpec
+
+
+def registered(spark: SparkSession, settings: Settings) -> Row | None:
+    """Looks a space up.
+
+    Args:
+        spark: The live session.
+        settings: The whole configuration.
+
+    Returns:
+        Its row, or None where no run has opened it yet.
+    """
+    place = store.place_of(settings)
+    if not store.exists(spark, place.name(SPACES.name)):
+        return None
+    here = (F.col("library") == settings.library) & (F.col("space") == settings.space)
+    rows: list[Row] = store.read(spark, place, SPACES.name).where(here).orderBy("created_at").limit(1).collect()
+    return rows[0] if rows else None
+
+
+def check_space(spark: SparkSession, settings: Settings, model: ModelSpec, chunking: ChunkSpec) -> bool:
+    """Refuses to mix vectors of two models or chunking rules in one space.
+
+    Args:
+        spark: The live session.
+        settings: The whole configuration.
+        model: The model.
+        chunking: The chunking rule.
+
+    Returns:
+        Whether the space is in the registry.
+
+    Raises:
+        InputError: The space was made otherwise; the differences are named.
+    """
+    row = registered(spark, settings)
+    if row is None:
+        return False
+    name, way_out = settings.space, "go back to it, or name a new space by the setting `space`"
+    faults = []
+    if row.model_fingerprint != model_fingerprint(model):
+        faults.append(f"space {name} holds vectors of another model ({_difference(row.model, model)}): {way_out}")
+    if row.chunking_fingerprint != chunking_fingerprint(chunking, model):
+        faults.append(
+            f"space {name} was cut by another chunking rule ({_difference(row.chunking, chunking)}): {way_out}"
+        )
+    if faults:
+        raise InputError(faults)
+    return True
+
+
+def register(spark: SparkSession, settings: Settings, model: ModelSpec, chunking: ChunkSpec) -> None:
+    """Enters a space into the registry.
+
+    Args:
+        spark: The live session.
+        settings: The whole configuration.
+        model: The model.
+        chunking: The chunking rule.
+    """
+    place = store.place_of(settings)
+    others = store.read(spark, place, SPACES.name).where(F.col("library") == settings.library)
+    row = (
+        settings.library,
+        settings.space,
+        model_fingerprint(model),
+        chunking_fingerprint(chunking, model),
+        json.dumps(asdict(model), sort_keys=True),
+        json.dumps(asdict(chunking), sort_keys=True),
+        model.dimension,
+        READY,
+        # The first space of a library is the one that readers should use.
+        others.isEmpty(),
+        datetime.now().astimezone(),
+    )
+    store.append(spark.createDataFrame([row], SPACES.schema), place, SPACES.name)
+
+
+def _difference(stored: str, spec: ModelSpec | ChunkSpec) -> str:
+    before, now = json.loads(stored), asdict(spec)
+    return (
+        ", ".join(
+            f"{key} was {_short(before.get(key))}, is {_short(now[key])}"
+            for key in now
+            if before.get(key) != now[key] and key not in ("path", "revision", "query_prompt")
+        )
+        or "its tokenizer differs"
+    )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 24 else f"{text[:20]}..."

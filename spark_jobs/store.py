@@ -1,0 +1,193 @@
+"""The one module that knows Delta: where tables lie, how they are made, read and written."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from pyspark.errors import AnalysisException, PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from schemas.conform import discrepancies, quoted
+from schemas.errors import InputError
+from schemas.runs import RUNS
+from schemas.spaces import SPACES
+from schemas.table import Table
+from spark_jobs.delta_properties import SESSION, table_properties
+from spark_jobs.settings import Settings, StoreSettings
+
+_ABSENT = {"DELTA_MISSING_DELTA_TABLE", "DELTA_PATH_DOES_NOT_EXIST", "DELTA_TABLE_NOT_FOUND", "TABLE_OR_VIEW_NOT_FOUND"}
+_STORE_WIDE = {RUNS.name, SPACES.name}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the tables of one space lie.
+
+    Attributes:
+        store: The store's settings.
+        library: Name of the library.
+        space: Name of the space.
+    """
+
+    store: StoreSettings
+    library: str
+    space: str
+
+    def name(self, table: str) -> str:
+        """Names a table the way SQL takes it, quoted.
+
+        Args:
+            table: Last part of the name, such as `vectors`.
+
+        Returns:
+            ``delta.`<path>` `` or a three-part catalog name.
+        """
+        whole = table in _STORE_WIDE
+        if self.store.path is not None:
+            folder = "_embedlake" if whole else f"{self.library}/{self.space}"
+            root = self.store.path.rstrip("/")
+            return f"delta.{quoted(f'{root}/{folder}/{table}')}"
+        flat = f"embedlake__{table}" if whole else f"{self.library}__{self.space}__{table}"
+        return ".".join(quoted(part) for part in (self.store.catalog or "", self.store.schema_ or "", flat))
+
+
+def place_of(settings: Settings) -> Place:
+    """Finds where the tables of the settings' space lie.
+
+    Args:
+        settings: The whole configuration.
+
+    Returns:
+        The place.
+    """
+    return Place(settings.store, settings.library, settings.space)
+
+
+@contextmanager
+def delta_session(spark: SparkSession) -> Iterator[None]:
+    """Sets what reading and writing the store needs, and puts the session back as it was.
+
+    Args:
+        spark: The live session.
+    """
+    earlier = {key: spark.conf.get(key, None) for key in SESSION}
+    _set_session(spark)
+    try:
+        yield
+    finally:
+        for key, value in earlier.items():
+            with suppress(PySparkException):
+                if value is None:
+                    spark.conf.unset(key)
+                else:
+                    spark.conf.set(key, value)
+
+
+def _set_session(spark: SparkSession) -> None:
+    for key, value in SESSION.items():
+        # Serverless platforms fix some properties; their own choice is then what counts.
+        with suppress(PySparkException):
+            spark.conf.set(key, value)
+
+
+def exists(spark: SparkSession, name: str) -> bool:
+    """Tells whether a table is there.
+
+    Args:
+        spark: The live session.
+        name: Quoted name.
+
+    Returns:
+        Whether it can be read.
+    """
+    try:
+        return bool(spark.catalog.tableExists(name))
+    except AnalysisException as error:
+        if error.getCondition() in _ABSENT:
+            return False
+        raise
+
+
+def ensure_table(spark: SparkSession, place: Place, table: Table) -> None:
+    """Makes a table where there is none, and compares its columns where there is one.
+
+    Args:
+        spark: The live session.
+        place: Where the tables lie.
+        table: What the table is.
+
+    Raises:
+        InputError: The store cannot be written, or the table has other columns.
+    """
+    name = place.name(table.name)
+    try:
+        if exists(spark, name):
+            faults = discrepancies(spark.table(name).schema, table.schema)
+            if faults:
+                raise InputError(
+                    f"table {name}: {fault}: give the changed library a space of its own" for fault in faults
+                )
+            return
+        writer = spark.createDataFrame([], table.schema).writeTo(name).using("delta")
+        for key, text in {
+            **table_properties(table.name, place.store.vector_encoding),
+            "comment": table.comment,
+        }.items():
+            writer = writer.tableProperty(key, text)
+        writer.create()
+    except PySparkException as error:
+        cause = str(error).splitlines()[0]
+        raise InputError(
+            f"the store cannot be written at {name}: {cause}: check that the job may write there"
+        ) from error
+
+
+def read(spark: SparkSession, place: Place, table: str) -> DataFrame:
+    """Reads a table of the store.
+
+    Args:
+        spark: The live session.
+        place: Where the tables lie.
+        table: Last part of its name.
+
+    Returns:
+        Its current rows.
+    """
+    return spark.table(place.name(table))
+
+
+def read_vectors(spark: SparkSession, settings: Settings) -> DataFrame:
+    """Reads the vectors of the settings' space, for notebooks and downstream jobs.
+
+    Args:
+        spark: The live session.
+        settings: The whole configuration.
+
+    Returns:
+        Rows of the vectors table.
+    """
+    _set_session(spark)
+    return read(spark, place_of(settings), "vectors")
+
+
+def append(rows: DataFrame, place: Place, table: str) -> None:
+    """Appends rows in one commit.
+
+    Args:
+        rows: Rows with the table's columns.
+        place: Where the tables lie.
+        table: Last part of its name.
+    """
+    rows.writeTo(place.name(table)).append()
+
+
+def replace(rows: DataFrame, place: Place, table: str) -> None:
+    """Replaces all rows of a table in one commit.
+
+    Args:
+        rows: Rows with the table's columns.
+        place: Where the tables lie.
+        table: Last part of its name.
+    """
+    rows.writeTo(place.name(table)).overwrite(F.lit(True))
