@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("question")
     arguments = parser.parse_args()
     settings = load_settings(arguments.config)
-    spark = get_session(settings.spark)
+    spark = get_session(settings.spark, quiet=True)
     print(f"\nNearest to: {arguments.question}\n")
     for row in nearest_chunks(spark, settings, arguments.question).collect():
         print(f"{row.score:.3f}  {row.doc_id}")

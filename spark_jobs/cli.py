@@ -1,16 +1,17 @@
 """The command line: each verb is one job."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pyspark.errors import PythonException
 from rich.console import Console
 
 from schemas.errors import EmbedlakeError
 from spark_jobs import embed_library, store_status
+from spark_jobs.causes import cause_of
 from spark_jobs.progress import Progress
 from spark_jobs.session import get_session
 from spark_jobs.settings import Settings, load_settings
@@ -22,6 +23,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+_WORKER_ERROR = re.compile(r"^(?:schemas\.errors\.InputError|ModuleNotFoundError): (.+)$", re.MULTILINE)
 
 Config = Annotated[Path, typer.Option("--config", help="Settings file (YAML).")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Overrides a setting.")]
@@ -41,9 +44,9 @@ def embed(
         # Progress on standard error, the summary on standard output: a scheduler can keep them apart.
         with Progress(Console(stderr=True)).live() as progress:
             with progress.step("session"):
-                spark = get_session(_quiet(settings, debug).spark)
+                spark = get_session(_with_log_level(settings, debug).spark, quiet=not debug)
             report = embed_library.run(spark, settings, allow_removals, progress)
-        Console(soft_wrap=True).print(str(report), highlight=False, markup=False)
+        _output().print(str(report), highlight=False, markup=False, soft_wrap=True)
 
     _guarded(job, config, overrides, debug)
 
@@ -53,8 +56,8 @@ def status(config: Config, overrides: Overrides = None, debug: Debug = False) ->
     """Shows the store: spaces, runs, counts."""
 
     def job(settings: Settings) -> None:
-        spark = get_session(_quiet(settings, debug).spark)
-        store_status.run(spark, settings, Console(soft_wrap=True))
+        spark = get_session(_with_log_level(settings, debug).spark, quiet=not debug)
+        store_status.run(spark, settings, _output())
 
     _guarded(job, config, overrides, debug)
 
@@ -79,7 +82,12 @@ def submit(verb: str) -> None:
     app([verb, *sys.argv[1:]])
 
 
-def _quiet(settings: Settings, debug: bool) -> Settings:
+def _output() -> Console:
+    # A file or a pipe has no width: tables in it are cut for nobody.
+    return Console(width=None if sys.stdout.isatty() else 200)
+
+
+def _with_log_level(settings: Settings, debug: bool) -> Settings:
     if not debug:
         return settings
     properties = {"spark.log.level": "INFO", **settings.spark.properties}
@@ -102,10 +110,8 @@ def _guarded(job: Callable[[Settings], None], config: Path, overrides: list[str]
 def _explained(error: Exception) -> str:
     if isinstance(error, EmbedlakeError):
         return str(error)
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    if isinstance(error, PythonException):
-        # The worker's traceback ends with the error itself.
-        named = [line for line in lines if line.startswith(("schemas.errors.", "InputError"))]
-        lines = [named[0].partition(": ")[2]] if named else lines
-    cause = lines[0] if lines else type(error).__name__
-    return f"{cause} (unexpected; --debug shows where)"
+    # A worker's traceback ends with the error itself, as `module.Name: message`.
+    from_worker = _WORKER_ERROR.findall(str(error))
+    if from_worker:
+        return f"on a worker: {from_worker[-1]}"
+    return f"{cause_of(error)} (unexpected; --debug shows where)"

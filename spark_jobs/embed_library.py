@@ -23,7 +23,7 @@ from spark_jobs.report import Report, summarise
 from spark_jobs.runs import open_run, record
 from spark_jobs.settings import Settings
 from spark_jobs.slices import close_staged, embed_slice
-from spark_jobs.tables import ensure_tables
+from spark_jobs.space_tables import ensure_tables
 
 
 def run(spark: SparkSession, settings: Settings, allow_removals: bool = False, progress: Progress = SILENT) -> Report:

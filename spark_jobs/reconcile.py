@@ -61,7 +61,7 @@ def reconcile(spark: SparkSession, run: Run) -> LedgerSummary:
 def _check_quarantined(summary: LedgerSummary, run: Run) -> None:
     limit = run.settings.run.max_quarantined_fraction
     count = summary.statuses.get(QUARANTINED, 0)
-    if count > limit * summary.documents:
+    if summary.documents and count / summary.documents > limit:
         shown = ", ".join(f"{reason}: {number}" for reason, number in sorted(summary.reasons.items()))
         raise QuarantineLimitError(
             f"{count} of {summary.documents} documents are quarantined ({shown}), more than "

@@ -3,15 +3,17 @@
 import os
 import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from pyspark.sql import SparkSession
 
 from schemas.errors import InputError
+from spark_jobs.causes import cause_of
 from spark_jobs.settings import SparkSettings
 
 _LOCAL = {
@@ -36,11 +38,12 @@ _LOCAL = {
 _TASK_POLL_SECONDS = 0.5
 
 
-def get_session(settings: SparkSettings) -> SparkSession:
+def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
     """Finds the live session or starts a local one.
 
     Args:
         settings: Master and properties of a session that is started here; a live one is left as it is.
+        quiet: Whether Spark's own messages are kept off the terminal.
 
     Returns:
         The session.
@@ -62,7 +65,28 @@ def get_session(settings: SparkSettings) -> SparkSession:
     except ImportError as error:
         raise InputError("Delta is not installed: pip install 'embedlake[spark]'") from error
     builder = configure_spark_with_delta_pip(SparkSession.builder.master(settings.master).appName("embedlake"))
-    return _configured(builder, {**_LOCAL, **settings.properties})
+    with _kept_messages() if quiet else nullcontext():
+        return _configured(builder, {**_LOCAL, **settings.properties})
+
+
+@contextmanager
+def _kept_messages() -> Iterator[None]:
+    # Java inherits both streams for good: what it has to say goes to a file that only a failed start leaves behind.
+    handle, log = tempfile.mkstemp(prefix="embedlake-spark-", suffix=".log")
+    terminal = {stream: os.dup(stream) for stream in (1, 2)}
+    for stream in terminal:
+        os.dup2(handle, stream)
+    try:
+        yield
+    except Exception as error:  # PySpark's, Py4J's or the operating system's
+        cause = cause_of(error)
+        raise InputError(f"Spark did not start: {cause} Its own messages are in {log}") from error
+    finally:
+        for stream, descriptor in terminal.items():
+            os.dup2(descriptor, stream)
+            os.close(descriptor)
+        os.close(handle)
+    os.unlink(log)
 
 
 def find_java() -> None:

@@ -121,7 +121,7 @@ class ModelSettings(_Section):
 class InferenceSettings(_Section):
     """How workers run the model."""
 
-    device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto"
     token_budget: Literal["auto"] | Annotated[int, Field(ge=16)] = "auto"
 
 

@@ -10,8 +10,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField
 
 from schemas.conform import conform, quoted
-from schemas.ledger import EMBEDDED, EMPTY, INVALID_VECTOR, LEDGER, QUARANTINED
+from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED
 from schemas.plan import ADDED, CHANGED, PAYLOAD, REMOVED
+from schemas.reasons import INVALID_VECTOR
 from schemas.vectors import vectors_table
 
 UPSERT = "upsert"
@@ -68,11 +69,14 @@ def as_outcomes(chunks: DataFrame, stored: DataFrame, staged: DataFrame) -> Data
     Returns:
         Columns doc_id, status, reason, detail, chunk_count, token_count, truncated_count.
     """
-    found = staged.where(F.col("reason").isNull()).select("text_hash").distinct().withColumn("found", F.lit(True))
-    failed = staged.groupBy("text_hash").agg(F.max("reason").alias("text_reason"), F.max("detail").alias("text_detail"))
+    texts = staged.groupBy("text_hash").agg(
+        F.bool_or(F.col("reason").isNull()).alias("found"),
+        F.max("reason").alias("text_reason"),
+        F.max("detail").alias("text_detail"),
+    )
     kept = stored.select("chunk_id").withColumn("kept", F.lit(True))
-    per_chunk = chunks.join(found, "text_hash", "left").join(failed, "text_hash", "left").join(kept, "chunk_id", "left")
-    lost = F.col("chunk_id").isNotNull() & F.col("found").isNull() & F.col("kept").isNull()
+    per_chunk = chunks.join(texts, "text_hash", "left").join(kept, "chunk_id", "left")
+    lost = F.col("chunk_id").isNotNull() & ~F.coalesce("found", F.lit(False)) & F.col("kept").isNull()
     # A chunk without a vector and without a reason must never pass for embedded.
     reason = F.coalesce("reason", F.when(lost, F.coalesce("text_reason", F.lit(INVALID_VECTOR))))
     detail = F.coalesce("detail", F.when(lost, F.coalesce("text_detail", F.lit("no vector was staged"))))

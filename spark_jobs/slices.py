@@ -23,7 +23,7 @@ from spark_jobs.slice_transforms import (
     only_missing,
     only_planned,
 )
-from spark_jobs.tables import STAGED
+from spark_jobs.space_tables import STAGED
 from udfs.chunk_documents import chunk_documents
 from udfs.embed import embed_arrow
 

@@ -11,6 +11,7 @@ from schemas.conform import quoted
 from schemas.errors import InputError
 from schemas.table import clashing
 from schemas.vectors import KEY_AND_TEXT, RUN_AND_VECTOR
+from spark_jobs.causes import cause_of
 from spark_jobs.settings import SourceSettings
 
 # Delta's own rule for column names without column mapping; a backtick breaks its change feed.
@@ -54,7 +55,7 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
             rows = rows.where(F.expr(source.filter))
         schema = rows.schema
     except PySparkException as error:
-        cause = str(error).splitlines()[0]
+        cause = cause_of(error)
         raise InputError(f"the source {place} cannot be read as {source.format}: {cause}") from error
     fields = {field.name: field for field in schema}
     faults = _missing(source, list(fields)) or [*_wrong_types(source, fields), *_clashes(source)]
@@ -87,7 +88,7 @@ def check_ids(source: Source, settings: SourceSettings) -> int:
             F.count_if(repeated),
         ).collect()[0]
     except PySparkException as error:
-        raise InputError(f"the source cannot be read to its end: {str(error).splitlines()[0]}") from error
+        raise InputError(f"the source cannot be read to its end: {cause_of(error)}") from error
     name = f"source.id_column {settings.id_name}"
     faults = [] if total else ["the source has no documents: check source.path, source.table and source.filter"]
     if nulls:
@@ -151,6 +152,8 @@ def _files(spark: SparkSession, source: SourceSettings) -> DataFrame:
 
 
 def _missing(source: SourceSettings, names: list[str]) -> list[str]:
+    if not names:
+        return ["has no columns: it is empty, or its format is another"]
     wanted = [
         ("id_column", source.id_name),
         *(("text_columns", name) for name in source.text_names),

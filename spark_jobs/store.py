@@ -13,6 +13,7 @@ from schemas.errors import InputError
 from schemas.runs import RUNS
 from schemas.spaces import SPACES
 from schemas.table import Table
+from spark_jobs.causes import cause_of
 from spark_jobs.delta_properties import SESSION, table_properties
 from spark_jobs.settings import Settings, StoreSettings
 
@@ -137,7 +138,7 @@ def ensure_table(spark: SparkSession, place: Place, table: Table) -> None:
             writer = writer.tableProperty(key, text)
         writer.create()
     except PySparkException as error:
-        cause = str(error).splitlines()[0]
+        cause = cause_of(error)
         raise InputError(
             f"the store cannot be written at {name}: {cause}: check that the job may write there"
         ) from error

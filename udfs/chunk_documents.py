@@ -23,6 +23,8 @@ Batches = Iterator[pa.RecordBatch]
 # The namespace of chunk ids: any fixed UUID does, so long as it never changes.
 _NAMESPACE = uuid.UUID("6f1d5c0e-3f0b-5b0a-9d57-0c1a8b1f2e4d")
 _BATCH_ROWS = 2_000
+# One Arrow string column holds 2 GiB at most.
+_BATCH_CHARACTERS = 32_000_000
 _ARROW = to_arrow_schema(StructType(list(CHUNK_FIELDS)))
 
 
@@ -101,12 +103,15 @@ def chunk_documents(library: str, chunking: ChunkSpec, model: ModelSpec) -> Call
         require_version(version)
         counter = load_token_counter(model, model.document_prompt)
         rows: list[dict[str, Any]] = []
+        characters = 0
         for batch in batches:
-            for doc_id, text in zip(batch.column("doc_id"), batch.column("text"), strict=True):
-                rows += document_chunks(library, doc_id.as_py(), text.as_py(), chunking, counter, model.max_tokens)
-                if len(rows) >= _BATCH_ROWS:
+            for doc_id, value in zip(batch.column("doc_id"), batch.column("text"), strict=True):
+                text = value.as_py()
+                rows += document_chunks(library, doc_id.as_py(), text, chunking, counter, model.max_tokens)
+                characters += len(text or "")
+                if len(rows) >= _BATCH_ROWS or characters >= _BATCH_CHARACTERS:
                     yield pa.RecordBatch.from_pylist(rows, schema=_ARROW)
-                    rows = []
+                    rows, characters = [], 0
         if rows:
             yield pa.RecordBatch.from_pylist(rows, schema=_ARROW)
 

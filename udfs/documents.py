@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from schemas.ledger import BINARY, INVALID_UTF8, TOO_LARGE
+from schemas.reasons import BINARY, INVALID_UTF8, TOO_LARGE
 
 # Tokenising holds some hundred bytes for each token of a document at once.
 MAX_CHARACTERS = 50_000_000

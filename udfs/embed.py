@@ -81,7 +81,7 @@ def _as_series(encoder: Encoder, texts: pd.Series, spec: InferenceSpec) -> pd.Se
     return pd.Series(rows, dtype="object")
 
 
-def _as_batch(text_hashes: pa.Array[Any], found: Embeddings) -> pa.RecordBatch:
+def _as_batch(text_hashes: "pa.Array[Any]", found: Embeddings) -> pa.RecordBatch:
     count, dimension = found.matrix.shape
     failed = np.asarray([reason is not None for reason in found.reasons], dtype=np.bool_)
     # One flat buffer with evenly spaced offsets: no vector ever becomes a Python list.

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import InputError
-from schemas.ledger import INVALID_VECTOR, MODEL_ERROR
+from schemas.reasons import INVALID_VECTOR, MODEL_ERROR
 from udfs.batching import token_batches
 from udfs.encoder import Encoder
 from udfs.specs import InferenceSpec

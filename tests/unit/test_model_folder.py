@@ -92,9 +92,9 @@ def static(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def real_model() -> Path:
-    path = Path(os.environ.get("EMBEDLAKE_TEST_MODEL") or Path(__file__).parents[2] / "models" / "all-MiniLM-L6-v2")
+    path = Path(os.environ.get("TEST_MODEL_FOLDER") or Path(__file__).parents[2] / "models" / "all-MiniLM-L6-v2")
     if not path.is_dir():
-        pytest.skip("the test model is not here: set EMBEDLAKE_TEST_MODEL to a folder of all-MiniLM-L6-v2")
+        pytest.skip("the test model is not here: set TEST_MODEL_FOLDER to a folder of all-MiniLM-L6-v2")
     return path
 
 

@@ -2,7 +2,7 @@
 
 Embeds the 5,183 abstracts (title and text, one chunk each) into a scratch store, reads the vectors back with
 `deltalake`, which is not Spark, ranks them for the 300 test queries and compares nDCG@10 with the published figure.
-Run by `make validate`; needs the SciFact files (EMBEDLAKE_TEST_DATA names their parent) and takes minutes.
+Run by `make validate`; needs the SciFact files (TEST_DATA_FOLDER names their parent) and takes minutes.
 """
 
 import csv
@@ -23,8 +23,8 @@ from spark_jobs.session import get_session
 from spark_jobs.settings import as_settings
 
 ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("EMBEDLAKE_TEST_DATA", ROOT.parent / "shared" / "data")) / "scifact"
-MODEL = Path(os.environ.get("EMBEDLAKE_TEST_MODEL", ROOT / "models" / "all-MiniLM-L6-v2"))
+DATA = Path(os.environ.get("TEST_DATA_FOLDER", ROOT.parent / "shared" / "data")) / "scifact"
+MODEL = Path(os.environ.get("TEST_MODEL_FOLDER", ROOT / "models" / "all-MiniLM-L6-v2"))
 # MTEB's results repository, all-MiniLM-L6-v2 on SciFact, test split.
 PUBLISHED = {nDCG @ 10: 0.64508, AP @ 10: 0.59593, RR @ 10: 0.60472, R @ 10: 0.78333, R @ 100: 0.92500}
 TOLERANCE = 0.001
@@ -43,7 +43,7 @@ def embed_corpus(store: str) -> str:
                 "text_columns": ["title", "text"],
             },
             "chunking": {"method": "none"},
-            "model": {"path": str(MODEL), "dtype": os.environ.get("EMBEDLAKE_VALIDATE_DTYPE", "float32")},
+            "model": {"path": str(MODEL), "dtype": os.environ.get("VALIDATE_DTYPE", "float32")},
         }
     )
     print(run(get_session(settings.spark), settings))

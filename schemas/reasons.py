@@ -1,0 +1,17 @@
+"""Why a document is quarantined: a closed list, so that counts by reason mean something.
+
+Apart from the tables, for the inference engine needs the words and must not need Spark.
+"""
+
+INVALID_UTF8 = "invalid_utf8"
+BINARY = "binary"
+TOO_LARGE = "too_large"
+INVALID_VECTOR = "invalid_vector"
+MODEL_ERROR = "model_error"
+REASONS = {
+    INVALID_UTF8: "the text holds bytes that are not UTF-8",
+    BINARY: "the text looks like the content of a binary file",
+    TOO_LARGE: "the text is longer than a worker can hold safely",
+    INVALID_VECTOR: "the model returned a vector that is not finite or is zero",
+    MODEL_ERROR: "the model raised an error for this text alone",
+}

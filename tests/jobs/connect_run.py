@@ -1,0 +1,90 @@
+"""Runs the main job in a Spark Connect session, the way a shared cluster does, and prints what came of it as JSON.
+
+Usage: connect_run.py SETTINGS FOLDER, where FOLDER holds first.jsonl and edited.jsonl.
+"""
+
+import json
+import os
+import shutil
+import sys
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+from rich.console import Console
+
+from spark_jobs import store
+from spark_jobs.embed_library import run
+from spark_jobs.preflight import inference_spec
+from spark_jobs.progress import Progress
+from spark_jobs.settings import Settings, load_settings
+from udfs.embed import embed_udf
+
+PROPERTIES = {
+    "spark.jars.packages": "io.delta:delta-spark_4.2_2.13:4.4.0",
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.ui.enabled": "false",
+    "spark.driver.host": "localhost",
+    "spark.driver.bindAddress": "127.0.0.1",
+}
+
+
+def connect(warehouse: Path) -> SparkSession:
+    builder = SparkSession.builder.remote("local[2]").config("spark.sql.warehouse.dir", str(warehouse))
+    for key, value in PROPERTIES.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def rows(spark: SparkSession, settings: Settings, table: str) -> list[dict[str, Any]]:
+    with store.delta_session(spark):
+        found = store.read(spark, store.place_of(settings), table).drop("embedding").collect()
+    return [row.asDict(recursive=True) for row in found]
+
+
+def in_sql(spark: SparkSession, settings: Settings, text: str) -> list[list[float] | None]:
+    """The stored vector of a text, and what `embed_udf` makes of the same text, of a blank one and of null in SQL."""
+    spark.udf.register("embed", embed_udf(inference_spec(settings)))
+    made = spark.sql(
+        "SELECT embed(text) AS v FROM VALUES (0, :text), (1, ' '), (2, NULL) AS t(n, text) ORDER BY n", {"text": text}
+    )
+    stored = store.read_vectors(spark, settings).where(f"text = '{text}'").selectExpr("embedding AS v").limit(1)
+    return [row.v for row in [*stored.collect(), *made.collect()]]
+
+
+def main() -> None:
+    settings, folder = load_settings(sys.argv[1]), Path(sys.argv[2])
+    source = Path(str(settings.source.path))
+    spark = connect(folder / "warehouse")
+    assert "connect" in type(spark).__module__, type(spark)
+    assert not hasattr(spark, "sparkContext")
+
+    shutil.copyfile(folder / "first.jsonl", source)
+    # As on a terminal, where progress follows Spark's tasks: over Connect they are reported in another way.
+    terminal = StringIO()
+    with Progress(Console(file=terminal, force_terminal=True)).live() as progress:
+        reports = [run(spark, settings, progress=progress)]
+    assert "slice 1 committed" in terminal.getvalue()
+    reports.append(run(spark, settings))
+    shutil.copyfile(folder / "edited.jsonl", source)
+    reports.append(run(spark, settings, allow_removals=True))
+    answer = {
+        "counts": [dict(report.counts) for report in reports],
+        "vectors": rows(spark, settings, "vectors"),
+        "ledger": rows(spark, settings, "ledger"),
+        "in_sql": in_sql(spark, settings, "Owls hunt."),
+    }
+    spark.stop()
+    print(json.dumps(answer), file=sys.__stdout__)
+
+
+if __name__ == "__main__":
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    # The answer alone goes to standard output.
+    with redirect_stdout(sys.stderr):
+        main()

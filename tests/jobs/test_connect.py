@@ -1,0 +1,118 @@
+"""The whole job over Spark Connect, which has no Spark context: what shared and serverless clusters run."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+
+from udfs.chunk_documents import chunk_id
+
+pytestmark = pytest.mark.jobs
+
+FIRST = [
+    {"id": "same", "text": "Owls hunt.", "lang": "en"},
+    {"id": "edited", "text": "Bees fly.", "lang": "en"},
+    {"id": "relabelled", "text": "Ants dig.", "lang": "en"},
+    {"id": "gone", "text": "Dodos walk.", "lang": "en"},
+]
+EDITED = [
+    {"id": "same", "text": "Owls hunt.", "lang": "en"},
+    {"id": "edited", "text": "Bees fly far.", "lang": "en"},
+    {"id": "relabelled", "text": "Ants dig.", "lang": "fr"},
+    {"id": "new", "text": "Owls hunt.", "lang": "nl"},
+]
+LIBRARY = {"library_empty": 0, "library_quarantined": 0, "truncated": 0, "chunks_failed": 0}
+# Words and marks, and two special tokens, for each text that was embedded.
+COUNTS = [
+    {
+        **{"added": 4, "changed": 0, "payload": 0, "removed": 0, "unchanged": 0},
+        **{"library_embedded": 4, "library_chunks": 4, "slices": 1},
+        **{"chunks": 4, "chunks_embedded": 4, "chunks_reused": 0, "tokens_embedded": 20},
+    },
+    {
+        **{"added": 0, "changed": 0, "payload": 0, "removed": 0, "unchanged": 4},
+        **{"library_embedded": 4, "library_chunks": 4, "slices": 0},
+        **{"chunks": 0, "chunks_embedded": 0, "chunks_reused": 0, "tokens_embedded": 0},
+    },
+    {
+        **{"added": 1, "changed": 1, "payload": 1, "removed": 1, "unchanged": 1},
+        **{"library_embedded": 4, "library_chunks": 4, "slices": 1},
+        **{"chunks": 2, "chunks_embedded": 1, "chunks_reused": 1, "tokens_embedded": 6},
+    },
+]
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def vector_row(doc_id: str, text: str, tokens: int, lang: str, run: int) -> dict[str, Any]:
+    return {
+        "chunk_id": chunk_id("toy", doc_id, sha256(text), 0),
+        "doc_id": doc_id,
+        "chunk_index": 0,
+        "char_start": 0,
+        "char_end": len(text),
+        "text": text,
+        "text_hash": sha256(text),
+        "token_count": tokens,
+        "truncated": False,
+        "lang": lang,
+        "run_id": f"toy.main.{run}",
+    }
+
+
+def ledger_row(doc_id: str, text: str, tokens: int, lang: str, run: int) -> dict[str, Any]:
+    return {
+        "doc_id": doc_id,
+        "text_hash": sha256(text),
+        "payload_hash": sha256(f'{{"lang":"{lang}"}}'),
+        "status": "embedded",
+        "reason": None,
+        "detail": None,
+        "chunk_count": 1,
+        "token_count": tokens,
+        "truncated_count": 0,
+        "attempts": 1,
+        "source_version": None,
+        "run_id": f"toy.main.{run}",
+    }
+
+
+DOCUMENTS = [
+    ("edited", "Bees fly far.", 6, "en", 3),
+    ("new", "Owls hunt.", 5, "nl", 3),
+    ("relabelled", "Ants dig.", 5, "fr", 3),
+    ("same", "Owls hunt.", 5, "en", 1),
+]
+
+
+def by_document(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: row["doc_id"])
+
+
+def test_the_job_needs_nothing_that_spark_connect_lacks(
+    start: Callable[..., CompletedProcess[str]],
+    write_json: Callable[..., Path],
+    write_settings: Callable[..., Path],
+    root: Path,
+    tmp_path: Path,
+) -> None:
+    write_json(FIRST, "first.jsonl")
+    write_json(EDITED, "edited.jsonl")
+    settings = write_settings(tmp_path / "source.jsonl", source={"payload_columns": ["lang"]})
+    done = start(sys.executable, root / "tests" / "jobs" / "connect_run.py", settings, tmp_path)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+
+    assert answer["counts"] == [{**LIBRARY, **counts} for counts in COUNTS]
+    assert by_document(answer["vectors"]) == [vector_row(*document) for document in DOCUMENTS]
+    assert by_document(answer["ledger"]) == [ledger_row(*document) for document in DOCUMENTS]
+    stored, made, of_blank, of_null = answer["in_sql"]
+    assert len(stored) == 8 and made == stored
+    assert (of_blank, of_null) == (None, None)

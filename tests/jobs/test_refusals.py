@@ -1,0 +1,220 @@
+"""What the command refuses: exit code 2, one message that says what to mend, and nothing written."""
+
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.jobs
+
+Start = Callable[..., subprocess.CompletedProcess[str]]
+Paths = Callable[..., Path]
+
+# The command line as it is, called again and again in one process: its Spark session is started once.
+CALLED_AGAIN = """
+import json, sys
+from typer.testing import CliRunner
+from spark_jobs.cli import app
+for line in sys.stdin:
+    result = CliRunner().invoke(app, json.loads(line))
+    answer = {"code": result.exit_code, "stdout": result.stdout, "stderr": result.stderr}
+    print(json.dumps(answer), file=sys.__stdout__, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def command(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    folder = tmp_path_factory.mktemp("refusals")
+    with folder.joinpath("stderr").open("w+", encoding="utf-8") as noise:
+        process = subprocess.Popen(
+            [sys.executable, "-c", CALLED_AGAIN],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=noise,
+            text=True,
+        )
+        assert process.stdin is not None and process.stdout is not None
+
+        def call(*arguments: str | Path) -> dict[str, Any]:
+            process.stdin.write(json.dumps([str(argument) for argument in arguments]) + "\n")  # type: ignore[union-attr]
+            process.stdin.flush()  # type: ignore[union-attr]
+            answer: dict[str, Any] = json.loads(process.stdout.readline())  # type: ignore[union-attr]
+            return answer
+
+        yield call
+        process.stdin.close()
+        assert process.wait(60) == 0
+        noise.seek(0)
+        assert noise.read() == ""
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def refused(command: Callable[..., Any], tmp_path: Path) -> Callable[..., list[str]]:
+    """Calls `embed` and gives back the faults that it names."""
+
+    def call(settings: Path, *arguments: str) -> list[str]:
+        before = contents(tmp_path)
+        answer = command("embed", "--config", settings, *arguments)
+        assert contents(tmp_path) == before
+        assert (answer["code"], answer["stdout"]) == (2, "")
+        # Progress goes to standard error too: one line for each step, then the message.
+        progress, _, message = answer["stderr"].partition("embedlake: ")
+        assert [line[9:] for line in progress.splitlines()] == ["session", "pre-flight"]
+        assert "Traceback" not in message and "org.apache" not in message
+        first, *more = message.splitlines()
+        if not more:
+            return [first]
+        assert first == f"{len(more)} faults:"
+        assert all(line.startswith("  - ") for line in more)
+        return [line.removeprefix("  - ") for line in more]
+
+    return call
+
+
+def test_columns_that_the_source_lacks_are_named_with_those_it_has(
+    refused: Callable[..., list[str]], write_json: Paths, write_settings: Paths, tmp_path: Path
+) -> None:
+    source = write_json([{"key": 1, "Text": "Bees fly.", "lang": "en"}])
+    faults = refused(write_settings(source, source={"payload_columns": ["lang", "team"]}))
+    assert faults == [
+        f"the source {source}: has no column {name!r} that source.{key} names; it has 'Text', 'key', 'lang'"
+        for name, key in [("id", "id_column"), ("text", "text_columns"), ("team", "payload_columns")]
+    ]
+    assert not tmp_path.joinpath("lake").exists()
+
+
+def test_null_and_repeated_ids_are_counted_and_shown(
+    refused: Callable[..., list[str]], write_json: Paths, write_settings: Paths, tmp_path: Path
+) -> None:
+    ids = ["owl", "owl", "owl", "bee", None, "ant", "bee", None]
+    faults = refused(write_settings(write_json([{"id": key, "text": "Some text."} for key in ids])))
+    assert faults == [
+        "source.id_column id is null in 2 rows: give every document an id, or leave them out by source.filter",
+        "source.id_column id: 2 ids stand in several rows, such as ['bee', 'owl']: make ids unique",
+    ]
+    assert not tmp_path.joinpath("lake").exists()
+
+
+def test_columns_of_the_wrong_type_and_names_that_clash_are_reported_at_once(
+    refused: Callable[..., list[str]], write_json: Paths, write_settings: Paths, tmp_path: Path
+) -> None:
+    document = {"id": 1.5, "text": 7, "text_hash": "x", "two words": "x", "tick`": "x", "Embedding": 1}
+    payload = ["text_hash", "two words", "tick`", "Embedding"]
+    source = write_json([document])
+    faults = refused(write_settings(source, source={"payload_columns": payload}))
+    assert all(fault.startswith(f"the source {source}: ") for fault in faults)
+    bad = "has a character that Delta does not take in names (one of ' ,;{}()\\n\\t=`'): rename it in a view"
+    assert {fault.removeprefix(f"the source {source}: ") for fault in faults} == {
+        "id column 'id' is double: ids are strings or whole numbers; cast it in a view",
+        "text column 'text' is bigint, not string: cast it in a view",
+        "payload column 'text_hash' clashes with a column of vectors: rename it in a view",
+        "payload column 'Embedding' clashes with a column of vectors: rename it in a view",
+        f"payload column 'two words' {bad}",
+        f"payload column 'tick`' {bad}",
+    }
+    assert not tmp_path.joinpath("lake").exists()
+
+
+def test_a_list_is_no_id(
+    refused: Callable[..., list[str]], write_json: Paths, write_settings: Paths, tmp_path: Path
+) -> None:
+    source = write_json([{"id": ["owl"], "text": "Owls hunt."}])
+    (fault,) = refused(write_settings(source))
+    assert fault == (
+        f"the source {source}: id column 'id' is array<string>: ids are strings or whole numbers; cast it in a view"
+    )
+    assert not tmp_path.joinpath("lake").exists()
+
+
+def test_a_source_without_documents_is_refused(
+    refused: Callable[..., list[str]], write_json: Paths, write_settings: Paths, tmp_path: Path
+) -> None:
+    settings = write_settings(write_json([{"id": 1, "text": "Owls hunt."}]), source={"filter": "id > 1"})
+    assert refused(settings) == ["the source has no documents: check source.path, source.table and source.filter"]
+    (fault,) = refused(settings, "--set", f"source.path={tmp_path / 'absent.jsonl'}")
+    assert "the source" in fault and "absent.jsonl" in fault
+    assert not tmp_path.joinpath("lake").exists()
+
+
+def test_an_empty_file_is_refused(
+    refused: Callable[..., list[str]], write_json: Paths, write_settings: Paths, tmp_path: Path
+) -> None:
+    faults = refused(write_settings(write_json([])))
+    assert faults == []
+    assert not tmp_path.joinpath("lake").exists()
+
+
+def test_faults_of_model_store_and_source_come_in_one_message(
+    refused: Callable[..., list[str]], write_json: Paths, write_settings: Paths, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    model.joinpath("config.json").write_text('{"model_type": "bert"}')
+    model.joinpath("pytorch_model.bin").write_bytes(pickle.dumps({"weights": 1}))
+    file = tmp_path / "a_file"
+    file.write_text("not a folder")
+    settings = write_settings(
+        write_json([{"id": "owl", "text": "Owls hunt."}, {"id": "owl", "text": "Owls hunt."}]),
+        store={"path": str(file / "lake")},
+        model={"path": str(model)},
+    )
+    faults = refused(settings)
+    print(faults)
+    store = f"store.path {file / 'lake'} cannot be used: {file} is a file: choose a folder that the job may write"
+    repeated = "source.id_column id: 1 ids stand in several rows, such as ['owl']: make ids unique"
+    assert {store, repeated} < set(faults)
+    assert any("pytorch_model.bin" in fault for fault in faults)
+
+    missing = refused(settings, "--set", f"model.path={tmp_path / 'no_model'}")
+    print(missing)
+    assert {store, repeated} < set(missing)
+    (about_the_model,) = set(missing) - {store, repeated}
+    assert "no_model" in about_the_model
+
+
+def test_without_java_the_command_says_what_it_needs(
+    embedlake: Start,
+    start: Start,
+    bare_python: Path,
+    root: Path,
+    write_json: Paths,
+    write_settings: Paths,
+    tmp_path: Path,
+) -> None:
+    settings = write_settings(write_json([{"id": "owl", "text": "Owls hunt."}]))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = embedlake("embed", "--config", settings, JAVA_HOME=str(empty))
+    assert (done.returncode, done.stdout) == (2, "")
+    message = f"embedlake: JAVA_HOME is {empty}, where there is no bin/java: mend it, or unset it"
+    assert done.stderr.splitlines()[1:] == [message]
+
+    # Neither beside this Python nor on the path.
+    code = "import sys; from spark_jobs.cli import main; sys.argv[0] = 'embedlake'; main()"
+    run = (bare_python, "-c", code, "embed", "--config", settings)
+    done = start(*run, PYTHONPATH=str(root), JAVA_HOME=None, PATH=str(empty))
+    assert (done.returncode, done.stdout) == (2, "")
+    message = "embedlake: Spark needs Java 17 or newer and none was found: install one, or set JAVA_HOME to where it is"
+    assert done.stderr.splitlines()[1:] == [message]
+    assert not tmp_path.joinpath("lake").exists()
+
+
+def test_debug_shows_the_stack(embedlake: Start, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.yaml"
+    plain, debugged = embedlake("embed", "--config", missing), embedlake("embed", "--config", missing, "--debug")
+    message = f"settings file {missing} cannot be read: No such file or directory"
+    assert (plain.returncode, plain.stdout, plain.stderr) == (2, "", f"embedlake: {message}\n")
+    assert debugged.returncode != 0
+    assert debugged.stderr.startswith("Traceback (most recent call last):")
+    assert debugged.stderr.endswith(f"schemas.errors.InputError: {message}\n")

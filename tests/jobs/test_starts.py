@@ -1,0 +1,144 @@
+"""The job started as people start it: by the installed command, and by spark-submit with a zip."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from sysconfig import get_path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.jobs
+
+Start = Callable[..., CompletedProcess[str]]
+Query = Callable[[str | Path, str], list[dict[str, Any]]]
+
+DOCUMENTS = [
+    {"id": "owl", "title": "Owls", "body": "They hunt at night.", "lang": "en"},
+    {"id": "bee", "title": "Bees", "body": None, "lang": "en"},
+    {"id": "void", "title": None, "body": "  ", "lang": None},
+    {"id": "bees", "title": "Bees", "body": "", "lang": "nl"},
+]
+COLUMNS = {"text_columns": ["title", "body"], "payload_columns": ["lang"]}
+# Words and marks, and two special tokens.
+VECTORS = [
+    {"doc_id": "bee", "chunk_index": 0, "token_count": 3, "text": "Bees", "lang": "en"},
+    {"doc_id": "bees", "chunk_index": 0, "token_count": 3, "text": "Bees", "lang": "nl"},
+    {"doc_id": "owl", "chunk_index": 0, "token_count": 8, "text": "Owls They hunt at night.", "lang": "en"},
+]
+LABELS = ["run", "documents", "library", "chunks", "tokens", "seconds", "table", "look"]
+NOISE = re.compile(
+    r"::|WARN|ERROR|Traceback|Setting default log level|^\s+at |Using Spark|Py4J|resolving", re.MULTILINE
+)
+
+
+def summary(done: CompletedProcess[str]) -> dict[str, str]:
+    assert done.returncode == 0, done.stderr
+    assert not NOISE.search(done.stdout) and not NOISE.search(done.stderr), done.stdout + done.stderr
+    pairs = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
+    assert [label for label, _ in pairs] == LABELS
+    return {label: text for label, text in pairs}
+
+
+def table_rows(text: str) -> list[dict[str, str]]:
+    """The rows of the printed tables, each by the names of its own table's columns."""
+    rows: list[dict[str, str]] = []
+    names: list[str] = []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in re.split("[│┃]", line.strip("│┃"))]
+        if line.startswith("┃"):
+            names = cells
+        elif line.startswith("│"):
+            rows.append(dict(zip(names, cells, strict=True)))
+    return rows
+
+
+def test_the_command_embeds_shows_its_store_and_embeds_nothing_twice(
+    embedlake: Start, write_json: Callable[..., Path], write_settings: Callable[..., Path], query: Query, tmp_path: Path
+) -> None:
+    settings = write_settings(write_json(DOCUMENTS), source=COLUMNS)
+    done = embedlake("embed", "--config", settings)
+    lines = summary(done)
+    assert lines["run"] == "toy.main.1"
+    assert lines["documents"] == "4 added · 0 changed · 0 with new payload only · 0 removed · 0 unchanged"
+    assert lines["library"] == "3 embedded · 1 empty · 0 quarantined · 3 chunks"
+    assert lines["chunks"] == "3 in this run · 2 embedded · 1 reused · 0.0% truncated"
+    assert lines["tokens"].startswith("11 embedded")
+    assert re.fullmatch(r"\d+: session \d.*", lines["seconds"])
+    vectors = tmp_path / "lake" / "toy" / "main" / "vectors"
+    assert lines["table"] == f"delta.`{vectors}`"
+    assert lines["look"] == f"SELECT doc_id, chunk_index, token_count, text FROM delta.`{vectors}` LIMIT 5"
+    looked = query(vectors, lines["look"].replace(lines["table"], "t"))
+    without_payload = [{name: value for name, value in row.items() if name != "lang"} for row in VECTORS]
+    assert sorted(looked, key=lambda row: row["doc_id"]) == without_payload
+    # Progress, one line a step, each with its time.
+    assert all(re.match(r"\d\d:\d\d:\d\d \S", line) for line in done.stderr.splitlines())
+    steps = ["session", "pre-flight", "open", "plan", "chunk", "embed", "merge vectors", "merge ledger", "reconcile"]
+    assert [line[9:] for line in done.stderr.splitlines() if line[9:] in steps] == steps
+
+    again = summary(embedlake("embed", "--config", settings))
+    assert again["run"] == "toy.main.2"
+    assert again["documents"] == "0 added · 0 changed · 0 with new payload only · 0 removed · 4 unchanged"
+    assert again["library"] == lines["library"]
+    assert again["chunks"] == "0 in this run · 0 embedded · 0 reused · none to embed"
+    assert again["tokens"] == "0 embedded"
+
+    shown = embedlake("status", "--config", settings)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    space, second, first = table_rows(shown.stdout)
+    assert re.fullmatch("[0-9a-f]{12}", space.pop("model"))
+    assert space == {
+        "library": "toy",
+        "space": "main",
+        "active": "yes",
+        "dimension": "8",
+        "documents": "4",
+        "embedded": "3",
+        "empty": "1",
+        "quarantined": "0",
+        "chunks": "3",
+    }
+    columns = ("run", "last event", "documents", "chunks", "tokens embedded", "message")
+    assert [first[name] for name in columns] == ["toy.main.1", "finished", "4", "3", "11", ""]
+    assert [second[name] for name in columns] == ["toy.main.2", "finished", "0", "0", "0", ""]
+
+
+def test_spark_submit_runs_the_job_with_the_packages_from_a_zip_alone(
+    start: Start,
+    bare_python: Path,
+    wheel: Path,
+    root: Path,
+    write_json: Callable[..., Path],
+    write_settings: Callable[..., Path],
+    query: Query,
+    tmp_path: Path,
+) -> None:
+    packages, script = tmp_path / "zip" / "embedlake.zip", tmp_path / "job" / "embed_library.py"
+    for source, target in ((wheel, packages), (root / "spark_jobs" / "embed_library.py", script)):
+        target.parent.mkdir()
+        shutil.copyfile(source, target)
+    # Driver and workers run this Python, which by itself has none of the packages.
+    for package in ("schemas", "udfs", "spark_jobs"):
+        missing = start(bare_python, "-c", f"import {package}")
+        assert f"No module named '{package}'" in missing.stderr
+
+    done = start(
+        Path(get_path("scripts")) / "spark-submit",
+        *("--master", "local[2]"),
+        *("--properties-file", root / "conf" / "spark-local.conf"),
+        *("--py-files", packages),
+        script,
+        *("--config", write_settings(write_json(DOCUMENTS), source=COLUMNS)),
+        PYSPARK_PYTHON=str(bare_python),
+    )
+    assert done.returncode == 0, done.stderr
+    # spark-submit joins what the program writes to either stream; the summary comes last.
+    assert [line.split(maxsplit=1)[0] for line in done.stdout.splitlines()[-len(LABELS) :]] == LABELS
+    assert not re.search("Traceback|Exception", done.stdout + done.stderr)
+    rows = query(
+        tmp_path / "lake" / "toy" / "main" / "vectors",
+        "SELECT doc_id, chunk_index, token_count, text, lang FROM t ORDER BY doc_id",
+    )
+    assert rows == VECTORS

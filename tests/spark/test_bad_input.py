@@ -1,0 +1,208 @@
+"""Input that must be refused or quarantined, through the whole job."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import Row, SparkSession
+
+from schemas.errors import InputError
+from spark_jobs import store
+from spark_jobs.embed_library import run
+from spark_jobs.settings import Settings
+
+pytestmark = pytest.mark.spark
+
+MakeSettings = Callable[..., Settings]
+WriteJson = Callable[..., str]
+GOOD = [{"id": "a", "text": "Alpha."}]
+
+
+def ledger(spark: SparkSession, settings: Settings) -> dict[str, Row]:
+    with store.delta_session(spark):
+        return {row.doc_id: row for row in store.read(spark, store.place_of(settings), "ledger").collect()}
+
+
+def refusal(spark: SparkSession, settings: Settings) -> str:
+    """The message of a refusal, after making sure that nothing was written."""
+    with pytest.raises(InputError) as error:
+        run(spark, settings)
+    assert settings.store.path is None or not Path(settings.store.path).exists()
+    return str(error.value)
+
+
+def test_all_missing_columns_are_named_beside_those_that_exist(
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
+) -> None:
+    columns = {"id_column": "key", "text_columns": ["text", "body"], "payload_columns": ["lang"]}
+    message = refusal(spark, make_settings(write_json(GOOD), source=columns))
+    for name, key in (("key", "id_column"), ("body", "text_columns"), ("lang", "payload_columns")):
+        assert f"has no column '{name}' that source.{key} names; it has 'id', 'text'" in message
+
+
+@pytest.mark.parametrize(
+    ("documents", "expected"),
+    [
+        ([{"id": None, "text": "x"}, {"id": "b", "text": "y"}], "id_column id is null in 1 rows"),
+        ([{"id": "a", "text": "x"}, {"id": "a", "text": "x"}], "1 ids stand in several rows, such as ['a']"),
+        ([{"id": 1.5, "text": "x"}], "id column 'id' is double: ids are strings or whole numbers"),
+        ([{"id": ["a"], "text": "x"}], "id column 'id' is array<string>: ids are strings or whole numbers"),
+        ([{"id": True, "text": "x"}], "id column 'id' is boolean: ids are strings or whole numbers"),
+        ([{"id": "a", "text": 7}], "text column 'text' is bigint, not string"),
+        ([{"id": "a", "text": {"en": "x"}}], "text column 'text' is struct<en:string>, not string"),
+    ],
+)
+def test_ids_and_texts_of_the_wrong_kind_are_refused(
+    spark: SparkSession,
+    write_json: WriteJson,
+    make_settings: MakeSettings,
+    documents: list[dict[str, Any]],
+    expected: str,
+) -> None:
+    assert expected in refusal(spark, make_settings(write_json(documents)))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("text_hash", "'text_hash' clashes with a column of vectors"),
+        ("Embedding", "'Embedding' clashes with a column of vectors"),
+        ("_change_type", "'_change_type' clashes with a column of vectors"),
+        ("two words", "'two words' has a character that Delta does not take in names"),
+        ("back`tick", "'back`tick' has a character that Delta does not take in names"),
+    ],
+)
+def test_payload_names_that_cannot_be_stored_are_refused(
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings, name: str, expected: str
+) -> None:
+    source = write_json([{"id": "a", "text": "Alpha.", name: 1}])
+    message = refusal(spark, make_settings(source, source={"payload_columns": [name]}))
+    assert expected in message and "rename it in a view" in message
+
+
+def test_payload_names_with_dots_quotes_and_letters_of_all_scripts_are_stored(
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
+) -> None:
+    names = ["a.b", "it's", 'say"so', "größe", "select", "operation", "payload", "new_text"]
+    source = write_json([{"id": "a", "text": "Alpha.", **{name: f"value of {name}" for name in names}}])
+    settings = make_settings(source, source={"payload_columns": names})
+    run(spark, settings)
+    with store.delta_session(spark):
+        (row,) = store.read(spark, store.place_of(settings), "vectors").collect()
+    assert [row[name] for name in names] == [f"value of {name}" for name in names]
+
+
+def test_an_empty_source_and_a_missing_one_are_refused(
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    source = write_json(GOOD)
+    filtered = refusal(spark, make_settings(source, source={"filter": "id = 'nobody'"}))
+    assert "the source has no documents: check source.path, source.table and source.filter" in filtered
+    missing = refusal(spark, make_settings(str(tmp_path / "nowhere.jsonl")))
+    assert "nowhere.jsonl cannot be read as json" in missing
+    broken = refusal(spark, make_settings(source, source={"filter": "id ="}))
+    assert "cannot be read as json" in broken and "PARSE_SYNTAX_ERROR" in broken
+
+
+def test_faults_of_model_source_and_store_come_together(
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    settings = make_settings(
+        write_json(GOOD),
+        source={"text_columns": ["body"]},
+        model={"path": str(tmp_path / "no-model")},
+        store={"path": str(tmp_path / "file" / "lake")},
+    )
+    with pytest.raises(InputError) as error:
+        run(spark, settings)
+    faults = " ".join(error.value.faults)
+    assert len(error.value.faults) == 3
+    assert "no-model" in faults and "'body'" in faults and "is a file" in faults
+
+
+def test_a_store_that_is_mounted_read_only_is_refused(
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    if os.path.ismount("/sys") and not os.access("/sys", os.W_OK):
+        settings = make_settings(write_json(GOOD), store={"path": "/sys/lake"})
+        with pytest.raises(InputError, match="/sys may not be written"):
+            run(spark, settings)
+    else:
+        # As root every folder passes for writable; the kernel refuses to make one here all the same.
+        settings = make_settings(write_json(GOOD), store={"path": "/proc/lake"})
+        with pytest.raises(InputError, match="the store cannot be written at"):
+            run(spark, settings)
+
+
+def test_files_that_are_not_utf8_are_quarantined_and_the_rest_goes_on(
+    spark: SparkSession, make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "files"
+    (folder / "sub folder").mkdir(parents=True)
+    (folder / "plain.txt").write_text("Plain text.")
+    (folder / "sub folder" / "accents é%20.md").write_text("Überall Umlaute.")
+    (folder / "latin.txt").write_bytes("Überall".encode("latin-1"))
+    (folder / "picture.png").write_bytes(bytes(range(1, 128)) * 40)
+    (folder / "empty.txt").write_bytes(b"")
+    settings = make_settings(str(folder), source={"format": "files", "id_column": None, "text_columns": []})
+    report = run(spark, settings)
+    found = {key: (row.status, row.reason) for key, row in ledger(spark, settings).items()}
+    assert found == {
+        "plain.txt": ("embedded", None),
+        "sub folder/accents é%20.md": ("embedded", None),
+        "latin.txt": ("quarantined", "invalid_utf8"),
+        "picture.png": ("quarantined", "binary"),
+    }  # Spark passes over files without a byte: to the library they are not there
+    assert report.counts["library_quarantined"] == 2
+
+
+def test_texts_of_all_sizes_go_through(
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
+) -> None:
+    sentences = "".join(f"Sentence number {i} of a very long document. " for i in range(220_000))
+    assert len(sentences) > 10_000_000
+    documents = [
+        {"id": "long", "text": sentences},
+        {"id": "solid", "text": "x" * 1_000_000},
+        {"id": "blank", "text": " \n\t\u200b"},
+        {"id": "one", "text": "?"},
+    ]
+    settings = make_settings(write_json(documents))
+    run(spark, settings)
+    found = ledger(spark, settings)
+    assert {key: row.status for key, row in found.items()} == {
+        "long": "embedded",
+        "solid": "embedded",
+        "blank": "empty",
+        "one": "embedded",
+    }
+    with store.delta_session(spark):
+        vectors = store.read(spark, store.place_of(settings), "vectors").where("doc_id = 'long'")
+        kept = vectors.selectExpr("sum(char_end - char_start) as characters", "max(token_count) as most").collect()[0]
+    assert kept.most <= 256
+    assert kept.characters > 0.98 * len(sentences)
+
+
+def test_naughty_strings_as_texts_and_as_ids(
+    spark: SparkSession, make_settings: MakeSettings, write_json: WriteJson, data_folder: Path
+) -> None:
+    strings = json.loads((data_folder / "bad-input" / "blns" / "blns.json").read_text())
+    unique = sorted(set(strings))
+    documents = [{"id": text, "text": f"{unique[-i]} {text}"} for i, text in enumerate(unique)]
+    settings = make_settings(write_json(documents))
+    report = run(spark, settings)
+    assert report.counts["added"] == len(unique)
+    found = ledger(spark, settings)
+    assert set(found) == set(unique)
+    with store.delta_session(spark):
+        stored = {row.doc_id: row for row in store.read(spark, store.place_of(settings), "vectors").collect()}
+    for document in documents:
+        row = found[document["id"]]
+        if row.chunk_count == 1:
+            assert stored[document["id"]].text == document["text"].strip()
+    assert sum(row.status == "embedded" for row in found.values()) > 0.97 * len(unique)
+    assert run(spark, settings).counts["unchanged"] == len(unique)
