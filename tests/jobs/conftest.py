@@ -123,6 +123,10 @@ def write_settings(tmp_path: Path) -> Callable[..., Path]:
                 "properties": {
                     "spark.sql.warehouse.dir": str(tmp_path / "warehouse"),
                     "spark.sql.shuffle.partitions": 2,
+                    "spark.databricks.delta.snapshotPartitions": 1,
+                    # A handful of rows: steps are over before adaptive execution or the second compiler is of use.
+                    "spark.sql.adaptive.enabled": False,
+                    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=512m",
                 },
             },
         }

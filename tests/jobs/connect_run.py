@@ -26,17 +26,15 @@ PROPERTIES = {
     "spark.jars.packages": "io.delta:delta-spark_4.2_2.13:4.4.0",
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-    "spark.databricks.delta.snapshotPartitions": "2",
-    "spark.sql.shuffle.partitions": "2",
     "spark.ui.enabled": "false",
     "spark.driver.host": "localhost",
     "spark.driver.bindAddress": "127.0.0.1",
 }
 
 
-def connect(warehouse: Path) -> SparkSession:
-    builder = SparkSession.builder.remote("local[2]").config("spark.sql.warehouse.dir", str(warehouse))
-    for key, value in PROPERTIES.items():
+def connect(settings: Settings) -> SparkSession:
+    builder = SparkSession.builder.remote("local[2]")
+    for key, value in {**PROPERTIES, **settings.spark.properties}.items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
 
@@ -60,7 +58,7 @@ def in_sql(spark: SparkSession, settings: Settings, text: str) -> list[list[floa
 def main() -> None:
     settings, folder = load_settings(sys.argv[1]), Path(sys.argv[2])
     source = Path(str(settings.source.path))
-    spark = connect(folder / "warehouse")
+    spark = connect(settings)
     assert "connect" in type(spark).__module__, type(spark)
     assert not hasattr(spark, "sparkContext")
 

@@ -42,6 +42,10 @@ def summary(done: CompletedProcess[str]) -> dict[str, str]:
     return {label: text for label, text in pairs}
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def table_rows(text: str) -> list[dict[str, str]]:
     """The rows of the printed tables, each by the names of its own table's columns."""
     rows: list[dict[str, str]] = []
@@ -55,7 +59,7 @@ def table_rows(text: str) -> list[dict[str, str]]:
     return rows
 
 
-def test_the_command_embeds_shows_its_store_and_embeds_nothing_twice(
+def test_the_command_embeds_shows_its_store_embeds_nothing_twice_and_keeps_to_its_model(
     embedlake: Start, write_json: Callable[..., Path], write_settings: Callable[..., Path], query: Query, tmp_path: Path
 ) -> None:
     settings = write_settings(write_json(DOCUMENTS), source=COLUMNS)
@@ -78,7 +82,9 @@ def test_the_command_embeds_shows_its_store_and_embeds_nothing_twice(
     steps = ["session", "pre-flight", "open", "plan", "chunk", "embed", "merge vectors", "merge ledger", "reconcile"]
     assert [line[9:] for line in done.stderr.splitlines() if line[9:] in steps] == steps
 
-    again = summary(embedlake("embed", "--config", settings))
+    # What Java itself has to say, on its own standard output, stays out of ours.
+    talkative = "spark.properties.spark.driver.extraJavaOptions=-Xlog:gc"
+    again = summary(embedlake("embed", "--config", settings, "--set", talkative))
     assert again["run"] == "toy.main.2"
     assert again["documents"] == "0 added · 0 changed · 0 with new payload only · 0 removed · 4 unchanged"
     assert again["library"] == lines["library"]
@@ -103,6 +109,15 @@ def test_the_command_embeds_shows_its_store_and_embeds_nothing_twice(
     columns = ("run", "last event", "documents", "chunks", "tokens embedded", "message")
     assert [first[name] for name in columns] == ["toy.main.1", "finished", "4", "3", "11", ""]
     assert [second[name] for name in columns] == ["toy.main.2", "finished", "0", "0", "0", ""]
+
+    before = contents(tmp_path)
+    refused = embedlake("embed", "--config", settings, "--set", "model.path=fake:16")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    message = refused.stderr.partition("embedlake: ")[2]
+    assert "space main holds vectors of another model" in message and "dimension was 8, is 16" in message
+    assert "name a new space by the setting `space`" in message
+    assert not NOISE.search(refused.stderr)
+    assert contents(tmp_path) == before
 
 
 def test_spark_submit_runs_the_job_with_the_packages_from_a_zip_alone(

@@ -1,0 +1,69 @@
+"""The quick start as the README has it, on some of its documents and with its model."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+pytestmark = pytest.mark.jobs
+
+Start = Callable[..., CompletedProcess[str]]
+QUESTION = "How do I add an option to a command?"
+DOCUMENTS = 40
+
+
+def test_the_quick_start_finds_the_nearest_chunks(
+    start: Start,
+    embedlake: Start,
+    query: Callable[[str | Path, str], list[dict[str, Any]]],
+    model_folder: Path,
+    root: Path,
+    tmp_path: Path,
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    collected, source = tmp_path / "collected.parquet", tmp_path / "docstrings.parquet"
+    done = start(sys.executable, root / "quickstart" / "collect_docstrings.py", "--out", collected)
+    assert done.returncode == 0, done.stderr
+    documents = pq.read_table(collected)
+    assert documents.num_rows > 1000
+    pq.write_table(documents.slice(0, DOCUMENTS), source)
+
+    places = {"store.path": tmp_path / "lake", "source.path": source, "model.path": model_folder.absolute()}
+    overrides = [part for key, value in places.items() for part in ("--set", f"{key}={value}")]
+    done = embedlake("embed", "--config", root / "conf" / "quickstart.yaml", *overrides)
+    assert done.returncode == 0, done.stderr
+    assert f"library    {DOCUMENTS} embedded · 0 empty · 0 quarantined" in done.stdout
+
+    stored = query(tmp_path / "lake" / "python-docs" / "main" / "vectors", "SELECT doc_id, text, embedding FROM t")
+    assert {row["doc_id"] for row in stored} == set(documents.column("doc_id").to_pylist()[:DOCUMENTS])
+    model = SentenceTransformer(os.fspath(model_folder), device="cpu")
+    texts = np.asarray([row["embedding"] for row in stored], dtype=np.float64)
+    scores = texts @ model.encode_query(QUESTION).astype(np.float64)
+    best = np.argsort(-scores)[:5]
+
+    settings = yaml.safe_load(root.joinpath("conf", "quickstart.yaml").read_text())
+    for key, value in places.items():
+        section, name = key.split(".")
+        settings[section][name] = str(value)
+    config = tmp_path / "settings.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    done = start(sys.executable, root / "quickstart" / "nearest_chunks.py", "--config", config, QUESTION)
+    assert (done.returncode, done.stderr) == (0, "")
+    answers = re.findall(r"^(-?\d\.\d{3})  (\S+)\n       (\S.*)$", done.stdout, re.MULTILINE)
+    assert done.stdout.splitlines()[1] == f"Nearest to: {QUESTION}" and len(answers) == 5
+    assert [doc_id for _, doc_id, _ in answers] == [stored[place]["doc_id"] for place in best]
+    printed = np.asarray([float(score) for score, _, _ in answers])
+    assert np.array_equal(printed, np.sort(printed)[::-1])
+    # Three decimals are printed.
+    assert np.abs(printed - scores[best]).max() <= 0.0005 + 1e-4
+    for (_, _, text), place in zip(answers, best, strict=True):
+        assert " ".join(stored[place]["text"].split()).startswith(text.removesuffix(" ..."))
