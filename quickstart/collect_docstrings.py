@@ -11,7 +11,7 @@ Which documents are taken, the same ones on every machine that has the same vers
    other packages). A folder or file with a private name counts: many libraries keep what they publish in one.
 3. Definitions: a module, and the classes, methods and functions in it whose names are all public (no leading
    underscore), also under `if` and `try`; nothing inside a function.
-4. Docstrings of at least `MIN_CHARACTERS` characters after `inspect.cleandoc`.
+4. Docstrings of `MIN_CHARACTERS` to `MAX_CHARACTERS` characters after `inspect.cleandoc`.
 5. One document for each id. Where one is defined again (overloads, property setters, a fallback under `except`), the
    first that rule 4 leaves counts; likewise one document for each text.
 6. At most `PER_PACKAGE` documents of one package and `TOTAL` in all: those with the lowest SHA-256 of their id, so that
@@ -61,6 +61,8 @@ LEFT_OUT = frozenset(
     {"_vendor", "_vendored", "benchmarks", "conftest.py", "externals", "test", "testing", "tests", "vendored"}
 )
 MIN_CHARACTERS = 200
+# A library to try things on should be embedded in minutes on two cores.
+MAX_CHARACTERS = 2_500
 PER_PACKAGE = 120
 TOTAL = 1500
 
@@ -144,7 +146,7 @@ def documents_of_source(source: bytes, module: str, package: str, version: str) 
     for qualname, kind, raw in found:
         # A docstring may spell half of a surrogate pair, which no UTF-8 file can hold.
         text = inspect.cleandoc(raw).encode("utf-8", "replace").decode("utf-8")
-        if len(text) >= MIN_CHARACTERS:
+        if MIN_CHARACTERS <= len(text) <= MAX_CHARACTERS:
             title = f"{module}.{qualname}" if qualname else module
             yield Document(f"{package}:{title}", title, text, package, version, module, kind)
 

@@ -16,7 +16,7 @@ from udfs.engine import embed_texts, token_budget  # noqa: E402
 from udfs.model_source import describe_model  # noqa: E402
 from udfs.specs import InferenceSpec  # noqa: E402
 
-WORDS = "the quick brown fox jumps over a lazy dog while rain falls on old stone roofs near the harbour".split()
+WORDS = ["quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "rain", "falls", "on", "old", "roofs"]
 TEXTS = [" ".join(WORDS[(i * 7 + j) % len(WORDS)] for j in range(1 + (i * i) % 400)) for i in range(400)]
 
 

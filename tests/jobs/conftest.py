@@ -18,11 +18,24 @@ from deltalake import DeltaTable, QueryBuilder
 
 ROOT = Path(__file__).resolve().parents[2]
 Completed = subprocess.CompletedProcess[str]
+# For a handful of rows: steps are over before adaptive execution or the second compiler is of use.
+SMALL = {
+    "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=512m",
+}
 
 
 @pytest.fixture(scope="session")
 def root() -> Path:
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def small() -> dict[str, str]:
+    """Spark properties that make short work of small tables."""
+    return SMALL
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +65,7 @@ def start(environment: dict[str, str], tmp_path: Path) -> Callable[..., Complete
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=400,
             check=False,
         )
 
@@ -120,14 +133,7 @@ def write_settings(tmp_path: Path) -> Callable[..., Path]:
             "model": {"path": "fake:8"},
             "spark": {
                 "master": "local[2]",
-                "properties": {
-                    "spark.sql.warehouse.dir": str(tmp_path / "warehouse"),
-                    "spark.sql.shuffle.partitions": 2,
-                    "spark.databricks.delta.snapshotPartitions": 1,
-                    # A handful of rows: steps are over before adaptive execution or the second compiler is of use.
-                    "spark.sql.adaptive.enabled": False,
-                    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=512m",
-                },
+                "properties": {**SMALL, "spark.sql.warehouse.dir": str(tmp_path / "warehouse")},
             },
         }
         for section, value in sections.items():

@@ -48,9 +48,8 @@ def rows(spark: SparkSession, settings: Settings, table: str) -> list[dict[str, 
 def in_sql(spark: SparkSession, settings: Settings, text: str) -> list[list[float] | None]:
     """The stored vector of a text, and what `embed_udf` makes of the same text, of a blank one and of null in SQL."""
     spark.udf.register("embed", embed_udf(inference_spec(settings)))
-    made = spark.sql(
-        "SELECT embed(text) AS v FROM VALUES (0, :text), (1, ' '), (2, NULL) AS t(n, text) ORDER BY n", {"text": text}
-    )
+    asked = f"VALUES (0, '{text}'), (1, ' '), (2, NULL) AS asked(n, text)"
+    made = spark.sql(f"SELECT embed(text) AS v FROM {asked} ORDER BY n")
     stored = store.read_vectors(spark, settings).where(f"text = '{text}'").selectExpr("embedding AS v").limit(1)
     return [row.v for row in [*stored.collect(), *made.collect()]]
 

@@ -12,7 +12,7 @@ import pytest
 
 from udfs.chunk_documents import chunk_id
 
-pytestmark = pytest.mark.jobs
+pytestmark = [pytest.mark.jobs, pytest.mark.timeout(900)]
 
 FIRST = [
     {"id": "same", "text": "Owls hunt.", "lang": "en"},

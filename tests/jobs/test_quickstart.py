@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-pytestmark = pytest.mark.jobs
+pytestmark = [pytest.mark.jobs, pytest.mark.timeout(900)]
 
 Start = Callable[..., CompletedProcess[str]]
 QUESTION = "How do I add an option to a command?"
@@ -25,6 +25,7 @@ def test_the_quick_start_finds_the_nearest_chunks(
     embedlake: Start,
     query: Callable[[str | Path, str], list[dict[str, Any]]],
     model_folder: Path,
+    small: dict[str, str],
     root: Path,
     tmp_path: Path,
 ) -> None:
@@ -38,7 +39,8 @@ def test_the_quick_start_finds_the_nearest_chunks(
     pq.write_table(documents.slice(0, DOCUMENTS), source)
 
     places = {"store.path": tmp_path / "lake", "source.path": source, "model.path": model_folder.absolute()}
-    overrides = [part for key, value in places.items() for part in ("--set", f"{key}={value}")]
+    properties = {f"spark.properties.{key}": value for key, value in small.items()}
+    overrides = [part for key, value in {**places, **properties}.items() for part in ("--set", f"{key}={value}")]
     done = embedlake("embed", "--config", root / "conf" / "quickstart.yaml", *overrides)
     assert done.returncode == 0, done.stderr
     assert f"library    {DOCUMENTS} embedded · 0 empty · 0 quarantined" in done.stdout
@@ -54,6 +56,7 @@ def test_the_quick_start_finds_the_nearest_chunks(
     for key, value in places.items():
         section, name = key.split(".")
         settings[section][name] = str(value)
+    settings["spark"] = {"properties": small}
     config = tmp_path / "settings.yaml"
     config.write_text(yaml.safe_dump(settings))
     done = start(sys.executable, root / "quickstart" / "nearest_chunks.py", "--config", config, QUESTION)

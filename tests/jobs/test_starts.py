@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.jobs
+pytestmark = [pytest.mark.jobs, pytest.mark.timeout(900)]
 
 Start = Callable[..., CompletedProcess[str]]
 Query = Callable[[str | Path, str], list[dict[str, Any]]]
@@ -128,6 +128,7 @@ def test_spark_submit_runs_the_job_with_the_packages_from_a_zip_alone(
     write_json: Callable[..., Path],
     write_settings: Callable[..., Path],
     query: Query,
+    small: dict[str, str],
     tmp_path: Path,
 ) -> None:
     packages, script = tmp_path / "zip" / "embedlake.zip", tmp_path / "job" / "embed_library.py"
@@ -144,6 +145,7 @@ def test_spark_submit_runs_the_job_with_the_packages_from_a_zip_alone(
         *("--master", "local[2]"),
         *("--properties-file", root / "conf" / "spark-local.conf"),
         *("--py-files", packages),
+        *(part for key, value in small.items() for part in ("--conf", f"{key}={value}")),
         script,
         *("--config", write_settings(write_json(DOCUMENTS), source=COLUMNS)),
         PYSPARK_PYTHON=str(bare_python),

@@ -160,9 +160,7 @@ def test_files_that_are_not_utf8_are_quarantined_and_the_rest_goes_on(
     assert report.counts["library_quarantined"] == 2
 
 
-def test_texts_of_all_sizes_go_through(
-    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
-) -> None:
+def test_texts_of_all_sizes_go_through(spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings) -> None:
     sentences = "".join(f"Sentence number {i} of a very long document. " for i in range(220_000))
     assert len(sentences) > 10_000_000
     documents = [

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import ir_measures
 import numpy as np
-from deltalake import DeltaTable
+import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder
 from ir_measures import AP, RR, R, nDCG
 from sentence_transformers import SentenceTransformer
 
@@ -63,15 +64,9 @@ def read_judgements() -> tuple[dict[str, str], list[ir_measures.Qrel]]:
 
 def rank(vectors: str, queries: dict[str, str], depth: int = 100) -> list[ir_measures.ScoredDoc]:
     """Ranks the stored vectors for each query by exact search."""
-    # The query engine, for the plain reader refuses tables with deletion vectors.
-    from deltalake import QueryBuilder
-
-    stored = (
-        QueryBuilder()
-        .register("vectors", DeltaTable(vectors))
-        .execute("SELECT doc_id, embedding FROM vectors")
-        .read_all()
-    )
+    # By the query engine, for the plain reader refuses tables with deletion vectors.
+    query = QueryBuilder().register("vectors", DeltaTable(vectors)).execute("SELECT doc_id, embedding FROM vectors")
+    stored = pa.table(query.read_all())
     documents = stored["doc_id"].to_pylist()
     matrix = np.vstack(stored["embedding"].to_numpy())
     asked = SentenceTransformer(str(MODEL), device="cpu").encode(list(queries.values()), show_progress_bar=False)

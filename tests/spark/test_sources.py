@@ -1,0 +1,94 @@
+"""Every source format gives the same documents, and a Delta source is read at one version."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from schemas.errors import InputError
+from spark_jobs.settings import SourceSettings
+from spark_jobs.sources import check_ids, open_source
+from spark_jobs.transforms import as_documents
+
+pytestmark = pytest.mark.spark
+
+
+@pytest.fixture
+def rows(spark: SparkSession) -> DataFrame:
+    return spark.createDataFrame([("a", "Alpha", 1), ("b", None, 2)], "id string, text string, n int")
+
+
+def settings(**values: Any) -> SourceSettings:
+    columns = {"id_column": "id", "text_columns": ["text"]}
+    return SourceSettings.model_validate({**columns, **values})
+
+
+def written(rows: DataFrame, kind: str, path: Path) -> dict[str, Any]:
+    if kind == "table":
+        rows.write.format("delta").mode("overwrite").saveAsTable("default.some_documents")
+        return {"format": "table", "table": "default.some_documents"}
+    writer = rows.coalesce(1).write
+    writer = writer.option("header", "true") if kind == "csv" else writer
+    writer.format(kind).save(str(path))
+    return {"format": kind, "path": str(path)}
+
+
+@pytest.mark.parametrize("kind", ["delta", "parquet", "json", "csv", "orc", "table"])
+def test_every_format_gives_the_same_documents(spark: SparkSession, rows: DataFrame, tmp_path: Path, kind: str) -> None:
+    source_settings = settings(**written(rows, kind, tmp_path / "source"), filter="n < 3")
+    source = open_source(spark, source_settings)
+    documents = as_documents(source.rows, source_settings, source.payload).orderBy("doc_id").collect()
+    assert [(row.doc_id, row.text) for row in documents] == [("a", "Alpha"), ("b", "")]
+    assert (source.version is not None) == (kind in ("delta", "table"))
+    assert check_ids(source, source_settings) == 2
+
+
+def test_a_delta_source_stays_at_its_version(spark: SparkSession, rows: DataFrame, tmp_path: Path) -> None:
+    path = str(tmp_path / "source")
+    rows.write.format("delta").save(path)
+    source = open_source(spark, settings(format="delta", path=path))
+    rows.limit(1).write.format("delta").mode("overwrite").save(path)
+    assert source.version == 0
+    assert source.rows.count() == 2
+
+
+def test_whole_numbers_are_ids_too(spark: SparkSession, tmp_path: Path) -> None:
+    path = str(tmp_path / "source")
+    spark.range(3).selectExpr("id", "'x' AS text").write.parquet(path)
+    source_settings = settings(format="parquet", path=path)
+    source = open_source(spark, source_settings)
+    documents = as_documents(source.rows, source_settings, ())
+    assert sorted(row.doc_id for row in documents.collect()) == ["0", "1", "2"]
+
+
+def test_texts_are_joined_and_missing_ones_skipped(spark: SparkSession) -> None:
+    rows = spark.createDataFrame(
+        [("1", "A", "x"), ("2", None, "x"), ("3", "", "x"), ("4", "A", None), ("5", None, None)],
+        "id string, title string, `the body` string",
+    )
+    joined = settings(format="parquet", path="/x", text_columns=["title", "the body"], text_separator=" | ")
+    found = {row.doc_id: row.text for row in as_documents(rows, joined, ()).collect()}
+    assert found == {"1": "A | x", "2": "x", "3": "x", "4": "A", "5": ""}
+
+
+def test_the_payload_hash_sees_nulls_and_not_the_time_zone(spark: SparkSession) -> None:
+    rows = spark.sql("SELECT '1' AS id, 'x' AS text, TIMESTAMP '2026-01-01 00:00:00' AS at, CAST(NULL AS INT) AS n")
+    source = settings(format="parquet", path="/x", payload_columns=["at", "n"])
+    payload = tuple(field for field in rows.schema if field.name in ("at", "n"))
+
+    def hashed(frame: DataFrame) -> str:
+        return str(as_documents(frame, source, payload).collect()[0].payload_hash)
+
+    before = hashed(rows)
+    spark.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
+    try:
+        assert hashed(rows) == before
+    finally:
+        spark.conf.set("spark.sql.session.timeZone", "UTC")
+    assert hashed(rows.selectExpr("id", "text", "at", "0 AS n")) != before
+
+
+def test_a_missing_table_is_refused(spark: SparkSession) -> None:
+    with pytest.raises(InputError, match=r"the source default\.nothing cannot be read as table"):
+        open_source(spark, settings(format="table", table="default.nothing"))
