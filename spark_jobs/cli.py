@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from schemas.errors import EmbedlakeError
+from schemas.errors import EmbedlakeError, InputError
 from spark_jobs import embed_library, store_status
 from spark_jobs.causes import cause_of
 from spark_jobs.progress import Progress
@@ -103,15 +103,16 @@ def _guarded(job: Callable[[Settings], None], config: Path, overrides: list[str]
     except Exception as error:
         if debug:
             raise
-        typer.echo(f"embedlake: {_explained(error)}", err=True)
-        raise SystemExit(error.exit_code if isinstance(error, EmbedlakeError) else 1) from None
+        message, code = _explained(error)
+        typer.echo(f"embedlake: {message}", err=True)
+        raise SystemExit(code) from None
 
 
-def _explained(error: Exception) -> str:
+def _explained(error: Exception) -> tuple[str, int]:
     if isinstance(error, EmbedlakeError):
-        return str(error)
+        return str(error), error.exit_code
     # A worker's traceback ends with the error itself, as `module.Name: message`.
     from_worker = _WORKER_ERROR.findall(str(error))
     if from_worker:
-        return f"on a worker: {from_worker[-1]}"
-    return f"{cause_of(error)} (unexpected; --debug shows where)"
+        return f"on a worker: {from_worker[-1]}", InputError.exit_code
+    return f"{cause_of(error)} (unexpected; --debug shows where)", 1

@@ -10,6 +10,7 @@ First load, refresh and resume are the same run. Started as `embedlake embed --c
 """
 
 from collections import Counter
+from contextlib import suppress
 
 from pyspark.sql import SparkSession
 
@@ -17,7 +18,7 @@ from schemas.runs import FAILED, FINISHED, STARTED
 from spark_jobs import store
 from spark_jobs.plan_run import plan_run
 from spark_jobs.preflight import preflight
-from spark_jobs.progress import SILENT, Progress
+from spark_jobs.progress import Progress
 from spark_jobs.reconcile import reconcile
 from spark_jobs.report import Report, summarise
 from spark_jobs.runs import open_run, record
@@ -26,14 +27,16 @@ from spark_jobs.slices import close_staged, embed_slice
 from spark_jobs.space_tables import ensure_tables
 
 
-def run(spark: SparkSession, settings: Settings, allow_removals: bool = False, progress: Progress = SILENT) -> Report:
+def run(
+    spark: SparkSession, settings: Settings, allow_removals: bool = False, progress: Progress | None = None
+) -> Report:
     """Embeds what is new in a library and takes out what is gone.
 
     Args:
         spark: A live session, classic or Connect.
         settings: The whole configuration.
         allow_removals: Whether documents may vanish beyond `run.max_removed_fraction`.
-        progress: Where progress is shown.
+        progress: Where progress is shown; nowhere when left out.
 
     Returns:
         What was done, ready to be printed.
@@ -43,6 +46,7 @@ def run(spark: SparkSession, settings: Settings, allow_removals: bool = False, p
         QuarantineLimitError: Too many documents could not be embedded; the others are committed.
         ReconciliationError: The tables do not agree after the last commit.
     """
+    progress = progress or Progress()
     with store.delta_session(spark):
         with progress.step("pre-flight"):
             checked = preflight(spark, settings)
@@ -64,7 +68,9 @@ def run(spark: SparkSession, settings: Settings, allow_removals: bool = False, p
             report = summarise(this, work, counts, ledger, progress.seconds)
             record(spark, this, FINISHED, counts=report.counts, seconds=report.seconds)
         except BaseException as error:
-            record(spark, this, FAILED, counts=counts, seconds=progress.seconds, message=type(error).__name__)
+            # A session that died cannot record it, and must not hide why it died.
+            with suppress(Exception):
+                record(spark, this, FAILED, counts=counts, seconds=progress.seconds, message=type(error).__name__)
             raise
     return report
 

@@ -128,6 +128,3 @@ class Progress:
     def _line(self, text: str) -> None:
         if self.console is not None:
             self.console.print(f"{time.strftime('%H:%M:%S')} {text}", highlight=False, markup=False, soft_wrap=True)
-
-
-SILENT = Progress()
