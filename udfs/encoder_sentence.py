@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
+from transformers.utils import logging as transformers_logging
 
 from schemas.errors import InputError
 from udfs.model_source import verified_folder
@@ -65,6 +66,8 @@ class SentenceEncoder:
     def __init__(self, spec: InferenceSpec, cores: int, partition: int = 0) -> None:
         model = spec.model
         folder = verified_folder(model)
+        # A worker's messages are everybody's log.
+        transformers_logging.disable_progress_bar()
         # Spark sets OMP_NUM_THREADS to spark.task.cpus before torch is imported; the caller knows better.
         torch.set_num_threads(cores)
         self.device = choose_device(spec.device, partition)

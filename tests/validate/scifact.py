@@ -47,7 +47,7 @@ def embed_corpus(store: str) -> str:
             "model": {"path": str(MODEL), "dtype": os.environ.get("VALIDATE_DTYPE", "float32")},
         }
     )
-    print(run(get_session(settings.spark), settings))
+    print(run(get_session(settings.spark, quiet=True), settings))
     return f"{store}/scifact/main/vectors"
 
 
