@@ -16,7 +16,7 @@ import yaml
 pytestmark = [pytest.mark.jobs, pytest.mark.timeout(900)]
 
 Start = Callable[..., CompletedProcess[str]]
-QUESTION = "How do I add an option to a command?"
+QUESTION = "How is a template loaded?"
 DOCUMENTS = 40
 
 
