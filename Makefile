@@ -9,7 +9,7 @@ SOURCE := lake/source/docstrings.parquet
 # The same Java for everything that is started here; see the script for where it looks.
 JAVA   := JAVA_HOME=$$(sh conf/ensure_java.sh) && export JAVA_HOME &&
 CODE   := schemas udfs spark_jobs quickstart tests setup.py
-QUESTION ?= How do I join two tables on a column they share?
+QUESTION ?= How do I show a progress bar in the terminal?
 
 # A wheel, and the zip made of it, are the same bytes wherever and whenever they are built.
 export SOURCE_DATE_EPOCH := 315532800
@@ -31,7 +31,8 @@ $(STAMP): requirements.lock setup.py
 	"$(PYTHON)" -m venv $(VENV)
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock >$(VENV)/uv.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
-	$(UV) install --python $(BIN)/python --quiet --require-hashes -r requirements.lock
+	@# Compiled once, here: otherwise every process that may not write beside the packages compiles torch again.
+	$(UV) install --python $(BIN)/python --quiet --compile-bytecode --require-hashes -r requirements.lock
 	$(UV) install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -12,6 +12,14 @@ PAYLOAD = "payload"
 REMOVED = "removed"
 UNCHANGED = "unchanged"
 CHANGES = (ADDED, CHANGED, PAYLOAD, REMOVED)
+# How counts by change are told to a person.
+CHANGE_WORDS = {
+    ADDED: "added",
+    CHANGED: "changed",
+    PAYLOAD: "with new payload only",
+    REMOVED: "removed",
+    UNCHANGED: "unchanged",
+}
 
 
 def plan_table(payload: Sequence[StructField] = ()) -> Table:

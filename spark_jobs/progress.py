@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from schemas.plan import CHANGE_WORDS
 from spark_jobs.planning import Slice, Work
 from spark_jobs.session import watch_tasks
 
@@ -53,7 +54,7 @@ class Progress:
             work: What the run has to do.
         """
         self._tokens = work.tokens
-        documents = " · ".join(f"{count:,} {change}" for change, count in work.documents.items())
+        documents = " · ".join(f"{work.documents[change]:,} {words}" for change, words in CHANGE_WORDS.items())
         self._line(f"plan: {documents} · about {work.tokens:,} tokens in {len(work.slices)} slices")
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], total=max(1, work.tokens))

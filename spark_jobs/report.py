@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.ledger import EMBEDDED, EMPTY, QUARANTINED
-from schemas.plan import ADDED, CHANGED, PAYLOAD, REMOVED, UNCHANGED
+from schemas.plan import CHANGE_WORDS
 from spark_jobs.ledger_summary import LedgerSummary
 from spark_jobs.planning import Work
 from spark_jobs.runs import Run
@@ -39,14 +39,7 @@ class Report:
             Label and text of each line.
         """
         n = self.counts
-        named = {
-            ADDED: ADDED,
-            CHANGED: CHANGED,
-            PAYLOAD: "with new payload only",
-            REMOVED: REMOVED,
-            UNCHANGED: UNCHANGED,
-        }
-        changes = " · ".join(f"{n[change]:,} {words}" for change, words in named.items())
+        changes = " · ".join(f"{n[change]:,} {words}" for change, words in CHANGE_WORDS.items())
         library = " · ".join(f"{n[f'library_{status}']:,} {status}" for status in _STATUSES)
         chunks = n["chunks"]
         cut = f"{n['truncated'] / chunks:.1%} truncated" if chunks else "none to embed"

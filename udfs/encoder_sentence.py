@@ -67,7 +67,7 @@ class SentenceEncoder:
         model = spec.model
         folder = verified_folder(model)
         # A worker's messages are everybody's log.
-        transformers_logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         # Spark sets OMP_NUM_THREADS to spark.task.cpus before torch is imported; the caller knows better.
         torch.set_num_threads(cores)
         self.device = choose_device(spec.device, partition)
