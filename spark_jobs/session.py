@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
 from schemas.errors import InputError
@@ -54,11 +55,12 @@ def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
     live = SparkSession.getActiveSession()
     if live is not None:
         return live
-    submitted = "SPARK_ENV_LOADED" in os.environ or "PYSPARK_GATEWAY_PORT" in os.environ
-    # pip's pyspark starts workers with whatever `python3` is on the PATH, which need not see our packages.
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    if submitted:
-        return _configured(SparkSession.builder, {k: v for k, v in _LOCAL.items() if "delta" in v or "delta" in k})
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
+        # Started by spark-submit, whose properties are the user's own choice.
+        if str(SparkConf().get("spark.master")).startswith("local"):
+            _use_this_python()
+        return SparkSession.builder.getOrCreate()
+    _use_this_python()
     find_java()
     try:
         from delta import configure_spark_with_delta_pip
@@ -67,6 +69,11 @@ def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
     builder = configure_spark_with_delta_pip(SparkSession.builder.master(settings.master).appName("embedlake"))
     with _kept_messages() if quiet else nullcontext():
         return _configured(builder, {**_LOCAL, **settings.properties})
+
+
+def _use_this_python() -> None:
+    # pip's pyspark starts workers with whatever `python3` is on the PATH, which need not see our packages.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 
 
 @contextmanager

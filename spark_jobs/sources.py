@@ -54,7 +54,7 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
         if source.filter is not None:
             rows = rows.where(F.expr(source.filter))
         schema = rows.schema
-    except PySparkException as error:
+    except Exception as error:  # Py4J's where a file cannot be read, PySpark's where a plan makes no sense
         cause = cause_of(error)
         raise InputError(f"the source {place} cannot be read as {source.format}: {cause}") from error
     fields = {field.name: field for field in schema}
@@ -87,7 +87,7 @@ def check_ids(source: Source, settings: SourceSettings) -> int:
             F.count_if(~F.is_valid_utf8("id")),
             F.count_if(repeated),
         ).collect()[0]
-    except PySparkException as error:
+    except Exception as error:  # Py4J's where a file cannot be read, PySpark's where a plan makes no sense
         raise InputError(f"the source cannot be read to its end: {cause_of(error)}") from error
     name = f"source.id_column {settings.id_name}"
     faults = [] if total else ["the source has no documents: check source.path, source.table and source.filter"]

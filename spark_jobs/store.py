@@ -137,7 +137,9 @@ def ensure_table(spark: SparkSession, place: Place, table: Table) -> None:
         }.items():
             writer = writer.tableProperty(key, text)
         writer.create()
-    except PySparkException as error:
+    except InputError:
+        raise
+    except Exception as error:  # what goes wrong in Java's input and output comes as Py4J's error or PySpark's
         cause = cause_of(error)
         raise InputError(
             f"the store cannot be written at {name}: {cause}: check that the job may write there"

@@ -5,14 +5,9 @@ Patterns give nothing back once matched (possessive quantifiers), so that time g
 """
 
 import re
-from collections.abc import Callable
 from enum import IntEnum
 from itertools import pairwise
 from typing import NamedTuple
-from unicodedata import category
-
-import numpy as np
-import numpy.typing as npt
 
 _LINE_BREAK = re.compile(r"[\n\r\f\v\x85\u2028\u2029]\s*+")
 _ATX_HEADING = re.compile(r"#{1,6}[ \t]++[^\n\r]*+")
@@ -36,8 +31,6 @@ _ABBREVIATION = re.compile(
 _ABBREVIATION_BEFORE_NUMBERS = re.compile("(?i:art|ch|nos?|nr|pp?|para|pt|sec|tab|vol)")
 _LOOK_BACK = 16
 _CODE_INDENT = 4
-# With the marks about the class Extend of Unicode Standard Annex #29: joiners, Hangul vowels, skin tones, tags.
-_EXTENDING = re.compile("[\u200c\u200d\u1160-\u11ff\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]")
 
 
 class Level(IntEnum):
@@ -135,66 +128,3 @@ def _is_abbreviation(text: str, stop: int, following: str) -> bool:
     is_initials = all(len(letter) == 1 for letter in word.split(".")) and ("." in word or word.isupper())
     listed = _ABBREVIATION.fullmatch(word) or (following.isdigit() and _ABBREVIATION_BEFORE_NUMBERS.fullmatch(word))
     return bool(is_item or is_initials or listed)
-
-
-def pieces(text: str, atom: Atom, longest: int) -> list[Atom]:
-    """Cut an atom that is too long for a chunk, at newlines and words, and inside words where they are long.
-
-    Inside a word the 16 characters before a place decide, so that a change elsewhere moves no cut. No cut parts a
-    character from its combining marks where another place is in reach.
-
-    Args:
-        text: The text that the atom is part of.
-        atom: The atom to cut.
-        longest: Most characters of a piece, at least 1.
-
-    Returns:
-        Pieces in order; the first has the level of the atom.
-    """
-    part = text[atom.start : atom.end]
-    codes = np.frombuffer(part.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    levels, keys = _cut_keys(codes)
-    levels[0] = atom.level
-    cuts = [0]
-    while len(part) - cuts[-1] > longest:
-        # Of equal keys the last, for text that repeats itself should not fall into single characters.
-        cuts.append(cuts[-1] + longest - int(keys[cuts[-1] + 1 : cuts[-1] + longest + 1][::-1].argmax()))
-    found = []
-    for start, stop in pairwise([*cuts, len(part)]):
-        begin = stop - len(part[start:stop].lstrip())
-        if begin < stop:
-            end = start + len(part[start:stop].rstrip())
-            found.append(Atom(atom.start + begin, atom.start + end, Level(int(levels[begin]))))
-    return found
-
-
-def _cut_keys(codes: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32]]:
-    """Return for the place before each character its level, and a key by which places compare."""
-    space, newline = _holds(codes, str.isspace), codes == ord("\n")
-    extending = _holds(codes, lambda character: bool(_EXTENDING.match(character)) or category(character)[0] == "M")
-    extending[1:] |= codes[:-1] == ord("\u200d")
-    last_but_blanks = np.maximum.accumulate(np.where(space & ~newline, 0, np.arange(len(codes))))
-    levels = np.zeros(len(codes), np.uint8)
-    levels[1:][space[:-1]] = Level.WORD
-    levels[1:][newline[last_but_blanks[:-1]]] = Level.NEWLINE
-    ranks = np.where(space | extending, 0, levels + 1).astype(np.uint32)
-    return levels, ranks << np.uint32(28) | _rolling_hash(codes) >> np.uint32(4)
-
-
-def _holds(codes: npt.NDArray[np.uint32], test: Callable[[str], bool]) -> npt.NDArray[np.bool_]:
-    distinct = np.flatnonzero(np.bincount(codes))
-    table = np.zeros(int(distinct[-1]) + 1, np.bool_)
-    table[distinct] = [test(chr(code)) for code in distinct]
-    return table[codes]
-
-
-def _rolling_hash(codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    """Hash the 16 characters before each place: every round joins two neighbouring windows."""
-    hashes: npt.NDArray[np.uint32] = (codes + np.uint32(1)) * np.uint32(0x9E3779B1)
-    hashes ^= hashes >> np.uint32(15)
-    for reach in (1, 2, 4, 8):
-        hashes[reach:] += hashes[:-reach] * np.uint32(pow(0x85EBCA6B, reach, 1 << 32))
-    hashes[1:] = hashes[:-1].copy()
-    hashes ^= hashes >> np.uint32(16)
-    hashes *= np.uint32(0xC2B2AE35)
-    return hashes

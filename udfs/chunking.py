@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import InputError
-from udfs.boundaries import Atom, pieces, sentences
+from udfs.boundaries import Atom, sentences
+from udfs.pieces import pieces
 from udfs.specs import ChunkSpec
 
 # No language has words so long. Text with more characters to a token is blank, or the tokenizer gave up on it and put
