@@ -10,12 +10,11 @@ from schemas.conform import quoted
 from schemas.ledger import LEDGER
 from schemas.plan import ADDED, CHANGED, PAYLOAD, REMOVED
 from schemas.vectors import vectors_table
-from spark_jobs.slice_transforms import DELETE, OPERATION, PAYLOAD_CHANGED, UPSERT
+from spark_jobs.slice_transforms import DELETE, OPERATION, PAYLOAD_CHANGED, POSITION, UPSERT
 from spark_jobs.store import Place
 
 # MERGE resolves names over both sides at once, so the incoming side's get a prefix of their own.
 INCOMING = "_incoming_"
-_MOVED = ("chunk_index", "char_start", "char_end")
 _REPAID = ("payload_hash", "source_version", "run_id")
 
 
@@ -40,9 +39,9 @@ def merge_vectors(changes: DataFrame, place: Place, payload: Sequence[StructFiel
             each vector for the change feed, which tells inserts from the data files themselves.
     """
     moved = F.lit(False)
-    for name in _MOVED:
+    for name in POSITION:
         moved = moved | ~F.col(name).eqNullSafe(_incoming(name))
-    rewritten = [*_MOVED, *(field.name for field in payload), "run_id"]
+    rewritten = [*POSITION, *(field.name for field in payload), "run_id"]
     merge = _renamed(changes).mergeInto(place.name("vectors"), F.col("chunk_id") == _incoming("chunk_id"))
     if not insert_only:
         merge = (

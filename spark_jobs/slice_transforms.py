@@ -20,7 +20,7 @@ DELETE = "delete"
 # Columns that only guide a MERGE; the underscore keeps them apart from payload columns.
 OPERATION = "_operation"
 PAYLOAD_CHANGED = "_payload_changed"
-_POSITION = ("chunk_index", "char_start", "char_end")
+POSITION = ("chunk_index", "char_start", "char_end")
 _OLDER_SERVED = "; vectors of an earlier text are served"
 
 
@@ -34,7 +34,7 @@ def only_planned(vectors: DataFrame, plan: DataFrame) -> DataFrame:
     Returns:
         Columns chunk_id, doc_id, chunk_index, char_start, char_end and change.
     """
-    stored = vectors.select("chunk_id", "doc_id", *_POSITION)
+    stored = vectors.select("chunk_id", "doc_id", *POSITION)
     return stored.join(plan.select("doc_id", "change"), "doc_id")
 
 
