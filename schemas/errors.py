@@ -1,5 +1,6 @@
 """The errors that embedlake raises on purpose, each with the exit code a scheduler sees."""
 
+import signal
 from collections.abc import Iterable
 
 
@@ -41,7 +42,36 @@ class QuarantineLimitError(EmbedlakeError):
     exit_code = 3
 
 
+class RunActiveError(EmbedlakeError):
+    """Another run of the space is at work, or has taken over from this one."""
+
+    exit_code = 4
+
+
+class SourceError(InputError):
+    """The source's columns do not fit the settings or the tables, or its history has a gap."""
+
+    exit_code = 5
+
+
 class ReconciliationError(EmbedlakeError):
     """After the last commit the ledger, the vectors and the source do not agree."""
 
     exit_code = 6
+
+
+class StoppedError(KeyboardInterrupt):
+    """A signal asked the run to end. No `Exception`, so that no library mistakes it for a fault of its own.
+
+    Args:
+        signal_number: The signal.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        self.signal_number = signal_number
+        super().__init__(signal.Signals(signal_number).name)
+
+    @property
+    def exit_code(self) -> int:
+        """What shells and schedulers expect of a process that a signal ended: 130 or 143."""
+        return 128 + self.signal_number

@@ -8,6 +8,8 @@ from schemas.table import Table, column
 EMBEDDED = "embedded"
 EMPTY = "empty"
 QUARANTINED = "quarantined"
+# Stands for a text hash in rows that a repair marked: no text has it, so the next run does the document again.
+REDO = "to be done again"
 
 LEDGER = Table(
     "ledger",

@@ -8,14 +8,18 @@ from schemas.table import Table, column
 
 ADDED = "added"
 CHANGED = "changed"
+RETRY = "retry"
 PAYLOAD = "payload"
 REMOVED = "removed"
 UNCHANGED = "unchanged"
-CHANGES = (ADDED, CHANGED, PAYLOAD, REMOVED)
+CHANGES = (ADDED, CHANGED, RETRY, PAYLOAD, REMOVED)
+# Those whose text goes to the model.
+TRIED = (ADDED, CHANGED, RETRY)
 # How counts by change are told to a person.
 CHANGE_WORDS = {
     ADDED: "added",
     CHANGED: "changed",
+    RETRY: "tried again",
     PAYLOAD: "with new payload only",
     REMOVED: "removed",
     UNCHANGED: "unchanged",

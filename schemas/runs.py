@@ -8,23 +8,28 @@ STARTED = "started"
 SLICE_COMMITTED = "slice committed"
 FINISHED = "finished"
 FAILED = "failed"
+STOPPED = "stopped"
+ENDS = (FINISHED, FAILED, STOPPED)
 
 RUNS = Table(
     "runs",
-    "Events of runs, append-only: started, slice committed, finished, failed",
+    "Events of runs, append-only: started, slice committed, finished, failed, stopped",
     StructType(
         [
             column("library", StringType(), "library of the run"),
             column("space", StringType(), "space of the run"),
             column("run_number", LongType(), "number of the run in its space, from 1"),
             column("run_id", StringType(), "library, space and run number in one word"),
-            column("event", StringType(), f"{STARTED}, {SLICE_COMMITTED}, {FINISHED} or {FAILED}"),
+            column("event", StringType(), f"{STARTED}, {SLICE_COMMITTED}, {FINISHED}, {FAILED} or {STOPPED}"),
             column("event_time", TimestampType(), "driver's clock at the event"),
+            column("owner", StringType(), "host, process and a random word: who the run is"),
             column("slice_number", IntegerType(), "slice that was committed, from 1"),
-            column("slice_count", IntegerType(), "slices of the run"),
             column("model_fingerprint", StringType(), "hash of everything that decides a vector"),
             column("chunking_fingerprint", StringType(), "hash of the chunking rule"),
             column("source_version", LongType(), "version of the source where it has versions"),
+            column("source_id", StringType(), "Delta's id of the source table, where it has one"),
+            column("source_rule", StringType(), "hash of the settings that turn source rows into documents"),
+            column("plan", StringType(), "how the work was found: by the change feed, or by comparison and why"),
             column("counts", MapType(StringType(), LongType()), "documents by change and status, chunks, tokens"),
             column("seconds", MapType(StringType(), DoubleType()), "wall-clock seconds by step"),
             column("versions", MapType(StringType(), StringType()), "versions of embedlake, Python and packages"),

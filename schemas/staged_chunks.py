@@ -21,11 +21,13 @@ CHUNK_FIELDS = (
 
 STAGED_CHUNKS = Table(
     "staged_chunks",
-    "Chunks of documents in flight; a document without chunks has one row with chunk_index null",
+    "Chunks of documents in flight, made and stored ones; a text without chunks has one row with chunk_index null",
     StructType(
         [
             column("run_id", StringType(), "run that cut the document"),
             column("slice_number", IntegerType(), "slice of the run, from 1"),
+            column("is_made", BooleanType(), "whether the chunk was cut from the text that the run works on"),
+            column("is_stored", BooleanType(), "whether vectors holds the chunk; its vector stays where it is"),
             *CHUNK_FIELDS,
         ]
     ),

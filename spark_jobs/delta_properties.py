@@ -24,7 +24,16 @@ SESSION = {
     "spark.sql.parquet.compression.codec": "zstd",
     # Spark's vectorised Parquet reader (up to 4.2) refuses byte-stream-split columns; the row reader knows them.
     "spark.sql.parquet.enableNestedColumnVectorizedReader": "false",
+    # A file that is gone or broken must stop a run: passing over it would look like removed documents.
+    "spark.sql.files.ignoreMissingFiles": "false",
+    "spark.sql.files.ignoreCorruptFiles": "false",
 }
+# Set for the length of one commit: application id, number, and who commits (kept in the table's history).
+TRANSACTION = (
+    "spark.databricks.delta.write.txnAppId",
+    "spark.databricks.delta.write.txnVersion",
+    "spark.databricks.delta.commitInfo.userMetadata",
+)
 
 
 def table_properties(table: str, vector_encoding: str) -> dict[str, str]:

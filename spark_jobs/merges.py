@@ -8,10 +8,10 @@ from pyspark.sql.types import StructField
 
 from schemas.conform import quoted
 from schemas.ledger import LEDGER
-from schemas.plan import ADDED, CHANGED, PAYLOAD, REMOVED
+from schemas.plan import PAYLOAD, REMOVED, TRIED
 from schemas.vectors import vectors_table
 from spark_jobs.slice_transforms import DELETE, OPERATION, PAYLOAD_CHANGED, POSITION, UPSERT
-from spark_jobs.store import Place
+from spark_jobs.store import Place, boundary
 
 # MERGE resolves names over both sides at once, so the incoming side's get a prefix of their own.
 INCOMING = "_incoming_"
@@ -50,11 +50,9 @@ def merge_vectors(changes: DataFrame, place: Place, payload: Sequence[StructFiel
             .whenMatched(moved | _incoming(PAYLOAD_CHANGED))
             .update({quoted(name): _incoming(name) for name in rewritten})
         )
-    (
-        merge.whenNotMatched(_incoming(OPERATION) == UPSERT)
-        .insert({quoted(name): _incoming(name) for name in vectors_table(payload).schema.names})
-        .merge()
-    )
+    every = {quoted(name): _incoming(name) for name in vectors_table(payload).schema.names}
+    with boundary("vectors"):
+        merge.whenNotMatched(_incoming(OPERATION) == UPSERT).insert(every).merge()
 
 
 def merge_ledger(changes: DataFrame, place: Place) -> None:
@@ -65,16 +63,17 @@ def merge_ledger(changes: DataFrame, place: Place) -> None:
         place: Where the tables lie.
     """
     every = {quoted(name): _incoming(name) for name in LEDGER.schema.names}
-    (
+    merge = (
         _renamed(changes)
         .mergeInto(place.name("ledger"), F.col("doc_id") == _incoming("doc_id"))
         .whenMatched(_incoming(OPERATION) == REMOVED)
         .delete()
         .whenMatched(_incoming(OPERATION) == PAYLOAD)
         .update({quoted(name): _incoming(name) for name in _REPAID})
-        .whenMatched(_incoming(OPERATION).isin(ADDED, CHANGED))
+        .whenMatched(_incoming(OPERATION).isin(*TRIED))
         .update(every)
-        .whenNotMatched(_incoming(OPERATION).isin(ADDED, CHANGED))
+        .whenNotMatched(_incoming(OPERATION).isin(*TRIED))
         .insert(every)
-        .merge()
     )
+    with boundary("ledger"):
+        merge.merge()

@@ -15,6 +15,8 @@ from schemas.plan import CHANGE_WORDS
 from spark_jobs.planning import Slice, Work
 from spark_jobs.session import watch_tasks
 
+_SLICE_STEPS = ("chunk", "reuse", "embed", "merge vectors", "merge ledger")
+
 
 @dataclass
 class Progress:
@@ -47,6 +49,11 @@ class Progress:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
 
+    @property
+    def slice_seconds(self) -> float:
+        """Seconds that went into slices."""
+        return sum(self.seconds.get(step, 0.0) for step in _SLICE_STEPS)
+
     def planned(self, work: Work) -> None:
         """Says what lies ahead.
 
@@ -55,7 +62,7 @@ class Progress:
         """
         self._tokens = work.tokens
         documents = " · ".join(f"{work.documents[change]:,} {words}" for change, words in CHANGE_WORDS.items())
-        self._line(f"plan: {documents} · about {work.tokens:,} tokens in {len(work.slices)} slices")
+        self._line(f"plan: {documents} · about {work.tokens:,} tokens · by {work.how}")
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], total=max(1, work.tokens))
 

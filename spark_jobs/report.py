@@ -10,6 +10,7 @@ from spark_jobs.planning import Work
 from spark_jobs.runs import Run
 
 _STATUSES = (EMBEDDED, EMPTY, QUARANTINED)
+_COUNTED = ("chunks", "chunks_embedded", "chunks_failed", "tokens_embedded", "tokens_saved", "slices")
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,14 @@ class Report:
 
     Attributes:
         run_id: The run.
+        how: How its work was found.
         vectors: Quoted name of the vectors table.
         counts: Documents by change (added ...) and by status (library_embedded ...), chunks and tokens.
         seconds: Wall-clock seconds by step.
     """
 
     run_id: str
+    how: str
     vectors: str
     counts: Mapping[str, int]
     seconds: Mapping[str, float]
@@ -47,13 +50,17 @@ class Report:
         steps = " · ".join(f"{step} {value:.1f}" for step, value in self.seconds.items())
         return [
             ("run", self.run_id),
+            ("plan", self.how),
             ("documents", changes),
             ("library", f"{library} · {n['library_chunks']:,} chunks"),
             (
                 "chunks",
                 f"{chunks:,} in this run · {n['chunks_embedded']:,} embedded · {n['chunks_reused']:,} reused · {cut}",
             ),
-            ("tokens", f"{n['tokens_embedded']:,} embedded" + (f" · {rate:,.0f}/s" if rate else "")),
+            (
+                "tokens",
+                f"{n['tokens_embedded']:,} embedded · {n['tokens_saved']:,} saved" + (f" · {rate:,.0f}/s" if rate else ""),
+            ),
             ("seconds", f"{sum(self.seconds.values()):.0f}: {steps}"),
             ("table", self.vectors),
             ("look", f"SELECT doc_id, chunk_index, token_count, text FROM {self.vectors} LIMIT 5"),
@@ -75,7 +82,7 @@ def summarise(
     Returns:
         The report.
     """
-    done = {name: counts.get(name, 0) for name in ("chunks", "chunks_embedded", "chunks_failed", "tokens_embedded")}
+    done = {name: counts.get(name, 0) for name in _COUNTED}
     total = {
         **work.documents,
         **{f"library_{status}": ledger.statuses.get(status, 0) for status in _STATUSES},
@@ -83,6 +90,5 @@ def summarise(
         **done,
         "chunks_reused": done["chunks"] - done["chunks_embedded"],
         "truncated": ledger.truncated,
-        "slices": len(work.slices),
     }
-    return Report(run.run_id, run.place.name("vectors"), total, dict(seconds))
+    return Report(run.run_id, work.how, run.place.name("vectors"), total, dict(seconds))

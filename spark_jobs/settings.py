@@ -52,6 +52,11 @@ class StoreSettings(_Section):
             raise ValueError("catalog and schema go together")
         return self
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the store is a path without a scheme, or with `file:`."""
+        return self.path is not None and ("://" not in self.path or self.path.startswith("file://"))
+
 
 class SourceSettings(_Section):
     """Where documents come from and which columns make them."""
@@ -65,6 +70,7 @@ class SourceSettings(_Section):
     text_separator: str = " "
     payload_columns: list[Text] = []
     filter: Text | None = None
+    track: Literal["auto", "feed", "compare"] = "auto"
 
     @model_validator(mode="after")
     def _columns_and_place(self) -> "SourceSettings":
@@ -128,9 +134,20 @@ class InferenceSettings(_Section):
 class RunSettings(_Section):
     """How a run is cut up and when it gives up."""
 
-    slice_tokens: Annotated[int, Field(ge=1)] = 20_000_000
+    slice_tokens: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    slice_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600
+    stale_after_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3600
+    max_attempts: Annotated[int, Field(ge=1)] = 3
+    on_failed_update: Literal["keep", "remove"] = "keep"
     max_quarantined_fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.01
     max_removed_fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.3
+
+
+class MaintenanceSettings(_Section):
+    """How `embedlake maintain` tidies the tables."""
+
+    file_megabytes: Annotated[int, Field(ge=1)] = 256
+    retention_hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 168
 
 
 class SparkSettings(_Section):
@@ -151,6 +168,7 @@ class Settings(_Section):
     model: ModelSettings
     inference: InferenceSettings = InferenceSettings()
     run: RunSettings = RunSettings()
+    maintenance: MaintenanceSettings = MaintenanceSettings()
     spark: SparkSettings = SparkSettings()
 
 

@@ -5,14 +5,15 @@ Nothing here holds a UDF: Delta would evaluate it again for every pass of a MERG
 
 from collections.abc import Sequence
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField
 
 from schemas.conform import conform, quoted
 from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED
-from schemas.plan import ADDED, CHANGED, PAYLOAD, REMOVED
+from schemas.plan import PAYLOAD, REMOVED, TRIED
 from schemas.reasons import INVALID_VECTOR
+from schemas.staged_chunks import STAGED_CHUNKS
 from schemas.vectors import vectors_table
 
 UPSERT = "upsert"
@@ -24,6 +25,10 @@ POSITION = ("chunk_index", "char_start", "char_end")
 _OLDER_SERVED = "; vectors of an earlier text are served"
 
 
+def _has_chunk() -> Column:
+    return F.col("is_made") & F.col("chunk_id").isNotNull()
+
+
 def only_planned(vectors: DataFrame, plan: DataFrame) -> DataFrame:
     """Keeps the ids and positions of the stored chunks of planned documents; no vector is read.
 
@@ -32,119 +37,162 @@ def only_planned(vectors: DataFrame, plan: DataFrame) -> DataFrame:
         plan: Plan rows of the slice.
 
     Returns:
-        Columns chunk_id, doc_id, chunk_index, char_start, char_end and change.
+        Columns doc_id, chunk_id, chunk_index, char_start and char_end.
     """
-    stored = vectors.select("chunk_id", "doc_id", *POSITION)
-    return stored.join(plan.select("doc_id", "change"), "doc_id")
+    return vectors.select("doc_id", "chunk_id", *POSITION).join(plan.select("doc_id"), "doc_id", "left_semi")
 
 
-def only_missing(chunks: DataFrame, stored: DataFrame, staged: DataFrame) -> DataFrame:
+def as_staged_chunks(made: DataFrame, stored: DataFrame | None, run_id: str, slice_number: int) -> DataFrame:
+    """Puts the chunks that were cut now beside those that are stored.
+
+    Args:
+        made: Chunks as workers cut them; a text without chunks has one row without a chunk id.
+        stored: Rows of `only_planned`; None where no chunk is stored.
+        run_id: The run.
+        slice_number: The slice.
+
+    Returns:
+        Rows of `staged_chunks`: each chunk once. A chunk that is both made and stored has the new position.
+    """
+    rows = made.withColumns({"is_made": F.lit(True), "is_stored": F.lit(False)})
+    if stored is not None:
+        old = stored.select(
+            "doc_id", "chunk_id", F.struct(*POSITION).alias("old"), F.lit(True).alias("stands")
+        )
+        rows = (
+            rows.join(old, ["doc_id", "chunk_id"], "full_outer")
+            .withColumns({name: F.coalesce(name, f"old.{name}") for name in POSITION})
+            .withColumns(
+                {
+                    "is_made": F.coalesce("is_made", F.lit(False)),
+                    "is_stored": F.coalesce("stands", F.lit(False)),
+                }
+            )
+            .drop("old", "stands")
+        )
+    return conform(
+        rows.withColumns({"run_id": F.lit(run_id), "slice_number": F.lit(slice_number)}), STAGED_CHUNKS.schema
+    )
+
+
+def only_missing(chunks: DataFrame, staged: DataFrame) -> DataFrame:
     """Keeps each text once for which a vector must be found.
 
     Args:
-        chunks: Staged chunks of the slice.
-        stored: Rows of `only_planned`: a chunk that is stored keeps its vector.
+        chunks: Staged chunks of the slice; a chunk that is stored keeps its vector.
         staged: Staged vectors; those with a reason are tried again.
 
     Returns:
         Columns text_hash and text.
     """
     return (
-        chunks.where(F.col("chunk_id").isNotNull())
-        .join(stored.select("chunk_id"), "chunk_id", "left_anti")
+        chunks.where(_has_chunk() & ~F.col("is_stored"))
         .join(staged.where(F.col("reason").isNull()).select("text_hash"), "text_hash", "left_anti")
         .select("text_hash", "text")
         .dropDuplicates(["text_hash"])
     )
 
 
-def as_outcomes(chunks: DataFrame, stored: DataFrame, staged: DataFrame) -> DataFrame:
-    """Sums up what became of each document that was cut into chunks.
-
-    Args:
-        chunks: Staged chunks of the slice.
-        stored: Rows of `only_planned`.
-        staged: Staged vectors.
-
-    Returns:
-        Columns doc_id, status, reason, detail, chunk_count, token_count, truncated_count.
-    """
+def _with_faults(chunks: DataFrame, staged: DataFrame) -> DataFrame:
+    """Adds to each chunk why it cannot be stored: `fault` and `fault_detail`, null where it can."""
     texts = staged.groupBy("text_hash").agg(
         F.bool_or(F.col("reason").isNull()).alias("found"),
         F.max("reason").alias("text_reason"),
         F.max("detail").alias("text_detail"),
     )
-    kept = stored.select("chunk_id").withColumn("kept", F.lit(True))
-    per_chunk = chunks.join(texts, "text_hash", "left").join(kept, "chunk_id", "left")
-    lost = F.col("chunk_id").isNotNull() & ~F.coalesce("found", F.lit(False)) & F.col("kept").isNull()
+    lost = _has_chunk() & ~F.col("is_stored") & ~F.coalesce("found", F.lit(False))
     # A chunk without a vector and without a reason must never pass for embedded.
-    reason = F.coalesce("reason", F.when(lost, F.coalesce("text_reason", F.lit(INVALID_VECTOR))))
+    fault = F.coalesce("reason", F.when(lost, F.coalesce("text_reason", F.lit(INVALID_VECTOR))))
     detail = F.coalesce("detail", F.when(lost, F.coalesce("text_detail", F.lit("no vector was staged"))))
+    return chunks.join(texts, "text_hash", "left").withColumns({"fault": fault, "fault_detail": detail})
+
+
+def as_outcomes(chunks: DataFrame, staged: DataFrame, keep_older: bool) -> DataFrame:
+    """Sums up what became of each document whose text was tried.
+
+    Args:
+        chunks: Staged chunks of the slice.
+        staged: Staged vectors.
+        keep_older: Whether a document that fails keeps the chunks it has.
+
+    Returns:
+        Columns doc_id, status, reason, detail, chunk_count, token_count, truncated_count.
+    """
+    kept = F.count_if("is_stored") if keep_older else F.lit(0)
     per_document = (
-        per_chunk.withColumns({"why": reason, "how": detail})
+        _with_faults(chunks, staged)
         .groupBy("doc_id")
         .agg(
-            F.min("why").alias("reason"),
-            F.min_by("how", "why").alias("detail"),
-            F.count("chunk_id").cast("int").alias("new_chunks"),
-            F.coalesce(F.sum("token_count"), F.lit(0)).alias("token_count"),
-            F.count_if("truncated").cast("int").alias("truncated_count"),
+            F.bool_or("is_made").alias("tried"),
+            F.min("fault").alias("reason"),
+            F.min_by("fault_detail", "fault").alias("detail"),
+            F.count_if(_has_chunk()).cast("int").alias("new_chunks"),
+            kept.cast("int").alias("old_chunks"),
+            F.coalesce(F.sum(F.when(_has_chunk(), F.col("token_count"))), F.lit(0)).alias("token_count"),
+            F.count_if(_has_chunk() & F.col("truncated")).cast("int").alias("truncated_count"),
         )
-        .join(stored.groupBy("doc_id").agg(F.count("*").cast("int").alias("old_chunks")), "doc_id", "left")
+        .where("tried")
     )
-    failed_document = F.col("reason").isNotNull()
-    older = F.when(F.coalesce("old_chunks", F.lit(0)) > 0, _OLDER_SERVED).otherwise("")
+    failed = F.col("reason").isNotNull()
+    older = F.when(F.col("old_chunks") > 0, _OLDER_SERVED).otherwise("")
     return per_document.select(
         "doc_id",
-        F.when(failed_document, QUARANTINED).when(F.col("new_chunks") == 0, EMPTY).otherwise(EMBEDDED).alias("status"),
+        F.when(failed, QUARANTINED).when(F.col("new_chunks") == 0, EMPTY).otherwise(EMBEDDED).alias("status"),
         "reason",
         F.concat("detail", older).alias("detail"),
-        F.when(failed_document, F.coalesce("old_chunks", F.lit(0))).otherwise(F.col("new_chunks")).alias("chunk_count"),
-        F.when(failed_document, 0).otherwise(F.col("token_count")).cast("long").alias("token_count"),
-        F.when(failed_document, 0).otherwise(F.col("truncated_count")).alias("truncated_count"),
+        F.when(failed, F.col("old_chunks")).otherwise(F.col("new_chunks")).alias("chunk_count"),
+        F.when(failed, 0).otherwise(F.col("token_count")).cast("long").alias("token_count"),
+        F.when(failed, 0).otherwise(F.col("truncated_count")).alias("truncated_count"),
     )
+
+
+def _operation(keep_older: bool) -> Column:
+    tried = F.col("change").isin(*TRIED)
+    failed = F.max(F.col("fault").isNotNull()).over(Window.partitionBy("doc_id"))
+    replaced = tried & F.col("is_stored") & F.when(failed, not keep_older).otherwise(~F.col("is_made"))
+    written = F.when(tried, _has_chunk() & ~failed).otherwise((F.col("change") == PAYLOAD) & F.col("is_stored"))
+    return F.when((F.col("change") == REMOVED) | replaced, DELETE).when(written, UPSERT)
 
 
 def as_vector_changes(
     plan: DataFrame,
     chunks: DataFrame,
-    stored: DataFrame,
     staged: DataFrame,
-    outcomes: DataFrame,
     payload: Sequence[StructField],
     run_id: str,
+    keep_older: bool,
 ) -> DataFrame:
     """Says for every chunk of the slice's documents what happens to its row.
 
     Args:
         plan: Plan rows of the slice.
         chunks: Staged chunks of the slice.
-        stored: Rows of `only_planned`.
         staged: Staged vectors.
-        outcomes: Rows of `as_outcomes`; quarantined documents keep the rows they have.
         payload: The payload columns' fields.
         run_id: Run that writes.
+        keep_older: Whether a document that fails keeps the chunks it has.
 
     Returns:
         Columns of the vectors table and the two guides; for stored chunks embedding, text and counts may be null.
     """
+    planned = plan.select("doc_id", "change", "payload_changed", *(["payload"] if payload else []))
+    changes = (
+        _with_faults(chunks, staged)
+        .join(planned, "doc_id")
+        .withColumn(OPERATION, _operation(keep_older))
+        .where(F.col(OPERATION).isNotNull())
+        .withColumn("wanted", F.when((F.col(OPERATION) == UPSERT) & ~F.col("is_stored"), F.col("text_hash")))
+    )
     # Any of equal texts would do, but MERGE may evaluate its source more than once: the choice must be the same.
-    supply = staged.where(F.col("reason").isNull()).groupBy("text_hash").agg(F.min("embedding").alias("embedding"))
-    good = outcomes.where(F.col("status") != QUARANTINED).select("doc_id")
-    made = chunks.where(F.col("chunk_id").isNotNull()).join(good, "doc_id", "left_semi")
-    repaid = stored.where(F.col("change") == PAYLOAD).drop("change")
-    upserts = made.join(supply, "text_hash", "left").unionByName(repaid, allowMissingColumns=True)
-    replaced = stored.where(F.col("change") == REMOVED).unionByName(stored.join(good, "doc_id", "left_semi"))
-    deletes = replaced.join(made.select("chunk_id"), "chunk_id", "left_anti").select("chunk_id", "doc_id")
+    supply = (
+        staged.where(F.col("reason").isNull())
+        .groupBy(F.col("text_hash").alias("wanted"))
+        .agg(F.min("embedding").alias("embedding"))
+    )
     values = {field.name: F.col(f"payload.{quoted(field.name)}") for field in payload} | {"run_id": F.lit(run_id)}
     columns = [values.get(name, F.col(quoted(name))).alias(name) for name in vectors_table(payload).schema.names]
-    guides = [F.lit(UPSERT).alias(OPERATION), F.col("payload_changed").alias(PAYLOAD_CHANGED)]
-    rows = upserts.drop("run_id").join(
-        plan.select("doc_id", "payload_changed", *(["payload"] if payload else [])), "doc_id"
-    )
-    return rows.select(*columns, *guides).unionByName(
-        deletes.withColumn(OPERATION, F.lit(DELETE)), allowMissingColumns=True
-    )
+    guides = [F.col(OPERATION), F.col("payload_changed").alias(PAYLOAD_CHANGED)]
+    return changes.drop("run_id").join(supply, "wanted", "left").select(*columns, *guides)
 
 
 def as_ledger_changes(plan: DataFrame, outcomes: DataFrame, source_version: int | None, run_id: str) -> DataFrame:
@@ -159,14 +207,12 @@ def as_ledger_changes(plan: DataFrame, outcomes: DataFrame, source_version: int 
     Returns:
         Columns of the ledger and `_operation`, which is the document's change.
     """
-    tried = F.col("change").isin(ADDED, CHANGED)
-    rows = plan.join(outcomes, "doc_id", "left").withColumns(
-        {
-            "attempts": F.when(tried, F.col("attempts") + 1).otherwise(F.col("attempts")),
-            "source_version": F.lit(source_version).cast("long"),
-            "run_id": F.lit(run_id),
-        }
-    )
-    return conform(rows.select(*LEDGER.schema.names), LEDGER.schema).join(
-        plan.select("doc_id", F.col("change").alias(OPERATION)), "doc_id"
-    )
+    tried = F.col("change").isin(*TRIED)
+    columns = {
+        "attempts": F.when(tried, F.col("attempts") + 1).otherwise(F.col("attempts")),
+        "source_version": F.lit(source_version).cast("long"),
+        "run_id": F.lit(run_id),
+    }
+    planned = plan.select("doc_id", "text_hash", "payload_hash", "attempts", "change")
+    rows = planned.join(outcomes, "doc_id", "left").withColumns(columns).withColumnRenamed("change", OPERATION)
+    return rows.select(*LEDGER.schema.names, OPERATION)

@@ -1,14 +1,16 @@
 """The one module that knows source formats."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import IntegralType, NullType, StringType, StructField
 
 from schemas.conform import quoted
-from schemas.errors import InputError
+from schemas.errors import InputError, SourceError
 from schemas.table import clashing
 from schemas.vectors import KEY_AND_TEXT, RUN_AND_VECTOR
 from spark_jobs.causes import cause_of
@@ -27,11 +29,17 @@ class Source:
         rows: Its rows, filtered; at one version where it has versions.
         version: That version; None where it has none.
         payload: Fields of the payload columns.
+        table_id: Delta's id of the table, which another table under the same name would not have; or None.
+        has_feed: Whether the table's change feed is on.
+        rule: Hash of everything that decides which documents its rows make.
     """
 
     rows: DataFrame
     version: int | None
     payload: tuple[StructField, ...]
+    table_id: str | None
+    has_feed: bool
+    rule: str
 
 
 def open_source(spark: SparkSession, source: SourceSettings) -> Source:
@@ -45,11 +53,13 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
         The pinned source.
 
     Raises:
-        InputError: It cannot be read, lacks columns, has columns of the wrong type or names that clash.
+        InputError: It cannot be read.
+        SourceError: It lacks columns, has columns of the wrong type or names that clash.
     """
     place = source.table or source.path
     try:
-        version = _delta_version(spark, source)
+        detail = _delta_detail(spark, source)
+        version = _newest_version(spark, source) if detail is not None else None
         rows = _rows(spark, source, version)
         if source.filter is not None:
             rows = rows.where(F.expr(source.filter))
@@ -60,8 +70,15 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
     fields = {field.name: field for field in schema}
     faults = _missing(source, list(fields)) or [*_wrong_types(source, fields), *_clashes(source)]
     if faults:
-        raise InputError(f"the source {place}: {fault}" for fault in faults)
-    return Source(rows, version, tuple(StructField(n, fields[n].dataType) for n in source.payload_columns))
+        raise SourceError(f"the source {place}: {fault}" for fault in faults)
+    return Source(
+        rows=rows,
+        version=version,
+        payload=tuple(StructField(n, fields[n].dataType) for n in source.payload_columns),
+        table_id=detail.id if detail is not None else None,
+        has_feed=detail is not None and detail.properties.get("delta.enableChangeDataFeed") == "true",
+        rule=_rule(source, [fields[n] for n in (source.id_name, *source.text_names, *source.payload_columns)]),
+    )
 
 
 def check_ids(source: Source, settings: SourceSettings) -> int:
@@ -72,10 +89,10 @@ def check_ids(source: Source, settings: SourceSettings) -> int:
         settings: Its settings.
 
     Returns:
-        Number of documents.
+        Number of documents, which may be none.
 
     Raises:
-        InputError: There is no document, or ids are null, repeated or not UTF-8.
+        InputError: Ids are null, repeated or not UTF-8.
     """
     ids = source.rows.select(F.col(quoted(settings.id_name)).cast("string").alias("id"))
     groups = ids.groupBy("id").agg(F.count(F.lit(1)).alias("n"))
@@ -90,7 +107,7 @@ def check_ids(source: Source, settings: SourceSettings) -> int:
     except Exception as error:  # Py4J's where a file cannot be read, PySpark's where a plan makes no sense
         raise InputError(f"the source cannot be read to its end: {cause_of(error)}") from error
     name = f"source.id_column {settings.id_name}"
-    faults = [] if total else ["the source has no documents: check source.path, source.table and source.filter"]
+    faults = []
     if nulls:
         faults.append(f"{name} is null in {nulls} rows: give every document an id, or leave them out by source.filter")
     if invalid:
@@ -103,20 +120,33 @@ def check_ids(source: Source, settings: SourceSettings) -> int:
     return int(total)
 
 
-def _delta_version(spark: SparkSession, source: SourceSettings) -> int | None:
-    if source.format == "table":
-        try:
-            name = ".".join(quoted(part) for part in _name_parts(source.table or ""))
-            detail = spark.sql(f"DESCRIBE DETAIL {name}").select("format").collect()
-        except PySparkException:
-            return None  # a view has no detail, and no version either
-        if not detail or detail[0].format != "delta":
-            return None
-    elif source.format == "delta":
-        name = f"delta.{quoted(source.path or '')}"
-    else:
+def _quoted_name(source: SourceSettings) -> str:
+    if source.format == "delta":
+        return f"delta.{quoted(source.path or '')}"
+    return ".".join(quoted(part) for part in _name_parts(source.table or ""))
+
+
+def _delta_detail(spark: SparkSession, source: SourceSettings) -> Row | None:
+    if source.format not in ("delta", "table"):
         return None
-    return int(spark.sql(f"DESCRIBE HISTORY {name} LIMIT 1").collect()[0].version)
+    try:
+        detail = spark.sql(f"DESCRIBE DETAIL {_quoted_name(source)}").select("format", "id", "properties").collect()
+    except PySparkException:
+        if source.format == "delta":
+            raise
+        return None  # a view has no detail, and no version either
+    return detail[0] if detail and detail[0].format == "delta" else None
+
+
+def _newest_version(spark: SparkSession, source: SourceSettings) -> int:
+    return int(spark.sql(f"DESCRIBE HISTORY {_quoted_name(source)} LIMIT 1").collect()[0].version)
+
+
+def _rule(source: SourceSettings, fields: list[StructField]) -> str:
+    # What is left out says where the rows are, not what becomes of them; the table's id stands for that.
+    settings = source.model_dump(mode="json", exclude={"track", "path", "table", "format"})
+    text = json.dumps([settings, [[field.name, field.dataType.simpleString()] for field in fields]], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _name_parts(name: str) -> list[str]:

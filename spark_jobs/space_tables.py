@@ -10,9 +10,10 @@ from schemas.staged_chunks import STAGED_CHUNKS
 from schemas.staged_vectors import STAGED_VECTORS
 from schemas.vectors import vectors_table
 from spark_jobs import store
+from spark_jobs.locks import store_lock
 from spark_jobs.preflight import Checked
 from spark_jobs.settings import Settings
-from spark_jobs.spaces import register
+from spark_jobs.spaces import register, registered
 
 STAGED = (STAGED_CHUNKS, STAGED_VECTORS)
 
@@ -26,11 +27,16 @@ def ensure_tables(spark: SparkSession, settings: Settings, checked: Checked) -> 
         checked: What pre-flight found.
 
     Raises:
-        InputError: The store cannot be written, or a table has other columns.
+        InputError: The store cannot be written.
+        SourceError: A table has other columns.
     """
     place = store.place_of(settings)
     payload = checked.source.payload
-    for table in (RUNS, SPACES, vectors_table(payload), LEDGER, plan_table(payload), *STAGED):
+    with store_lock(settings):
+        for table in (RUNS, SPACES):
+            store.ensure_table(spark, place, table)
+    for table in (vectors_table(payload), LEDGER, plan_table(payload), *STAGED):
         store.ensure_table(spark, place, table)
-    if not checked.registered:
+    # Asked again: another process may have been first while this one waited for the space.
+    if not checked.registered and registered(spark, settings) is None:
         register(spark, settings, checked.inference.model, checked.chunking)

@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from schemas.errors import InputError
 from schemas.spaces import READY, SPACES
 from spark_jobs import store
+from spark_jobs.locks import store_lock
 from spark_jobs.settings import Settings
 from udfs.fingerprint import chunking_fingerprint, model_fingerprint
 from udfs.specs import ChunkSpec, ModelSpec
@@ -88,7 +89,8 @@ def register(spark: SparkSession, settings: Settings, model: ModelSpec, chunking
         others.isEmpty(),
         datetime.now().astimezone(),
     )
-    store.append(spark.createDataFrame([row], SPACES.schema), place, SPACES.name)
+    with store_lock(settings):
+        store.append(spark.createDataFrame([row], SPACES.schema), place, SPACES.name)
 
 
 def _difference(stored: str, spec: ModelSpec | ChunkSpec) -> str:

@@ -9,12 +9,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from schemas.conform import discrepancies, quoted
-from schemas.errors import InputError
+from schemas.errors import InputError, SourceError
 from schemas.runs import RUNS
 from schemas.spaces import SPACES
 from schemas.table import Table
 from spark_jobs.causes import cause_of
-from spark_jobs.delta_properties import SESSION, table_properties
+from spark_jobs.delta_properties import SESSION, TRANSACTION, table_properties
+from spark_jobs.failpoints import failpoint
 from spark_jobs.settings import Settings, StoreSettings
 
 _ABSENT = {"DELTA_MISSING_DELTA_TABLE", "DELTA_PATH_DOES_NOT_EXIST", "DELTA_TABLE_NOT_FOUND", "TABLE_OR_VIEW_NOT_FOUND"}
@@ -92,6 +93,41 @@ def _set_session(spark: SparkSession) -> None:
             spark.conf.set(key, value)
 
 
+@contextmanager
+def transaction(spark: SparkSession, app_id: str, version: int, run_id: str) -> Iterator[None]:
+    """Gives the one commit that is made in its block an application id and a number; see `fence.py`.
+
+    MERGE takes no writer options, so they are properties of the session for as long as the commit takes.
+
+    Args:
+        spark: The live session.
+        app_id: Application id.
+        version: Number of the commit; Delta passes over one that is not above the table's highest.
+        run_id: Run that commits; kept in the table's history.
+    """
+    for key, value in zip(TRANSACTION, (app_id, str(version), run_id), strict=True):
+        with suppress(PySparkException):
+            spark.conf.set(key, value)
+    try:
+        yield
+    finally:
+        for key in TRANSACTION:
+            with suppress(PySparkException):
+                spark.conf.unset(key)
+
+
+@contextmanager
+def boundary(table: str) -> Iterator[None]:
+    """Marks a commit, so that tests can stop a run at both sides of it.
+
+    Args:
+        table: Last part of the table's name.
+    """
+    failpoint(f"{table}.before")
+    yield
+    failpoint(f"{table}.after")
+
+
 def exists(spark: SparkSession, name: str) -> bool:
     """Tells whether a table is there.
 
@@ -119,14 +155,15 @@ def ensure_table(spark: SparkSession, place: Place, table: Table) -> None:
         table: What the table is.
 
     Raises:
-        InputError: The store cannot be written, or the table has other columns.
+        InputError: The store cannot be written.
+        SourceError: The table has other columns.
     """
     name = place.name(table.name)
     try:
         if exists(spark, name):
             faults = discrepancies(spark.table(name).schema, table.schema)
             if faults:
-                raise InputError(
+                raise SourceError(
                     f"table {name}: {fault}: give the changed library a space of its own" for fault in faults
                 )
             return
@@ -136,7 +173,8 @@ def ensure_table(spark: SparkSession, place: Place, table: Table) -> None:
             "comment": table.comment,
         }.items():
             writer = writer.tableProperty(key, text)
-        writer.create()
+        with boundary("create"):
+            writer.create()
     except InputError:
         raise
     except Exception as error:  # what goes wrong in Java's input and output comes as Py4J's error or PySpark's
@@ -182,7 +220,26 @@ def append(rows: DataFrame, place: Place, table: str) -> None:
         place: Where the tables lie.
         table: Last part of its name.
     """
-    rows.writeTo(place.name(table)).append()
+    with boundary(table):
+        rows.writeTo(place.name(table)).append()
+
+
+def last_committers(spark: SparkSession, place: Place, table: str) -> list[str]:
+    """Lists the runs that a table's history tells of.
+
+    Args:
+        spark: The live session.
+        place: Where the tables lie.
+        table: Last part of its name.
+
+    Returns:
+        Run ids; none where there is no table.
+    """
+    name = place.name(table)
+    if not exists(spark, name):
+        return []
+    history = spark.sql(f"DESCRIBE HISTORY {name}").select("userMetadata").dropna().distinct()
+    return [row.userMetadata for row in history.collect()]
 
 
 def replace(rows: DataFrame, place: Place, table: str) -> None:
@@ -193,4 +250,5 @@ def replace(rows: DataFrame, place: Place, table: str) -> None:
         place: Where the tables lie.
         table: Last part of its name.
     """
-    rows.writeTo(place.name(table)).overwrite(F.lit(True))
+    with boundary(table):
+        rows.writeTo(place.name(table)).overwrite(F.lit(True))

@@ -7,7 +7,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from schemas.conform import conform, quoted
-from schemas.plan import ADDED, CHANGED, PAYLOAD, REMOVED, plan_table
+from schemas.ledger import QUARANTINED, REDO
+from schemas.plan import ADDED, CHANGED, PAYLOAD, REMOVED, RETRY, TRIED, plan_table
 from spark_jobs.settings import SourceSettings
 
 # Fine enough to cut balanced slices, coarse enough that one row for each key fits the driver with ease.
@@ -52,51 +53,68 @@ def as_documents(rows: DataFrame, source: SourceSettings, payload: Sequence[Stru
     return rows.select(columns)
 
 
-def only_differing(documents: DataFrame, ledger: DataFrame) -> DataFrame:
+def only_differing(
+    documents: DataFrame, ledger: DataFrame, suspects: DataFrame | None = None, retry_below: int = 0
+) -> DataFrame:
     """Keeps the documents that differ from the ledger, by hashes alone, and says how.
 
     Args:
         documents: Rows of `as_documents`.
         ledger: The space's ledger.
+        suspects: Documents (`doc_id`) whose stored chunks may not be what the ledger says: done again.
+        retry_below: Quarantined documents with fewer attempts are tried again.
 
     Returns:
         The differing documents with `change`, `payload_changed` and `attempts`; unchanged ones are dropped.
     """
-    done = ledger.select(
-        "doc_id",
-        F.col("text_hash").alias("done_text_hash"),
-        F.col("payload_hash").alias("done_payload_hash"),
-        F.col("attempts").alias("done_attempts"),
-    )
+    done = ledger.select("doc_id", F.struct("text_hash", "payload_hash", "status", "attempts").alias("done"))
+    rows = documents.join(done, "doc_id", "left")
+    if suspects is None:
+        rows = rows.withColumn("suspect", F.lit(False))
+    else:
+        marked = suspects.select("doc_id", F.lit(True).alias("suspect"))
+        rows = rows.join(marked, "doc_id", "left").withColumn("suspect", F.coalesce("suspect", F.lit(False)))
+    same_text = F.col("done.text_hash") == F.col("text_hash")
+    same_payload = F.col("done.payload_hash") == F.col("payload_hash")
+    quarantined = F.col("done.status") == QUARANTINED
     change = (
-        F.when(F.col("done_text_hash").isNull(), ADDED)
-        .when(F.col("done_text_hash") != F.col("text_hash"), CHANGED)
-        .when(F.col("done_payload_hash") != F.col("payload_hash"), PAYLOAD)
+        F.when(F.col("done").isNull(), ADDED)
+        .when(~same_text, CHANGED)
+        .when(F.col("suspect") | (quarantined & (F.col("done.attempts") < retry_below)), RETRY)
+        .when(~same_payload, PAYLOAD)
     )
-    same_payload = F.col("done_payload_hash").eqNullSafe(F.col("payload_hash"))
-    attempts = F.when(F.col("done_text_hash") == F.col("text_hash"), F.col("done_attempts")).otherwise(0)
+    # The rows of a document that failed kept the payload they had, and a suspect's may have any.
+    unlike = F.col("suspect") | F.coalesce(quarantined | ~same_payload, F.lit(True))
     return (
-        documents.join(done, "doc_id", "left")
-        .withColumns({"change": change, "payload_changed": ~same_payload, "attempts": attempts})
+        rows.withColumns(
+            {
+                "change": change,
+                "payload_changed": unlike | (F.col("done.text_hash") == REDO),
+                "attempts": F.when(same_text, F.col("done.attempts")).otherwise(0),
+            }
+        )
         .where(F.col("change").isNotNull())
-        .drop("done_text_hash", "done_payload_hash", "done_attempts")
+        .drop("done", "suspect")
     )
 
 
-def only_removed(ledger: DataFrame, documents: DataFrame) -> DataFrame:
-    """Keeps the ledger rows whose document the source no longer has.
+def only_removed(ledger: DataFrame, documents: DataFrame, suspects: DataFrame | None = None) -> DataFrame:
+    """Keeps the documents of the space that the source no longer has.
 
     Args:
         ledger: The space's ledger.
-        documents: Rows of `as_documents`.
+        documents: Columns doc_id and others: the documents of the source.
+        suspects: Documents that may have chunks without a ledger row.
 
     Returns:
         Columns doc_id, text_hash, payload_hash, attempts, `change` and `payload_changed`.
     """
-    return (
-        ledger.select("doc_id", "text_hash", "payload_hash", "attempts")
-        .join(documents.select("doc_id"), "doc_id", "left_anti")
-        .withColumns({"change": F.lit(REMOVED), "payload_changed": F.lit(False)})
+    known = ledger.select("doc_id", "text_hash", "payload_hash", "attempts")
+    if suspects is not None:
+        unknown = suspects.select("doc_id").join(known, "doc_id", "left_anti")
+        known = known.unionByName(unknown, allowMissingColumns=True)
+    return known.join(documents.select("doc_id"), "doc_id", "left_anti").withColumns(
+        {"change": F.lit(REMOVED), "payload_changed": F.lit(False)}
     )
 
 
@@ -111,7 +129,7 @@ def as_plan(differing: DataFrame, removed: DataFrame, payload: Sequence[StructFi
     Returns:
         Rows of the plan table.
     """
-    to_embed = F.col("change").isin(ADDED, CHANGED)
+    to_embed = F.col("change").isin(*TRIED)
     tokens = F.ceil(F.length("text") / CHARACTERS_PER_TOKEN)
     rows = differing.unionByName(removed, allowMissingColumns=True).withColumns(
         {

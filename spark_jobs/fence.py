@@ -1,0 +1,40 @@
+"""What keeps a run that was overtaken from writing: numbers that Delta compares at every commit."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pyspark.sql import SparkSession
+
+from spark_jobs import store
+
+# Room for every commit of a run below the first one of the next.
+_COMMITS_PER_RUN = 1 << 32
+
+
+class Fence:
+    """Numbers the commits of one run.
+
+    Every table keeps the highest number written to it for each application id, and Delta passes over a commit whose
+    number is not higher. A run numbers its commits above those of every earlier run; so after the first commit of a
+    later run to a table, nothing of an earlier one gets in.
+
+    Args:
+        app_id: Application id, one for each space.
+        run_number: Number of the run in its space.
+    """
+
+    def __init__(self, app_id: str, run_number: int) -> None:
+        self._app_id = app_id
+        self._run_id = f"{app_id}.{run_number}"
+        self._version = run_number * _COMMITS_PER_RUN
+
+    @contextmanager
+    def commit(self, spark: SparkSession) -> Iterator[None]:
+        """Numbers the one commit that is made in its block.
+
+        Args:
+            spark: The live session.
+        """
+        self._version += 1
+        with store.transaction(spark, self._app_id, self._version, self._run_id):
+            yield

@@ -1,0 +1,83 @@
+"""Locks between processes, for stores on local paths: there Delta has no protection of its own.
+
+On a local disk Delta looks whether a version is there and then renames its file, which two processes can do at once.
+Object stores and catalogs make commits exclusive themselves.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from schemas.errors import InputError, RunActiveError
+from spark_jobs.settings import Settings
+
+_APPEND_SECONDS = 60
+
+
+def _folder(settings: Settings) -> Path | None:
+    path = settings.store.path
+    if path is None or not settings.store.is_local:
+        return None
+    return Path(path.removeprefix("file:")) / "_embedlake" / "locks"
+
+
+def _lock(folder: Path, name: str) -> FileLock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the store cannot be written at {folder}: {error.strerror}: check that the job may write there"
+        ) from error
+    return FileLock(folder / f"{name}.lock")
+
+
+@contextmanager
+def space_lock(settings: Settings, take_over: bool = False) -> Iterator[None]:
+    """Holds the space for one process.
+
+    Args:
+        settings: The whole configuration.
+        take_over: Whether to go on although another process holds it; that process keeps a lock nobody looks at.
+
+    Raises:
+        RunActiveError: Another process holds it.
+    """
+    folder = _folder(settings)
+    if folder is None:
+        yield
+        return
+    lock = _lock(folder, f"{settings.library}__{settings.space}")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        if not take_over:
+            raise RunActiveError(
+                f"another process on this machine works on space {settings.library}.{settings.space} and holds "
+                f"{lock.lock_file}: wait for it to end, or end it by --take-over"
+            ) from error
+        with suppress(FileNotFoundError):
+            os.unlink(lock.lock_file)
+        lock = _lock(folder, f"{settings.library}__{settings.space}")
+        lock.acquire(timeout=_APPEND_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def store_lock(settings: Settings) -> Iterator[None]:
+    """Holds the tables that all spaces of a store share, for the length of one commit.
+
+    Args:
+        settings: The whole configuration.
+    """
+    folder = _folder(settings)
+    if folder is None:
+        yield
+        return
+    with _lock(folder, "store").acquire(timeout=_APPEND_SECONDS):
+        yield

@@ -1,0 +1,55 @@
+"""The check before a run embeds anything: the model still makes the vectors that the space holds."""
+
+import numpy as np
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from schemas.errors import InputError
+from schemas.staged_vectors import STAGED_VECTORS
+from spark_jobs import store
+from spark_jobs.runs import Run
+from udfs.embed import embed_arrow
+
+_TEXTS = 8
+# Half precision moves a vector by less; another model, pooling or prompt by far more.
+_LEAST_COSINE = 0.999
+
+
+def check_model(spark: SparkSession, run: Run) -> None:
+    """Embeds a handful of stored texts again and compares.
+
+    Args:
+        spark: The live session.
+        run: The run.
+
+    Raises:
+        InputError: A vector differs: another library version, or another model under the same name.
+    """
+    vectors = store.read(spark, run.place, "vectors")
+    stored = vectors.select("text_hash", "text", "embedding").limit(_TEXTS).collect()
+    if not stored:
+        return
+    texts = spark.createDataFrame([(row.text_hash, row.text) for row in stored], "text_hash string, text string")
+    made = {row.text_hash: row.embedding for row in _embedded(texts, run).collect()}
+    cosines = {row.text_hash: _cosine(row.embedding, made.get(row.text_hash)) for row in stored}
+    unlike = {text_hash: cosine for text_hash, cosine in cosines.items() if not cosine >= _LEAST_COSINE}
+    if unlike:
+        worst = min(unlike.values())
+        raise InputError(
+            f"the model makes other vectors than space {run.settings.space} holds: {len(unlike)} of {len(cosines)} texts "
+            f"differ, lowest cosine {worst:.4f} (at least {_LEAST_COSINE}): go back to the versions that the runs table "
+            "names, or name a new space by the setting `space`"
+        )
+
+
+def _embedded(texts: DataFrame, run: Run) -> DataFrame:
+    rows = texts.repartition(1).mapInArrow(embed_arrow(run.checked.inference), STAGED_VECTORS.schema)
+    return rows.where(F.col("reason").isNull()).select("text_hash", "embedding")
+
+
+def _cosine(stored: list[float] | None, made: list[float] | None) -> float:
+    if stored is None or made is None or len(stored) != len(made):
+        return -1.0
+    a, b = np.asarray(stored, dtype=np.float64), np.asarray(made, dtype=np.float64)
+    norms = np.linalg.norm(a) * np.linalg.norm(b)
+    return float(a @ b / norms) if norms else -1.0

@@ -1,0 +1,118 @@
+"""Work in flight: chunks, vectors found again and vectors made, appended before anything becomes visible."""
+
+from collections import Counter
+
+from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from schemas.conform import conform
+from schemas.plan import TRIED
+from schemas.staged_chunks import CHUNK_FIELDS, STAGED_CHUNKS
+from schemas.staged_vectors import STAGED_VECTORS
+from spark_jobs import store
+from spark_jobs.planning import Slice, partition_count, reading_pays
+from spark_jobs.progress import Progress
+from spark_jobs.runs import Run
+from spark_jobs.slice_transforms import as_staged_chunks, only_missing
+from udfs.chunk_documents import chunk_documents
+from udfs.embed import embed_arrow
+
+
+def stage_chunks(
+    spark: SparkSession, plan: DataFrame, stored: DataFrame | None, run: Run, part: Slice
+) -> Counter[str]:
+    """Cuts the slice's new texts into chunks, and puts the documents' stored chunks beside them.
+
+    Args:
+        spark: The live session.
+        plan: Plan rows of the slice.
+        stored: Stored chunks of the slice's documents; None where the space has none at all.
+        run: The run.
+        part: The slice.
+
+    Returns:
+        Counts: `chunks` made now, `new` ones of these that are not stored, `tokens` of the made ones, and `stored`
+        chunks of the slice's documents.
+    """
+    observed = Observation("chunking")
+    made = spark.createDataFrame([], StructType(list(CHUNK_FIELDS)))
+    if part.to_embed:
+        cut = chunk_documents(run.settings.library, run.checked.chunking, run.checked.inference.model)
+        made = (
+            plan.where(F.col("change").isin(*TRIED))
+            .select("doc_id", "text")
+            # A number of partitions that adaptive execution leaves alone: it would judge by bytes and merge them.
+            .repartition(partition_count(part.tokens), "doc_id")
+            .mapInArrow(cut, StructType(list(CHUNK_FIELDS)))
+        )
+    is_made = F.col("is_made") & F.col("chunk_id").isNotNull()
+    rows = as_staged_chunks(made, stored, run.run_id, part.number).observe(
+        observed,
+        F.count_if(is_made).alias("chunks"),
+        F.count_if(is_made & ~F.col("is_stored")).alias("new"),
+        F.coalesce(F.sum(F.when(is_made, F.col("token_count"))), F.lit(0)).alias("tokens"),
+        F.count_if("is_stored").alias("stored"),
+    )
+    with run.fence.commit(spark):
+        store.append(rows, run.place, STAGED_CHUNKS.name)
+    return Counter({name: int(value) for name, value in observed.get.items()})
+
+
+def stage_reused(spark: SparkSession, chunks: DataFrame, staged: DataFrame, vectors: DataFrame, run: Run) -> None:
+    """Copies the vectors of texts that stand in another chunk of the space, where that is the cheaper way.
+
+    Args:
+        spark: The live session.
+        chunks: Staged chunks of the slice.
+        staged: Staged vectors.
+        vectors: The space's vectors.
+        run: The run.
+    """
+    missing = only_missing(chunks, staged).select("text_hash")
+    hashes = missing.join(vectors.select("text_hash"), "text_hash", "left_semi")
+    if not reading_pays(hashes.count(), vectors.count()):
+        return
+    found = (
+        vectors.join(hashes, "text_hash", "left_semi")
+        .groupBy("text_hash", "token_count", "truncated")
+        .agg(F.min("embedding").alias("embedding"))
+        .withColumns({"reason": F.lit(None).cast("string"), "detail": F.lit(None).cast("string")})
+    )
+    with run.fence.commit(spark):
+        store.append(conform(found, STAGED_VECTORS.schema), run.place, STAGED_VECTORS.name)
+
+
+def stage_vectors(
+    spark: SparkSession, chunks: DataFrame, staged: DataFrame, run: Run, part: Slice, progress: Progress
+) -> Counter[str]:
+    """Embeds texts and appends their vectors to `staged_vectors`: the only place where the model runs for good.
+
+    Args:
+        spark: The live session.
+        chunks: Staged chunks of the slice.
+        staged: Staged vectors.
+        run: The run.
+        part: The slice.
+        progress: Where progress is shown.
+
+    Returns:
+        Counts: chunks_embedded, tokens_embedded, chunks_failed.
+    """
+    partitions = partition_count(part.tokens)
+    observed = Observation("inference")
+    rows = (
+        only_missing(chunks, staged)
+        .repartition(partitions, "text_hash")
+        .mapInArrow(embed_arrow(run.checked.inference), STAGED_VECTORS.schema)
+        # Counted on the way to the table: a count() of its own would run the model again.
+        .observe(
+            observed,
+            F.count(F.lit(1)).alias("chunks_embedded"),
+            F.coalesce(F.sum("token_count"), F.lit(0)).alias("tokens_embedded"),
+            F.count("reason").alias("chunks_failed"),
+        )
+    )
+    with progress.watching(spark, part, partitions), run.fence.commit(spark):
+        store.append(rows, run.place, STAGED_VECTORS.name)
+    return Counter({name: int(value) for name, value in observed.get.items()})
