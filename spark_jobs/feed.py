@@ -64,7 +64,9 @@ def changed_rows(spark: SparkSession, settings: SourceSettings, first: int, last
     """
     reader = spark.read.options(**settings.options).option("readChangeFeed", "true")
     reader = reader.option("startingVersion", first).option("endingVersion", last)
-    rows = reader.table(settings.table or "") if settings.format == "table" else reader.format("delta").load(settings.path)
+    rows = (
+        reader.table(settings.table or "") if settings.format == "table" else reader.format("delta").load(settings.path)
+    )
     if settings.filter is not None:
         rows = rows.where(F.expr(settings.filter))
     newest = rows.groupBy(F.col(quoted(settings.id_name)).cast("string").alias("doc_id")).agg(

@@ -2,8 +2,6 @@
 
 from collections import Counter
 
-from py4j.protocol import Py4JError
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -61,7 +59,7 @@ def _write_plan(spark: SparkSession, run: Run, retry_quarantined: bool) -> str:
         try:
             _write(_from_feed(spark, run), spark, run)
             return f"change feed since version {run.before.source_version if run.before else 0}"
-        except (PySparkException, Py4JError) as error:
+        except Exception as error:  # PySpark's where a version is gone, Py4J's where a file is
             gap = f"its history cannot be read: {cause_of(error)}"
             if track == "feed":
                 raise SourceError(

@@ -59,7 +59,8 @@ class Report:
             ),
             (
                 "tokens",
-                f"{n['tokens_embedded']:,} embedded · {n['tokens_saved']:,} saved" + (f" · {rate:,.0f}/s" if rate else ""),
+                f"{n['tokens_embedded']:,} embedded · {n['tokens_saved']:,} saved"
+                + (f" · {rate:,.0f}/s" if rate else ""),
             ),
             ("seconds", f"{sum(self.seconds.values()):.0f}: {steps}"),
             ("table", self.vectors),

@@ -26,9 +26,10 @@ def check_model(spark: SparkSession, run: Run) -> None:
         InputError: A vector differs: another library version, or another model under the same name.
     """
     vectors = store.read(spark, run.place, "vectors")
-    stored = vectors.select("text_hash", "text", "embedding").limit(_TEXTS).collect()
-    if not stored:
+    # Counted from Delta's log: no file is read where there is none to read.
+    if not vectors.count():
         return
+    stored = vectors.select("text_hash", "text", "embedding").limit(_TEXTS).collect()
     texts = spark.createDataFrame([(row.text_hash, row.text) for row in stored], "text_hash string, text string")
     made = {row.text_hash: row.embedding for row in _embedded(texts, run).collect()}
     cosines = {row.text_hash: _cosine(row.embedding, made.get(row.text_hash)) for row in stored}
@@ -36,9 +37,9 @@ def check_model(spark: SparkSession, run: Run) -> None:
     if unlike:
         worst = min(unlike.values())
         raise InputError(
-            f"the model makes other vectors than space {run.settings.space} holds: {len(unlike)} of {len(cosines)} texts "
-            f"differ, lowest cosine {worst:.4f} (at least {_LEAST_COSINE}): go back to the versions that the runs table "
-            "names, or name a new space by the setting `space`"
+            f"the model makes other vectors than space {run.settings.space} holds: {len(unlike)} of {len(cosines)} "
+            f"texts differ, lowest cosine {worst:.4f}, expected at least {_LEAST_COSINE}: go back to the versions that "
+            "the runs table names, or name a new space by the setting `space`"
         )
 
 

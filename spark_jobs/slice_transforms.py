@@ -56,9 +56,7 @@ def as_staged_chunks(made: DataFrame, stored: DataFrame | None, run_id: str, sli
     """
     rows = made.withColumns({"is_made": F.lit(True), "is_stored": F.lit(False)})
     if stored is not None:
-        old = stored.select(
-            "doc_id", "chunk_id", F.struct(*POSITION).alias("old"), F.lit(True).alias("stands")
-        )
+        old = stored.select("doc_id", "chunk_id", F.struct(*POSITION).alias("old"), F.lit(True).alias("stands"))
         rows = (
             rows.join(old, ["doc_id", "chunk_id"], "full_outer")
             .withColumns({name: F.coalesce(name, f"old.{name}") for name in POSITION})

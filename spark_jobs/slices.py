@@ -56,7 +56,8 @@ def embed_slice(spark: SparkSession, run: Run, part: Slice, progress: Progress) 
     chunks = store.read(spark, run.place, STAGED_CHUNKS.name).where(here)
     staged = store.read(spark, run.place, STAGED_VECTORS.name)
     with progress.step("chunk"):
-        stored = None if vectors.isEmpty() else only_planned(vectors, plan)
+        # Counted from Delta's log: no file is read.
+        stored = only_planned(vectors, plan) if vectors.count() else None
         found = stage_chunks(spark, plan, stored, run, part)
     counts: Counter[str] = Counter(chunks=found["chunks"], tokens_saved=found["tokens"])
     if found["new"]:
@@ -103,6 +104,6 @@ def close_staged(spark: SparkSession, run: Run) -> None:
     """
     for table in ("plan", *(staged.name for staged in STAGED)):
         rows = store.read(spark, run.place, table)
-        if not rows.isEmpty():
+        if rows.count():
             with run.fence.commit(spark):
                 store.replace(spark.createDataFrame([], rows.schema), run.place, table)

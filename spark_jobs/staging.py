@@ -19,9 +19,7 @@ from udfs.chunk_documents import chunk_documents
 from udfs.embed import embed_arrow
 
 
-def stage_chunks(
-    spark: SparkSession, plan: DataFrame, stored: DataFrame | None, run: Run, part: Slice
-) -> Counter[str]:
+def stage_chunks(spark: SparkSession, plan: DataFrame, stored: DataFrame | None, run: Run, part: Slice) -> Counter[str]:
     """Cuts the slice's new texts into chunks, and puts the documents' stored chunks beside them.
 
     Args:
@@ -71,7 +69,8 @@ def stage_reused(spark: SparkSession, chunks: DataFrame, staged: DataFrame, vect
     """
     missing = only_missing(chunks, staged).select("text_hash")
     hashes = missing.join(vectors.select("text_hash"), "text_hash", "left_semi")
-    if not reading_pays(hashes.count(), vectors.count()):
+    texts = hashes.count()
+    if not texts or not reading_pays(texts, vectors.count()):
         return
     found = (
         vectors.join(hashes, "text_hash", "left_semi")

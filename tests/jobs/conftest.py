@@ -21,6 +21,9 @@ Completed = subprocess.CompletedProcess[str]
 # For a handful of rows: steps are over before adaptive execution or the second compiler is of use.
 SMALL = {
     "spark.sql.shuffle.partitions": "2",
+    # Compiling a step takes longer than interpreting it for a handful of rows.
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.databricks.delta.snapshotPartitions": "1",
     "spark.sql.adaptive.enabled": "false",
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=512m",

@@ -1,0 +1,36 @@
+"""The quarantine job: which documents could not be embedded, and why. Never their text."""
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from rich.console import Console
+from rich.table import Table
+
+from schemas.ledger import LEDGER, QUARANTINED
+from spark_jobs import store
+from spark_jobs.settings import Settings
+
+# A library whose every document fails has a fault that the first thousand show.
+_SHOWN = 1000
+
+
+def run(spark: SparkSession, settings: Settings, console: Console) -> None:
+    """Prints the quarantined documents of the settings' space, ordered by id.
+
+    Args:
+        spark: The live session.
+        settings: The whole configuration.
+        console: Where to print.
+    """
+    place = store.place_of(settings)
+    if not store.exists(spark, place.name(LEDGER.name)):
+        console.print(f"No run has written to space {settings.library}.{settings.space} yet.")
+        return
+    quarantined = store.read(spark, place, LEDGER.name).where(F.col("status") == QUARANTINED)
+    total = quarantined.count()
+    table = Table("document", "reason", "detail", "attempts", "last run")
+    for row in quarantined.orderBy("doc_id").limit(_SHOWN).collect():
+        # As Python writes it: an id with a line break or a terminal's control characters stays one harmless line.
+        table.add_row(ascii(row.doc_id)[1:-1], row.reason, row.detail, str(row.attempts), row.run_id)
+    if total:
+        console.print(table)
+    console.print(f"{total:,} documents in quarantine" + (f", the first {_SHOWN:,} shown" if total > _SHOWN else ""))
