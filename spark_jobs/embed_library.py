@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 
 from schemas.runs import FINISHED
 from spark_jobs import store
+from spark_jobs.claims import check_still_ours, open_run
 from spark_jobs.endings import recorded_end
 from spark_jobs.locks import space_lock
 from spark_jobs.plan_run import plan_run
@@ -22,7 +23,7 @@ from spark_jobs.preflight import preflight
 from spark_jobs.progress import Progress
 from spark_jobs.reconcile import reconcile
 from spark_jobs.report import Report, summarise
-from spark_jobs.runs import check_still_ours, open_run, record
+from spark_jobs.runs import record
 from spark_jobs.self_check import check_model
 from spark_jobs.settings import Settings
 from spark_jobs.slices import close_staged, embed_slices

@@ -8,8 +8,9 @@ from pyspark.sql import SparkSession
 
 from schemas.errors import EmbedlakeError, RunActiveError
 from schemas.runs import FAILED, STOPPED
+from spark_jobs.claims import check_still_ours
 from spark_jobs.progress import Progress
-from spark_jobs.runs import Run, check_still_ours, record
+from spark_jobs.runs import Run, record
 
 _MESSAGE_CHARACTERS = 500
 

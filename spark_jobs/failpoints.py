@@ -4,6 +4,8 @@ import os
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # `name:hit:action`, such as `vectors.after:2:kill`: what happens when the run comes by for the second time.
 VARIABLE = "TEST_FAILPOINT"
@@ -39,3 +41,15 @@ def failpoint(name: str) -> None:
     if action == "sleep":
         time.sleep(_SLEEP_SECONDS)
     os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "terminate": signal.SIGTERM}[action])
+
+
+@contextmanager
+def boundary(table: str) -> Iterator[None]:
+    """Marks a commit: the places before and after it are failpoints.
+
+    Args:
+        table: Last part of the table's name; `create` where a table is made.
+    """
+    failpoint(f"{table}.before")
+    yield
+    failpoint(f"{table}.after")

@@ -9,7 +9,7 @@ from schemas.conform import quoted
 from schemas.ledger import LEDGER, REDO
 from spark_jobs import store
 from spark_jobs.runs import Run
-from spark_jobs.settings import SourceSettings
+from spark_jobs.settings_sections import SourceSettings
 
 # A filter of these words, columns, literals and operators depends on the row alone, hence a row that did not change
 # stays in or out. Functions may ask for the time, or for other tables.

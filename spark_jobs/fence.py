@@ -1,14 +1,38 @@
 """What keeps a run that was overtaken from writing: numbers that Delta compares at every commit."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from spark_jobs import store
+from spark_jobs.delta_properties import TRANSACTION
 
 # Room for every commit of a run below the first one of the next.
 _COMMITS_PER_RUN = 1 << 32
+
+
+@contextmanager
+def transaction(spark: SparkSession, app_id: str, version: int, run_id: str) -> Iterator[None]:
+    """Gives the one commit that is made in its block an application id and a number.
+
+    MERGE takes no writer options, so they are properties of the session for as long as the commit takes.
+
+    Args:
+        spark: The live session.
+        app_id: Application id.
+        version: Number of the commit; Delta passes over one that is not above the table's highest.
+        run_id: Run that commits; kept in the table's history.
+    """
+    for key, value in zip(TRANSACTION, (app_id, str(version), run_id), strict=True):
+        with suppress(PySparkException):
+            spark.conf.set(key, value)
+    try:
+        yield
+    finally:
+        for key in TRANSACTION:
+            with suppress(PySparkException):
+                spark.conf.unset(key)
 
 
 class Fence:
@@ -36,5 +60,5 @@ class Fence:
             spark: The live session.
         """
         self._version += 1
-        with store.transaction(spark, self._app_id, self._version, self._run_id):
+        with transaction(spark, self._app_id, self._version, self._run_id):
             yield

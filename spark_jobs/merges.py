@@ -10,8 +10,10 @@ from schemas.conform import quoted
 from schemas.ledger import LEDGER
 from schemas.plan import PAYLOAD, REMOVED, TRIED
 from schemas.vectors import vectors_table
-from spark_jobs.slice_transforms import DELETE, OPERATION, PAYLOAD_CHANGED, POSITION, UPSERT
-from spark_jobs.store import Place, boundary
+from spark_jobs.failpoints import boundary
+from spark_jobs.slice_transforms import DELETE, OPERATION, PAYLOAD_CHANGED, UPSERT
+from spark_jobs.staging_transforms import POSITION
+from spark_jobs.store import Place
 
 # MERGE resolves names over both sides at once, so the incoming side's get a prefix of their own.
 INCOMING = "_incoming_"

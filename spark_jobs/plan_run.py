@@ -10,10 +10,11 @@ from schemas.ledger import LEDGER
 from schemas.plan import ADDED, CHANGES, REMOVED, TRIED, UNCHANGED
 from spark_jobs import store
 from spark_jobs.causes import cause_of
+from spark_jobs.claims import check_still_ours
 from spark_jobs.feed import changed_rows, why_not
 from spark_jobs.planning import Group, Work, guard_removals
 from spark_jobs.reconcile import suspects
-from spark_jobs.runs import Run, check_still_ours
+from spark_jobs.runs import Run
 from spark_jobs.transforms import as_documents, as_plan, only_differing, only_removed
 
 

@@ -6,7 +6,6 @@ from typing import Literal
 
 from schemas.errors import InputError
 
-
 # Enough to measure a rate by, little enough to be committed within minutes on any machine.
 FIRST_SLICE_TOKENS = 250_000
 # A rate measured on little may be far off; slices grow by this factor at most.

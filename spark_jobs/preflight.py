@@ -1,17 +1,16 @@
 """Everything that can be refused before any inference, with all faults in one message."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from pyspark.sql import SparkSession
 
-from schemas.errors import InputError
+from schemas.errors import InputError, SourceError
 from spark_jobs.settings import Settings
 from spark_jobs.sources import Source, check_ids, open_source
 from spark_jobs.spaces import check_space
+from spark_jobs.store_checks import check_store
 from udfs.fingerprint import chunking_fingerprint, model_fingerprint
 from udfs.model_source import describe_model
 from udfs.specs import ChunkSpec, InferenceSpec, ModelSpec
@@ -57,14 +56,16 @@ def preflight(spark: SparkSession, settings: Settings) -> Checked:
     Raises:
         InputError: Every fault found.
     """
-    faults: list[str] = []
+    faults: list[InputError] = []
     model = _collected(lambda: inference_spec(settings), faults)
     source = _collected(lambda: open_source(spark, settings.source), faults)
-    _collected(lambda: _check_store(settings), faults)
+    _collected(lambda: check_store(settings), faults)
     chunking = _collected(lambda: chunk_spec(settings, model.model), faults) if model else None
     documents = _collected(lambda: check_ids(source, settings.source), faults) if source else None
     if faults or model is None or source is None or chunking is None or documents is None:
-        raise InputError(faults)
+        # A source that no longer fits has an exit code of its own, unless there is more to mend.
+        kind = SourceError if all(isinstance(fault, SourceError) for fault in faults) else InputError
+        raise kind(sentence for fault in faults for sentence in fault.faults)
     return Checked(
         source=source,
         documents=documents,
@@ -128,21 +129,9 @@ def chunk_spec(settings: Settings, model: ModelSpec) -> ChunkSpec:
     return ChunkSpec(method=wanted.method, max_tokens=most, min_tokens=fewest)
 
 
-def _collected(check: Callable[[], Found], faults: list[str]) -> Found | None:
+def _collected(check: Callable[[], Found], faults: list[InputError]) -> Found | None:
     try:
         return check()
     except InputError as error:
-        faults.extend(error.faults)
+        faults.append(error)
         return None
-
-
-def _check_store(settings: Settings) -> None:
-    path = settings.store.path
-    if path is None or "://" in path:
-        return  # only the first commit can tell
-    folder = Path(path.removeprefix("file:"))
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        what = "may not be written" if folder.is_dir() else "is a file"
-        raise InputError(f"store.path {path} cannot be used: {folder} {what}: choose a folder that the job may write")

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from schemas.errors import InputError
 from spark_jobs.causes import cause_of
-from spark_jobs.settings import SparkSettings
+from spark_jobs.settings_sections import SparkSettings
 
 _LOCAL = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",

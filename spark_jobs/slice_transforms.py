@@ -9,86 +9,19 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField
 
-from schemas.conform import conform, quoted
+from schemas.conform import quoted
 from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED
 from schemas.plan import PAYLOAD, REMOVED, TRIED
 from schemas.reasons import INVALID_VECTOR
-from schemas.staged_chunks import STAGED_CHUNKS
 from schemas.vectors import vectors_table
+from spark_jobs.staging_transforms import has_chunk
 
 UPSERT = "upsert"
 DELETE = "delete"
 # Columns that only guide a MERGE; the underscore keeps them apart from payload columns.
 OPERATION = "_operation"
 PAYLOAD_CHANGED = "_payload_changed"
-POSITION = ("chunk_index", "char_start", "char_end")
 _OLDER_SERVED = "; vectors of an earlier text are served"
-
-
-def _has_chunk() -> Column:
-    return F.col("is_made") & F.col("chunk_id").isNotNull()
-
-
-def only_planned(vectors: DataFrame, plan: DataFrame) -> DataFrame:
-    """Keeps the ids and positions of the stored chunks of planned documents; no vector is read.
-
-    Args:
-        vectors: The space's vectors.
-        plan: Plan rows of the slice.
-
-    Returns:
-        Columns doc_id, chunk_id, chunk_index, char_start and char_end.
-    """
-    return vectors.select("doc_id", "chunk_id", *POSITION).join(plan.select("doc_id"), "doc_id", "left_semi")
-
-
-def as_staged_chunks(made: DataFrame, stored: DataFrame | None, run_id: str, slice_number: int) -> DataFrame:
-    """Puts the chunks that were cut now beside those that are stored.
-
-    Args:
-        made: Chunks as workers cut them; a text without chunks has one row without a chunk id.
-        stored: Rows of `only_planned`; None where no chunk is stored.
-        run_id: The run.
-        slice_number: The slice.
-
-    Returns:
-        Rows of `staged_chunks`: each chunk once. A chunk that is both made and stored has the new position.
-    """
-    rows = made.withColumns({"is_made": F.lit(True), "is_stored": F.lit(False)})
-    if stored is not None:
-        old = stored.select("doc_id", "chunk_id", F.struct(*POSITION).alias("old"), F.lit(True).alias("stands"))
-        rows = (
-            rows.join(old, ["doc_id", "chunk_id"], "full_outer")
-            .withColumns({name: F.coalesce(name, f"old.{name}") for name in POSITION})
-            .withColumns(
-                {
-                    "is_made": F.coalesce("is_made", F.lit(False)),
-                    "is_stored": F.coalesce("stands", F.lit(False)),
-                }
-            )
-            .drop("old", "stands")
-        )
-    return conform(
-        rows.withColumns({"run_id": F.lit(run_id), "slice_number": F.lit(slice_number)}), STAGED_CHUNKS.schema
-    )
-
-
-def only_missing(chunks: DataFrame, staged: DataFrame) -> DataFrame:
-    """Keeps each text once for which a vector must be found.
-
-    Args:
-        chunks: Staged chunks of the slice; a chunk that is stored keeps its vector.
-        staged: Staged vectors; those with a reason are tried again.
-
-    Returns:
-        Columns text_hash and text.
-    """
-    return (
-        chunks.where(_has_chunk() & ~F.col("is_stored"))
-        .join(staged.where(F.col("reason").isNull()).select("text_hash"), "text_hash", "left_anti")
-        .select("text_hash", "text")
-        .dropDuplicates(["text_hash"])
-    )
 
 
 def _with_faults(chunks: DataFrame, staged: DataFrame) -> DataFrame:
@@ -98,7 +31,7 @@ def _with_faults(chunks: DataFrame, staged: DataFrame) -> DataFrame:
         F.max("reason").alias("text_reason"),
         F.max("detail").alias("text_detail"),
     )
-    lost = _has_chunk() & ~F.col("is_stored") & ~F.coalesce("found", F.lit(False))
+    lost = has_chunk() & ~F.col("is_stored") & ~F.coalesce("found", F.lit(False))
     # A chunk without a vector and without a reason must never pass for embedded.
     fault = F.coalesce("reason", F.when(lost, F.coalesce("text_reason", F.lit(INVALID_VECTOR))))
     detail = F.coalesce("detail", F.when(lost, F.coalesce("text_detail", F.lit("no vector was staged"))))
@@ -124,10 +57,10 @@ def as_outcomes(chunks: DataFrame, staged: DataFrame, keep_older: bool) -> DataF
             F.bool_or("is_made").alias("tried"),
             F.min("fault").alias("reason"),
             F.min_by("fault_detail", "fault").alias("detail"),
-            F.count_if(_has_chunk()).cast("int").alias("new_chunks"),
+            F.count_if(has_chunk()).cast("int").alias("new_chunks"),
             kept.cast("int").alias("old_chunks"),
-            F.coalesce(F.sum(F.when(_has_chunk(), F.col("token_count"))), F.lit(0)).alias("token_count"),
-            F.count_if(_has_chunk() & F.col("truncated")).cast("int").alias("truncated_count"),
+            F.coalesce(F.sum(F.when(has_chunk(), F.col("token_count"))), F.lit(0)).alias("token_count"),
+            F.count_if(has_chunk() & F.col("truncated")).cast("int").alias("truncated_count"),
         )
         .where("tried")
     )
@@ -148,7 +81,7 @@ def _operation(keep_older: bool) -> Column:
     tried = F.col("change").isin(*TRIED)
     failed = F.max(F.col("fault").isNotNull()).over(Window.partitionBy("doc_id"))
     replaced = tried & F.col("is_stored") & F.when(failed, not keep_older).otherwise(~F.col("is_made"))
-    written = F.when(tried, _has_chunk() & ~failed).otherwise((F.col("change") == PAYLOAD) & F.col("is_stored"))
+    written = F.when(tried, has_chunk() & ~failed).otherwise((F.col("change") == PAYLOAD) & F.col("is_stored"))
     return F.when((F.col("change") == REMOVED) | replaced, DELETE).when(written, UPSERT)
 
 

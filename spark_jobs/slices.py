@@ -9,13 +9,15 @@ from schemas.runs import SLICE_COMMITTED
 from schemas.staged_chunks import STAGED_CHUNKS
 from schemas.staged_vectors import STAGED_VECTORS
 from spark_jobs import store
+from spark_jobs.claims import check_still_ours
 from spark_jobs.merges import merge_ledger, merge_vectors
 from spark_jobs.planning import Slice, Work, next_slice, slice_bound
 from spark_jobs.progress import Progress
-from spark_jobs.runs import Run, check_still_ours, record
-from spark_jobs.slice_transforms import as_ledger_changes, as_outcomes, as_vector_changes, only_planned
+from spark_jobs.runs import Run, record
+from spark_jobs.slice_transforms import as_ledger_changes, as_outcomes, as_vector_changes
 from spark_jobs.space_tables import STAGED
 from spark_jobs.staging import stage_chunks, stage_reused, stage_vectors
+from spark_jobs.staging_transforms import only_planned
 
 
 def embed_slices(spark: SparkSession, run: Run, work: Work, counts: Counter[str], progress: Progress) -> None:

@@ -7,18 +7,13 @@ from dataclasses import dataclass
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import IntegralType, NullType, StringType, StructField
+from pyspark.sql.types import StructField
 
 from schemas.conform import quoted
 from schemas.errors import InputError, SourceError
-from schemas.table import clashing
-from schemas.vectors import KEY_AND_TEXT, RUN_AND_VECTOR
 from spark_jobs.causes import cause_of
-from spark_jobs.settings import SourceSettings
-
-# Delta's own rule for column names without column mapping; a backtick breaks its change feed.
-_BAD_CHARACTERS = " ,;{}()\n\t=`"
-_RESERVED = {"_change_type", "_commit_version", "_commit_timestamp", "_operation", "_payload_changed"}
+from spark_jobs.settings_sections import SourceSettings
+from spark_jobs.source_columns import column_faults
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,7 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
         cause = cause_of(error)
         raise InputError(f"the source {place} cannot be read as {source.format}: {cause}") from error
     fields = {field.name: field for field in schema}
-    faults = _missing(source, list(fields)) or [*_wrong_types(source, fields), *_clashes(source)]
+    faults = column_faults(source, fields)
     if faults:
         raise SourceError(f"the source {place}: {fault}" for fault in faults)
     return Source(
@@ -179,52 +174,3 @@ def _files(spark: SparkSession, source: SourceSettings) -> DataFrame:
         F.col("length").alias("size"),
         F.col("modificationTime").alias("modified"),
     )
-
-
-def _missing(source: SourceSettings, names: list[str]) -> list[str]:
-    if not names:
-        return ["has no columns: it is empty, or its format is another"]
-    wanted = [
-        ("id_column", source.id_name),
-        *(("text_columns", name) for name in source.text_names),
-        *(("payload_columns", name) for name in source.payload_columns),
-    ]
-    return [
-        f"has no column {name!r} that source.{key} names; it has {', '.join(map(repr, names))}"
-        for key, name in wanted
-        if name not in names
-    ]
-
-
-def _wrong_types(source: SourceSettings, fields: dict[str, StructField]) -> list[str]:
-    id_field = fields[source.id_name]
-    faults = []
-    if not isinstance(id_field.dataType, StringType | IntegralType):
-        faults.append(
-            f"id column {id_field.name!r} is {id_field.dataType.simpleString()}: ids are strings or whole numbers; "
-            "cast it in a view"
-        )
-    faults += [
-        f"text column {name!r} is {fields[name].dataType.simpleString()}, not string: cast it in a view"
-        for name in source.text_names
-        if not isinstance(fields[name].dataType, StringType)
-    ]
-    return faults + [
-        f"payload column {name!r} has no type (only nulls): leave it out or cast it in a view"
-        for name in source.payload_columns
-        if isinstance(fields[name].dataType, NullType)
-    ]
-
-
-def _clashes(source: SourceSettings) -> list[str]:
-    names = source.payload_columns
-    clashes = {*clashing(names, [*KEY_AND_TEXT, *RUN_AND_VECTOR]), *(n for n in names if n.lower() in _RESERVED)}
-    faults = [
-        f"payload column {name!r} clashes with a column of vectors: rename it in a view" for name in sorted(clashes)
-    ]
-    return faults + [
-        f"payload column {name!r} has a character that Delta does not take in names (one of {_BAD_CHARACTERS!r}): "
-        "rename it in a view"
-        for name in names
-        if set(name) & set(_BAD_CHARACTERS)
-    ]

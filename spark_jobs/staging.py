@@ -14,7 +14,7 @@ from spark_jobs import store
 from spark_jobs.planning import Slice, partition_count, reading_pays
 from spark_jobs.progress import Progress
 from spark_jobs.runs import Run
-from spark_jobs.slice_transforms import as_staged_chunks, only_missing
+from spark_jobs.staging_transforms import as_staged_chunks, has_chunk, only_missing
 from udfs.chunk_documents import chunk_documents
 from udfs.embed import embed_arrow
 
@@ -44,7 +44,7 @@ def stage_chunks(spark: SparkSession, plan: DataFrame, stored: DataFrame | None,
             .repartition(partition_count(part.tokens), "doc_id")
             .mapInArrow(cut, StructType(list(CHUNK_FIELDS)))
         )
-    is_made = F.col("is_made") & F.col("chunk_id").isNotNull()
+    is_made = has_chunk()
     rows = as_staged_chunks(made, stored, run.run_id, part.number).observe(
         observed,
         F.count_if(is_made).alias("chunks"),

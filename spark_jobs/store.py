@@ -2,68 +2,22 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from schemas.conform import discrepancies, quoted
+from schemas.conform import discrepancies
 from schemas.errors import InputError, SourceError
-from schemas.runs import RUNS
-from schemas.spaces import SPACES
 from schemas.table import Table
 from spark_jobs.causes import cause_of
-from spark_jobs.delta_properties import SESSION, TRANSACTION, table_properties
-from spark_jobs.failpoints import failpoint
-from spark_jobs.settings import Settings, StoreSettings
+from spark_jobs.delta_properties import SESSION, table_properties
+from spark_jobs.failpoints import boundary
+from spark_jobs.places import Place as Place
+from spark_jobs.places import place_of as place_of
+from spark_jobs.settings import Settings
 
 _ABSENT = {"DELTA_MISSING_DELTA_TABLE", "DELTA_PATH_DOES_NOT_EXIST", "DELTA_TABLE_NOT_FOUND", "TABLE_OR_VIEW_NOT_FOUND"}
-_STORE_WIDE = {RUNS.name, SPACES.name}
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the tables of one space lie.
-
-    Attributes:
-        store: The store's settings.
-        library: Name of the library.
-        space: Name of the space.
-    """
-
-    store: StoreSettings
-    library: str
-    space: str
-
-    def name(self, table: str) -> str:
-        """Names a table the way SQL takes it, quoted.
-
-        Args:
-            table: Last part of the name, such as `vectors`.
-
-        Returns:
-            ``delta.`<path>` `` or a three-part catalog name.
-        """
-        whole = table in _STORE_WIDE
-        if self.store.path is not None:
-            folder = "_embedlake" if whole else f"{self.library}/{self.space}"
-            root = self.store.path.rstrip("/")
-            return f"delta.{quoted(f'{root}/{folder}/{table}')}"
-        flat = f"embedlake__{table}" if whole else f"{self.library}__{self.space}__{table}"
-        return ".".join(quoted(part) for part in (self.store.catalog or "", self.store.schema_ or "", flat))
-
-
-def place_of(settings: Settings) -> Place:
-    """Finds where the tables of the settings' space lie.
-
-    Args:
-        settings: The whole configuration.
-
-    Returns:
-        The place.
-    """
-    return Place(settings.store, settings.library, settings.space)
 
 
 @contextmanager
@@ -91,41 +45,6 @@ def _set_session(spark: SparkSession) -> None:
         # Serverless platforms fix some properties; their own choice is then what counts.
         with suppress(PySparkException):
             spark.conf.set(key, value)
-
-
-@contextmanager
-def transaction(spark: SparkSession, app_id: str, version: int, run_id: str) -> Iterator[None]:
-    """Gives the one commit that is made in its block an application id and a number; see `fence.py`.
-
-    MERGE takes no writer options, so they are properties of the session for as long as the commit takes.
-
-    Args:
-        spark: The live session.
-        app_id: Application id.
-        version: Number of the commit; Delta passes over one that is not above the table's highest.
-        run_id: Run that commits; kept in the table's history.
-    """
-    for key, value in zip(TRANSACTION, (app_id, str(version), run_id), strict=True):
-        with suppress(PySparkException):
-            spark.conf.set(key, value)
-    try:
-        yield
-    finally:
-        for key in TRANSACTION:
-            with suppress(PySparkException):
-                spark.conf.unset(key)
-
-
-@contextmanager
-def boundary(table: str) -> Iterator[None]:
-    """Marks a commit, so that tests can stop a run at both sides of it.
-
-    Args:
-        table: Last part of the table's name.
-    """
-    failpoint(f"{table}.before")
-    yield
-    failpoint(f"{table}.after")
 
 
 def exists(spark: SparkSession, name: str) -> bool:

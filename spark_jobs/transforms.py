@@ -9,7 +9,7 @@ from pyspark.sql.types import StructField, StructType
 from schemas.conform import conform, quoted
 from schemas.ledger import QUARANTINED, REDO
 from schemas.plan import ADDED, CHANGED, PAYLOAD, REMOVED, RETRY, TRIED, plan_table
-from spark_jobs.settings import SourceSettings
+from spark_jobs.settings_sections import SourceSettings
 
 # Fine enough to cut balanced slices, coarse enough that one row for each key fits the driver with ease.
 SLICE_KEYS = 4096

@@ -9,7 +9,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from spark_jobs.session import get_session
-from spark_jobs.settings import Settings, SparkSettings, as_settings
+from spark_jobs.settings import Settings, as_settings
+from spark_jobs.settings_sections import SparkSettings
 
 Document = dict[str, Any]
 

@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from schemas.errors import InputError
-from spark_jobs.settings import SourceSettings
+from spark_jobs.settings_sections import SourceSettings
 from spark_jobs.sources import check_ids, open_source
 from spark_jobs.transforms import as_documents
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from schemas.errors import InputError
 from spark_jobs import cli
 from spark_jobs.cli import app
-from spark_jobs.settings import SparkSettings
+from spark_jobs.settings_sections import SparkSettings
 from udfs import __version__
 
 GOOD = """

@@ -7,9 +7,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import InputError
-from spark_jobs.planning import Slice, Work, cut_slices, guard_removals, partition_count
+from spark_jobs.planning import (
+    FIRST_SLICE_TOKENS,
+    Group,
+    Slice,
+    Work,
+    guard_removals,
+    next_slice,
+    partition_count,
+    reading_pays,
+    slice_bound,
+)
 
 Key = tuple[int, int, int, int]
+
+
+def cut_slices(keys: list[Key], slice_tokens: int) -> tuple[Slice, ...]:
+    """Cuts slices of one bound until no work is left."""
+    groups, slices = tuple(Group(*key) for key in sorted(keys)), []
+    while groups:
+        part, groups = next_slice(groups, len(slices) + 1, slice_tokens)
+        slices.append(part)
+    return tuple(slices)
 
 
 @pytest.mark.parametrize(
@@ -74,9 +93,38 @@ def test_slices_part_the_keys(keys: list[Key], slice_tokens: int) -> None:
     assert cut_slices(list(reversed(keys)), slice_tokens) == slices
 
 
-def test_work_sums_the_tokens_of_its_slices() -> None:
-    assert Work({}, cut_slices([(1, 40, 1, 1), (2, 70, 1, 1)], 50)).tokens == 110
-    assert Work({}, ()).tokens == 0
+def test_work_sums_the_tokens_of_its_groups() -> None:
+    assert Work({}, (Group(1, 40, 1, 1), Group(2, 70, 1, 1)), "full comparison").tokens == 110
+    assert Work({}, (), "full comparison").tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("last", "done", "seconds", "expected"),
+    [
+        pytest.param(0, 0, 0.0, FIRST_SLICE_TOKENS, id="the first slice is small"),
+        pytest.param(250_000, 250_000, 250.0, 600_000, id="1,000 tokens a second, 600 seconds"),
+        pytest.param(250_000, 250_000, 1.0, 2_000_000, id="eight times the last one at most"),
+        pytest.param(2_000_000, 2_250_000, 9.0, 16_000_000, id="and so on"),
+        pytest.param(250_000, 250_000, 5_000.0, FIRST_SLICE_TOKENS, id="a slow machine keeps the first size"),
+        pytest.param(0, 0, 30.0, FIRST_SLICE_TOKENS, id="slices without tokens tell no rate"),
+    ],
+)
+def test_automatic_slices_aim_at_a_duration(last: int, done: int, seconds: float, expected: int) -> None:
+    assert slice_bound("auto", 600, last, done, seconds) == expected
+
+
+def test_a_number_of_tokens_stands() -> None:
+    assert slice_bound(7, 600, 250_000, 250_000, 1.0) == 7
+
+
+@pytest.mark.parametrize(
+    ("texts", "stored_rows", "expected"),
+    [(0, 0, False), (0, 10, False), (1, 0, False), (1, 500, True), (1, 501, False), (2, 1_000, True)],
+)
+def test_vectors_are_fetched_where_reading_costs_less_than_embedding(
+    texts: int, stored_rows: int, expected: bool
+) -> None:
+    assert reading_pays(texts, stored_rows) is expected
 
 
 @pytest.mark.parametrize(
@@ -92,30 +140,35 @@ def test_partitions_of_another_size() -> None:
 
 
 @pytest.mark.parametrize(
-    ("removed", "documents", "most"),
+    ("removed", "known", "left", "most"),
     [
-        (0, 0, 0.0),
-        (0, 10, 0.0),
-        (3, 10, 0.3),
-        (10, 10, 1.0),
-        (1, 1, 1.0),
+        (0, 0, 5, 0.0),
+        (0, 10, 10, 0.0),
+        (3, 10, 7, 0.3),
+        (10, 10, 4, 1.0),
+        (0, 0, 0, 0.0),
         # Shares that a float product falls just short of.
-        (29, 100, 0.29),
-        (57, 100, 0.57),
-        (7, 100, 0.07),
+        (29, 100, 71, 0.29),
+        (57, 100, 43, 0.57),
+        (7, 100, 93, 0.07),
     ],
 )
-def test_removals_up_to_the_share_pass(removed: int, documents: int, most: float) -> None:
-    guard_removals(removed, documents, most)
+def test_removals_up_to_the_share_pass(removed: int, known: int, left: int, most: float) -> None:
+    guard_removals(removed, known, left, most)
 
 
 @pytest.mark.parametrize(
-    ("removed", "documents", "most"), [(1, 10, 0.0), (4, 10, 0.3), (10, 10, 0.99), (30, 100, 0.29)]
+    ("removed", "known", "left", "most"), [(1, 10, 9, 0.0), (4, 10, 6, 0.3), (10, 10, 5, 0.99), (30, 100, 70, 0.29)]
 )
-def test_removals_beyond_the_share_are_refused(removed: int, documents: int, most: float) -> None:
+def test_removals_beyond_the_share_are_refused(removed: int, known: int, left: int, most: float) -> None:
     with pytest.raises(InputError) as caught:
-        guard_removals(removed, documents, most)
+        guard_removals(removed, known, left, most)
     assert str(caught.value) == (
-        f"{removed} of {documents} documents are gone from the source, more than run.max_removed_fraction {most} "
+        f"{removed} of {known} documents are gone from the source, more than run.max_removed_fraction {most} "
         "allows: check the source; if they are meant to go, run again with --allow-removals"
     )
+
+
+def test_an_emptied_source_is_refused_whatever_share_may_go() -> None:
+    with pytest.raises(InputError, match="10 of 10 documents are gone from the source, which has none left: check"):
+        guard_removals(10, 10, 0, 1.0)

@@ -41,7 +41,13 @@ def test_the_table_names_every_setting_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("key", "default"),
     [
-        ("run.slice_tokens", "20,000,000"),
+        ("run.slice_tokens", "`auto`"),
+        ("run.slice_seconds", "600"),
+        ("run.stale_after_seconds", "3,600"),
+        ("run.max_attempts", "3"),
+        ("run.on_failed_update", "`keep`"),
+        ("maintenance.file_megabytes", "256"),
+        ("maintenance.retention_hours", "168"),
         ("run.max_quarantined_fraction", "0.01"),
         ("run.max_removed_fraction", "0.3"),
         ("model.dtype", "`auto`"),

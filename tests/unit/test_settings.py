@@ -90,7 +90,16 @@ def test_everything_but_the_essentials_has_a_default() -> None:
             "dtype": "auto",
         },
         "inference": {"device": "auto", "token_budget": "auto"},
-        "run": {"slice_tokens": 20_000_000, "max_quarantined_fraction": 0.01, "max_removed_fraction": 0.3},
+        "run": {
+            "slice_tokens": "auto",
+            "slice_seconds": 600,
+            "stale_after_seconds": 3600,
+            "max_attempts": 3,
+            "on_failed_update": "keep",
+            "max_quarantined_fraction": 0.01,
+            "max_removed_fraction": 0.3,
+        },
+        "maintenance": {"file_megabytes": 256, "retention_hours": 168},
         "spark": {"master": "local[*]", "properties": {}},
     }
 
@@ -122,6 +131,7 @@ def test_all_faults_are_told_at_once_with_the_path_of_their_key() -> None:
         "library is missing: add it to the settings file",
         "model.path is missing: add it to the settings file",
         "source.text_colums is not a setting: did you mean text_columns?",
+        "run.slice_tokens: should be 'auto', not 'many'",
         "run.slice_tokens: should be a valid integer, not 'many'",
         "chunking: max_tokens and min_tokens go with method structure",
         "source.options.nested: should be a valid string",

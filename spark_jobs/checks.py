@@ -1,0 +1,116 @@
+"""What can be wrong with the rows of a space: DataFrame in, DataFrame out, no I/O."""
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from schemas.ledger import EMBEDDED, EMPTY, QUARANTINED, REDO
+from spark_jobs.reconcile import compared
+
+NO_ID = "rows of vectors without doc_id or chunk_id"
+REPEATED = "rows of vectors whose chunk_id stands on other rows too"
+WRONG_HASH = "rows of vectors whose text_hash is not the SHA-256 of their text"
+NO_VECTOR = "rows of vectors without an embedding"
+WRONG_DIMENSION = "rows of vectors with an embedding of another dimension than the space's"
+NOT_FINITE = "rows of vectors with an embedding that is not finite"
+ZERO = "rows of vectors with an embedding that is zero"
+NOT_UNIT = "rows of vectors with an embedding that has not unit length, although the model normalises"
+NO_LEDGER_ID = "rows of the ledger without doc_id"
+ORPHANS = "documents with chunks but without a row in the ledger"
+SEVERAL = "documents with several rows in the ledger"
+OTHER_COUNT = "documents with another number of chunks than the ledger says"
+LATER = "documents with chunks of a later run than the ledger knows of"
+WRONG_STATUS = "documents whose status in the ledger contradicts their chunk_count"
+WRONG_INDEX = "documents whose chunks are not numbered 0, 1, 2, ..."
+# Rows that are bad in themselves: whatever the next run makes of their documents, they may not stay.
+ROW_FAULTS = (NO_ID, REPEATED, WRONG_HASH, NO_VECTOR, WRONG_DIMENSION, NOT_FINITE, ZERO, NOT_UNIT)
+FAULTS = (*ROW_FAULTS, NO_LEDGER_ID, ORPHANS, SEVERAL, OTHER_COUNT, LATER, WRONG_STATUS, WRONG_INDEX)
+# Rounding of half-precision models stays far below it.
+_LENGTH_TOLERANCE = 1e-3
+
+
+def faulty_rows(vectors: DataFrame, dimension: int, is_normalized: bool) -> DataFrame:
+    """Finds rows of vectors that are bad in themselves, whatever the ledger says.
+
+    Args:
+        vectors: The space's vectors.
+        dimension: Numbers that each embedding must have.
+        is_normalized: Whether each embedding must have unit length.
+
+    Returns:
+        Columns doc_id, chunk_id and `fault`: one row for each fault of each row.
+    """
+    # One walk over the numbers tells all: a null or NaN among them makes the sum null or NaN.
+    squares = F.aggregate("embedding", F.lit(0.0), lambda total, x: total + x.cast("double") * x.cast("double"))
+    faults = [
+        F.when(F.col("doc_id").isNull() | F.col("chunk_id").isNull(), NO_ID),
+        F.when(F.coalesce(F.sha2("text", 256) != F.col("text_hash"), F.lit(True)), WRONG_HASH),
+        _embedding_fault(dimension, is_normalized),
+    ]
+    rows = vectors.withColumn("squares", squares).select(
+        "doc_id", "chunk_id", F.explode(F.array_compact(F.array(*faults))).alias("fault")
+    )
+    ids = vectors.where(F.col("chunk_id").isNotNull())
+    repeated = ids.groupBy("chunk_id").agg(F.count(F.lit(1)).alias("n")).where(F.col("n") > 1)
+    copies = ids.select("doc_id", "chunk_id").join(repeated, "chunk_id", "left_semi")
+    return rows.unionByName(copies.withColumn("fault", F.lit(REPEATED)))
+
+
+def _embedding_fault(dimension: int, is_normalized: bool) -> Column:
+    squares = F.col("squares")
+    not_finite = squares.isNull() | F.isnan(squares) | (squares == F.lit(float("inf")))
+    not_unit = F.lit(is_normalized) & (F.abs(F.sqrt(squares) - 1) > _LENGTH_TOLERANCE)
+    return (
+        F.when(F.col("embedding").isNull(), NO_VECTOR)
+        .when(F.size("embedding") != dimension, WRONG_DIMENSION)
+        .when(not_finite, NOT_FINITE)
+        .when(squares == 0, ZERO)
+        .when(not_unit, NOT_UNIT)
+    )
+
+
+def faulty_documents(ledger: DataFrame, vectors: DataFrame) -> DataFrame:
+    """Finds documents about which ledger and vectors disagree; no text and no vector is read.
+
+    Args:
+        ledger: The space's ledger.
+        vectors: The space's vectors.
+
+    Returns:
+        Columns doc_id and `fault`: one row for each fault of each document. What an earlier repair marked is known to
+        be incomplete and no fault.
+    """
+    known, chunks = ledger.where(F.col("doc_id").isNotNull()), vectors.where(F.col("doc_id").isNotNull())
+    marked = known.where(F.col("text_hash") == REDO).select("doc_id", F.lit(True).alias("marked")).distinct()
+    numbers = chunks.groupBy("doc_id").agg(
+        F.min("chunk_index").alias("first"),
+        F.max("chunk_index").alias("last"),
+        F.count_distinct("chunk_index").alias("numbers"),
+    )
+    documents = compared(known, chunks).join(marked, "doc_id", "left").join(numbers, "doc_id", "left")
+    faults = documents.select("doc_id", F.explode(F.array_compact(F.array(*_document_faults()))).alias("fault"))
+    unnamed = ledger.where(F.col("doc_id").isNull()).select("doc_id", F.lit(NO_LEDGER_ID).alias("fault"))
+    return faults.unionByName(unnamed)
+
+
+def _document_faults() -> list[Column]:
+    rows, count, stored = F.col("ledger_rows"), F.col("chunk_count"), F.coalesce("stored", F.lit(0))
+    is_later = F.coalesce(F.col("stored_in") > F.col("claimed_in"), F.lit(False))
+    one = (rows == 1) & F.col("marked").isNull()
+    fits = (
+        ((F.col("status") == EMBEDDED) & (count > 0))
+        | ((F.col("status") == EMPTY) & (count == 0))
+        | (F.col("status") == QUARANTINED)
+    )
+    in_order = F.coalesce(
+        (F.col("first") == 0) & (F.col("last") == stored - 1) & (F.col("numbers") == stored), stored == 0
+    )
+    # A repair may take a chunk out of a document that then fails: what is left of it is served as it is.
+    numbered = F.col("status") != QUARANTINED
+    return [
+        F.when(rows.isNull(), ORPHANS),
+        F.when(rows > 1, SEVERAL),
+        F.when(one & is_later, LATER),
+        F.when(one & F.col("wrong") & ~is_later, OTHER_COUNT),
+        F.when(one & ~F.coalesce(fits, F.lit(False)), WRONG_STATUS),
+        F.when(one & numbered & ~in_order, WRONG_INDEX),
+    ]

@@ -1,0 +1,154 @@
+"""What a validation found: its checks, its figures, and the two files that keep them."""
+
+import json
+import os
+import platform
+import re
+import subprocess
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+_ROOT = Path(__file__).resolve().parents[2]
+_PACKAGES = ("pyspark", "delta-spark", "torch", "sentence-transformers", "deltalake", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison.
+
+    Attributes:
+        what: What was compared.
+        found: What was found.
+        wanted: What it should be, in words.
+        holds: Whether it is.
+    """
+
+    what: str
+    found: Any
+    wanted: str
+    holds: bool
+
+    def __str__(self) -> str:
+        return f"{self.what}: {_shown(self.found)} ({self.wanted})"
+
+
+@dataclass
+class Outcome:
+    """What one part of a validation found.
+
+    Attributes:
+        part: Name of the part.
+        checks: What was compared.
+        figures: What was measured without being held to anything.
+    """
+
+    part: str
+    checks: list[Check] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def equal(self, what: str, found: Any, wanted: Any) -> None:
+        """Holds a figure to an exact value.
+
+        Args:
+            what: What is compared.
+            found: What was found.
+            wanted: What it should be.
+        """
+        self._check(Check(what, found, f"must be {_shown(wanted)}", found == wanted))
+
+    def at_most(self, what: str, found: float, most: float) -> None:
+        """Holds a figure to an upper bound.
+
+        Args:
+            what: What is compared.
+            found: What was found.
+            most: What it may be.
+        """
+        self._check(Check(what, found, f"at most {_shown(most)}", found <= most))
+
+    def measured(self, **figures: Any) -> None:
+        """Notes figures.
+
+        Args:
+            **figures: Values by name.
+        """
+        self.figures.update(figures)
+        print("      " + ", ".join(f"{name} {_shown(value)}" for name, value in figures.items()), flush=True)
+
+    def _check(self, check: Check) -> None:
+        self.checks.append(check)
+        print(f"{'ok   ' if check.holds else 'WRONG'} {check}", flush=True)
+
+    @property
+    def faults(self) -> list[str]:
+        """The checks that do not hold, in words."""
+        return [f"{self.part}: {check}" for check in self.checks if not check.holds]
+
+
+def write_outcome(path: Path, outcome: Outcome) -> None:
+    """Puts what a part found into a JSON file, beside other parts' results, and writes the table of all of them.
+
+    Args:
+        path: The JSON file; the table lies beside it as Markdown.
+        outcome: What the part found.
+    """
+    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    measured = {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "revision": _revision(),
+        "machine": _machine(),
+        "versions": f"python {platform.python_version()}, "
+        + ", ".join(f"{name} {version(name)}" for name in _PACKAGES),
+    }
+    results[outcome.part] = {
+        "measured": measured,
+        "checks": [asdict(check) for check in outcome.checks],
+        "figures": outcome.figures,
+    }
+    results = dict(sorted(results.items()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_compact(json.dumps(results, indent=2, ensure_ascii=False)) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(_table(path.stem, results), encoding="utf-8")
+
+
+def _compact(text: str) -> str:
+    # Each check on one line.
+    inner = re.compile(r"\{\s+(\"what\"[^{}]*?)\s+\}")
+    return inner.sub(lambda found: "{" + re.sub(r"\n\s+", " ", found[1]) + "}", text)
+
+
+def _table(title: str, results: dict[str, Any]) -> str:
+    lines = [f"# {title}", "", f"Made by `make validate-{title}`; the same figures as JSON are in `{title}.json`.", ""]
+    for part, result in results.items():
+        measured = result["measured"]
+        lines += [f"## {part}", "", f"{measured['date']}, revision {measured['revision']}, {measured['machine']},"]
+        lines += [measured["versions"], "", "| check | found | wanted | holds |", "| --- | --- | --- | --- |"]
+        for check in result["checks"]:
+            holds = "yes" if check["holds"] else "**no**"
+            lines.append(f"| {check['what']} | {_shown(check['found'])} | {check['wanted']} | {holds} |")
+        lines += ["", "| figure | value |", "| --- | --- |"]
+        lines += [f"| {name.replace('_', ' ')} | {_shown(value)} |" for name, value in result["figures"].items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:,}" if type(value) is int else str(value)
+
+
+def _revision() -> str:
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=_ROOT, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def _machine() -> str:
+    names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB"
