@@ -16,10 +16,10 @@ export SOURCE_DATE_EPOCH := 315532800
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock quickstart test test-fast check format validate zip wheel clean
+.PHONY: help install lock quickstart test test-fast check format validate validate-refresh crash soak mutants zip wheel clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Set up everything: .venv from requirements.lock, Java where there is none, the model
 	@sh conf/ensure_java.sh >/dev/null
@@ -63,6 +63,24 @@ format: $(STAMP) ## Format the code and mend what can be mended by itself
 
 validate: install ## Reproduce published retrieval scores on SciFact
 	$(JAVA) $(BIN)/python tests/validate/scifact.py
+
+validate-refresh: install ## Refresh real libraries and hold counts, cost and rows to what truly changed (PARTS="tldr third")
+	$(JAVA) $(BIN)/python tests/validate/refresh.py $(PARTS)
+
+ROUNDS ?= 100
+RUNS   ?= 500
+JOBS   ?= 1
+
+crash: install ## Kill runs at their commits, run them again, compare (ROUNDS=100 SEED=1 JOBS=1)
+	$(JAVA) $(BIN)/python tests/soak/crash.py --rounds $(ROUNDS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED)) \
+	    --out tests/soak/results/crash.json
+
+soak: install ## Random refreshes, crashes and take-overs against an oracle (RUNS=500 SEED=1 JOBS=1)
+	$(JAVA) $(BIN)/python tests/soak/soak.py --runs $(RUNS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED)) \
+	    --out tests/soak/results/soak.json
+
+mutants: install ## Break the code on purpose and expect a test to notice
+	$(JAVA) $(BIN)/python tests/mutants/mutants.py --out tests/mutants/results/mutants.json
 
 wheel: $(STAMP) ## Build dist/embedlake-*.whl
 	@rm -rf build dist

@@ -26,6 +26,7 @@ setup(
         "transformers>=5.3",
         "safetensors",
         "tokenizers",
+        "filelock",
         "huggingface-hub",
         "pandas>=2.2,<3",
         "pyarrow>=18",

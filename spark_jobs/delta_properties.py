@@ -34,6 +34,35 @@ TRANSACTION = (
     "spark.databricks.delta.write.txnVersion",
     "spark.databricks.delta.commitInfo.userMetadata",
 )
+# The log would keep the beginnings of texts, and outlives the files that VACUUM removes. Slices are what is looked up.
+_IN_FLIGHT = {
+    "plan": {"delta.dataSkippingStatsColumns": "slice_key"},
+    "staged_chunks": {"delta.dataSkippingStatsColumns": "run_id,slice_number"},
+}
+# What Delta itself keeps removed files for, and refuses to go below.
+RETENTION_HOURS = 168
+# VACUUM lists folders with 10,000 tasks by default; our tables have no partitions, hence a handful of folders each.
+LISTING = {"spark.sql.sources.parallelPartitionDiscovery.parallelism": "8"}
+# Set for the length of one VACUUM that was asked to go below all the same.
+UNCHECKED_RETENTION = {"spark.databricks.delta.retentionDurationCheck.enabled": "false"}
+
+
+def file_sizes(megabytes: int) -> dict[str, str]:
+    """Sets what OPTIMIZE makes of files.
+
+    Args:
+        megabytes: Size that files should have.
+
+    Returns:
+        Properties by name.
+    """
+    size = str(megabytes * 1024 * 1024)
+    return {
+        # Delta's default of 1 GB is slow to fetch for a reader that wants a few rows.
+        "spark.databricks.delta.optimize.maxFileSize": size,
+        # Whatever is smaller is put together with others; what stands alone already stays as it is.
+        "spark.databricks.delta.optimize.minFileSize": size,
+    }
 
 
 def table_properties(table: str, vector_encoding: str) -> dict[str, str]:
@@ -47,5 +76,5 @@ def table_properties(table: str, vector_encoding: str) -> dict[str, str]:
         Properties by name.
     """
     if table != "vectors":
-        return dict(_EVERY_TABLE)
+        return {**_EVERY_TABLE, **_IN_FLIGHT.get(table, {})}
     return {**_EVERY_TABLE, **_VECTORS, **(_SPLIT if vector_encoding == "byte_stream_split" else {})}

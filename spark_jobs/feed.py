@@ -14,7 +14,7 @@ from spark_jobs.settings_sections import SourceSettings
 # A filter of these words, columns, literals and operators depends on the row alone, hence a row that did not change
 # stays in or out. Functions may ask for the time, or for other tables.
 _WORDS = {"and", "or", "not", "in", "is", "null", "like", "between", "true", "false"}
-_TOKENS = re.compile(r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)+`|[A-Za-z_][A-Za-z0-9_.]*|[^\sA-Za-z_]+")
+_TOKENS = re.compile(r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)+`|[A-Za-z_][A-Za-z0-9_.]*|[^\sA-Za-z_'`]+")
 
 
 def why_not(spark: SparkSession, run: Run, retry_quarantined: bool) -> str | None:

@@ -1,6 +1,5 @@
 """The verify job: every row of a space's vectors and ledger is looked at; a repair has the next run mend them."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -18,7 +17,8 @@ from spark_jobs.ledger_summary import summarise_ledger
 from spark_jobs.preflight import chunk_spec, inference_spec
 from spark_jobs.repair import mark_documents, remove_rows
 from spark_jobs.settings import Settings
-from spark_jobs.spaces import check_space, registered
+from spark_jobs.spaces import check_space
+from udfs.specs import ModelSpec
 
 _NAMED = 5
 _NAME_CHARACTERS = 80
@@ -106,10 +106,10 @@ def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> Ver
         check_space(spark, settings, model, chunk_spec(settings, model))
         if repair:
             with exclusive(spark, settings):
-                return _repaired(spark, settings)
-        found, _, _ = _verified(spark, settings)
-    if found.findings:
-        raise ReconciliationError(_message(spark, settings, found))
+                return _repaired(spark, settings, model)
+        found, *_ = _verified(spark, settings, model)
+        if found.findings:
+            raise ReconciliationError(_message(spark, settings, found))
     return found
 
 
@@ -120,18 +120,73 @@ def _pinned(spark: SparkSession, place: store.Place, table: str) -> DataFrame:
     return spark.read.option("versionAsOf", version).table(name)
 
 
-def _verified(spark: SparkSession, settings: Settings) -> tuple[Verification, DataFrame, DataFrame]:
+def _verified(
+    spark: SparkSession, settings: Settings, model: ModelSpec
+) -> tuple[Verification, DataFrame, DataFrame, DataFrame]:
     place = store.place_of(settings)
     ledger, vectors = _pinned(spark, place, LEDGER.name), _pinned(spark, place, "vectors")
-    row = registered(spark, settings)
-    dimension, is_normalized = (row.dimension, json.loads(row.model)["normalize"]) if row else (0, False)
-    rows = faulty_rows(vectors, dimension, is_normalized)
+    rows = faulty_rows(vectors, model.dimension, model.normalize)
     faults = rows.select("doc_id", "fault").unionByName(faulty_documents(ledger, vectors))
     found = Verification(
         space=f"{settings.library}.{settings.space}",
         statuses=summarise_ledger(ledger).statuses,
         chunks=vectors.count(),
-        waiting=ledger.where(F.col("text_hash") == REDO).count(),
+        waiting=_waiting(ledger),
         findings=_findings(faults),
     )
-    return found, rows, faults
+    return found, ledger, rows, faults
+
+
+def _waiting(ledger: DataFrame) -> int:
+    return ledger.where(F.col("text_hash") == REDO).count()
+
+
+def _findings(faults: DataFrame) -> tuple[Finding, ...]:
+    alike = Window.partitionBy("fault")
+    groups = (
+        faults.groupBy("fault", "doc_id")
+        .agg(F.count(F.lit(1)).alias("n"))
+        .withColumns(
+            {
+                "count": F.sum("n").over(alike),
+                "place": F.row_number().over(alike.orderBy(F.asc_nulls_last("doc_id"))),
+            }
+        )
+        .where(F.col("place") <= _NAMED)
+        .collect()
+    )
+    counts = {group["fault"]: group["count"] for group in groups}
+    named = sorted((group["fault"], group["doc_id"]) for group in groups if group["doc_id"] is not None)
+    return tuple(
+        Finding(fault, counts[fault], tuple(doc_id for kind, doc_id in named if kind == fault))
+        for fault in FAULTS
+        if fault in counts
+    )
+
+
+def _repaired(spark: SparkSession, settings: Settings, model: ModelSpec) -> Verification:
+    place = store.place_of(settings)
+    found, ledger, rows, faults = _verified(spark, settings, model)
+    kinds = {finding.fault for finding in found.findings}
+    if kinds.intersection(ROW_FAULTS):
+        remove_rows(rows, place, with_null_ids=NO_ID in kinds)
+    left = store.read(spark, place, "vectors")
+    if kinds:
+        documents = faults.select("doc_id").where(F.col("doc_id").isNotNull()).distinct()
+        mark_documents(documents, ledger, left, place, with_null_ids=NO_LEDGER_ID in kinds)
+    return replace(found, removed=found.chunks - left.count(), waiting=_waiting(store.read(spark, place, LEDGER.name)))
+
+
+def _message(spark: SparkSession, settings: Settings, found: Verification) -> str:
+    place = store.place_of(settings)
+    last = history(spark, place)[0] if store.exists(spark, place.name(RUNS.name)) else None
+    lines = "".join(f"\n  - {finding}" for finding in found.findings)
+    at_work = (
+        f"\nrun {found.space}.{last.run_number} has not ended: what it is about to finish looks wrong until it does"
+        if last is not None and not last.ended
+        else ""
+    )
+    return (
+        f"space {found.space} does not hold what its ledger says:{lines}{at_work}\n"
+        "embedlake verify --repair marks these documents so that the next embedlake embed does them again"
+    )

@@ -95,7 +95,7 @@ def test_an_interrupt_says_that_commits_stay(empty_folder: Path, monkeypatch: py
     empty_folder.joinpath("settings.yaml").write_text(GOOD)
     result = run("status", "--config", "settings.yaml")
     assert result.exit_code == 130
-    assert result.stderr == "embedlake: stopped; what was committed stays, run again to go on\n"
+    assert result.stderr == ("embedlake: stopped; what was committed stays: run the same command again to go on\n")
 
 
 def test_an_environment_variable_that_is_no_setting_is_refused(
