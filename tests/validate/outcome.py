@@ -15,6 +15,17 @@ _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("pyspark", "delta-spark", "torch", "sentence-transformers", "deltalake", "pyarrow")
 
 
+def _revision() -> str:
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=_ROOT, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+# Asked at the start: what runs later was read from disk then, whatever is committed meanwhile.
+_REVISION = _revision()
+
+
 @dataclass(frozen=True)
 class Check:
     """One comparison.
@@ -98,7 +109,7 @@ def write_outcome(path: Path, outcome: Outcome) -> None:
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     measured = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "revision": _revision(),
+        "revision": _REVISION,
         "machine": _machine(),
         "versions": f"python {platform.python_version()}, "
         + ", ".join(f"{name} {version(name)}" for name in _PACKAGES),
@@ -138,14 +149,7 @@ def _table(title: str, results: dict[str, Any]) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return f"{value:,}" if type(value) is int else str(value)
-
-
-def _revision() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=_ROOT, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
+    return f"{value:,}" if type(value) is int else str(value) or "none"
 
 
 def _machine() -> str:

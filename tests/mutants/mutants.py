@@ -1,0 +1,211 @@
+"""Breaks the code on purpose, one fault at a time, and expects a named test to notice: `make mutants`."""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+_LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "lake", "build", "dist", "*.egg-info", "spark-warehouse")
+_CASES = "tests/spark/test_refresh_cases.py::test_"
+
+
+class Mutant(NamedTuple):
+    """A fault: in which file what is replaced by what, and the test that must fail then."""
+
+    fault: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MUTANTS = [
+    Mutant(
+        "fence removed",
+        "spark_jobs/fence.py",
+        "with transaction(spark, self._app_id, self._version, self._run_id):\n            yield",
+        "yield",
+        "tests/jobs/test_kills.py::test_a_stopped_run_that_wakes_after_a_newer_one_writes_nothing",
+    ),
+    Mutant(
+        "fence numbers do not grow",
+        "spark_jobs/fence.py",
+        "self._version += 1",
+        "self._version += 0",
+        _CASES + "texts_that_stand_elsewhere_are_not_embedded_again",
+    ),
+    Mutant(
+        "ledger before vectors",
+        "spark_jobs/slices.py",
+        'with progress.step("merge vectors"), run.fence.commit(spark):',
+        "with run.fence.commit(spark):\n        outcomes = as_outcomes(chunks, staged, keep)\n        merge_ledger("
+        "as_ledger_changes(plan, outcomes, run.checked.source.version, run.run_id), run.place)\n"
+        '    with progress.step("merge vectors"), run.fence.commit(spark):',
+        _CASES + "commits_come_in_their_order",
+    ),
+    Mutant(
+        "half-done documents are not looked for",
+        "spark_jobs/plan_run.py",
+        "if run.is_clean:",
+        "if run:",
+        _CASES + "a_text_that_goes_back_after_a_crash_between_the_commits",
+    ),
+    Mutant(
+        "delete skipped",
+        "spark_jobs/slice_transforms.py",
+        '(F.col("change") == REMOVED) | replaced',
+        '(F.col("change") == "never") | (replaced & F.lit(False))',
+        _CASES + "texts_that_stand_elsewhere_are_not_embedded_again",
+    ),
+    Mutant(
+        "hash compared wrongly",
+        "spark_jobs/transforms.py",
+        'same_text = F.col("done.text_hash") == F.col("text_hash")',
+        'same_text = F.substring("done.text_hash", 1, 0) == F.substring("text_hash", 1, 0)',
+        _CASES + "texts_that_stand_elsewhere_are_not_embedded_again",
+    ),
+    Mutant(
+        "payload of failed documents forgotten",
+        "spark_jobs/transforms.py",
+        "F.coalesce(quarantined | ~same_payload, F.lit(True))",
+        "F.coalesce(~same_payload, F.lit(True))",
+        _CASES + "failed_updates_keep_or_remove_and_are_tried_again_when_asked",
+    ),
+    Mutant(
+        "attempts without bound",
+        "spark_jobs/transforms.py",
+        'F.col("done.attempts") < retry_below',
+        "F.lit(retry_below) > 0",
+        _CASES + "failed_updates_keep_or_remove_and_are_tried_again_when_asked",
+    ),
+    Mutant(
+        "old vectors dropped when an update fails",
+        "spark_jobs/slice_transforms.py",
+        "F.when(failed, not keep_older)",
+        "F.when(failed, True)",
+        _CASES + "failed_updates_keep_or_remove_and_are_tried_again_when_asked",
+    ),
+    Mutant(
+        "another table under the source's name goes unnoticed",
+        "spark_jobs/feed.py",
+        "before.source_id != source.table_id",
+        "False",
+        "tests/unit/test_feed.py",
+    ),
+    Mutant(
+        "feed gap passed over",
+        "spark_jobs/delta_properties.py",
+        '"spark.sql.files.ignoreMissingFiles": "false"',
+        '"spark.sql.files.ignoreMissingFiles": "true"',
+        _CASES + "feed_and_comparison_find_the_same_work",
+    ),
+    Mutant(
+        "rows that leave the filter stay",
+        "spark_jobs/feed.py",
+        "ends.where(~_arrives())",
+        'ends.where(F.col("_change_type") == "delete")',
+        _CASES + "feed_and_comparison_find_the_same_work",
+    ),
+    Mutant(
+        "not-a-number vectors accepted",
+        "udfs/engine.py",
+        "np.isfinite",
+        "np.isreal",
+        "tests/unit/test_engine.py",
+    ),
+    Mutant(
+        "model not tried",
+        "spark_jobs/self_check.py",
+        "_LEAST_COSINE = 0.999",
+        "_LEAST_COSINE = -2.0",
+        _CASES + "a_model_that_makes_other_vectors_is_refused",
+    ),
+    Mutant(
+        "reuse left out",
+        "spark_jobs/planning.py",
+        "return 0 < stored_rows <= texts * rows_per_text",
+        "return False",
+        _CASES + "texts_that_stand_elsewhere_are_not_embedded_again",
+    ),
+    Mutant(
+        "no reconciliation",
+        "spark_jobs/reconcile.py",
+        "if summary.wrong:",
+        "if False:",
+        _CASES + "rows_that_vanished_are_named_and_the_next_run_makes_them_good",
+    ),
+    Mutant(
+        "removal guard off",
+        "spark_jobs/planning.py",
+        "if known and (removed / known > max_fraction or not left):",
+        "if False:",
+        _CASES + "an_emptied_source_removes_nothing_until_a_person_says_so",
+    ),
+    Mutant(
+        "a run that may be alive is not refused",
+        "spark_jobs/claims.py",
+        "if age < settings.run.stale_after_seconds:",
+        "if False:",
+        _CASES + "a_second_run_is_refused_while_the_first_may_be_alive",
+    ),
+]
+
+
+def caught(mutant: Mutant) -> tuple[bool, float]:
+    """Runs the mutant's test on a copy of the project that has the fault.
+
+    Returns:
+        Whether the test failed, and the seconds it took.
+    """
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        copy = Path(folder) / "embedlake"
+        shutil.copytree(ROOT, copy, ignore=_LEFT_OUT, symlinks=True)
+        path = copy / mutant.file
+        source = path.read_text()
+        if source.count(mutant.old) < 1:
+            raise SystemExit(f"{mutant.fault}: {mutant.file} has no {mutant.old!r}; mend the mutant")
+        path.write_text(source.replace(mutant.old, mutant.new))
+        start = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", mutant.test],
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": str(copy)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        # 1 says that tests failed; anything else, such as a test that is not there, proves nothing.
+        if done.returncode not in (0, 1) or " failed" not in done.stdout + " failed" * (done.returncode == 0):
+            raise SystemExit(f"{mutant.fault}: {mutant.test} did not run: {done.stdout[-2000:]}{done.stderr[-500:]}")
+        return done.returncode == 1, time.monotonic() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", help="part of a fault's name")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    results = []
+    for mutant in MUTANTS:
+        if arguments.only and arguments.only not in mutant.fault:
+            continue
+        is_caught, seconds = caught(mutant)
+        print(f"{'caught' if is_caught else 'SURVIVED':9}{seconds:6.0f} s  {mutant.fault}", flush=True)
+        results.append({"fault": mutant.fault, "caught": is_caught, "by": mutant.test})
+    survivors = [result["fault"] for result in results if not result["caught"]]
+    print(f"{len(results) - len(survivors)} of {len(results)} caught")
+    if arguments.out:
+        lines = ",\n".join(" " + json.dumps(result) for result in results)
+        arguments.out.write_text(f"[\n{lines}\n]\n")
+    raise SystemExit(1 if survivors else 0)
+
+
+if __name__ == "__main__":
+    main()

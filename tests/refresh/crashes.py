@@ -1,0 +1,151 @@
+"""Real kills: a process that embeds a library dies by SIGKILL at a commit, is run again, and nothing may be missing."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.refresh.library import Library
+from tests.refresh.machine import FAILPOINTS, FIRST
+from tests.refresh.oracle import MAX_TOKENS, Oracle, chunks_of, query
+
+# In a run with two slices: chunks are staged twice, so are vectors, and each slice commits to vectors and ledger.
+POINTS = [point for point in FAILPOINTS if point not in FIRST]
+
+
+@dataclass
+class Rig:
+    """A store that holds the library's first state, from which every round starts, and the second state to reach."""
+
+    folder: Path
+    command: list[str]
+    environment: dict[str, str]
+    properties: dict[str, str]
+    seed: int
+
+    def __post_init__(self) -> None:
+        self.library = Library(self.folder / "source", self.seed)
+
+    def prepare(self) -> None:
+        """Loads the first state and brings the source to the second."""
+        self.library.change(120)
+        self.library.publish()
+        self._settings("base")
+        done = self.embed("base")
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        self.base = Oracle()
+        self.base.attempted(self.library.documents)
+        self._expect(self.base, "base")
+        self.library.touched.clear()
+        self.library.change(120)
+        self.library.publish()
+
+    def round(self, name: str, point: tuple[str, int]) -> dict[str, Any]:
+        """Kills a refresh at a failpoint and runs it again.
+
+        Returns:
+            What happened: the exit codes, texts embedded, and faults (none where all is well).
+        """
+        shutil.copytree(self.folder / "base", self.folder / name)
+        self._settings(name)
+        killed = self.embed(name, TEST_FAILPOINT=f"{point[0]}:{point[1]}:kill")
+        need = len(self._wanted() - self._durable(name))
+        again = self.embed(name)
+        oracle = Oracle({doc_id: set(allowed) for doc_id, allowed in self.base.served.items()})
+        oracle.attempted(self.library.documents)
+        faults = []
+        if killed.returncode not in (-signal.SIGKILL, 0):
+            faults.append(f"the first run ended with {killed.returncode}: {killed.stderr[-800:]}")
+        embedded = None
+        if again.returncode:
+            faults.append(f"the second run ended with {again.returncode}: {again.stderr[-800:]}")
+        else:
+            faults += oracle.succeeded(self.library.documents, self._space(name))
+            embedded = self._embedded(name)
+            if embedded > need:
+                faults.append(f"{embedded} texts embedded by the second run, {need} had no durable vector")
+        shutil.rmtree(self.folder / name)
+        return {
+            "point": f"{point[0]}:{point[1]}",
+            "killed": killed.returncode == -signal.SIGKILL,
+            "without_durable_vector": need,
+            "embedded_again": embedded,
+            "faults": faults,
+        }
+
+    def embed(self, name: str, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Runs the job on the store of a round, in a process of its own."""
+        return subprocess.run(
+            [*self.command, "embed", "--config", str(self.folder / f"{name}.yaml"), *options],
+            env={**self.environment, **variables},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+
+    def _space(self, name: str) -> Path:
+        return self.folder / name / "toy" / "main"
+
+    def _expect(self, oracle: Oracle, name: str) -> None:
+        faults = oracle.succeeded(self.library.documents, self._space(name))
+        if faults:
+            raise RuntimeError("; ".join(faults))
+
+    def _settings(self, name: str) -> None:
+        values = {
+            "library": "toy",
+            "store": {"path": str(self.folder / name)},
+            "source": {
+                "format": "delta",
+                "path": str(self.library.folder),
+                "id_column": "id",
+                "text_columns": ["text"],
+                "payload_columns": ["n"],
+            },
+            "chunking": {"max_tokens": MAX_TOKENS},
+            "model": {"path": "fake:8"},
+            "run": {"max_quarantined_fraction": 1.0, "max_removed_fraction": 1.0, "slice_tokens": 900},
+            "spark": {"master": "local[2]", "properties": self.properties},
+        }
+        (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(values))
+
+    def _wanted(self) -> set[str]:
+        return {
+            chunk["text_hash"]
+            for doc_id in self.library.touched & self.library.documents.keys()
+            for chunk in chunks_of(doc_id, *self.library.documents[doc_id])
+        }
+
+    def _durable(self, name: str) -> set[str]:
+        stored = query(self._space(name) / "vectors", "select text_hash from t")
+        staged = query(self._space(name) / "staged_vectors", "select text_hash from t where reason is null")
+        return {row["text_hash"] for row in stored + staged}
+
+    def _embedded(self, name: str) -> int:
+        rows = query(self.folder / name / "_embedlake" / "runs", "select run_number, event, counts from t")
+        last = max(row["run_number"] for row in rows)
+        (counts,) = [dict(row["counts"]) for row in rows if row["run_number"] == last and row["event"] == "finished"]
+        return counts["chunks_embedded"]
+
+
+def points(rounds: int, seed: int) -> list[tuple[str, int]]:
+    """Draws the failpoints of a number of rounds: each once, then again, in random order."""
+    drawn: list[tuple[str, int]] = []
+    generator = random.Random(seed)
+    while len(drawn) < rounds:
+        drawn += generator.sample(POINTS, len(POINTS))
+    return drawn[:rounds]
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what belongs to other tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("EMBEDLAKE_", "TEST_FAILPOINT"))}

@@ -1,0 +1,203 @@
+"""Drives the job through random refreshes, crashes, take-overs and retries, and asks the oracle after each success."""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from schemas.errors import RunActiveError
+from spark_jobs import failpoints
+from spark_jobs.embed_library import run
+from spark_jobs.failpoints import SimulatedCrash
+from spark_jobs.report import Report
+from spark_jobs.settings import Settings, as_settings
+from tests.refresh.library import Library
+from tests.refresh.oracle import MAX_TOKENS, Oracle, chunks_of
+
+# Commits of one run to each table at which it can be stopped: the first, the second, ...
+_COMMITS = {
+    "create": (2, 5),
+    "spaces": (1,),
+    "runs": (1, 2, 3),
+    "plan": (1, 2),
+    "staged_chunks": (1, 2),
+    "staged_vectors": (1, 2),
+    "vectors": (1, 2),
+    "ledger": (1, 2),
+}
+FAILPOINTS = [
+    (f"{table}.{side}", hit) for table, hits in _COMMITS.items() for hit in hits for side in ("before", "after")
+]
+# Those of a store's first run; there are none in later ones.
+FIRST = [point for point in FAILPOINTS if point[0].split(".")[0] in ("create", "spaces")]
+
+
+@contextmanager
+def at(point: tuple[str, int], action: Callable[[], None]) -> Iterator[None]:
+    """Does something when a run comes by a failpoint for the given time."""
+    name, hit = point
+    hits = itertools.count(1)
+    original = failpoints.failpoint
+
+    def watch(place: str) -> None:
+        if place == name and next(hits) == hit:
+            failpoints.failpoint = original
+            action()
+
+    failpoints.failpoint = watch
+    try:
+        yield
+    finally:
+        failpoints.failpoint = original
+
+
+@dataclass
+class Machine:
+    """One store, one library, and what happened to them."""
+
+    spark: SparkSession
+    folder: Path
+    seed: int
+    runs: int = 0
+    faults: list[str] = field(default_factory=list)
+    reached: Counter[str] = field(default_factory=Counter)
+    story: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.library = Library(self.folder / "source", self.seed)
+        self.random = self.library.random
+        self.oracle = Oracle()
+        self.settled = False
+
+    def settings(self) -> Settings:
+        """Settings with what may vary from run to run: bounds of slices, and how changes are found."""
+        values: dict[str, Any] = {
+            "library": "toy",
+            "store": {"path": str(self.folder / "lake")},
+            "source": {
+                "format": "delta",
+                "path": str(self.library.folder),
+                "id_column": "id",
+                "text_columns": ["text"],
+                "payload_columns": ["n"],
+                "track": self.random.choice(["auto", "auto", "auto", "compare"]),
+            },
+            "chunking": {"max_tokens": MAX_TOKENS},
+            "model": {"path": "fake:8"},
+            "run": {
+                "max_quarantined_fraction": 1.0,
+                "slice_tokens": self.random.choice(["auto", "auto", "auto", 1200]),
+            },
+        }
+        return as_settings(values)
+
+    def change(self, edits: int) -> None:
+        """Edits the library; now and then its table is made anew, or loses the history of its feed."""
+        self.library.change(edits)
+        self.library.publish()
+        event = self.random.random()
+        if event < 0.05:
+            self.library.make_anew()
+            self.story.append("source made anew")
+        elif event < 0.10:
+            self.library.forget_history()
+            self.story.append("feed's files removed")
+        self.settled = False
+
+    def succeed(self, **options: Any) -> Report:
+        """Runs to the end and compares."""
+        self.oracle.attempted(self.library.documents)
+        report = self._run(self.spark, **options)
+        self._compare(report, retried=bool(options.get("retry_quarantined")))
+        return report
+
+    def crash(self, point: tuple[str, int]) -> bool:
+        """Runs until a failpoint; where the run does not come by, it ends well.
+
+        Returns:
+            Whether it crashed.
+        """
+
+        def stop() -> None:
+            self.reached[point[0]] += 1
+            raise SimulatedCrash(point[0])
+
+        self.oracle.attempted(self.library.documents)
+        try:
+            with at(point, stop):
+                report = self._run(self.spark)
+        except SimulatedCrash:
+            self.story.append(f"crash at {point}")
+            return True
+        self._compare(report)
+        return False
+
+    def again(self) -> None:
+        """Runs once more with nothing to do, which must write nothing."""
+        before = self._versions()
+        report = self._run(self.spark)
+        if self._versions() != before or report.counts["chunks_embedded"] or report.counts["slices"]:
+            self._fault(f"a second run wrote: versions {before} became {self._versions()}, {report.counts}")
+
+    def overtake(self, point: tuple[str, int]) -> None:
+        """Starts a second run while the first stands at a failpoint: it takes over, and the first writes no more."""
+        done: list[Report] = []
+
+        def second() -> None:
+            self.reached[point[0]] += 1
+            try:
+                self._run(self.spark.newSession())
+            except RunActiveError:
+                self.story.append("second run refused")
+            else:
+                self._fault("a second run was not refused")
+            done.append(self._run(self.spark.newSession(), take_over=True))
+
+        self.oracle.attempted(self.library.documents)
+        try:
+            with at(point, second):
+                report = self._run(self.spark)
+        except RunActiveError:
+            self.story.append(f"overtaken at {point}")
+            if not done:
+                self._fault("a run was refused without another one")
+            else:
+                self._compare(done[0])
+            return
+        # The last event of a run is written after everything else: there is nothing to take over from then.
+        if done and not point[0].startswith("runs"):
+            self._fault(f"a run that was overtaken at {point} said success")
+        self._compare(report)
+
+    def _run(self, spark: SparkSession, **options: Any) -> Report:
+        self.runs += 1
+        return run(spark, self.settings(), allow_removals=True, **options)
+
+    def _versions(self) -> list[int]:
+        place = self.folder / "lake" / "toy" / "main"
+        return [DeltaTable(place / table).version() for table in ("vectors", "ledger")]
+
+    def _compare(self, report: Report, retried: bool = False) -> None:
+        documents, touched = self.library.documents, self.library.touched
+        self.story.append(f"success: {report.how}; {dict(report.counts)}")
+        for fault in self.oracle.succeeded(documents, self.folder / "lake" / "toy" / "main"):
+            self._fault(fault)
+        texts = {
+            chunk["text_hash"]
+            for doc_id, (text, number) in documents.items()
+            if doc_id in touched or retried
+            for chunk in chunks_of(doc_id, text, number)
+        }
+        if report.counts["chunks_embedded"] > len(texts):
+            self._fault(f"{report.counts['chunks_embedded']} texts embedded, {len(texts)} touched")
+        touched.clear()
+        self.settled = True
+
+    def _fault(self, text: str) -> None:
+        self.faults.append(f"seed {self.seed}, run {self.runs}: {text[:1500]}")

@@ -1,0 +1,194 @@
+"""What breaks while a run works: the error says so, nothing is lost, and the next run makes everything good."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from schemas.errors import InputError, ReconciliationError, SourceError
+from spark_jobs import claims, runs
+from spark_jobs.embed_library import run
+from spark_jobs.settings import Settings, as_settings
+from spark_jobs.store_checks import check_store
+from tests.refresh.machine import Machine, at
+
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
+
+_DISK_BYTES = 16 << 20
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 16 MB that can be filled and made read-only."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk is not allowed here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def remount(disk: Path, how: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
+
+
+def fill(disk: Path) -> None:
+    with disk.joinpath("filler").open("wb") as filler:
+        try:
+            while True:
+                filler.write(bytes(1 << 16))
+                filler.flush()
+        except OSError:
+            return
+
+
+def refused(machine: Machine, point: tuple[str, int], damage: Callable[[], None]) -> str:
+    """Damages something when the run comes by a failpoint, and returns what the run then says."""
+    machine.oracle.attempted(machine.library.documents)
+    with at(point, damage), pytest.raises(Exception) as caught:
+        machine._run(machine.spark)
+    return str(caught.value)
+
+
+def test_a_disk_that_is_full_or_read_only_during_a_run(spark: SparkSession, disk: Path) -> None:
+    machine = Machine(spark, disk, seed=1)
+    machine.change(40)
+    machine.succeed()
+    for point in (("staged_vectors.before", 1), ("vectors.before", 1), ("ledger.before", 1)):
+        machine.change(30)
+        message = refused(machine, point, lambda: fill(disk))
+        assert "No space left" in message or "space" in message, message
+        disk.joinpath("filler").unlink()
+        machine.succeed()
+        assert machine.faults == [], machine.story
+    machine.change(30)
+    message = refused(machine, ("vectors.before", 1), lambda: remount(disk, "ro"))
+    assert "ead-only file system" in message, message
+    remount(disk, "rw")
+    machine.succeed()
+    assert machine.faults == [], machine.story
+
+
+def test_tables_that_are_damaged_or_gone(spark: SparkSession, tmp_path: Path) -> None:
+    machine = Machine(spark, tmp_path, seed=2)
+    machine.change(40)
+    machine.succeed()
+    space = tmp_path / "lake" / "toy" / "main"
+
+    # A commit cut short: what was written after it is not known, so nothing may be done.
+    newest = sorted((space / "vectors" / "_delta_log").glob("*.json"))[-1]
+    checksum = newest.with_suffix(".crc")
+    whole, sum_ = newest.read_bytes(), checksum.read_bytes()
+    machine.change(20)
+    newest.write_bytes(whole[: len(whole) // 2])
+    newest.with_name(f".{newest.name}.crc").unlink(missing_ok=True)
+    assert refused(machine, ("never", 1), lambda: None)
+    newest.write_bytes(whole)
+    checksum.write_bytes(sum_)
+    machine.succeed()
+    assert machine.faults == [], machine.story
+
+    # Staged tables deleted by hand after a crash in the middle of a slice.
+    machine.change(20)
+    assert machine.crash(("vectors.after", 1))
+    for table in ("plan", "staged_chunks", "staged_vectors"):
+        shutil.rmtree(space / table)
+    machine.succeed()
+    assert machine.faults == [], machine.story
+
+    # The record of runs deleted by hand: numbers go on above those that the tables know.
+    machine.change(20)
+    shutil.rmtree(tmp_path / "lake" / "_embedlake" / "runs")
+    machine.succeed()
+    assert machine.faults == [], machine.story
+
+
+def test_a_clock_that_is_set_back_a_year(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class YearAgo(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) - timedelta(days=365)
+
+    machine = Machine(spark, tmp_path, seed=3)
+    machine.change(40)
+    machine.succeed()
+    monkeypatch.setattr(runs, "datetime", YearAgo)
+    monkeypatch.setattr(claims, "datetime", YearAgo)
+    machine.change(30)
+    assert machine.crash(("ledger.before", 1))
+    machine.change(30)
+    machine.succeed()
+    machine.again()
+    assert machine.faults == [], machine.story
+
+
+def test_a_source_that_is_rewritten_during_the_run(
+    spark: SparkSession, write_json: Callable[..., str], make_settings: Callable[..., Settings]
+) -> None:
+    path = write_json([{"id": f"d{n}", "text": f"Owl {n}."} for n in range(9)])
+    settings = make_settings(path)
+    rewritten = [{"id": f"d{n}", "text": f"Bee {n}."} for n in range(4)]
+    with at(("runs.after", 1), lambda: write_json(rewritten) and None), pytest.raises(ReconciliationError) as caught:
+        run(spark, settings)
+    assert "the source changed meanwhile; run again" in str(caught.value)
+    report = run(spark, settings, allow_removals=True)
+    assert report.counts["library_embedded"] == 4
+
+
+def test_a_schema_that_changes_between_runs(
+    spark: SparkSession, write_json: Callable[..., str], make_settings: Callable[..., Settings]
+) -> None:
+    good = [{"id": f"d{n}", "text": f"Owl {n}.", "n": n} for n in range(5)]
+    settings = make_settings(write_json(good), source={"payload_columns": ["n"]})
+    run(spark, settings)
+    changed = [
+        ("no column 'text' that source.text_columns names", [{"id": d["id"], "n": d["n"]} for d in good]),
+        ("it has 'TEXT'", [{"id": d["id"], "TEXT": d["text"], "n": d["n"]} for d in good]),
+        ("text column 'text' is bigint", [{**d, "text": 7} for d in good]),
+        ("id column 'id' is double", [{**d, "id": d["n"] + 0.5} for d in good]),
+        ("column n", [{**d, "n": "seven"} for d in good]),
+    ]
+    for message, documents in changed:
+        write_json(documents)
+        with pytest.raises(SourceError) as caught:
+            run(spark, settings)
+        assert message in str(caught.value)
+        assert caught.value.exit_code == 5
+    write_json(good)
+    assert run(spark, settings).counts["unchanged"] == 5
+
+
+@pytest.mark.parametrize(
+    ("source", "store", "apart"),
+    [
+        ("/lake/handbook", "/lake", False),
+        ("/lake", "/lake", False),
+        ("/data", "/data/lake", False),
+        ("/data/../lake/x", "/lake", False),
+        ("file:/lake/x", "/lake", False),
+        ("/lake2", "/lake", True),
+        ("/data/books", "/data/lake", True),
+        ("s3a://bucket/lake/x", "s3a://bucket/lake", False),
+        ("s3://bucket/lake", "s3a://bucket/lake", False),
+        ("s3a://other/lake", "s3a://bucket/lake", True),
+    ],
+)
+def test_source_and_store_lie_apart(source: str, store: str, apart: bool) -> None:
+    settings = as_settings(
+        {
+            "library": "toy",
+            "store": {"path": store},
+            "source": {"format": "delta", "path": source, "id_column": "id", "text_columns": ["text"]},
+            "model": {"path": "fake:8"},
+        }
+    )
+    if apart:
+        check_store(settings)
+        return
+    with pytest.raises(InputError, match="lie one inside the other"):
+        check_store(settings)

@@ -1,0 +1,256 @@
+"""Single refreshes, each for one rule that random ones might leave untried."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from schemas.errors import InputError, ReconciliationError, RunActiveError, SourceError
+from spark_jobs import failpoints, store
+from spark_jobs.embed_library import run
+from spark_jobs.failpoints import SimulatedCrash
+from spark_jobs.settings import Settings
+from tests.refresh.library import Library
+from tests.refresh.machine import at
+from tests.refresh.oracle import query
+from udfs.encoder_fake import NOT_FINITE
+
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
+
+MakeSettings = Callable[..., Settings]
+WriteJson = Callable[..., str]
+Row = dict[str, Any]
+
+
+def texts(settings: Settings) -> list[tuple[str, str]]:
+    rows = query(space(settings) / "vectors", "select doc_id, text from t order by doc_id, chunk_index")
+    return [(row["doc_id"], row["text"]) for row in rows]
+
+
+def space(settings: Settings) -> Path:
+    return Path(settings.store.path or "") / settings.library / settings.space
+
+
+def crash() -> None:
+    raise SimulatedCrash
+
+
+def test_commits_come_in_their_order(
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(failpoints, "failpoint", seen.append)
+    run(spark, make_settings(write_json([{"id": "a", "text": "Owls."}])))
+    commits = [name.removesuffix(".after") for name in seen if name.endswith(".after") and name != "create.after"]
+    assert commits == [
+        *("spaces", "runs", "plan", "staged_chunks", "staged_vectors", "vectors", "ledger", "runs"),
+        *("plan", "staged_chunks", "staged_vectors", "runs"),
+    ]
+
+
+def test_a_text_that_goes_back_after_a_crash_between_the_commits(
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
+) -> None:
+    first = [{"id": "a", "text": "Owls."}, {"id": "b", "text": "Bees."}]
+    settings = make_settings(write_json(first), run={"max_removed_fraction": 0.5})
+    run(spark, settings)
+    write_json([{"id": "a", "text": "Elms."}, {"id": "b", "text": "Bees."}, {"id": "c", "text": "Oaks."}])
+    with at(("ledger.before", 1), crash), pytest.raises(SimulatedCrash):
+        run(spark, settings)
+    assert texts(settings) == [("a", "Elms."), ("b", "Bees."), ("c", "Oaks.")]
+    # The ledger never heard of Elms and Oaks, and by hashes nothing has changed.
+    write_json(first)
+    report = run(spark, settings)
+    assert texts(settings) == [("a", "Owls."), ("b", "Bees.")]
+    assert (report.counts["retry"], report.counts["removed"], report.counts["unchanged"]) == (1, 1, 1)
+    assert report.how == "full comparison: the last run left documents half done"
+
+
+def test_failed_updates_keep_or_remove_and_are_tried_again_when_asked(
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
+) -> None:
+    def settings_for(**changes: Any) -> Settings:
+        own = {"max_quarantined_fraction": 1.0, "max_attempts": 2, **changes}
+        return make_settings(path, source={"payload_columns": ["n"]}, chunking={"max_tokens": 16}, run=own)
+
+    def stored(column: str) -> list[Any]:
+        return [row[column] for row in query(space(settings) / "vectors", "select * from t order by chunk_index")]
+
+    long = "One owl and two bees sat in the old elm tree. "
+    path = write_json([{"id": "a", "text": f"{long}They sang.", "n": 1}])
+    settings = settings_for()
+    run(spark, settings)
+    good = stored("text")
+    write_json([{"id": "a", "text": f"{long}They sang. {NOT_FINITE}", "n": 2}])
+    assert run(spark, settings).counts["library_quarantined"] == 1
+    assert stored("text") == good
+    assert stored("n") == [1] * len(good)
+
+    def attempts() -> tuple[int, str]:
+        (row,) = query(space(settings) / "ledger", "select attempts, detail from t")
+        return row["attempts"], row["detail"]
+
+    assert attempts()[0] == 1
+    assert "vectors of an earlier text are served" in attempts()[1]
+    assert run(spark, settings).counts["unchanged"] == 1
+    assert run(spark, settings, retry_quarantined=True).counts["retry"] == 1
+    assert attempts()[0] == 2
+    assert run(spark, settings, retry_quarantined=True).counts["retry"] == 0
+    # A good text that shares a chunk with the stored one: the chunk stays, and gets the payload it had missed.
+    write_json([{"id": "a", "text": f"{long}They left.", "n": 2}])
+    run(spark, settings)
+    assert stored("text") == [good[0], "They left."]
+    assert stored("n") == [2, 2]
+    write_json([{"id": "a", "text": f"{long}They left. {NOT_FINITE}", "n": 2}])
+    run(spark, settings_for(on_failed_update="remove"))
+    assert stored("text") == []
+
+
+def test_a_model_that_makes_other_vectors_is_refused(
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(write_json([{"id": "a", "text": "Owls."}, {"id": "b", "text": "Bees."}]))
+    run(spark, settings)
+    place = store.place_of(settings)
+    with store.delta_session(spark):
+        turned = store.read(spark, place, "vectors").withColumn("embedding", F.reverse("embedding"))
+        before = texts(settings)
+        turned.localCheckpoint().writeTo(place.name("vectors")).overwrite(F.lit(True))
+    write_json([{"id": "a", "text": "Owls."}, {"id": "b", "text": "Elms."}])
+    with pytest.raises(InputError, match=r"2 of 2 texts differ, lowest cosine .*name a new space"):
+        run(spark, settings)
+    assert texts(settings) == before
+
+
+def test_texts_that_stand_elsewhere_are_not_embedded_again(
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(write_json([{"id": "a", "text": "Owls."}, {"id": "b", "text": "Bees."}]))
+    run(spark, settings)
+    write_json(
+        [{"id": n, "text": text} for n, text in (("b", "Owls."), ("c", "Bees."), ("d", "Elms."), ("e", "Elms."))]
+    )
+    report = run(spark, settings, allow_removals=True)
+    counts = {name: report.counts[name] for name in ("added", "changed", "removed", "chunks", "chunks_embedded")}
+    assert counts == {"added": 3, "changed": 1, "removed": 1, "chunks": 4, "chunks_embedded": 1}
+    assert report.counts["tokens_saved"] == 3 * report.counts["tokens_embedded"]
+    assert texts(settings) == [("b", "Owls."), ("c", "Bees."), ("d", "Elms."), ("e", "Elms.")]
+
+
+def test_rows_that_vanished_are_named_and_the_next_run_makes_them_good(
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(write_json([{"id": n, "text": f"{n} owls."} for n in "abc"]))
+    run(spark, settings)
+    name = store.place_of(settings).name("vectors")
+    spark.sql(f"DELETE FROM {name} WHERE doc_id = 'b'")
+    with pytest.raises(ReconciliationError, match=r"disagree about 1 documents, such as 'b' \(ledger 1, stored None\)"):
+        run(spark, settings)
+    assert run(spark, settings).counts["retry"] == 1
+    assert texts(settings) == [(n, f"{n} owls.") for n in "abc"]
+
+
+def test_an_emptied_source_removes_nothing_until_a_person_says_so(
+    spark: SparkSession, tmp_path: Path, make_settings: MakeSettings
+) -> None:
+    library = Library(tmp_path / "source", seed=1)
+    library.documents = {f"d{n}": ("Owls.", n) for n in range(4)}
+    library.publish()
+    settings = make_settings(str(library.folder), source={"format": "delta"}, run={"max_removed_fraction": 1.0})
+    run(spark, settings)
+    library.documents = {}
+    library.publish()
+    before = DeltaTable(space(settings) / "vectors").version()
+    with pytest.raises(InputError, match="4 of 4 documents are gone from the source, which has none left"):
+        run(spark, settings)
+    assert DeltaTable(space(settings) / "vectors").version() == before
+    assert run(spark, settings, allow_removals=True).counts["removed"] == 4
+    assert texts(settings) == []
+
+
+def test_feed_and_comparison_find_the_same_work(
+    spark: SparkSession, tmp_path: Path, make_settings: MakeSettings
+) -> None:
+    library = Library(tmp_path / "source", seed=6)
+    library.change(500)
+    library.publish()
+
+    def settings_for(track: str) -> Settings:
+        source = {"format": "delta", "payload_columns": ["n"], "filter": "n < 6 and id is not null", "track": track}
+        own = {"max_quarantined_fraction": 1.0}
+        return make_settings(str(library.folder), space=track, source=source, run=own)
+
+    for track in ("feed", "compare"):
+        run(spark, settings_for(track))
+    # Several versions, rows that move in and out of the filter, that go and come back.
+    for _ in range(4):
+        library.change(40)
+        library.publish()
+    by = {track: run(spark, settings_for(track), allow_removals=True) for track in ("feed", "compare")}
+    assert by["feed"].how.startswith("change feed since version")
+    assert by["compare"].how == "full comparison"
+    assert by["feed"].counts == by["compare"].counts
+    assert by["feed"].counts["removed"] > 0 < by["feed"].counts["payload"]
+    columns = "chunk_id, doc_id, chunk_index, char_start, char_end, text, n, embedding"
+    rows = [
+        query(space(settings_for(track)) / "vectors", f"select {columns} from t order by chunk_id")
+        for track in ("feed", "compare")
+    ]
+    assert rows[0] == rows[1]
+
+    library.change(10)
+    library.publish()
+    library.forget_history()
+    with pytest.raises(SourceError, match="the change feed has a gap") as caught:
+        run(spark, settings_for("feed"), allow_removals=True)
+    assert caught.value.exit_code == 5
+
+
+def test_a_second_run_is_refused_while_the_first_may_be_alive(
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(write_json([{"id": "a", "text": "Owls."}]))
+    with at(("vectors.before", 1), crash), pytest.raises(SimulatedCrash):
+        run(spark, settings)
+    # As it looks from another machine: there no lock says that the first run is dead.
+    monkeypatch.setattr("spark_jobs.claims.socket.gethostname", lambda: "elsewhere")
+    with pytest.raises(RunActiveError, match=r"run toy\.main\.1 .* has not ended, .*--take-over"):
+        run(spark, settings)
+    stale = settings.model_copy(update={"run": settings.run.model_copy(update={"stale_after_seconds": 0.0})})
+    assert run(spark, stale).counts["added"] == 1
+
+
+def test_a_reader_never_sees_half_a_document(
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
+) -> None:
+    sentence = "The {} number {} sat in the old elm by the river. "
+
+    def documents(word: str) -> list[Row]:
+        return [{"id": f"d{n}", "text": "".join(sentence.format(word, i) for i in range(4))} for n in range(30)]
+
+    settings = make_settings(write_json(documents("owl")), chunking={"max_tokens": 16}, run={"slice_tokens": 600})
+    run(spark, settings)
+    vectors = space(settings) / "vectors"
+    start = DeltaTable(vectors).version()
+    write_json(documents("bee"))
+    worker = threading.Thread(target=run, args=(spark, settings))
+    worker.start()
+    seen: dict[int, list[Row]] = {}
+    while worker.is_alive() or DeltaTable(vectors).version() not in seen:
+        version = DeltaTable(vectors).version()
+        if version not in seen:
+            seen[version] = query(vectors, "select doc_id, text from t")
+    worker.join()
+    assert len(seen) > 2, "more than one slice"
+    assert min(seen) == start
+    for version, rows in seen.items():
+        words: dict[str, list[str]] = {}
+        for row in rows:
+            words.setdefault(row["doc_id"], []).append("owl" if "owl" in row["text"] else "bee")
+        assert len(words) == 30, version
+        assert all(len(set(found)) == 1 and len(found) == 4 for found in words.values()), version
