@@ -45,8 +45,9 @@ quickstart: install ## Embed 1,500 real documents into Delta tables and ask them
 	$(JAVA) $(BIN)/embedlake embed --config conf/quickstart.yaml
 	$(JAVA) $(BIN)/python quickstart/nearest_chunks.py --config conf/quickstart.yaml "$(QUESTION)"
 
+# Two at a time, a file each: a small Spark job keeps little more than one core busy.
 test: install ## Run every test
-	$(JAVA) $(BIN)/python -m pytest tests
+	$(JAVA) $(BIN)/python -m pytest tests --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: install ## Run the unit tests, which start no Spark
 	$(JAVA) $(BIN)/python -m pytest tests/unit

@@ -52,6 +52,7 @@ setup(
             "pydoclint",
             "pytest",
             "pytest-timeout",
+            "pytest-xdist",
             "ruff",
             "setuptools",
             "types-PyYAML",

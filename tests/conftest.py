@@ -1,11 +1,25 @@
 """Where the tests find a real model and real data; those that need them are skipped without."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+_START = """
+from spark_jobs.session import get_session
+from spark_jobs.settings_sections import SparkSettings
+get_session(SparkSettings(master="local[1]"), quiet=True).stop()
+"""
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Has Spark fetch Delta's jars once before several workers start it: its folder for them is not made for two."""
+    is_worker = hasattr(session.config, "workerinput")
+    if getattr(session.config.option, "numprocesses", None) and not is_worker:
+        subprocess.run([sys.executable, "-c", _START], check=True)
 
 
 def _folder(variable: str, default: Path) -> Path:
