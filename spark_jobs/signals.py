@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM end a run in order: once, and not twice."""
 
+import logging
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,14 +21,22 @@ def stop_in_order() -> Iterator[None]:
     with the signal's exit code whatever it is doing.
     """
     earlier = {number: signal.getsignal(number) for number in _SIGNALS}
+    root = logging.getLogger()
+    root.addFilter(_is_no_stop)
     for number in _SIGNALS:
         signal.signal(number, _stop)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        root.removeFilter(_is_no_stop)
         for number, handler in earlier.items():
             signal.signal(number, handler)
+
+
+def _is_no_stop(record: logging.LogRecord) -> bool:
+    # Py4J logs the trace of whatever interrupts it; a stop that was asked for is no fault to trace.
+    return not (record.exc_info and isinstance(record.exc_info[1], StoppedError))
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:

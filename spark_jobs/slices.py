@@ -31,22 +31,27 @@ def embed_slices(spark: SparkSession, run: Run, work: Work, counts: Counter[str]
         progress: Where progress is shown.
     """
     settings, groups, last = run.settings.run, work.groups, 0
+    # A text that moves from one document to another may have left `vectors` by the slice that looks for it.
+    before = store.read_pinned(spark, run.place, "vectors")
     while groups:
         done = work.tokens - sum(group.tokens for group in groups)
         bound = slice_bound(settings.slice_tokens, settings.slice_seconds, last, done, progress.slice_seconds)
         part, groups = next_slice(groups, counts["slices"] + 1, bound)
-        counts.update(embed_slice(spark, run, part, progress))
+        counts.update(embed_slice(spark, run, part, before, progress))
         counts["slices"] += 1
         last = part.tokens
 
 
-def embed_slice(spark: SparkSession, run: Run, part: Slice, progress: Progress) -> Counter[str]:
+def embed_slice(
+    spark: SparkSession, run: Run, part: Slice, before: DataFrame, progress: Progress
+) -> Counter[str]:
     """Does one slice, whose documents become visible together.
 
     Args:
         spark: The live session.
         run: The run.
         part: The slice.
+        before: The space's vectors as they were before the run's first slice.
         progress: Where progress is shown.
 
     Returns:
@@ -63,9 +68,9 @@ def embed_slice(spark: SparkSession, run: Run, part: Slice, progress: Progress) 
         found = stage_chunks(spark, plan, stored, run, part)
     counts: Counter[str] = Counter(chunks=found["chunks"], tokens_saved=found["tokens"])
     if found["new"]:
-        if stored is not None:
+        if before.count():
             with progress.step("reuse"):
-                stage_reused(spark, chunks, staged, vectors, run)
+                stage_reused(spark, chunks, staged, before, run)
         with progress.step("embed"):
             counts += stage_vectors(spark, chunks, staged, run, part, progress)
             counts["tokens_saved"] -= counts["tokens_embedded"]

@@ -64,7 +64,7 @@ def stage_reused(spark: SparkSession, chunks: DataFrame, staged: DataFrame, vect
         spark: The live session.
         chunks: Staged chunks of the slice.
         staged: Staged vectors.
-        vectors: The space's vectors.
+        vectors: The space's vectors before the run; what it has made since is staged.
         run: The run.
     """
     missing = only_missing(chunks, staged).select("text_hash")

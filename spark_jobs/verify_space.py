@@ -113,18 +113,12 @@ def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> Ver
     return found
 
 
-def _pinned(spark: SparkSession, place: store.Place, table: str) -> DataFrame:
-    # At one version, for several passes and a repair's own commit must not see different rows.
-    name = place.name(table)
-    version = spark.sql(f"DESCRIBE HISTORY {name} LIMIT 1").collect()[0].version
-    return spark.read.option("versionAsOf", version).table(name)
-
-
 def _verified(
     spark: SparkSession, settings: Settings, model: ModelSpec
 ) -> tuple[Verification, DataFrame, DataFrame, DataFrame]:
     place = store.place_of(settings)
-    ledger, vectors = _pinned(spark, place, LEDGER.name), _pinned(spark, place, "vectors")
+    # Several passes and a repair's own commits must not see different rows.
+    ledger, vectors = (store.read_pinned(spark, place, table) for table in (LEDGER.name, "vectors"))
     rows = faulty_rows(vectors, model.dimension, model.normalize)
     faults = rows.select("doc_id", "fault").unionByName(faulty_documents(ledger, vectors))
     found = Verification(

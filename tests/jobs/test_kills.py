@@ -136,7 +136,8 @@ def test_a_signal_ends_a_run_in_order_and_the_next_goes_on(
     lake = tmp_path / "lake"
     process = spawn(settings)
     ledger = lake / "toy" / "main" / "ledger"
-    wait_for(lambda: (ledger / "_delta_log").exists() and DeltaTable(ledger).version() >= 1, process)
+    # Version 1 is the first slice's.
+    wait_for((ledger / "_delta_log" / f"{1:020}.json").exists, process)
     start = time.monotonic()
     process.send_signal(number)
     _, told = process.communicate(timeout=60)
@@ -144,7 +145,7 @@ def test_a_signal_ends_a_run_in_order_and_the_next_goes_on(
     assert process.returncode == code, told
     assert took < 15
     assert "run the same command again to go on" in told
-    assert "Traceback" not in told
+    assert "Traceback" not in told, told
     assert events(lake, query)[-1] == (1, "stopped")
     done = query(ledger, "select count(*) as n from t")[0]["n"]
     again = spawn(settings, "--set", "run.slice_tokens=auto")

@@ -20,10 +20,9 @@ from spark_jobs.settings import Settings, as_settings
 from tests.refresh.library import Library
 from tests.refresh.oracle import MAX_TOKENS, Oracle, chunks_of
 
+_SIDES = ("before", "after")
 # Commits of one run to each table at which it can be stopped: the first, the second, ...
 _COMMITS = {
-    "create": (2, 5),
-    "spaces": (1,),
     "runs": (1, 2, 3),
     "plan": (1, 2),
     "staged_chunks": (1, 2),
@@ -31,11 +30,9 @@ _COMMITS = {
     "vectors": (1, 2),
     "ledger": (1, 2),
 }
-FAILPOINTS = [
-    (f"{table}.{side}", hit) for table, hits in _COMMITS.items() for hit in hits for side in ("before", "after")
-]
-# Those of a store's first run; there are none in later ones.
-FIRST = [point for point in FAILPOINTS if point[0].split(".")[0] in ("create", "spaces")]
+# Those of a store's first run, each reached by a run that goes on where the one before was stopped.
+FIRST = [(f"{table}.{side}", hit) for table, hit in (("create", 1), ("spaces", 1), ("create", 2)) for side in _SIDES]
+FAILPOINTS = [(f"{table}.{side}", hit) for table, hits in _COMMITS.items() for hit in hits for side in _SIDES]
 
 
 @contextmanager

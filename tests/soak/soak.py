@@ -39,7 +39,7 @@ def soak(runs: int, seed: int, properties: dict[str, str]) -> dict[str, Any]:
     for point in machine.random.sample(FIRST, 2):
         machine.crash(point)
     machine.succeed()
-    later = [point for point in FAILPOINTS if point not in FIRST]
+    later = FAILPOINTS.copy()
     while machine.runs < runs and not machine.faults:
         machine.change(machine.random.randrange(1, 240))
         draw = machine.random.random()

@@ -30,11 +30,12 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small disk is not allowed here")
     yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", "--recursive", str(folder)], check=True)
 
 
-def remount(disk: Path, how: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
+def make_read_only(folder: Path) -> None:
+    subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
 
 
 def fill(disk: Path) -> None:
@@ -67,9 +68,10 @@ def test_a_disk_that_is_full_or_read_only_during_a_run(spark: SparkSession, disk
         machine.succeed()
         assert machine.faults == [], machine.story
     machine.change(30)
-    message = refused(machine, ("vectors.before", 1), lambda: remount(disk, "ro"))
+    vectors = disk / "lake" / "toy" / "main" / "vectors"
+    message = refused(machine, ("vectors.before", 1), lambda: make_read_only(vectors))
     assert "ead-only file system" in message, message
-    remount(disk, "rw")
+    subprocess.run(["umount", str(vectors)], check=True)
     machine.succeed()
     assert machine.faults == [], machine.story
 
