@@ -5,7 +5,7 @@ from collections import Counter
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from schemas.errors import InputError, ReconciliationError, SourceError
+from schemas.errors import ReconciliationError, SourceError
 from schemas.ledger import LEDGER
 from schemas.plan import ADDED, CHANGES, REMOVED, TRIED, UNCHANGED
 from spark_jobs import store
@@ -43,8 +43,6 @@ def plan_run(spark: SparkSession, run: Run, allow_removals: bool = False, retry_
     work = _planned(spark, run, how)
     left = run.checked.documents
     known = left - work.documents[ADDED] + work.documents[REMOVED]
-    if not left and not known:
-        raise InputError("the source has no documents: check source.path, source.table and source.filter")
     if not allow_removals:
         guard_removals(work.documents[REMOVED], known, left, run.settings.run.max_removed_fraction)
     return work

@@ -66,6 +66,9 @@ def preflight(spark: SparkSession, settings: Settings) -> Checked:
         # A source that no longer fits has an exit code of its own, unless there is more to mend.
         kind = SourceError if all(isinstance(fault, SourceError) for fault in faults) else InputError
         raise kind(sentence for fault in faults for sentence in fault.faults)
+    registered = check_space(spark, settings, model.model, chunking)
+    if not documents and not registered:
+        raise InputError("the source has no documents: check source.path, source.table and source.filter")
     return Checked(
         source=source,
         documents=documents,
@@ -73,7 +76,7 @@ def preflight(spark: SparkSession, settings: Settings) -> Checked:
         chunking=chunking,
         model_fingerprint=model_fingerprint(model.model),
         chunking_fingerprint=chunking_fingerprint(chunking, model.model),
-        registered=check_space(spark, settings, model.model, chunking),
+        registered=registered,
     )
 
 

@@ -42,9 +42,7 @@ def embed_slices(spark: SparkSession, run: Run, work: Work, counts: Counter[str]
         last = part.tokens
 
 
-def embed_slice(
-    spark: SparkSession, run: Run, part: Slice, before: DataFrame, progress: Progress
-) -> Counter[str]:
+def embed_slice(spark: SparkSession, run: Run, part: Slice, before: DataFrame, progress: Progress) -> Counter[str]:
     """Does one slice, whose documents become visible together.
 
     Args:

@@ -30,19 +30,19 @@ LIBRARY = {"library_empty": 0, "library_quarantined": 0, "truncated": 0, "chunks
 # Words and marks, and two special tokens, for each text that was embedded.
 COUNTS = [
     {
-        **{"added": 4, "changed": 0, "payload": 0, "removed": 0, "unchanged": 0},
+        **{"added": 4, "changed": 0, "retry": 0, "payload": 0, "removed": 0, "unchanged": 0},
         **{"library_embedded": 4, "library_chunks": 4, "slices": 1},
-        **{"chunks": 4, "chunks_embedded": 4, "chunks_reused": 0, "tokens_embedded": 20},
+        **{"chunks": 4, "chunks_embedded": 4, "chunks_reused": 0, "tokens_embedded": 20, "tokens_saved": 0},
     },
     {
-        **{"added": 0, "changed": 0, "payload": 0, "removed": 0, "unchanged": 4},
+        **{"added": 0, "changed": 0, "retry": 0, "payload": 0, "removed": 0, "unchanged": 4},
         **{"library_embedded": 4, "library_chunks": 4, "slices": 0},
-        **{"chunks": 0, "chunks_embedded": 0, "chunks_reused": 0, "tokens_embedded": 0},
+        **{"chunks": 0, "chunks_embedded": 0, "chunks_reused": 0, "tokens_embedded": 0, "tokens_saved": 0},
     },
     {
-        **{"added": 1, "changed": 1, "payload": 1, "removed": 1, "unchanged": 1},
+        **{"added": 1, "changed": 1, "retry": 0, "payload": 1, "removed": 1, "unchanged": 1},
         **{"library_embedded": 4, "library_chunks": 4, "slices": 1},
-        **{"chunks": 2, "chunks_embedded": 1, "chunks_reused": 1, "tokens_embedded": 6},
+        **{"chunks": 2, "chunks_embedded": 1, "chunks_reused": 1, "tokens_embedded": 6, "tokens_saved": 5},
     },
 ]
 

@@ -28,7 +28,7 @@ VECTORS = [
     {"doc_id": "bees", "chunk_index": 0, "token_count": 3, "text": "Bees", "lang": "nl"},
     {"doc_id": "owl", "chunk_index": 0, "token_count": 8, "text": "Owls They hunt at night.", "lang": "en"},
 ]
-LABELS = ["run", "documents", "library", "chunks", "tokens", "seconds", "table", "look"]
+LABELS = ["run", "plan", "documents", "library", "chunks", "tokens", "seconds", "table", "look"]
 NOISE = re.compile(
     r"::|WARN|ERROR|Traceback|Setting default log level|^\s+at |Using Spark|Py4J|resolving", re.MULTILINE
 )
@@ -66,10 +66,13 @@ def test_the_command_embeds_shows_its_store_embeds_nothing_twice_and_keeps_to_it
     done = embedlake("embed", "--config", settings)
     lines = summary(done)
     assert lines["run"] == "toy.main.1"
-    assert lines["documents"] == "4 added · 0 changed · 0 with new payload only · 0 removed · 0 unchanged"
+    assert lines["plan"] == "full comparison: the source has no versions"
+    assert (
+        lines["documents"] == "4 added · 0 changed · 0 tried again · 0 with new payload only · 0 removed · 0 unchanged"
+    )
     assert lines["library"] == "3 embedded · 1 empty · 0 quarantined · 3 chunks"
     assert lines["chunks"] == "3 in this run · 2 embedded · 1 reused · 0.0% truncated"
-    assert lines["tokens"].startswith("11 embedded")
+    assert lines["tokens"].startswith("11 embedded · 3 saved")
     assert re.fullmatch(r"\d+: session \d.*", lines["seconds"])
     vectors = tmp_path / "lake" / "toy" / "main" / "vectors"
     assert lines["table"] == f"delta.`{vectors}`"
@@ -86,10 +89,12 @@ def test_the_command_embeds_shows_its_store_embeds_nothing_twice_and_keeps_to_it
     talkative = "spark.properties.spark.driver.extraJavaOptions=-Xlog:gc"
     again = summary(embedlake("embed", "--config", settings, "--set", talkative))
     assert again["run"] == "toy.main.2"
-    assert again["documents"] == "0 added · 0 changed · 0 with new payload only · 0 removed · 4 unchanged"
+    assert (
+        again["documents"] == "0 added · 0 changed · 0 tried again · 0 with new payload only · 0 removed · 4 unchanged"
+    )
     assert again["library"] == lines["library"]
     assert again["chunks"] == "0 in this run · 0 embedded · 0 reused · none to embed"
-    assert again["tokens"] == "0 embedded"
+    assert again["tokens"] == "0 embedded · 0 saved"
 
     shown = embedlake("status", "--config", settings)
     assert (shown.returncode, shown.stderr) == (0, "")
