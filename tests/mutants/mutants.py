@@ -32,7 +32,7 @@ MUTANTS = [
         "spark_jobs/fence.py",
         "with transaction(spark, self._app_id, self._version, self._run_id):\n            yield",
         "yield",
-        "tests/jobs/test_kills.py::test_a_stopped_run_that_wakes_after_a_newer_one_writes_nothing",
+        _CASES + "a_run_that_is_overtaken_at_its_commit_writes_nothing",
     ),
     Mutant(
         "fence numbers do not grow",

@@ -228,6 +228,26 @@ def test_a_second_run_is_refused_while_the_first_may_be_alive(
     assert run(spark, stale).counts["added"] == 1
 
 
+def test_a_run_that_is_overtaken_at_its_commit_writes_nothing(
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(write_json([{"id": "a", "text": "Owls."}]))
+    left: list[list[int]] = []
+
+    def versions() -> list[int]:
+        return [DeltaTable(space(settings) / table).version() for table in ("vectors", "ledger")]
+
+    def overtake() -> None:
+        write_json([{"id": "b", "text": "Bees."}])
+        run(spark.newSession(), settings, take_over=True)
+        left.append(versions())
+
+    with at(("vectors.before", 1), overtake), pytest.raises(RunActiveError, match="has taken over"):
+        run(spark, settings)
+    assert left == [versions()]
+    assert texts(settings) == [("b", "Bees.")]
+
+
 def test_a_reader_never_sees_half_a_document(
     spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
 ) -> None:
