@@ -11,6 +11,7 @@ from schemas.runs import FAILED, STOPPED
 from spark_jobs.claims import check_still_ours
 from spark_jobs.progress import Progress
 from spark_jobs.runs import Run, record
+from spark_jobs.signals import interruption_of
 
 _MESSAGE_CHARACTERS = 500
 
@@ -32,12 +33,13 @@ def recorded_end(spark: SparkSession, run: Run, counts: Counter[str], progress: 
     spark.addTag(tag)
     try:
         yield
-    except KeyboardInterrupt as error:
-        with suppress(Exception):
-            spark.interruptTag(tag)
-        _record(spark, run, STOPPED, counts, progress, str(error) or "interrupted")
-        raise
-    except Exception as error:
+    except (KeyboardInterrupt, Exception) as error:
+        stop = interruption_of(error)
+        if stop is not None:
+            with suppress(Exception):
+                spark.interruptTag(tag)
+            _record(spark, run, STOPPED, counts, progress, str(stop) or "interrupted")
+            raise stop from None
         # Nothing more is written for a run that was overtaken, not even its end.
         _check(spark, run, error)
         # Only our own messages are known to hold no text of a document.
@@ -49,7 +51,7 @@ def recorded_end(spark: SparkSession, run: Run, counts: Counter[str], progress: 
             spark.removeTag(tag)
 
 
-def _check(spark: SparkSession, run: Run, error: Exception) -> None:
+def _check(spark: SparkSession, run: Run, error: BaseException) -> None:
     try:
         check_still_ours(spark, run)
     except RunActiveError as overtaken:

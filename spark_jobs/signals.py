@@ -21,22 +21,42 @@ def stop_in_order() -> Iterator[None]:
     with the signal's exit code whatever it is doing.
     """
     earlier = {number: signal.getsignal(number) for number in _SIGNALS}
-    root = logging.getLogger()
-    root.addFilter(_is_no_stop)
     for number in _SIGNALS:
         signal.signal(number, _stop)
     try:
         yield
+    except Exception as error:
+        stop = interruption_of(error)
+        if stop is None:
+            raise
+        raise stop from error
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        root.removeFilter(_is_no_stop)
+        logging.disable(logging.NOTSET)
         for number, handler in earlier.items():
             signal.signal(number, handler)
 
 
-def _is_no_stop(record: logging.LogRecord) -> bool:
-    # Py4J logs the trace of whatever interrupts it; a stop that was asked for is no fault to trace.
-    return not (record.exc_info and isinstance(record.exc_info[1], StoppedError))
+def interruption_of(error: BaseException) -> KeyboardInterrupt | None:
+    """Finds the interrupt behind an error.
+
+    What is tidied up on the way out may fail in its turn, for an interrupt in the middle of a call breaks the
+    connection to Java; Python then shows that error and keeps the interrupt as its context.
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        The interrupt; None where there was none.
+
+    Example:
+        >>> interruption_of(ValueError()), interruption_of(KeyboardInterrupt())
+        (None, KeyboardInterrupt())
+    """
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, KeyboardInterrupt):
+        found = found.__context__
+    return found
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
@@ -48,4 +68,6 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
     signal.signal(signal.SIGALRM, give_up)
     signal.setitimer(signal.ITIMER_REAL, _SECONDS_TO_END)
+    # Py4J logs the trace of whatever interrupts it, and a stop that was asked for is no fault to trace.
+    logging.disable()
     raise StoppedError(number)
