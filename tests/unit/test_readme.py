@@ -1,13 +1,24 @@
 """The README says what is so: settings, defaults, targets, exit codes."""
 
 import re
+import signal
 from typing import Any
 
 import pytest
 import yaml
 from pydantic import BaseModel
+from typer.main import get_command
 
-from schemas.errors import InputError, QuarantineLimitError, ReconciliationError
+from schemas.errors import (
+    InputError,
+    QuarantineLimitError,
+    ReconciliationError,
+    RunActiveError,
+    SourceError,
+    StoppedError,
+)
+from schemas.reasons import REASONS
+from spark_jobs.cli import app
 from spark_jobs.settings import Settings, as_settings
 from tests.conftest import ROOT
 
@@ -15,10 +26,11 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
-def table_rows(heading: str) -> list[list[str]]:
-    section = README.split(f"\n{heading}\n", 1)[1].split("\n## ", 1)[0]
-    lines = [line for line in section.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+def table_rows(first: str) -> list[list[str]]:
+    """The rows of the table whose header begins with a cell."""
+    table = README.split(f"\n| {first} |", 1)[1].split("\n\n", 1)[0]
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
 
 
 def known_settings(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
@@ -33,7 +45,7 @@ def known_settings(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
 
 
 def test_the_table_names_every_setting_and_no_other() -> None:
-    named = {key for row in table_rows("## Configuration") for key in re.findall(r"`([a-z_.]+)`", row[0])}
+    named = {key for row in table_rows("setting") for key in re.findall(r"`([a-z_.]+)`", row[0])}
     named |= {"store.catalog", "store.schema"}  # these stand in the text of store.path
     assert named == set(known_settings(Settings))
 
@@ -56,7 +68,7 @@ def test_the_table_names_every_setting_and_no_other() -> None:
     ],
 )
 def test_defaults_are_those_of_the_code(key: str, default: str) -> None:
-    (row,) = [row for row in table_rows("## Configuration") if f"`{key}`" in row[0]]
+    (row,) = [row for row in table_rows("setting") if f"`{key}`" in row[0]]
     assert row[1] == default
     value = known_settings(Settings)[key]
     assert default.strip("`") == (f"{value:,}" if isinstance(value, int) else str(value))
@@ -74,6 +86,20 @@ def test_every_make_target_exists() -> None:
 
 
 def test_exit_codes_are_those_of_the_errors() -> None:
-    codes = {row[0] for row in table_rows("### On a schedule")}
-    raised = {error.exit_code for error in (InputError, QuarantineLimitError, ReconciliationError)}
-    assert codes == {"0", "1", "130", *map(str, raised)}
+    codes = {code for row in table_rows("exit code") for code in row[0].split(", ")}
+    errors = (InputError, QuarantineLimitError, RunActiveError, SourceError, ReconciliationError)
+    stopped = {StoppedError(number).exit_code for number in (signal.SIGINT, signal.SIGTERM)}
+    assert codes == {"0", "1", *map(str, {error.exit_code for error in errors} | stopped)}
+
+
+def test_reasons_for_quarantine_are_those_of_the_code() -> None:
+    assert [row[0].strip("`") for row in table_rows("reason")] == list(REASONS)
+
+
+def test_commands_and_their_options_are_those_of_the_code() -> None:
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    named = {row[0].strip("`").removeprefix("embedlake ") for row in table_rows("other command")}
+    assert named == set(commands) - {"embed", "version"}
+    options = {row[0].strip("`") for row in table_rows("option of `embed`")}
+    known = {option for parameter in commands["embed"].params for option in parameter.opts}
+    assert options == known - {"--config", "--set", "--debug", "-c"}

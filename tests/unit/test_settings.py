@@ -78,6 +78,7 @@ def test_everything_but_the_essentials_has_a_default() -> None:
             "text_separator": " ",
             "payload_columns": [],
             "filter": None,
+            "track": "auto",
         },
         "chunking": {"method": "structure", "max_tokens": None, "min_tokens": None},
         "model": {
@@ -136,7 +137,7 @@ def test_all_faults_are_told_at_once_with_the_path_of_their_key() -> None:
         "chunking: max_tokens and min_tokens go with method structure",
         "source.options.nested: should be a valid string",
     }
-    assert len(faults) == 6
+    assert len(faults) == 7
 
 
 @pytest.mark.parametrize(
