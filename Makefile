@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 UV     := $(BIN)/python -m uv pip
 STAMP  := $(VENV)/.installed
-SOURCE := lake/source/docstrings.parquet
+SOURCE := documents/docstrings.parquet
 # The same Java for everything that is started here; see the script for where it looks.
 JAVA   := JAVA_HOME=$$(sh conf/ensure_java.sh) && export JAVA_HOME &&
 CODE   := schemas udfs spark_jobs quickstart tests setup.py
@@ -90,6 +90,6 @@ wheel: $(STAMP) ## Build dist/embedlake-*.whl
 zip: wheel ## Build dist/embedlake.zip for spark-submit --py-files
 	cp dist/embedlake-*.whl dist/embedlake.zip
 
-clean: ## Remove what was built; keeps .venv, models/ and lake/
+clean: ## Remove what was built; keeps .venv, models/, documents/ and lake/
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis spark-warehouse metastore_db derby.log
 	find schemas udfs spark_jobs quickstart tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,6 +11,9 @@ import pytest
 
 from quickstart import collect_docstrings, fetch_model
 from quickstart.collect_docstrings import Document, choose, documents_of_package
+from spark_jobs.settings import load_settings
+from spark_jobs.store_checks import check_store
+from tests.conftest import ROOT
 
 LONG = ("A sentence that is long enough, said again and again. " * 5).strip()
 
@@ -243,3 +246,8 @@ def test_placing_moves_the_folder_and_yields_to_one_that_is_there(tmp_path: Path
     assert not (tmp_path / "first").exists()
     fetch_model.place(make_model(tmp_path / "second"), target, DIGEST)
     fetch_model.verify(target, DIGEST)
+
+
+@pytest.mark.parametrize("name", ["quickstart.yaml", "example.yaml"])
+def test_the_settings_that_come_along_keep_source_and_store_apart(name: str) -> None:
+    check_store(load_settings(ROOT / "conf" / name))
