@@ -32,6 +32,7 @@ class Progress:
     _bar: Bar | None = None
     _tokens: int = 0
     _done: int = 0
+    _embedded: int = 0
     _chunks: int = 0
     _documents: int = 0
 
@@ -96,7 +97,8 @@ class Progress:
         self._done += part.tokens
         self._chunks += counts["chunks"]
         self._documents += part.documents
-        rate = counts["tokens_embedded"] / self.seconds["embed"] if self.seconds.get("embed") else 0
+        self._embedded += counts["tokens_embedded"]
+        rate = self._embedded / self.seconds["embed"] if self.seconds.get("embed") else 0
         left = (self._tokens - self._done) / rate if rate else 0
         self._line(
             f"slice {part.number} committed: {self._documents:,} documents · {self._chunks:,} chunks · "
