@@ -13,7 +13,7 @@ RUNS = 40
 EDITS = 4_000
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_after_every_success_the_tables_equal_the_oracle(spark: SparkSession, tmp_path: Path) -> None:
     machine = Machine(spark, tmp_path, seed=20)
     machine.change(150)
