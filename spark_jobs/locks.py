@@ -50,18 +50,16 @@ def space_lock(settings: Settings, take_over: bool = False) -> Iterator[None]:
         yield
         return
     lock = _lock(folder, f"{settings.library}__{settings.space}")
+    if take_over:
+        with suppress(FileNotFoundError):
+            os.unlink(lock.lock_file)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        if not take_over:
-            raise RunActiveError(
-                f"another process on this machine works on space {settings.library}.{settings.space} and holds "
-                f"{lock.lock_file}: wait for it to end, or end it by --take-over"
-            ) from error
-        with suppress(FileNotFoundError):
-            os.unlink(lock.lock_file)
-        lock = _lock(folder, f"{settings.library}__{settings.space}")
-        lock.acquire(timeout=_APPEND_SECONDS)
+        raise RunActiveError(
+            f"another process on this machine works on space {settings.library}.{settings.space} and holds "
+            f"{lock.lock_file}: wait for it to end, or end it by --take-over"
+        ) from error
     try:
         yield
     finally:
@@ -74,10 +72,25 @@ def store_lock(settings: Settings) -> Iterator[None]:
 
     Args:
         settings: The whole configuration.
+
+    Raises:
+        RunActiveError: Another process holds them for longer than a commit takes.
     """
     folder = _folder(settings)
     if folder is None:
         yield
         return
-    with _lock(folder, "store").acquire(timeout=_APPEND_SECONDS):
+    lock = _lock(folder, "store")
+    try:
+        lock.acquire(timeout=_APPEND_SECONDS)
+    except Timeout as error:
+        # Not taken from its holder, even by --take-over: a process that was paused in the middle of a commit finishes
+        # it when it wakes, over another one's.
+        raise RunActiveError(
+            f"another process on this machine has held {lock.lock_file} for more than {_APPEND_SECONDS:g} s, which no "
+            f"commit takes: it is paused or hangs: end it (`fuser {lock.lock_file}` names it), then run again"
+        ) from error
+    try:
         yield
+    finally:
+        lock.release()

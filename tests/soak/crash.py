@@ -1,4 +1,7 @@
-"""Kills runs at commits, runs them again and compares: `make crash ROUNDS=100 SEED=1`."""
+"""Kills runs at commits, goes on with them and compares: `make crash ROUNDS=100 SEED=1`.
+
+The run that dies is a process of its own; what goes on after it is a run in this process, whose session stays warm.
+"""
 
 import argparse
 import json
@@ -15,6 +18,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from spark_jobs.embed_library import run  # noqa: E402
+from spark_jobs.session import get_session  # noqa: E402
+from spark_jobs.settings import load_settings  # noqa: E402
+from spark_jobs.settings_sections import SparkSettings  # noqa: E402
 from tests.refresh.crashes import Rig, clean_environment, points  # noqa: E402
 
 SMALL = {
@@ -32,7 +39,10 @@ def crash(rounds: int, seed: int, jobs: int, properties: dict[str, str]) -> list
     folder = Path(tempfile.mkdtemp(prefix="crash-"))
     command = [sys.executable, "-c", "from spark_jobs.cli import main; main()"]
     environment = {**clean_environment(), "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
-    rig = Rig(folder, command, environment, {**SMALL, **properties}, seed)
+    own = {**SMALL, **properties}
+    warehouse = {"spark.sql.warehouse.dir": str(folder / "warehouse")}
+    spark = get_session(SparkSettings(master="local[2]", properties={**own, **warehouse}), quiet=True)
+    rig = Rig(folder, command, environment, own, seed, lambda path: run(spark.newSession(), load_settings(path)))
     rig.prepare()
     try:
         with ThreadPoolExecutor(jobs) as pool:
