@@ -33,6 +33,9 @@ SMALL = {
     "spark.sql.adaptive.enabled": "false",
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=512m",
 }
+# Of the session that goes on, which lives for an hour: for it the second compiler pays, and Delta remembers the log of
+# every table, of which the default heap of 1 GB is full after half of that time.
+WARM = {"spark.driver.memory": "6g", "spark.driver.extraJavaOptions": "-XX:+UseParallelGC"}
 
 
 def crash(rounds: int, seed: int, jobs: int, properties: dict[str, str]) -> Iterator[dict[str, Any]]:
@@ -42,8 +45,7 @@ def crash(rounds: int, seed: int, jobs: int, properties: dict[str, str]) -> Iter
     environment = {**clean_environment(), "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
     own = {**SMALL, **properties}
     warehouse = {"spark.sql.warehouse.dir": str(folder / "warehouse")}
-    # The session that goes on lives for hours: for it the second compiler pays.
-    spark = get_session(SparkSettings(master="local[2]", properties={**warm(own), **warehouse}), quiet=True)
+    spark = get_session(SparkSettings(master="local[2]", properties={**own, **WARM, **warehouse}), quiet=True)
     rig = Rig(folder, command, environment, own, seed, lambda path: run(spark.newSession(), load_settings(path)))
     rig.prepare()
     try:
@@ -54,11 +56,6 @@ def crash(rounds: int, seed: int, jobs: int, properties: dict[str, str]) -> Iter
                 yield future.result()
     finally:
         shutil.rmtree(folder)
-
-
-def warm(properties: dict[str, str]) -> dict[str, str]:
-    """Leaves out what is for processes that live for a minute."""
-    return {key: value for key, value in properties.items() if key != "spark.driver.extraJavaOptions"}
 
 
 def write(path: Path, summary: dict[str, Any], results: list[dict[str, Any]]) -> None:
