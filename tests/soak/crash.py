@@ -24,18 +24,7 @@ from spark_jobs.session import get_session  # noqa: E402
 from spark_jobs.settings import load_settings  # noqa: E402
 from spark_jobs.settings_sections import SparkSettings  # noqa: E402
 from tests.refresh.crashes import Rig, clean_environment, points  # noqa: E402
-
-SMALL = {
-    "spark.sql.shuffle.partitions": "2",
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.databricks.delta.snapshotPartitions": "1",
-    "spark.sql.adaptive.enabled": "false",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=512m",
-}
-# Of the session that goes on, which lives for an hour: for it the second compiler pays, and Delta remembers the log of
-# every table, of which the default heap of 1 GB is full after half of that time.
-WARM = {"spark.driver.memory": "6g", "spark.driver.extraJavaOptions": "-XX:+UseParallelGC"}
+from tests.small_tables import LONG_LIVED, SHORT_LIVED  # noqa: E402
 
 
 def crash(rounds: int, seed: int, jobs: int, properties: dict[str, str]) -> Iterator[dict[str, Any]]:
@@ -43,9 +32,11 @@ def crash(rounds: int, seed: int, jobs: int, properties: dict[str, str]) -> Iter
     folder = Path(tempfile.mkdtemp(prefix="crash-"))
     command = [sys.executable, "-c", "from spark_jobs.cli import main; main()"]
     environment = {**clean_environment(), "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
-    own = {**SMALL, **properties}
+    own = {**SHORT_LIVED, **properties}
+    # The session that goes on.
+    warm = {**LONG_LIVED, **properties}
     warehouse = {"spark.sql.warehouse.dir": str(folder / "warehouse")}
-    spark = get_session(SparkSettings(master="local[2]", properties={**own, **WARM, **warehouse}), quiet=True)
+    spark = get_session(SparkSettings(master="local[2]", properties={**warm, **warehouse}), quiet=True)
     rig = Rig(folder, command, environment, own, seed, lambda path: run(spark.newSession(), load_settings(path)))
     rig.prepare()
     try:
