@@ -81,8 +81,8 @@ def run(
                 with progress.step("close"):
                     close_staged(spark, this)
                     check_still_ours(spark, this)
-                report = summarise(this, work, counts, ledger, progress.seconds)
-                record(spark, this, FINISHED, counts=report.counts, seconds=report.seconds, plan=work.how)
+                report = summarise(this, work, counts, ledger, progress)
+                record(spark, this, FINISHED, report.counts, progress, plan=work.how)
     return report
 
 

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingCol
 from rich.progress import Progress as Bar
 
 from schemas.plan import CHANGE_WORDS
+from spark_jobs.inference_summary import InferenceSummary
 from spark_jobs.planning import Slice, Work
 from spark_jobs.session import watch_tasks
 
@@ -25,10 +26,12 @@ class Progress:
     Attributes:
         console: Where it is shown; None shows nothing.
         seconds: Wall-clock seconds by step, in order of first use.
+        inference: What the model took so far.
     """
 
     console: Console | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    inference: InferenceSummary = field(default_factory=InferenceSummary)
     _bar: Bar | None = None
     _tokens: int = 0
     _done: int = 0

@@ -14,6 +14,7 @@ from spark_jobs import store
 from spark_jobs.fence import Fence
 from spark_jobs.locks import store_lock
 from spark_jobs.preflight import Checked
+from spark_jobs.progress import Progress
 from spark_jobs.settings import Settings
 from udfs import __version__
 
@@ -66,7 +67,7 @@ def record(
     run: Run,
     event: str,
     counts: Mapping[str, int] | None = None,
-    seconds: Mapping[str, float] | None = None,
+    progress: Progress | None = None,
     slice_number: int | None = None,
     message: str | None = None,
     plan: str | None = None,
@@ -78,7 +79,7 @@ def record(
         run: The run.
         event: One of the events that `schemas.runs` names.
         counts: Documents by change and status, chunks, tokens.
-        seconds: Wall-clock seconds by step.
+        progress: What its steps and the model took so far.
         slice_number: Slice that was committed, from 1.
         message: What went wrong.
         plan: How the work was found.
@@ -99,7 +100,8 @@ def record(
         "source_rule": run.checked.source.rule,
         "plan": plan,
         "counts": dict(counts or {}),
-        "seconds": {step: round(value, 3) for step, value in (seconds or {}).items()},
+        "seconds": {step: round(value, 3) for step, value in progress.seconds.items()} if progress else {},
+        "inference": dict(progress.inference.values) or None if progress else None,
         "versions": installed_versions(),
         "message": message,
     }

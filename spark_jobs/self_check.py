@@ -5,7 +5,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from schemas.errors import InputError
-from schemas.staged_vectors import STAGED_VECTORS
+from schemas.inference import INFERENCE
 from spark_jobs import store
 from spark_jobs.runs import Run
 from udfs.embed import embed_arrow
@@ -44,7 +44,7 @@ def check_model(spark: SparkSession, run: Run) -> None:
 
 
 def _embedded(texts: DataFrame, run: Run) -> DataFrame:
-    rows = texts.repartition(1).mapInArrow(embed_arrow(run.checked.inference), STAGED_VECTORS.schema)
+    rows = texts.repartition(1).mapInArrow(embed_arrow(run.checked.inference), INFERENCE)
     return rows.where(F.col("reason").isNull()).select("text_hash", "embedding")
 
 

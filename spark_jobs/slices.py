@@ -74,7 +74,7 @@ def embed_slice(spark: SparkSession, run: Run, part: Slice, before: DataFrame, p
             counts["tokens_saved"] -= counts["tokens_embedded"]
     _commit(spark, run, part, plan, chunks, staged, progress, is_fresh=not found["stored"])
     progress.committed(part, counts)
-    record(spark, run, SLICE_COMMITTED, counts, progress.seconds, part.number)
+    record(spark, run, SLICE_COMMITTED, counts, progress, part.number)
     return counts
 
 

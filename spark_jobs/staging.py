@@ -7,10 +7,12 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from schemas.conform import conform
+from schemas.inference import INFERENCE
 from schemas.plan import TRIED
 from schemas.staged_chunks import CHUNK_FIELDS, STAGED_CHUNKS
 from schemas.staged_vectors import STAGED_VECTORS
 from spark_jobs import store
+from spark_jobs.inference_summary import meter_columns
 from spark_jobs.planning import Slice, partition_count, reading_pays
 from spark_jobs.progress import Progress
 from spark_jobs.runs import Run
@@ -103,15 +105,19 @@ def stage_vectors(
     rows = (
         only_missing(chunks, staged)
         .repartition(partitions, "text_hash")
-        .mapInArrow(embed_arrow(run.checked.inference), STAGED_VECTORS.schema)
+        .mapInArrow(embed_arrow(run.checked.inference), INFERENCE)
         # Counted on the way to the table: a count() of its own would run the model again.
         .observe(
             observed,
             F.count(F.lit(1)).alias("chunks_embedded"),
             F.coalesce(F.sum("token_count"), F.lit(0)).alias("tokens_embedded"),
             F.count("reason").alias("chunks_failed"),
+            *meter_columns(),
         )
+        .select(*STAGED_VECTORS.schema.names)
     )
     with progress.watching(spark, part, partitions), run.fence.commit(spark):
         store.append(rows, run.place, STAGED_VECTORS.name)
-    return Counter({name: int(value) for name, value in observed.get.items()})
+    found = observed.get
+    progress.inference.add(found)
+    return Counter({name: int(found[name]) for name in ("chunks_embedded", "tokens_embedded", "chunks_failed")})

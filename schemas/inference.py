@@ -1,0 +1,26 @@
+"""What inference hands back: the rows of `staged_vectors`, and beside the first row of a window what it took."""
+
+from pyspark.sql.types import DoubleType, StringType, StructField, StructType
+
+from schemas.staged_vectors import STAGED_VECTORS
+
+# Summed over the windows of all tasks; seconds are those of one thread each, so that stages add up to more than a task.
+SUMS = (
+    "passes",
+    "tokens",
+    "computed",
+    "out_of_memory",
+    "retried",
+    "tokenise",
+    "forward",
+    "forward_waited",
+    "collect",
+    "collect_waited",
+)
+# The highest of any task.
+PEAKS = ("load_seconds", "token_budget", "peak_mebibytes")
+NAMES = ("device", "dtype")
+METER = StructType(
+    [StructField(name, DoubleType()) for name in (*SUMS, *PEAKS)] + [StructField(name, StringType()) for name in NAMES]
+)
+INFERENCE = StructType([*STAGED_VECTORS.schema.fields, StructField("meter", METER)])
