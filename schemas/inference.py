@@ -11,11 +11,14 @@ SUMS = (
     "computed",
     "out_of_memory",
     "retried",
+    "read",
     "tokenise",
     "forward",
     "forward_waited",
     "collect",
     "collect_waited",
+    "encode",
+    "write",
 )
 # The highest of any task.
 PEAKS = ("load_seconds", "token_budget", "peak_mebibytes")

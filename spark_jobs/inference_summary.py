@@ -9,6 +9,9 @@ from pyspark.sql import functions as F
 
 from schemas.inference import NAMES, PEAKS, SUMS
 
+# Share of the time in which the model is at work that leaves nothing to gain elsewhere.
+_BUSY = 0.9
+
 
 def meter_columns() -> list[Column]:
     """Sums up the meters of all tasks, for an observation of `schemas.inference.INFERENCE`.
@@ -42,6 +45,18 @@ class InferenceSummary:
             self.values[name] = max(self.values.get(name, 0.0), observed[name] or 0.0)
         self.values.update({name: observed[name] for name in NAMES if observed[name] is not None})
 
+    def bottleneck(self) -> str:
+        """Names the stage that the others wait for.
+
+        Returns:
+            `read`, `tokenise`, `forward`, `collect`, `encode` or `write`.
+        """
+        v = self.values
+        # The model is what a machine is paid for: while it is busy nothing else can be the reason.
+        if v["forward"] >= _BUSY * (v["forward"] + v["forward_waited"]):
+            return "forward"
+        return max(("read", "tokenise", "collect", "encode", "write"), key=lambda stage: float(v[stage]))
+
     def line(self) -> str:
         """Renders it for the report.
 
@@ -57,7 +72,7 @@ class InferenceSummary:
             f"{v['token_budget']:,.0f} tokens a pass",
             f"{v['tokens'] / max(v['forward'], 1e-9):,.0f} tokens/s in the model",
             f"{1 - v['tokens'] / v['computed']:.1%} padding",
-            f"waited {v['forward_waited'] / max(busy, 1e-9):.0%}",
+            f"model waited {v['forward_waited'] / max(busy, 1e-9):.0%} of the time, bottleneck {self.bottleneck()}",
             f"loaded in {v['load_seconds']:.1f} s",
             f"at most {v['peak_mebibytes']:,.0f} MiB a worker",
         ]

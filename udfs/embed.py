@@ -1,10 +1,8 @@
-"""The two Spark skins over the engine: one for SQL and notebooks, one for the batch job."""
+"""The Spark skins over the engine: for SQL and notebooks, for the batch job, and for trying sizes of passes."""
 
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from resource import RUSAGE_SELF, getrusage
+from dataclasses import asdict, replace
 from time import perf_counter
 from typing import Any
 
@@ -13,12 +11,16 @@ import pandas as pd
 import pyarrow as pa
 from pyspark import TaskContext
 from pyspark.sql.pandas.functions import pandas_udf
+from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import ArrayType, FloatType
 
+from schemas.calibration import TRIALS
 from schemas.inference import NAMES, PEAKS, SUMS
+from udfs.calibration import sizes_for, trials
 from udfs.documents import is_blank
 from udfs.encoder import Encoder, load_encoder
 from udfs.engine import Embeddings, embed_windows, token_budget
+from udfs.memory_peak import peak_mebibytes
 from udfs.meter import Meter
 from udfs.specs import InferenceSpec
 from udfs.token_budget import TokenBudget
@@ -27,8 +29,6 @@ from udfs.worker import require_version, task_cores
 
 Batches = Iterator[pa.RecordBatch]
 _METER = pa.struct([(name, pa.float64()) for name in (*SUMS, *PEAKS)] + [(name, pa.string()) for name in NAMES])
-# getrusage counts kibibytes on Linux and bytes on macOS.
-_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 def embed_udf(spec: InferenceSpec) -> Callable[..., object]:
@@ -85,9 +85,38 @@ def embed_arrow(spec: InferenceSpec) -> Callable[[Batches], Batches]:
                 yield [text.as_py() for text in window.column("text")]
 
         for found in embed_windows(encoder, texts_of(), spec, budget, meter):
-            yield _as_batch(hashes.popleft(), found, _metered(encoder, budget, meter, loaded))
+            with meter.timed("encode"):
+                batch = _as_batch(hashes.popleft(), found, _metered(encoder, budget, meter, loaded))
+            with meter.timed("write"):
+                yield batch
 
     return embed
+
+
+def calibrate_arrow(spec: InferenceSpec, rounds: int) -> Callable[[Batches], Batches]:
+    """Makes the function that tries sizes of forward passes on a worker.
+
+    Args:
+        spec: What to load and how to run it.
+        rounds: How often each is tried.
+
+    Returns:
+        A function from batches with the column text to batches of `schemas.calibration.TRIALS`.
+    """
+    version = require_version()
+
+    def calibrate(batches: Batches) -> Batches:
+        require_version(version)
+        texts = [text.as_py() for batch in batches for text in batch.column("text")]
+        # Tasks without texts exist where a library is small.
+        if texts:
+            encoder = _task_encoder(spec)
+            how = {"device": encoder.device, "dtype": encoder.dtype}
+            for trial in trials(encoder, texts, sizes_for(encoder.device), rounds):
+                row = {**asdict(trial), "kind": trial.size.kind, "value": trial.size.value, **how}
+                yield pa.RecordBatch.from_pylist([row], schema=to_arrow_schema(TRIALS))
+
+    return calibrate
 
 
 def _task_encoder(spec: InferenceSpec) -> Encoder:
@@ -103,7 +132,7 @@ def _metered(encoder: Encoder, budget: TokenBudget, meter: Meter, loaded: float)
         **meter.take(),
         "load_seconds": loaded,
         "token_budget": float(budget.tokens),
-        "peak_mebibytes": getrusage(RUSAGE_SELF).ru_maxrss * _RSS_UNIT / 2**20,
+        "peak_mebibytes": peak_mebibytes("cpu"),
         "device": encoder.device,
         "dtype": encoder.dtype,
     }

@@ -127,7 +127,11 @@ def embed_texts(encoder: Encoder, texts: Sequence[str], spec: InferenceSpec) -> 
 
 
 def _tokenised(encoder: Encoder, windows: Iterator[Sequence[str]], meter: Meter) -> Iterator[Tokenized]:
-    for texts in windows:
+    while True:
+        with meter.timed("read"):
+            texts = next(windows, None)
+        if texts is None:
+            return
         with meter.timed("tokenise"):
             window = encoder.tokenize(texts)
         yield window

@@ -19,11 +19,14 @@ class Meter:
         computed: Tokens that were computed, padding included.
         out_of_memory: Passes that did not fit into memory.
         retried: Texts that were embedded again, alone.
-        tokenise: Seconds of reading texts.
+        read: Seconds of waiting for texts.
+        tokenise: Seconds of counting their tokens and making ids.
         forward: Seconds of forward passes.
         forward_waited: Seconds in which the forward stage had nothing to do.
         collect: Seconds of copying and checking rows.
         collect_waited: Seconds in which the collecting stage had nothing to do.
+        encode: Seconds of making Arrow batches.
+        write: Seconds of waiting until these were taken.
     """
 
     passes: float = 0
@@ -31,11 +34,14 @@ class Meter:
     computed: float = 0
     out_of_memory: float = 0
     retried: float = 0
+    read: float = 0
     tokenise: float = 0
     forward: float = 0
     forward_waited: float = 0
     collect: float = 0
     collect_waited: float = 0
+    encode: float = 0
+    write: float = 0
 
     def add(self, **amounts: float) -> None:
         """Adds to counts or seconds.
