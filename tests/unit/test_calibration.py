@@ -70,19 +70,9 @@ def test_sizes_are_rows_in_powers_of_two_and_budgets_that_suit_the_device(device
 
 
 def row(kind: str, value: int, seconds: float, texts: int = 100, peak: float = 10.0) -> Row:
-    values = (
-        kind,
-        value,
-        texts,
-        texts * 10,
-        texts * 20,
-        seconds,
-        [seconds / 2] * 2 if texts else [],
-        peak,
-        "cpu",
-        "float32",
-    )
-    return Row(*TRIALS.names)(*values)
+    latencies = [seconds / 2] * 2 if texts else []
+    counted = (texts, texts * 10, texts * 20, seconds, latencies, peak)
+    return Row(*TRIALS.names)(kind, value, *counted, "cpu", "float32")
 
 
 def test_medians_over_rounds() -> None:
