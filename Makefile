@@ -37,7 +37,7 @@ $(STAMP): requirements.lock setup.py
 	@touch $@
 
 lock: $(STAMP) ## Write requirements.lock anew from setup.py; keeps what still fits, UPGRADE=1 takes the newest
-	$(UV) compile setup.py --quiet --extra spark --extra calibrate --extra dev --universal --python-version 3.11 --generate-hashes \
+	$(UV) compile setup.py --quiet --extra spark --extra calibrate --extra openvino --extra dev --universal --python-version 3.11 --generate-hashes \
 	    --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) --output-file requirements.lock
 
 quickstart: install ## Embed 1,500 real documents into Delta tables and ask them a question (QUESTION="...")

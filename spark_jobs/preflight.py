@@ -102,7 +102,9 @@ def inference_spec(settings: Settings) -> InferenceSpec:
         normalize=wanted.normalize,
     )
     budget = None if inference.token_budget == "auto" else inference.token_budget
-    return InferenceSpec(model=model, device=inference.device, dtype=wanted.dtype, token_budget=budget)
+    return InferenceSpec(
+        model=model, device=inference.device, dtype=wanted.dtype, backend=inference.backend, token_budget=budget
+    )
 
 
 def chunk_spec(settings: Settings, model: ModelSpec) -> ChunkSpec:

@@ -57,7 +57,7 @@ def load_encoder(spec: InferenceSpec, cores: int = 1, partition: int = 0) -> Enc
     Raises:
         InputError: The model folder here is not the one that the driver saw.
     """
-    key = (model_fingerprint(spec.model), spec.model.query_prompt, spec.role, spec.device, spec.dtype)
+    key = (model_fingerprint(spec.model), spec.model.query_prompt, spec.role, spec.device, spec.dtype, spec.backend)
     if key not in _loaded:
         if is_fake(spec.model.path):
             _loaded[key] = FakeEncoder(spec.model.dimension)

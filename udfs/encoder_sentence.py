@@ -14,8 +14,12 @@ from transformers.utils import logging as transformers_logging
 from schemas.errors import InputError
 from udfs.features import read_and_build
 from udfs.model_source import verified_folder
+from udfs.openvino_forward import Forward, openvino_forward
+from udfs.packed_linear import pack_linears
 from udfs.specs import InferenceSpec, ModelSpec, Precision
 
+# Batches that a converted model is held to: of several lengths, of one text, and of more texts than the first.
+_EXAMPLES = (["Who hunts at night?", "owl", "night " * 300], ["x"], ["one", "one two", "", "four " * 40])
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -74,10 +78,18 @@ class SentenceEncoder:
         self.device = choose_device(spec.device, partition)
         self.dtype = choose_dtype(spec.dtype, self.device)
         self._spec = spec
-        self._model = load_model(spec.model, self.device, _DTYPES[self.dtype])
+        uses_torch = spec.backend == "torch" or self.device != "cpu"
+        # Converted from float32, whatever arithmetic it then runs in.
+        self._model = load_model(spec.model, self.device, _DTYPES[self.dtype if uses_torch else "float32"])
         self._prompt = spec.model.document_prompt if spec.role == "document" else spec.model.query_prompt
         self.is_padded = not isinstance(self._model[0], StaticEmbedding)
         self.tokenize, self._features = read_and_build(self._model, spec.model, self._prompt)
+        self._run: Forward = self._by_torch
+        if not uses_torch and self.is_padded:
+            examples = [self._features(self.tokenize(texts).items) for texts in _EXAMPLES]
+            self._run = openvino_forward(self._model, examples, self.dtype, cores)
+        elif self.device == "cpu" and self.dtype == "float32":
+            pack_linears(self._model)
         self._exact: SentenceEncoder | None = None
 
     @torch.inference_mode()
@@ -91,7 +103,7 @@ class SentenceEncoder:
             A function that waits for the rows: (n, dimension) float32, of unit length where the model is normalised.
         """
         features = {name: self._moved(value) for name, value in self._features(items).items()}
-        rows = self._model(features)["sentence_embedding"].to(torch.float32)[:, : self._spec.model.dimension]
+        rows = self._run(features).to(torch.float32)[:, : self._spec.model.dimension]
         if self._spec.model.normalize:
             # Again in float32: a cut vector and one made in half precision do not have unit length.
             rows = torch.nn.functional.normalize(rows, dim=1)
@@ -103,6 +115,10 @@ class SentenceEncoder:
         done = torch.cuda.Event()  # type: ignore[no-untyped-call]
         done.record()
         return lambda: _waited(done, copied)
+
+    def _by_torch(self, features: dict[str, Any]) -> torch.Tensor:
+        rows: torch.Tensor = self._model(features)["sentence_embedding"]
+        return rows
 
     def exact(self, item: Any) -> NDArray[np.float32]:
         """Embeds one text alone in float32, on the processor where the model runs in half precision.

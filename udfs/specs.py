@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Precision = Literal["float32", "bfloat16", "float16"]
+Backend = Literal["torch", "openvino"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,7 @@ class InferenceSpec:
         model: The model to load.
         device: `auto`, `cpu`, `cuda` or `cuda:<index>`.
         dtype: Arithmetic of the forward pass; `auto` lets the worker look at its processor.
+        backend: What runs the model.
         token_budget: Most tokens of one forward pass, padding included; None chooses by the kind of device.
         role: Which of the model's prompts is put before the texts.
     """
@@ -64,5 +66,6 @@ class InferenceSpec:
     model: ModelSpec
     device: str = "auto"
     dtype: Literal["auto"] | Precision = "auto"
+    backend: Backend = "torch"
     token_budget: int | None = None
     role: Literal["document", "query"] = "document"
