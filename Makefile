@@ -16,7 +16,7 @@ export SOURCE_DATE_EPOCH := 315532800
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock quickstart test test-fast check format validate validate-refresh crash soak mutants zip wheel clean
+.PHONY: help install lock quickstart test test-fast check format validate validate-refresh bench crash soak mutants zip wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ validate: install ## Reproduce published retrieval scores on SciFact
 
 validate-refresh: install ## Refresh real libraries and hold counts, cost and rows to what truly changed (PARTS="tldr third")
 	$(JAVA) $(BIN)/python tests/validate/refresh.py $(PARTS)
+
+bench: install ## Time the engine and whole jobs against other ways (ONLY="engine job")
+	$(JAVA) $(BIN)/python tests/benchmarks/bench.py $(ONLY)
 
 ROUNDS ?= 100
 RUNS   ?= 500

@@ -55,7 +55,8 @@ def choose_dtype(dtype: str, device: str) -> Precision:
         return dtype  # type: ignore[return-value]  # settings admit nothing else
     if device.startswith("cuda"):
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    return "bfloat16" if torch.cpu._is_amx_tile_supported() else "float32"
+    has_bfloat16 = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if has_bfloat16 else "float32"
 
 
 class SentenceEncoder:
