@@ -17,6 +17,8 @@ from udfs.model_source import verified_folder
 from udfs.openvino_forward import Forward, openvino_forward
 from udfs.packed_linear import pack_linears
 from udfs.specs import InferenceSpec, ModelSpec, Precision
+from udfs.tokens import TextTokenizer
+from udfs.unpadded import unpad
 
 # Batches that a converted model is held to: of several lengths, of one text, and of more texts than the first.
 _EXAMPLES = (["Who hunts at night?", "owl", "night " * 300], ["x"], ["one", "one two", "", "four " * 40])
@@ -86,12 +88,23 @@ class SentenceEncoder:
         self.is_padded = not isinstance(self._model[0], StaticEmbedding)
         self.tokenize, self._features = read_and_build(self._model, spec.model, self._prompt)
         self._run: Forward = self._by_torch
-        if not uses_torch and self.is_padded:
-            examples = [self._features(self.tokenize(texts).items) for texts in _EXAMPLES]
-            self._run = openvino_forward(self._model, examples, self.dtype, cores)
-        elif self.device == "cpu" and self.dtype == "float32":
-            pack_linears(self._model)
+        if self.is_padded:
+            self._speed_up(uses_torch, cores)
         self._exact: SentenceEncoder | None = None
+
+    def _speed_up(self, uses_torch: bool, cores: int) -> None:
+        examples = [self.tokenize(texts).items for texts in _EXAMPLES]
+        if not uses_torch:
+            batches = [self._features(items) for items in examples]
+            self._run = openvino_forward(self._model, batches, self.dtype, cores)
+        elif self.device == "cpu":
+            if self.dtype == "float32":
+                pack_linears(self._model)
+        # The kernel for texts of several lengths in one row exists for GPUs and in half precision alone.
+        elif self.dtype != "float32" and isinstance(self.tokenize, TextTokenizer):
+            flat = unpad(self._model, examples, self._features)
+            if flat is not None:
+                self._features, self.is_padded = flat, False
 
     @torch.inference_mode()
     def forward(self, items: Sequence[Any]) -> Callable[[], NDArray[np.float32]]:
