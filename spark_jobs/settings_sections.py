@@ -128,6 +128,7 @@ class InferenceSettings(Section):
     device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto"
     token_budget: Literal["auto"] | Annotated[int, Field(ge=16)] = "auto"
     backend: Literal["torch", "openvino"] = "torch"
+    resource_profile: Literal["auto", "off"] = "auto"
 
 
 class RunSettings(Section):

@@ -15,6 +15,7 @@ from spark_jobs import store
 from spark_jobs.inference_summary import meter_columns
 from spark_jobs.planning import Slice, partition_count, reading_pays
 from spark_jobs.progress import Progress
+from spark_jobs.resources import inference_profile
 from spark_jobs.runs import Run
 from spark_jobs.staging_transforms import as_staged_chunks, has_chunk, only_missing
 from udfs.chunk_documents import chunk_documents
@@ -105,7 +106,9 @@ def stage_vectors(
     rows = (
         only_missing(chunks, staged)
         .repartition(partitions, "text_hash")
-        .mapInArrow(embed_arrow(run.checked.inference), INFERENCE)
+        .mapInArrow(
+            embed_arrow(run.checked.inference), INFERENCE, profile=inference_profile(spark, run.settings.inference)
+        )
         # Counted on the way to the table: a count() of its own would run the model again.
         .observe(
             observed,

@@ -60,7 +60,7 @@ def load_encoder(spec: InferenceSpec, cores: int = 1, partition: int = 0) -> Enc
     key = (model_fingerprint(spec.model), spec.model.query_prompt, spec.role, spec.device, spec.dtype, spec.backend)
     if key not in _loaded:
         if is_fake(spec.model.path):
-            _loaded[key] = FakeEncoder(spec.model.dimension)
+            _loaded[key] = FakeEncoder(spec.model.dimension, spec.device)
         else:
             # Imports torch, which costs seconds and which a fake model's tests do without.
             from udfs.encoder_sentence import SentenceEncoder

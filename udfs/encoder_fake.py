@@ -48,11 +48,12 @@ class FakeEncoder:
 
     Args:
         dimension: Numbers of each vector.
+        device: What it says it runs on, so that the way GPUs are handed out can be seen without one.
     """
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, dimension: int, device: str = "auto") -> None:
         self.dimension = dimension
-        self.device = "cpu"
+        self.device = "cpu" if device == "auto" else device
         self.dtype: Precision = "float32"
         self.is_padded = True
         self._counter = FakeTokenCounter()

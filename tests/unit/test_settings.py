@@ -90,7 +90,7 @@ def test_everything_but_the_essentials_has_a_default() -> None:
             "normalize": None,
             "dtype": "auto",
         },
-        "inference": {"device": "auto", "token_budget": "auto", "backend": "torch"},
+        "inference": {"device": "auto", "token_budget": "auto", "backend": "torch", "resource_profile": "auto"},
         "run": {
             "slice_tokens": "auto",
             "slice_seconds": 600,
@@ -147,7 +147,7 @@ def test_all_faults_are_told_at_once_with_the_path_of_their_key() -> None:
         ("model.pth", "did you mean path?"),
         ("store.schema_", "did you mean schema?"),
         ("run.slice_token", "did you mean slice_tokens?"),
-        ("inference.cores", "known are backend, device, token_budget"),
+        ("inference.cores", "known are backend, device, resource_profile, token_budget"),
         ("store.zzz", "known are path, catalog, schema, vector_encoding"),
     ],
 )
