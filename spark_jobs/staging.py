@@ -102,13 +102,12 @@ def stage_vectors(
         Counts: chunks_embedded, tokens_embedded, chunks_failed.
     """
     partitions = partition_count(part.tokens)
+    profile = inference_profile(spark, run.settings.inference)
     observed = Observation("inference")
     rows = (
         only_missing(chunks, staged)
         .repartition(partitions, "text_hash")
-        .mapInArrow(
-            embed_arrow(run.checked.inference), INFERENCE, profile=inference_profile(spark, run.settings.inference)
-        )
+        .mapInArrow(embed_arrow(run.checked.inference), INFERENCE, profile=profile)
         # Counted on the way to the table: a count() of its own would run the model again.
         .observe(
             observed,

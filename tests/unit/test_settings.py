@@ -147,7 +147,7 @@ def test_all_faults_are_told_at_once_with_the_path_of_their_key() -> None:
         ("model.pth", "did you mean path?"),
         ("store.schema_", "did you mean schema?"),
         ("run.slice_token", "did you mean slice_tokens?"),
-        ("inference.cores", "known are backend, device, resource_profile, token_budget"),
+        ("inference.cores", "known are device, token_budget, backend, resource_profile"),
         ("store.zzz", "known are path, catalog, schema, vector_encoding"),
     ],
 )
