@@ -9,10 +9,17 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.benchmarks.engine import engine  # noqa: E402
+from tests.benchmarks.fixed_cost import fixed, memory, scale  # noqa: E402
 from tests.benchmarks.job import job  # noqa: E402
 from tests.validate.outcome import Outcome, write_outcome  # noqa: E402
 
-PARTS: dict[str, Callable[[Outcome], None]] = {"engine": engine, "job": job}
+PARTS: dict[str, Callable[[Outcome], None]] = {
+    "engine": engine,
+    "job": job,
+    "fixed": fixed,
+    "memory": memory,
+    "scale": scale,
+}
 RESULTS = ROOT / "tests" / "benchmarks" / "results" / "bench.json"
 
 

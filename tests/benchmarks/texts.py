@@ -1,17 +1,14 @@
-"""The texts that are embedded: abstracts of mixed length, and short pages."""
+"""The texts that are embedded: abstracts of mixed length, short pages, and very short definitions."""
 
-import gzip
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.validate.real_data import DATA, MODEL  # noqa: E402
+from tests.validate.real_data import MODEL, read_corpus, read_steps  # noqa: E402
 
-__all__ = ["DATA", "MODEL", "ROOT", "mixed", "short"]
+__all__ = ["MODEL", "ROOT", "mixed", "short", "synsets"]
 
 
 def mixed(count: int) -> list[str]:
@@ -23,13 +20,11 @@ def mixed(count: int) -> list[str]:
     Returns:
         The texts.
     """
-    with (DATA / "scifact" / "corpus.jsonl").open(encoding="utf-8") as lines:
-        documents = [json.loads(line) for line in lines]
-    return _evenly([f"{document['title']} {document['text']}".strip() for document in documents], count)
+    return _evenly([f"{document['title']} {document['text']}".strip() for document in read_corpus()], count)
 
 
 def short(count: int) -> list[str]:
-    """Takes tldr pages, evenly over the snapshot.
+    """Takes tldr pages, evenly over the newest snapshot.
 
     Args:
         count: Texts wanted.
@@ -37,13 +32,16 @@ def short(count: int) -> list[str]:
     Returns:
         The texts.
     """
-    (path,) = sorted((DATA / "tldr-en").glob("*2026*.jsonl*"))[-1:]
-    with _opened(path) as lines:
-        return _evenly([json.loads(line)["text"] for line in lines], count)
+    return _evenly([document["text"] for document in read_steps("tldr-en", ["2026-01-01"])[0].documents], count)
 
 
-def _opened(path: Path) -> Any:
-    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+def synsets() -> list[str]:
+    """Takes every definition of the newer WordNet.
+
+    Returns:
+        About 120,000 texts.
+    """
+    return [document["text"] for document in read_steps("wordnet", ["2024"])[0].documents]
 
 
 def _evenly(texts: list[str], count: int) -> list[str]:
