@@ -41,7 +41,7 @@ def synsets() -> list[str]:
     Returns:
         About 120,000 texts.
     """
-    return [document["text"] for document in read_steps("wordnet", ["2024"])[0].documents]
+    return [document["text"] for document in read_steps("wordnet", ["2024-edition"])[0].documents]
 
 
 def _evenly(texts: list[str], count: int) -> list[str]:
