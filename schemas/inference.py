@@ -2,7 +2,8 @@
 
 from pyspark.sql.types import DoubleType, StringType, StructField, StructType
 
-from schemas.staged_vectors import STAGED_VECTORS
+from schemas.embedding import OutputPrecision
+from schemas.staged_vectors import staged_vectors_table
 
 # Summed over the windows of all tasks; seconds are those of one thread each, so that stages add up to more than a task.
 SUMS = (
@@ -26,4 +27,15 @@ NAMES = ("device", "dtype")
 METER = StructType(
     [StructField(name, DoubleType()) for name in (*SUMS, *PEAKS)] + [StructField(name, StringType()) for name in NAMES]
 )
-INFERENCE = StructType([*STAGED_VECTORS.schema.fields, StructField("meter", METER)])
+
+
+def inference_schema(precision: OutputPrecision = "float32") -> StructType:
+    """Describes what a worker hands back for each text.
+
+    Args:
+        precision: How numbers are stored.
+
+    Returns:
+        Columns of `staged_vectors`, and `meter`.
+    """
+    return StructType([*staged_vectors_table(precision).schema.fields, StructField("meter", METER)])

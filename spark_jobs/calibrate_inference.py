@@ -3,21 +3,17 @@
 import json
 from pathlib import Path
 
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
+from pyspark.sql import SparkSession
 from rich.console import Console
 
 from schemas.calibration import TRIALS
 from schemas.errors import InputError
-from schemas.staged_chunks import CHUNK_FIELDS
 from spark_jobs.calibration_plot import save_plot
 from spark_jobs.calibration_report import Calibration, as_calibration
 from spark_jobs.preflight import chunk_spec, inference_spec
+from spark_jobs.sampling import sample_chunks
 from spark_jobs.settings import Settings
 from spark_jobs.sources import open_source
-from spark_jobs.transforms import as_documents
-from udfs.chunk_documents import chunk_documents
 from udfs.embed import calibrate_arrow
 
 
@@ -40,8 +36,10 @@ def run(
     Raises:
         InputError: The source has no text, or the folder cannot be written.
     """
-    sample = _chunks(spark, settings, texts).repartition(1)
-    rows = sample.mapInArrow(calibrate_arrow(inference_spec(settings), rounds), TRIALS).collect()
+    inference = inference_spec(settings)
+    source, chunking = open_source(spark, settings.source), chunk_spec(settings, inference.model)
+    sample = sample_chunks(settings, source, chunking, inference.model, texts).repartition(1)
+    rows = sample.mapInArrow(calibrate_arrow(inference, rounds), TRIALS).collect()
     if not rows:
         raise InputError("the source has no text to calibrate with: check source.path, source.table and source.filter")
     found = as_calibration(rows)
@@ -54,14 +52,3 @@ def run(
     console.print(found.table())
     console.print(f"inference.token_budget: {found.token_budget}  # {found.why}", highlight=False, soft_wrap=True)
     return found
-
-
-def _chunks(spark: SparkSession, settings: Settings, count: int) -> DataFrame:
-    model = inference_spec(settings).model
-    source = open_source(spark, settings.source)
-    documents = as_documents(source.rows, settings.source, ())
-    # By a hash of the id: neither the first file alone nor the shortest documents.
-    drawn = documents.where(F.col("text").isNotNull()).orderBy(F.xxhash64("doc_id")).limit(count)
-    cut = chunk_documents(settings.library, chunk_spec(settings, model), model)
-    chunks = drawn.select("doc_id", "text").mapInArrow(cut, StructType(list(CHUNK_FIELDS)))
-    return chunks.where(F.col("text").isNotNull()).select("text").limit(count)

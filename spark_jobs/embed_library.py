@@ -65,7 +65,7 @@ def run(
             checked = preflight(spark, settings)
         with space_lock(settings, take_over):
             with progress.step("open"):
-                ensure_tables(spark, settings, checked)
+                checked = ensure_tables(spark, settings, checked)
                 this = open_run(spark, settings, checked, take_over)
             counts: Counter[str] = Counter()
             with recorded_end(spark, this, counts, progress):

@@ -100,6 +100,7 @@ def inference_spec(settings: Settings) -> InferenceSpec:
         query_prompt=wanted.query_prompt,
         dimensions=wanted.dimensions,
         normalize=wanted.normalize,
+        precision=wanted.precision,
     )
     budget = None if inference.token_budget == "auto" else inference.token_budget
     return InferenceSpec(

@@ -119,6 +119,7 @@ class ModelSettings(Section):
     query_prompt: str | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
     normalize: bool | None = None
+    precision: Literal["float32", "int8", "binary"] = "float32"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 
 

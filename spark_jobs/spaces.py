@@ -13,6 +13,7 @@ from spark_jobs import store
 from spark_jobs.locks import store_lock
 from spark_jobs.settings import Settings
 from udfs.fingerprint import chunking_fingerprint, model_fingerprint
+from udfs.quantization import Ranges
 from udfs.specs import ChunkSpec, ModelSpec
 
 
@@ -65,7 +66,24 @@ def check_space(spark: SparkSession, settings: Settings, model: ModelSpec, chunk
     return True
 
 
-def register(spark: SparkSession, settings: Settings, model: ModelSpec, chunking: ChunkSpec) -> None:
+def ranges_of(row: Row) -> Ranges | None:
+    """Reads the ranges by which a space's numbers are stored.
+
+    Args:
+        row: The space's row of the registry.
+
+    Returns:
+        Lowest and highest value of each number; None where the space needs none.
+    """
+    if row.ranges is None:
+        return None
+    low, high = json.loads(row.ranges)
+    return tuple(low), tuple(high)
+
+
+def register(
+    spark: SparkSession, settings: Settings, model: ModelSpec, chunking: ChunkSpec, ranges: Ranges | None = None
+) -> None:
     """Enters a space into the registry.
 
     Args:
@@ -73,6 +91,7 @@ def register(spark: SparkSession, settings: Settings, model: ModelSpec, chunking
         settings: The whole configuration.
         model: The model.
         chunking: The chunking rule.
+        ranges: Lowest and highest value of each number, where precision is int8.
     """
     place = store.place_of(settings)
     others = store.read(spark, place, SPACES.name).where(F.col("library") == settings.library)
@@ -84,6 +103,7 @@ def register(spark: SparkSession, settings: Settings, model: ModelSpec, chunking
         json.dumps(asdict(model), sort_keys=True),
         json.dumps(asdict(chunking), sort_keys=True),
         model.dimension,
+        json.dumps(ranges) if ranges is not None else None,
         READY,
         # The first space of a library is the one that readers should use.
         others.isEmpty(),

@@ -7,10 +7,10 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from schemas.conform import conform
-from schemas.inference import INFERENCE
+from schemas.inference import inference_schema
 from schemas.plan import TRIED
 from schemas.staged_chunks import CHUNK_FIELDS, STAGED_CHUNKS
-from schemas.staged_vectors import STAGED_VECTORS
+from schemas.staged_vectors import STAGED_VECTORS, staged_vectors_table
 from spark_jobs import store
 from spark_jobs.inference_summary import meter_columns
 from spark_jobs.planning import Slice, partition_count, reading_pays
@@ -82,7 +82,8 @@ def stage_reused(spark: SparkSession, chunks: DataFrame, staged: DataFrame, vect
         .withColumns({"reason": F.lit(None).cast("string"), "detail": F.lit(None).cast("string")})
     )
     with run.fence.commit(spark):
-        store.append(conform(found, STAGED_VECTORS.schema), run.place, STAGED_VECTORS.name)
+        table = staged_vectors_table(run.checked.inference.model.precision)
+        store.append(conform(found, table.schema), run.place, table.name)
 
 
 def stage_vectors(
@@ -102,12 +103,12 @@ def stage_vectors(
         Counts: chunks_embedded, tokens_embedded, chunks_failed.
     """
     partitions = partition_count(part.tokens)
-    profile = inference_profile(spark, run.settings.inference)
+    inference, profile = run.checked.inference, inference_profile(spark, run.settings.inference)
     observed = Observation("inference")
     rows = (
         only_missing(chunks, staged)
         .repartition(partitions, "text_hash")
-        .mapInArrow(embed_arrow(run.checked.inference), INFERENCE, profile=profile)
+        .mapInArrow(embed_arrow(inference), inference_schema(inference.model.precision), profile=profile)
         # Counted on the way to the table: a count() of its own would run the model again.
         .observe(
             observed,

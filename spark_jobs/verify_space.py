@@ -119,7 +119,7 @@ def _verified(
     place = store.place_of(settings)
     # Several passes and a repair's own commits must not see different rows.
     ledger, vectors = (store.read_pinned(spark, place, table) for table in (LEDGER.name, "vectors"))
-    rows = faulty_rows(vectors, model.dimension, model.normalize)
+    rows = faulty_rows(vectors, model)
     faults = rows.select("doc_id", "fault").unionByName(faulty_documents(ledger, vectors))
     found = Verification(
         space=f"{settings.library}.{settings.space}",

@@ -22,6 +22,7 @@ from udfs.encoder import Encoder, load_encoder
 from udfs.engine import Embeddings, embed_windows, token_budget
 from udfs.memory_peak import peak_mebibytes
 from udfs.meter import Meter
+from udfs.quantization import quantized
 from udfs.specs import InferenceSpec
 from udfs.token_budget import TokenBudget
 from udfs.windows import windows
@@ -67,8 +68,8 @@ def embed_arrow(spec: InferenceSpec) -> Callable[[Batches], Batches]:
         spec: What to load and how to run it.
 
     Returns:
-        A function from batches with columns text_hash and text to batches of `schemas.inference.INFERENCE`, in any
-        order.
+        A function from batches with columns text_hash and text to batches of `schemas.inference.inference_schema`, in
+        any order.
     """
     version = require_version()
 
@@ -86,7 +87,7 @@ def embed_arrow(spec: InferenceSpec) -> Callable[[Batches], Batches]:
 
         for found in embed_windows(encoder, texts_of(), spec, budget, meter):
             with meter.timed("encode"):
-                batch = _as_batch(hashes.popleft(), found, _metered(encoder, budget, meter, loaded))
+                batch = _as_batch(hashes.popleft(), found, spec, _metered(encoder, budget, meter, loaded))
             with meter.timed("write"):
                 yield batch
 
@@ -146,13 +147,16 @@ def _as_series(wanted: list[bool], found: Embeddings) -> pd.Series:
     return pd.Series(rows, dtype="object")
 
 
-def _as_batch(text_hashes: "pa.Array[Any]", found: Embeddings, metered: dict[str, Any]) -> pa.RecordBatch:
-    count, dimension = found.matrix.shape
+def _as_batch(
+    text_hashes: "pa.Array[Any]", found: Embeddings, spec: InferenceSpec, metered: dict[str, Any]
+) -> pa.RecordBatch:
+    matrix = quantized(found.matrix, spec.model.precision, spec.ranges)
+    count, dimension = matrix.shape
     failed = np.asarray([reason is not None for reason in found.reasons], dtype=np.bool_)
     # One flat buffer with evenly spaced offsets: no vector ever becomes a Python list.
     embedding = pa.ListArray.from_arrays(
         pa.array(np.arange(count + 1, dtype=np.int32) * dimension),
-        pa.array(found.matrix.reshape(-1)),
+        pa.array(matrix.reshape(-1)),
         mask=pa.array(failed),
     )
     return pa.RecordBatch.from_arrays(

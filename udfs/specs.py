@@ -6,6 +6,8 @@ All are hashable and small when pickled: a worker builds what they describe, onc
 from dataclasses import dataclass
 from typing import Literal
 
+from schemas.embedding import OutputPrecision
+
 Precision = Literal["float32", "bfloat16", "float16"]
 Backend = Literal["torch", "openvino"]
 
@@ -23,6 +25,7 @@ class ModelSpec:
         document_prompt: Text put before each chunk.
         query_prompt: Text put before each query; not part of the fingerprint, for no stored vector depends on it.
         normalize: Whether vectors are scaled to unit length.
+        precision: How numbers are stored.
     """
 
     path: str
@@ -33,6 +36,7 @@ class ModelSpec:
     document_prompt: str = ""
     query_prompt: str = ""
     normalize: bool = True
+    precision: OutputPrecision = "float32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,7 @@ class InferenceSpec:
         backend: What runs the model.
         token_budget: Most tokens of one forward pass, padding included; None chooses by the kind of device.
         role: Which of the model's prompts is put before the texts.
+        ranges: Lowest and highest value of each number, by which int8 is made; the space's, once it has them.
     """
 
     model: ModelSpec
@@ -69,3 +74,4 @@ class InferenceSpec:
     backend: Backend = "torch"
     token_budget: int | None = None
     role: Literal["document", "query"] = "document"
+    ranges: tuple[tuple[float, ...], tuple[float, ...]] | None = None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from schemas.inference import INFERENCE
+from schemas.inference import inference_schema
 from udfs.embed import embed_arrow, embed_udf
 from udfs.model_source import describe_model
 from udfs.specs import InferenceSpec
@@ -44,7 +44,7 @@ def test_embed_arrow_gives_the_rows_of_inference(
     spark: SparkSession, spec: InferenceSpec, expected: np.ndarray
 ) -> None:
     rows = spark.createDataFrame([(str(i), text) for i, text in enumerate(TEXTS)], "text_hash string, text string")
-    found = rows.repartition(2).mapInArrow(embed_arrow(spec), INFERENCE).orderBy("text_hash").collect()
+    found = rows.repartition(2).mapInArrow(embed_arrow(spec), inference_schema()).orderBy("text_hash").collect()
     assert np.abs(np.array([row.embedding for row in found]) - expected).max() < 1e-5
     assert [row.truncated for row in found] == [False, False, True, False, False, True]
     assert [row.reason for row in found] == [None] * 6

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from schemas.errors import InputError
-from schemas.inference import INFERENCE, NAMES, PEAKS, SUMS
+from schemas.inference import NAMES, PEAKS, SUMS, inference_schema
 from schemas.reasons import INVALID_VECTOR, MODEL_ERROR, OUT_OF_MEMORY
 from udfs.embed import embed_arrow, embed_udf
 from udfs.encoder_fake import NOT_FINITE, RAISES, FakeEncoder
@@ -406,7 +406,7 @@ def as_batch(texts: Sequence[str], start: int = 0) -> pa.RecordBatch:
 
 def test_arrow_batches_have_the_columns_of_staged_vectors() -> None:
     (found,) = embed_arrow(FAKE)(iter([as_batch(["one", "two"])]))
-    assert found.schema.names == INFERENCE.names
+    assert found.schema.names == inference_schema().names
     assert found.schema.types == [
         pa.string(),
         pa.int32(),
