@@ -83,8 +83,8 @@ soak: install ## Random refreshes, crashes and take-overs against an oracle (RUN
 	$(JAVA) $(BIN)/python tests/soak/soak.py --runs $(RUNS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED)) \
 	    --out tests/soak/results/soak.json
 
-mutants: install ## Break the code on purpose and expect a test to notice
-	$(JAVA) $(BIN)/python tests/mutants/mutants.py --out tests/mutants/results/mutants.json
+mutants: install ## Break the code on purpose and expect a test to notice (JOBS=1)
+	$(JAVA) $(BIN)/python tests/mutants/mutants.py --jobs $(JOBS) --out tests/mutants/results/mutants.json
 
 wheel: $(STAMP) ## Build dist/embedlake-*.whl
 	@rm -rf build dist

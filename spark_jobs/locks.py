@@ -53,17 +53,12 @@ def space_lock(settings: Settings, take_over: bool = False) -> Iterator[None]:
     if take_over:
         with suppress(FileNotFoundError):
             os.unlink(lock.lock_file)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunActiveError(
-            f"another process on this machine works on space {settings.library}.{settings.space} and holds "
-            f"{lock.lock_file}: wait for it to end, or end it by --take-over"
-        ) from error
-    try:
+    refusal = (
+        f"another process on this machine works on space {settings.library}.{settings.space} and holds "
+        f"{lock.lock_file}: wait for it to end, or end it by --take-over"
+    )
+    with _held(lock, 0, refusal):
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -81,15 +76,22 @@ def store_lock(settings: Settings) -> Iterator[None]:
         yield
         return
     lock = _lock(folder, "store")
+    # Not taken from its holder, even by --take-over: a process that was paused in the middle of a commit finishes it
+    # when it wakes, over another one's.
+    refusal = (
+        f"another process on this machine has held {lock.lock_file} for more than {_APPEND_SECONDS:g} s, which no "
+        f"commit takes: it is paused or hangs: end it (`fuser {lock.lock_file}` names it), then run again"
+    )
+    with _held(lock, _APPEND_SECONDS, refusal):
+        yield
+
+
+@contextmanager
+def _held(lock: FileLock, seconds: float, refusal: str) -> Iterator[None]:
     try:
-        lock.acquire(timeout=_APPEND_SECONDS)
+        lock.acquire(timeout=seconds)
     except Timeout as error:
-        # Not taken from its holder, even by --take-over: a process that was paused in the middle of a commit finishes
-        # it when it wakes, over another one's.
-        raise RunActiveError(
-            f"another process on this machine has held {lock.lock_file} for more than {_APPEND_SECONDS:g} s, which no "
-            f"commit takes: it is paused or hangs: end it (`fuser {lock.lock_file}` names it), then run again"
-        ) from error
+        raise RunActiveError(refusal) from error
     try:
         yield
     finally:

@@ -16,18 +16,10 @@ import pytest
 import yaml
 from deltalake import DeltaTable, QueryBuilder
 
+from tests.small_tables import SHORT_LIVED
+
 ROOT = Path(__file__).resolve().parents[2]
 Completed = subprocess.CompletedProcess[str]
-# For a handful of rows: steps are over before adaptive execution or the second compiler is of use.
-SMALL = {
-    "spark.sql.shuffle.partitions": "2",
-    # Compiling a step takes longer than interpreting it for a handful of rows.
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.databricks.delta.snapshotPartitions": "1",
-    "spark.sql.adaptive.enabled": "false",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=512m",
-}
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +30,7 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def small() -> dict[str, str]:
     """Spark properties that make short work of small tables."""
-    return SMALL
+    return SHORT_LIVED
 
 
 @pytest.fixture(scope="session")
@@ -136,7 +128,7 @@ def write_settings(tmp_path: Path) -> Callable[..., Path]:
             "model": {"path": "fake:8"},
             "spark": {
                 "master": "local[2]",
-                "properties": {**SMALL, "spark.sql.warehouse.dir": str(tmp_path / "warehouse")},
+                "properties": {**SHORT_LIVED, "spark.sql.warehouse.dir": str(tmp_path / "warehouse")},
             },
         }
         for section, value in sections.items():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -190,20 +191,20 @@ def caught(mutant: Mutant) -> tuple[bool, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", help="part of a fault's name")
+    parser.add_argument("--jobs", type=int, default=1, help="mutants at a time, each in a process of its own")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     results = []
-    for mutant in MUTANTS:
-        if arguments.only and arguments.only not in mutant.fault:
-            continue
-        is_caught, seconds = caught(mutant)
-        print(f"{'caught' if is_caught else 'SURVIVED':9}{seconds:6.0f} s  {mutant.fault}", flush=True)
-        results.append({"fault": mutant.fault, "caught": is_caught, "by": mutant.test})
+    wanted = [mutant for mutant in MUTANTS if not arguments.only or arguments.only in mutant.fault]
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        for mutant, (is_caught, seconds) in zip(wanted, pool.map(caught, wanted), strict=True):
+            print(f"{'caught' if is_caught else 'SURVIVED':9}{seconds:6.0f} s  {mutant.fault}", flush=True)
+            results.append({"fault": mutant.fault, "caught": is_caught, "by": mutant.test})
+            if arguments.out:
+                lines = ",\n".join(" " + json.dumps(result) for result in results)
+                arguments.out.write_text(f"[\n{lines}\n]\n")
     survivors = [result["fault"] for result in results if not result["caught"]]
     print(f"{len(results) - len(survivors)} of {len(results)} caught")
-    if arguments.out:
-        lines = ",\n".join(" " + json.dumps(result) for result in results)
-        arguments.out.write_text(f"[\n{lines}\n]\n")
     raise SystemExit(1 if survivors else 0)
 
 

@@ -11,7 +11,8 @@ import shutil
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -23,32 +24,36 @@ from spark_jobs.session import get_session  # noqa: E402
 from spark_jobs.settings import load_settings  # noqa: E402
 from spark_jobs.settings_sections import SparkSettings  # noqa: E402
 from tests.refresh.crashes import Rig, clean_environment, points  # noqa: E402
-
-SMALL = {
-    "spark.sql.shuffle.partitions": "2",
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.databricks.delta.snapshotPartitions": "1",
-    "spark.sql.adaptive.enabled": "false",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=512m",
-}
+from tests.small_tables import LONG_LIVED, SHORT_LIVED  # noqa: E402
 
 
-def crash(rounds: int, seed: int, jobs: int, properties: dict[str, str]) -> list[dict[str, Any]]:
-    """Runs the rounds, several at a time, each on a store of its own."""
+def crash(rounds: int, seed: int, jobs: int, properties: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Runs the rounds, several at a time, each on a store of its own; gives each result as soon as it is there."""
     folder = Path(tempfile.mkdtemp(prefix="crash-"))
     command = [sys.executable, "-c", "from spark_jobs.cli import main; main()"]
     environment = {**clean_environment(), "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
-    own = {**SMALL, **properties}
+    own = {**SHORT_LIVED, **properties}
+    # The session that goes on.
+    warm = {**LONG_LIVED, **properties}
     warehouse = {"spark.sql.warehouse.dir": str(folder / "warehouse")}
-    spark = get_session(SparkSettings(master="local[2]", properties={**own, **warehouse}), quiet=True)
+    spark = get_session(SparkSettings(master="local[2]", properties={**warm, **warehouse}), quiet=True)
     rig = Rig(folder, command, environment, own, seed, lambda path: run(spark.newSession(), load_settings(path)))
     rig.prepare()
     try:
         with ThreadPoolExecutor(jobs) as pool:
-            return list(pool.map(lambda item: rig.round(f"round{item[0]}", item[1]), enumerate(points(rounds, seed))))
+            drawn = enumerate(points(rounds, seed))
+            futures = [pool.submit(rig.round, f"round{number}", point) for number, point in drawn]
+            for future in as_completed(futures):
+                yield future.result()
     finally:
         shutil.rmtree(folder)
+
+
+def write(path: Path, summary: dict[str, Any], results: list[dict[str, Any]]) -> None:
+    """Writes the result file, a line for each round."""
+    lines = ",\n".join("  " + json.dumps(result) for result in results)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(summary, indent=1)[:-2] + f',\n "results": [\n{lines}\n ]\n}}\n')
 
 
 def main() -> None:
@@ -57,29 +62,26 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--jobs", type=int, default=1, help="rounds at a time")
     parser.add_argument("--property", action="append", default=[], metavar="KEY=VALUE", help="Spark property")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="result file, brought up to date after every round")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}: the same seed draws the same library and the same failpoints", flush=True)
     start = time.time()
     given = dict(pair.split("=", 1) for pair in arguments.property)
-    results = crash(arguments.rounds, arguments.seed, arguments.jobs, given)
-    bad = [result for result in results if result["faults"]]
-    summary = {
-        "rounds": len(results),
-        "killed": sum(result["killed"] for result in results),
-        "with_faults": len(bad),
-        "seed": arguments.seed,
-        "jobs": arguments.jobs,
-        "minutes": round((time.time() - start) / 60, 1),
-        "machine": f"{os.cpu_count()} processors, {platform.platform()}, Python {platform.python_version()}",
-    }
-    lines = ",\n".join("  " + json.dumps(result) for result in results)
-    text = json.dumps(summary, indent=1)[:-2] + f',\n "results": [\n{lines}\n ]\n}}\n'
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text)
-    print(json.dumps(summary), *map(json.dumps, bad), sep="\n")
-    raise SystemExit(1 if bad else 0)
+    results: list[dict[str, Any]] = []
+    for result in crash(arguments.rounds, arguments.seed, arguments.jobs, given):
+        results.append(result)
+        summary = {
+            "rounds": len(results),
+            "killed": sum(result["killed"] for result in results),
+            "with_faults": sum(bool(result["faults"]) for result in results),
+            "seed": arguments.seed,
+            "jobs": arguments.jobs,
+            "minutes": round((time.time() - start) / 60, 1),
+            "machine": f"{os.cpu_count()} processors, {platform.platform()}, Python {platform.python_version()}",
+        }
+        write(arguments.out, summary, results)
+        print(json.dumps(result), flush=True)
+    raise SystemExit(1 if summary["with_faults"] else 0)
 
 
 if __name__ == "__main__":

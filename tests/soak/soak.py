@@ -17,14 +17,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-SMALL = {
-    "spark.sql.shuffle.partitions": "2",
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.databricks.delta.snapshotPartitions": "1",
-    "spark.sql.adaptive.enabled": "false",
-}
-
+from tests.small_tables import LONG_LIVED  # noqa: E402
 
 RUNS_OF_A_STORE = 50
 
@@ -34,7 +27,7 @@ def session(properties: dict[str, str]) -> Any:
     from spark_jobs.session import get_session
     from spark_jobs.settings_sections import SparkSettings
 
-    own = {**SMALL, "spark.sql.warehouse.dir": tempfile.mkdtemp(prefix="warehouse-"), **properties}
+    own = {**LONG_LIVED, "spark.sql.warehouse.dir": tempfile.mkdtemp(prefix="warehouse-"), **properties}
     return get_session(SparkSettings(master="local[2]", properties=own), quiet=True)
 
 

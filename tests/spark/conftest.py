@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 from spark_jobs.session import get_session
 from spark_jobs.settings import Settings, as_settings
 from spark_jobs.settings_sections import SparkSettings
+from tests.small_tables import COLLECTOR, FIRST_COMPILER, PROPERTIES
 
 Document = dict[str, Any]
 
@@ -19,16 +20,9 @@ Document = dict[str, Any]
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     properties = {
         "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),
-        # The first compiler alone: its code is good enough for a handful of rows, and ready at once. It needs room for
-        # all of Spark, or it stops for good when the default of 48 MB is full.
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=512m",
-        # Steps here are over before adaptive execution has planned the next.
-        "spark.sql.adaptive.enabled": "false",
-        "spark.databricks.delta.snapshotPartitions": "1",
-        "spark.sql.shuffle.partitions": "2",
-        # Compiling a step takes longer than interpreting it for a handful of rows.
-        "spark.sql.codegen.wholeStage": "false",
-        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        **PROPERTIES,
+        "spark.driver.memory": "4g",
+        "spark.driver.extraJavaOptions": f"{FIRST_COMPILER} {COLLECTOR}",
     }
     session = get_session(SparkSettings(master="local[2]", properties=properties), quiet=True)
     yield session
