@@ -2,7 +2,7 @@
 
 from pyspark.sql.types import DoubleType, StringType, StructField, StructType
 
-from schemas.embedding import OutputPrecision
+from schemas.precision import OutputPrecision
 from schemas.staged_vectors import staged_vectors_table
 
 # Summed over the windows of all tasks; seconds are those of one thread each, so that stages add up to more than a task.

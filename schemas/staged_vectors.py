@@ -2,7 +2,8 @@
 
 from pyspark.sql.types import BooleanType, IntegerType, StringType, StructType
 
-from schemas.embedding import OutputPrecision, embedding_type
+from schemas.embedding import embedding_type
+from schemas.precision import OutputPrecision
 from schemas.table import Table, column
 
 

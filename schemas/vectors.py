@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from pyspark.sql.types import BooleanType, IntegerType, StringType, StructField, StructType
 
-from schemas.embedding import OutputPrecision, embedding_type
+from schemas.embedding import embedding_type
+from schemas.precision import OutputPrecision
 from schemas.table import Table, column
 
 KEY_AND_TEXT = (

@@ -3,8 +3,8 @@
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from schemas.embedding import stored_dimension
 from schemas.ledger import EMBEDDED, EMPTY, QUARANTINED, REDO
+from schemas.precision import stored_dimension
 from spark_jobs.reconcile import compared
 from udfs.specs import ModelSpec
 

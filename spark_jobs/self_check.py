@@ -4,9 +4,9 @@ import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from schemas.embedding import OutputPrecision
 from schemas.errors import InputError
 from schemas.inference import inference_schema
+from schemas.precision import OutputPrecision
 from spark_jobs import store
 from spark_jobs.runs import Run
 from udfs.embed import embed_arrow

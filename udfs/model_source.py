@@ -4,8 +4,8 @@ import hashlib
 import re
 from functools import lru_cache
 
-from schemas.embedding import OutputPrecision
 from schemas.errors import InputError
+from schemas.precision import OutputPrecision
 from udfs.encoder_fake import FAKE_MAX_TOKENS
 from udfs.model_folder import ModelFolder, inspect_model_folder, resolve_model_folder
 from udfs.specs import ModelSpec

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.embedding import OutputPrecision
+from schemas.precision import OutputPrecision
 
 # Lowest and highest value of each number over a sample of the library.
 Ranges = tuple[tuple[float, ...], tuple[float, ...]]

@@ -6,7 +6,7 @@ All are hashable and small when pickled: a worker builds what they describe, onc
 from dataclasses import dataclass
 from typing import Literal
 
-from schemas.embedding import OutputPrecision
+from schemas.precision import OutputPrecision
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Backend = Literal["torch", "openvino"]

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.embedding import embedding_type, stored_dimension
+from schemas.embedding import embedding_type
+from schemas.precision import stored_dimension
 from udfs.quantization import quantized, restored
 
 RANGES = ((-1.0, 0.0), (1.0, 2.55))
