@@ -1,17 +1,21 @@
 """One whole Spark job in a process of its own: read Parquet, embed, write Delta; prints its seconds as JSON.
 
-Started by `tests/benchmarks/job.py`. The session is up before the clock starts; models are loaded after.
+Started by `tests/benchmarks/job.py`, each peer by the Python of its own environment, so that everything of a contender
+is imported by the contender. The session is up and warm before the clock starts; models are loaded after.
 """
 
 import argparse
 import json
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from delta import configure_spark_with_delta_pip
 from pyspark.ml.functions import predict_batch_udf
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -22,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 CORES = 2
+# What the model sees of a text; peers that do not read it from the model's own files are told.
+MAX_TOKENS = 256
 Job = Callable[[SparkSession, str, str, str], None]
 
 
@@ -55,13 +61,13 @@ def by_cores(spark: SparkSession, model: str, texts: str, out: str) -> None:
 
 
 def tuned(spark: SparkSession, model: str, texts: str, out: str) -> None:
-    """The same with one torch thread a task, and the batch size that is best here."""
+    """The same with one torch thread a task, and batches of 8, the best size of 4 to 64 on two cores."""
     rows = spark.read.parquet(texts).repartition(CORES)
     _write(rows.select("id", _udf(model, 8, 1)("text").alias("embedding")), out)
 
 
 def predict_batch(spark: SparkSession, model: str, texts: str, out: str) -> None:
-    """Spark's own function for inference in batches, as its documentation shows it."""
+    """Spark's own function for inference in batches, as its documentation shows it, with partitions = cores."""
 
     def make() -> Callable[[Any], Any]:
         from sentence_transformers import SentenceTransformer
@@ -74,14 +80,32 @@ def predict_batch(spark: SparkSession, model: str, texts: str, out: str) -> None
     _write(rows.select("id", embed(F.col("text")).alias("embedding")), out)
 
 
-def embedlake(**inference: str) -> Job:
-    """Makes the main job of this project with inference settings; everything else is as it comes."""
+def distribatch(spark: SparkSession, model: str, texts: str, out: str) -> None:
+    """distribatch's EmbedJob on Spark: passes of 8 rows, its default; partitions = cores, one torch thread each."""
+    import distribatch as dib
+
+    wanted = dib.EmbedJob(model=dib.models.path(model), engine="transformers", text="{text}", normalize=True)
+    made = wanted.run(spark.read.parquet(texts), backend="spark", output_col="embedding", partitions=CORES)
+    _write(made.select("id", "embedding"), out)
+
+
+def spark_infer_ai(spark: SparkSession, model: str, texts: str, out: str) -> None:
+    """spark-infer-ai's embedding column, batch size chosen by itself, partitions = cores; it does not normalise."""
+    from spark_ai import AI
+    from spark_ai.config import AIConfig
+
+    config = AIConfig(embedding_model_name=model, max_length=MAX_TOKENS, auto_tune_batch_size=True, batch_size=0)
+    rows = spark.read.parquet(texts).repartition(CORES)
+    _write(rows.select("id", AI(config).embed("text").alias("embedding")), out)
+
+
+def embedlake(dtype: str, **inference: str) -> Job:
+    """Makes the main job of this project; everything but these settings is as it comes."""
 
     def job(spark: SparkSession, model: str, texts: str, out: str) -> None:
         from spark_jobs.embed_library import run
         from spark_jobs.settings import as_settings
 
-        dtype = inference.pop("dtype", "float32")
         values = {
             "library": "bench",
             "store": {"path": out},
@@ -90,8 +114,7 @@ def embedlake(**inference: str) -> Job:
             "model": {"path": model, "dtype": dtype},
             "inference": inference,
         }
-        report = run(spark, as_settings(values))
-        print(report, file=sys.stderr)
+        print(run(spark, as_settings(values)), file=sys.stderr)
 
     return job
 
@@ -101,11 +124,29 @@ JOBS: dict[str, Job] = {
     "textbook by cores": by_cores,
     "textbook tuned": tuned,
     "predict_batch_udf": predict_batch,
-    "embedlake": embedlake(),
-    "embedlake openvino": embedlake(backend="openvino"),
-    "embedlake dtype auto": embedlake(dtype="auto"),
-    "embedlake openvino dtype auto": embedlake(backend="openvino", dtype="auto"),
+    "distribatch": distribatch,
+    "spark-infer-ai": spark_infer_ai,
+    "embedlake": embedlake("float32"),
+    "embedlake openvino": embedlake("float32", backend="openvino"),
+    "embedlake dtype auto": embedlake("auto"),
+    "embedlake openvino dtype auto": embedlake("auto", backend="openvino"),
 }
+
+
+def session() -> SparkSession:
+    """Starts Delta's session as its documentation shows it, with the properties of `conf/spark-local.conf`.
+
+    Returns:
+        The session, the same for every contender.
+    """
+    # Otherwise workers are whatever `python3` is on the PATH.
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    builder = configure_spark_with_delta_pip(SparkSession.builder.master(f"local[{CORES}]"))
+    for line in (ROOT / "conf" / "spark-local.conf").read_text(encoding="utf-8").splitlines():
+        key, _, value = line.partition(" ")
+        if key.startswith("spark.") and key != "spark.jars.packages":
+            builder = builder.config(key, value.strip())
+    return builder.getOrCreate()
 
 
 def main() -> None:
@@ -115,12 +156,11 @@ def main() -> None:
     parser.add_argument("--texts", required=True)
     parser.add_argument("--out", required=True)
     arguments = parser.parse_args()
-    from spark_jobs.session import get_session
-    from spark_jobs.settings_sections import SparkSettings
-
-    spark = get_session(SparkSettings(master=f"local[{CORES}]"), quiet=True)
-    # Spark itself is warm: the first query of a session costs seconds that belong to none.
-    spark.read.parquet(arguments.texts).count()
+    spark = session()
+    # Spark, Delta and its Python workers are warm: the first query of a session costs seconds that belong to none.
+    first = spark.read.parquet(arguments.texts).limit(10).mapInArrow(lambda batches: batches, "id string, text string")
+    with tempfile.TemporaryDirectory(prefix="bench-warm-") as folder:
+        first.write.format("delta").save(f"{folder}/warm")
     began = time.perf_counter()
     JOBS[arguments.name](spark, arguments.model, arguments.texts, arguments.out)
     print(json.dumps({"seconds": time.perf_counter() - began}))
