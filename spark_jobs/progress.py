@@ -58,6 +58,11 @@ class Progress:
         """Seconds that went into slices."""
         return sum(self.seconds.get(step, 0.0) for step in _SLICE_STEPS)
 
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens embedded in the slices that are in, by the seconds that took; 0 before the first."""
+        return self._embedded / self.seconds["embed"] if self.seconds.get("embed") else 0.0
+
     def planned(self, work: Work) -> None:
         """Says what lies ahead.
 
@@ -101,7 +106,7 @@ class Progress:
         self._chunks += counts["chunks"]
         self._documents += part.documents
         self._embedded += counts["tokens_embedded"]
-        rate = self._embedded / self.seconds["embed"] if self.seconds.get("embed") else 0
+        rate = self.tokens_per_second
         left = (self._tokens - self._done) / rate if rate else 0
         self._line(
             f"slice {part.number} committed: {self._documents:,} documents · {self._chunks:,} chunks · "

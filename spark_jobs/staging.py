@@ -17,6 +17,7 @@ from spark_jobs.planning import Slice, partition_count, reading_pays
 from spark_jobs.progress import Progress
 from spark_jobs.resources import inference_profile
 from spark_jobs.runs import Run
+from spark_jobs.session import task_slots
 from spark_jobs.staging_transforms import as_staged_chunks, has_chunk, only_missing
 from udfs.chunk_documents import chunk_documents
 from udfs.embed import embed_arrow
@@ -44,7 +45,7 @@ def stage_chunks(spark: SparkSession, plan: DataFrame, stored: DataFrame | None,
             plan.where(F.col("change").isin(*TRIED))
             .select("doc_id", "text")
             # A number of partitions that adaptive execution leaves alone: it would judge by bytes and merge them.
-            .repartition(partition_count(part.tokens), "doc_id")
+            .repartition(partition_count(part.tokens, task_slots(spark)), "doc_id")
             .mapInArrow(cut, StructType(list(CHUNK_FIELDS)))
         )
     is_made = has_chunk()
@@ -102,7 +103,7 @@ def stage_vectors(
     Returns:
         Counts: chunks_embedded, tokens_embedded, chunks_failed.
     """
-    partitions = partition_count(part.tokens)
+    partitions = partition_count(part.tokens, task_slots(spark), progress.tokens_per_second)
     inference, profile = run.checked.inference, inference_profile(spark, run.settings.inference)
     observed = Observation("inference")
     rows = (
