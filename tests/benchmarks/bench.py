@@ -11,10 +11,12 @@ sys.path.insert(0, str(ROOT))
 from tests.benchmarks.engine import engine  # noqa: E402
 from tests.benchmarks.fixed_cost import fixed, memory, scale  # noqa: E402
 from tests.benchmarks.job import job  # noqa: E402
+from tests.benchmarks.warm import warm  # noqa: E402
 from tests.validate.outcome import Outcome, write_outcome  # noqa: E402
 
 PARTS: dict[str, Callable[[Outcome], None]] = {
     "engine": engine,
+    "warm": warm,
     "job": job,
     "fixed": fixed,
     "memory": memory,

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from spark_jobs.settings import Settings, as_settings
 from tests.benchmarks.own_process import in_own_process
 from tests.benchmarks.texts import MODEL, mixed, synsets
 from tests.validate.outcome import Outcome
@@ -29,8 +30,27 @@ def embed_once(source: str, store: str, model: str, backend: str) -> dict[str, A
     """
     from spark_jobs.embed_library import run
     from spark_jobs.session import get_session
-    from spark_jobs.settings import as_settings
 
+    settings = settings_for(source, store, model, backend)
+    spark = get_session(settings.spark, quiet=True)
+    began = time.perf_counter()
+    report = run(spark, settings)
+    seconds = time.perf_counter() - began
+    return {"seconds": seconds, "steps": dict(report.seconds), "inference": dict(report.inference.values)}
+
+
+def settings_for(source: str, store: str, model: str, backend: str) -> Settings:
+    """Makes the settings of a run in float32 that keeps each text whole.
+
+    Args:
+        source: Parquet file with id and text.
+        store: Folder of the store.
+        model: Model folder.
+        backend: What runs the model.
+
+    Returns:
+        The settings.
+    """
     values = {
         "library": "bench",
         "store": {"path": store},
@@ -40,12 +60,7 @@ def embed_once(source: str, store: str, model: str, backend: str) -> dict[str, A
         "inference": {"backend": backend},
         "spark": {"master": "local[2]"},
     }
-    settings = as_settings(values)
-    spark = get_session(settings.spark, quiet=True)
-    began = time.perf_counter()
-    report = run(spark, settings)
-    seconds = time.perf_counter() - began
-    return {"seconds": seconds, "steps": dict(report.seconds), "inference": dict(report.inference.values)}
+    return as_settings(values)
 
 
 def fixed(outcome: Outcome) -> None:
@@ -55,7 +70,7 @@ def fixed(outcome: Outcome) -> None:
         outcome: Where figures and checks go.
     """
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
-    source = _write(folder / "texts.parquet", mixed(5000))
+    source = write_texts(folder / "texts.parquet", mixed(5000))
     first = in_own_process(embed_once, source, str(folder / "lake"), str(MODEL), "openvino")
     again = in_own_process(embed_once, source, str(folder / "lake"), str(MODEL), "openvino")
     inference = first["inference"]["forward"] / 2
@@ -76,7 +91,7 @@ def scale(outcome: Outcome) -> None:
     texts = synsets()
     seconds = {}
     for count in (30_000, 60_000, 120_000):
-        source = _write(folder / f"{count}.parquet", texts[:count])
+        source = write_texts(folder / f"{count}.parquet", texts[:count])
         done = in_own_process(embed_once, source, str(folder / f"lake{count}"), str(model), "torch")
         seconds[count] = done["seconds"]
         outcome.measured(**{f"{count:,} documents": _shown(done)})
@@ -123,7 +138,16 @@ def memory(outcome: Outcome) -> None:
     outcome.at_most("peak of 100,000 texts by that of 10,000", large / small, 1.2)
 
 
-def _write(path: Path, texts: list[str]) -> str:
+def write_texts(path: Path, texts: list[str]) -> str:
+    """Writes a source.
+
+    Args:
+        path: The Parquet file to be.
+        texts: Its texts.
+
+    Returns:
+        The path.
+    """
     pq.write_table(pa.table({"id": [f"{number:07}" for number in range(len(texts))], "text": texts}), path)
     return str(path)
 
