@@ -13,11 +13,11 @@ RANGES = ((-1.0, 0.0), (1.0, 2.55))
 
 
 def test_a_byte_a_number_by_the_ranges_that_are_given() -> None:
-    matrix = np.array([[-1.0, 0.0], [1.0, 2.55], [0.0, 1.275], [-9.0, 9.0]], dtype=np.float32)
+    matrix = np.array([[-1.0, 0.0], [0.995, 2.545], [0.0, 1.275], [-9.0, 9.0]], dtype=np.float32)
     found = quantized(matrix, "int8", RANGES)
     assert found.dtype == np.int8
     # Steps of 2/255 and 0.01; what lies outside is cut to the ends.
-    assert found.tolist() == [[-128, -128], [127, 127], [-1, -1], [-128, 127]]
+    assert found.tolist() == [[-128, -128], [126, 126], [-1, -1], [-128, 127]]
 
 
 def test_a_bit_a_number() -> None:

@@ -88,6 +88,7 @@ def test_everything_but_the_essentials_has_a_default() -> None:
             "query_prompt": None,
             "dimensions": None,
             "normalize": None,
+            "precision": "float32",
             "dtype": "auto",
         },
         "inference": {"device": "auto", "token_budget": "auto", "backend": "torch", "resource_profile": "auto"},
