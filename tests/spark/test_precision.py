@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, QueryBuilder
 from pyspark.sql import SparkSession
@@ -25,7 +26,7 @@ NEXT = [*FIRST[:-1], {"id": "new", "text": "Bees make honey."}]
 
 def rows_of(folder: Path, columns: str) -> list[dict[str, Any]]:
     query = f"SELECT {columns} FROM t ORDER BY 1"
-    return QueryBuilder().register("t", DeltaTable(folder)).execute(query).read_all().to_pylist()  # type: ignore[no-any-return, attr-defined]
+    return pa.table(QueryBuilder().register("t", DeltaTable(folder)).execute(query).read_all()).to_pylist()
 
 
 def exact(texts: list[str]) -> np.ndarray:
