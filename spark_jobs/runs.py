@@ -1,10 +1,13 @@
 """The record of runs: events appended to the store's `runs` table."""
 
+import os
 import platform
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
+from importlib.metadata import distributions
 
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
@@ -110,16 +113,17 @@ def record(
         store.append(spark.createDataFrame([values], RUNS.schema), run.place, RUNS.name)
 
 
+@cache
 def installed_versions() -> dict[str, str]:
     """Names the versions that a run was made with.
 
     Returns:
         Versions by package; packages that are not installed are left out.
     """
+    # Spark puts its jars on the path too, and these take a second to look through.
+    folders = [entry for entry in sys.path if os.path.isdir(entry)]
     found = {"embedlake": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
+        for distribution in distributions(name=package, path=folders):
+            found.setdefault(package, distribution.version)
     return found

@@ -1,6 +1,7 @@
 """Making the tables of a space on its first run."""
 
 from dataclasses import replace
+from functools import partial
 
 from pyspark.sql import SparkSession
 
@@ -16,6 +17,7 @@ from spark_jobs.locks import store_lock
 from spark_jobs.preflight import Checked
 from spark_jobs.ranges import find_ranges
 from spark_jobs.settings import Settings
+from spark_jobs.side_thread import beside
 from spark_jobs.spaces import ranges_of, register, registered
 
 STAGED = (STAGED_CHUNKS, STAGED_VECTORS)
@@ -42,8 +44,9 @@ def ensure_tables(spark: SparkSession, settings: Settings, checked: Checked) -> 
         for table in (RUNS, SPACES):
             store.ensure_table(spark, place, table)
     staged = (STAGED_CHUNKS, staged_vectors_table(precision))
-    for table in (vectors_table(payload, precision), LEDGER, plan_table(payload), *staged):
-        store.ensure_table(spark, place, table)
+    own = (vectors_table(payload, precision), LEDGER, plan_table(payload), *staged)
+    for made in [beside(spark, partial(store.ensure_table, spark, place, table)) for table in own]:
+        made()
     # Asked again: another process may have been first while this one waited for the space.
     row = None if precision == "float32" and checked.registered else registered(spark, settings)
     if row is not None or checked.registered:

@@ -35,12 +35,12 @@ def registered(spark: SparkSession, settings: Settings) -> Row | None:
     return rows[0] if rows else None
 
 
-def check_space(spark: SparkSession, settings: Settings, model: ModelSpec, chunking: ChunkSpec) -> bool:
+def check_space(row: Row | None, name: str, model: ModelSpec, chunking: ChunkSpec) -> bool:
     """Refuses to mix vectors of two models or chunking rules in one space.
 
     Args:
-        spark: The live session.
-        settings: The whole configuration.
+        row: The space's row of the registry; None where it has none.
+        name: The space.
         model: The model.
         chunking: The chunking rule.
 
@@ -50,10 +50,9 @@ def check_space(spark: SparkSession, settings: Settings, model: ModelSpec, chunk
     Raises:
         InputError: The space was made otherwise; the differences are named.
     """
-    row = registered(spark, settings)
     if row is None:
         return False
-    name, way_out = settings.space, "go back to it, or name a new space by the setting `space`"
+    way_out = "go back to it, or name a new space by the setting `space`"
     faults = []
     if row.model_fingerprint != model_fingerprint(model):
         faults.append(f"space {name} holds vectors of another model ({_difference(row.model, model)}): {way_out}")
