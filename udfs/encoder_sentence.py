@@ -41,7 +41,7 @@ def choose_device(device: str, partition: int = 0) -> str:
     return f"cuda:{partition % count}" if count else "cpu"
 
 
-def choose_dtype(dtype: str, device: str) -> Precision:
+def choose_dtype(dtype: str, device: str, stored: torch.dtype = torch.float32) -> Precision:
     """Decides the arithmetic of the forward pass.
 
     Half precision without instructions for it is far slower than float32, hence `auto` asks the hardware.
@@ -49,6 +49,7 @@ def choose_dtype(dtype: str, device: str) -> Precision:
     Args:
         dtype: `auto` or a torch dtype by name.
         device: Torch device name.
+        stored: The type in which the model's weights are stored, which is the one it was trained in.
 
     Returns:
         `float32`, `bfloat16` or `float16`.
@@ -56,7 +57,8 @@ def choose_dtype(dtype: str, device: str) -> Precision:
     if dtype != "auto":
         return dtype  # type: ignore[return-value]  # settings admit nothing else
     if device.startswith("cuda"):
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+        # A model that was trained in float32 may make numbers beyond float16's range.
+        return "bfloat16" if torch.cuda.is_bf16_supported() and stored != torch.float16 else "float16"
     has_bfloat16 = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return "bfloat16" if has_bfloat16 else "float32"
 
@@ -79,11 +81,12 @@ class SentenceEncoder:
         # Spark sets OMP_NUM_THREADS to spark.task.cpus before torch is imported; the caller knows better.
         torch.set_num_threads(cores)
         self.device = choose_device(spec.device, partition)
-        self.dtype = choose_dtype(spec.dtype, self.device)
         self._spec = spec
         uses_torch = spec.backend == "torch" or self.device != "cpu"
-        # Converted from float32, whatever arithmetic it then runs in.
-        self._model = load_model(spec.model, self.device, _DTYPES[self.dtype if uses_torch else "float32"])
+        self._model = load_model(spec.model, self.device)
+        self.dtype = choose_dtype(spec.dtype, self.device, next(self._model.parameters()).dtype)
+        # OpenVINO converts from float32, whatever arithmetic it then runs in.
+        self._model.to(_DTYPES[self.dtype if uses_torch else "float32"])
         self._prompt = spec.model.document_prompt if spec.role == "document" else spec.model.query_prompt
         self.is_padded = not isinstance(self._model[0], StaticEmbedding)
         self.tokenize, self._features = read_and_build(self._model, spec.model, self._prompt)
@@ -157,16 +160,15 @@ class SentenceEncoder:
         return value.pin_memory().to(self.device, non_blocking=True)
 
 
-def load_model(model: ModelSpec, device: str, dtype: torch.dtype) -> SentenceTransformer:
+def load_model(model: ModelSpec, device: str) -> SentenceTransformer:
     """Loads a model from safetensors, running nothing of its folder.
 
     Args:
         model: The model.
         device: Torch device name.
-        dtype: Arithmetic of the forward pass.
 
     Returns:
-        The model, ready for inference.
+        The model, its weights as they are stored.
 
     Raises:
         InputError: The folder is not the one that the driver saw, or does not load.
@@ -178,9 +180,9 @@ def load_model(model: ModelSpec, device: str, dtype: torch.dtype) -> SentenceTra
             device=device,
             trust_remote_code=False,
             local_files_only=True,
-            model_kwargs={"dtype": dtype, "use_safetensors": True} if "Transformer" in folder.modules else None,
+            model_kwargs={"dtype": "auto", "use_safetensors": True} if "Transformer" in folder.modules else None,
         )
-        return loaded.to(dtype).eval()
+        return loaded.eval()
     except Exception as error:  # every library below has exceptions of its own
         raise InputError(f"model {model.path} cannot be loaded: {type(error).__name__}: {error}") from error
 
