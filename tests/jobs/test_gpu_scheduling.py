@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.small_tables import FIRST_COMPILER
+
 pytestmark = [pytest.mark.jobs, pytest.mark.timeout(900)]
 
 PROPERTIES = {
@@ -18,12 +20,11 @@ PROPERTIES = {
     "spark.task.resource.gpu.amount": "0.01",
     "spark.executor.cores": "2",
     "spark.executor.memory": "1g",
+    "spark.executor.extraJavaOptions": FIRST_COMPILER,
 }
 
 
-@pytest.mark.parametrize("profile", ["auto", "off"])
 def test_each_inference_task_has_a_gpu_of_its_own(
-    profile: str,
     embedlake: Callable[..., subprocess.CompletedProcess[str]],
     write_json: Callable[..., Path],
     write_settings: Callable[..., Path],
@@ -38,7 +39,6 @@ def test_each_inference_task_has_a_gpu_of_its_own(
     source = write_json([{"id": str(number), "text": f"Text {number}."} for number in range(20)])
     config = write_settings(
         source,
-        inference={"resource_profile": profile},
         spark={"master": "local-cluster[1,2,1024]", "properties": {**small, **PROPERTIES, **scripts}},
     )
     done = embedlake("embed", "--config", config)

@@ -22,22 +22,21 @@ DOCUMENTS = [{"id": f"d{number}", "text": f"Owls hunt mouse {number % 100}."} fo
 TOKENS = sum(FakeTokenCounter().inputs([f"Owls hunt mouse {number}." for number in range(100)]))
 
 
-def plans_since(spark: SparkSession, earlier: int) -> list[str]:
-    """The final plans of the session's statements, as Spark's own page of statements has them."""
-    statements = spark._jsparkSession.sharedState().statusStore()
-    size = statements.executionsCount()
-    found = statements.executionsList(earlier, size - earlier)
-    return [found.apply(number).physicalPlanDescription() for number in range(found.size())]
+def statements(spark: SparkSession) -> dict[int, str]:
+    """The final plans of the session's last statements by number, as Spark's own page of statements has them."""
+    found = spark._jsparkSession.sharedState().statusStore().executionsList()
+    newest = [found.apply(number) for number in range(found.size())]
+    return {one.executionId(): one.physicalPlanDescription().partition("== Initial Plan ==")[0] for one in newest}
 
 
 def test_one_statement_with_one_inference_node_sees_each_text_once(
     spark: SparkSession, write_json: Callable[..., str], make_settings: Callable[..., Settings]
 ) -> None:
     settings = make_settings(write_json(DOCUMENTS), chunking={"method": "none"})
-    earlier = spark._jsparkSession.sharedState().statusStore().executionsCount()
+    earlier = statements(spark).keys()
     report = run(spark, settings)
-    final = [plan.partition("== Initial Plan ==")[0] for plan in plans_since(spark, earlier)]
-    assert sum(plan.count("Arguments: embed(text_hash") for plan in final) == 1
+    plans = [plan for number, plan in statements(spark).items() if number not in earlier]
+    assert sum(plan.count("Arguments: embed(text_hash") for plan in plans) == 1
     values = report.inference.values
     assert (values["tokens"], values["retried"], values["out_of_memory"]) == (TOKENS, 0, 0)
     assert report.counts["tokens_embedded"] == TOKENS
