@@ -16,7 +16,7 @@ export SOURCE_DATE_EPOCH := 315532800
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock quickstart test test-fast check format validate validate-refresh crash soak mutants zip wheel clean
+.PHONY: help install lock quickstart test test-fast check format validate validate-refresh bench crash soak mutants zip wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,7 +37,7 @@ $(STAMP): requirements.lock setup.py
 	@touch $@
 
 lock: $(STAMP) ## Write requirements.lock anew from setup.py; keeps what still fits, UPGRADE=1 takes the newest
-	$(UV) compile setup.py --quiet --extra spark --extra dev --universal --python-version 3.11 --generate-hashes \
+	$(UV) compile setup.py --quiet --extra spark --extra calibrate --extra openvino --extra dev --universal --python-version 3.11 --generate-hashes \
 	    --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) --output-file requirements.lock
 
 quickstart: install ## Embed 1,500 real documents into Delta tables and ask them a question (QUESTION="...")
@@ -67,6 +67,9 @@ validate: install ## Reproduce published retrieval scores on SciFact
 
 validate-refresh: install ## Refresh real libraries and hold counts, cost and rows to what truly changed (PARTS="tldr third")
 	$(JAVA) $(BIN)/python tests/validate/refresh.py $(PARTS)
+
+bench: install ## Time the engine and whole jobs against other ways (ONLY="engine job")
+	$(JAVA) $(BIN)/python tests/benchmarks/bench.py $(ONLY)
 
 ROUNDS ?= 100
 RUNS   ?= 500

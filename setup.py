@@ -40,6 +40,8 @@ setup(
         # An extra, because platforms bring their own Spark, and a second one beside it breaks both. The versions belong
         # together: delta-spark 4.4.0 works with these of Spark, and the jar that its 4.4.1 asks for is not published.
         "spark": ["pyspark[connect]>=4.0.1,<4.3", "delta-spark==4.4.0"],
+        "calibrate": ["matplotlib>=3.8"],
+        "openvino": ["openvino>=2025.4"],
         "dev": [
             "build",
             "deltalake",

@@ -8,10 +8,12 @@ BINARY = "binary"
 TOO_LARGE = "too_large"
 INVALID_VECTOR = "invalid_vector"
 MODEL_ERROR = "model_error"
+OUT_OF_MEMORY = "out_of_memory"
 REASONS = {
     INVALID_UTF8: "the text holds bytes that are not UTF-8",
     BINARY: "the text looks like the content of a binary file",
     TOO_LARGE: "the text is longer than a worker can hold safely",
     INVALID_VECTOR: "the model returned a vector that is not finite or is zero",
     MODEL_ERROR: "the model raised an error for this text alone",
+    OUT_OF_MEMORY: "the model has not enough memory for this text alone",
 }

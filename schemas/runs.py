@@ -2,6 +2,7 @@
 
 from pyspark.sql.types import DoubleType, IntegerType, LongType, MapType, StringType, StructType, TimestampType
 
+from schemas.inference import METER
 from schemas.table import Table, column
 
 STARTED = "started"
@@ -32,6 +33,7 @@ RUNS = Table(
             column("plan", StringType(), "how the work was found: by the change feed, or by comparison and why"),
             column("counts", MapType(StringType(), LongType()), "documents by change and status, chunks, tokens"),
             column("seconds", MapType(StringType(), DoubleType()), "wall-clock seconds by step"),
+            column("inference", METER, "how the model ran, summed over all tasks: tokens, passes, seconds, device"),
             column("versions", MapType(StringType(), StringType()), "versions of embedlake, Python and packages"),
             column("message", StringType(), "what went wrong, without any text of a document"),
         ]

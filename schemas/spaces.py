@@ -18,6 +18,7 @@ SPACES = Table(
             column("model", StringType(), "full description of the model, as JSON"),
             column("chunking", StringType(), "full description of the chunking rule, as JSON"),
             column("dimension", IntegerType(), "numbers of each embedding"),
+            column("ranges", StringType(), "lowest and highest value of each number, as JSON, where precision is int8"),
             column("state", StringType(), f"{READY}: open to runs and readers"),
             column("active", BooleanType(), "whether this is the space of its library that readers should use"),
             column("created_at", TimestampType(), "driver's clock when the space was registered"),

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
-from pyspark.sql.types import ArrayType, BooleanType, FloatType, IntegerType, StringType, StructField, StructType
+from pyspark.sql.types import BooleanType, IntegerType, StringType, StructField, StructType
 
+from schemas.embedding import embedding_type
+from schemas.precision import OutputPrecision
 from schemas.table import Table, column
 
 KEY_AND_TEXT = (
@@ -17,17 +19,15 @@ KEY_AND_TEXT = (
     column("token_count", IntegerType(), "tokens of the chunk, prompt and special tokens included, before truncation"),
     column("truncated", BooleanType(), "whether the model saw only the beginning of the chunk"),
 )
-RUN_AND_VECTOR = (
-    column("run_id", StringType(), "run that last wrote this row"),
-    column("embedding", ArrayType(FloatType()), "embedding of the chunk"),
-)
+RUN = column("run_id", StringType(), "run that last wrote this row")
 
 
-def vectors_table(payload: Sequence[StructField] = ()) -> Table:
+def vectors_table(payload: Sequence[StructField] = (), precision: OutputPrecision = "float32") -> Table:
     """Describes the table of vectors of one space.
 
     Args:
         payload: The source's payload columns, carried under their own names.
+        precision: How numbers are stored.
 
     Returns:
         The table: one row for each chunk of each embedded document.
@@ -35,6 +35,7 @@ def vectors_table(payload: Sequence[StructField] = ()) -> Table:
     fields = [
         *KEY_AND_TEXT,
         *(column(field.name, field.dataType, "payload, copied from the source") for field in payload),
-        *RUN_AND_VECTOR,
+        RUN,
+        column("embedding", embedding_type(precision), "embedding of the chunk"),
     ]
     return Table("vectors", "One row for each chunk of each embedded document, with its embedding", StructType(fields))

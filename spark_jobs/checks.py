@@ -4,7 +4,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from schemas.ledger import EMBEDDED, EMPTY, QUARANTINED, REDO
+from schemas.precision import stored_dimension
 from spark_jobs.reconcile import compared
+from udfs.specs import ModelSpec
 
 NO_ID = "rows of vectors without doc_id or chunk_id"
 REPEATED = "rows of vectors whose chunk_id stands on other rows too"
@@ -28,13 +30,12 @@ FAULTS = (*ROW_FAULTS, NO_LEDGER_ID, ORPHANS, SEVERAL, OTHER_COUNT, LATER, WRONG
 _LENGTH_TOLERANCE = 1e-3
 
 
-def faulty_rows(vectors: DataFrame, dimension: int, is_normalized: bool) -> DataFrame:
+def faulty_rows(vectors: DataFrame, model: ModelSpec) -> DataFrame:
     """Finds rows of vectors that are bad in themselves, whatever the ledger says.
 
     Args:
         vectors: The space's vectors.
-        dimension: Numbers that each embedding must have.
-        is_normalized: Whether each embedding must have unit length.
+        model: What made them: dimension, whether they have unit length, and how numbers are stored.
 
     Returns:
         Columns doc_id, chunk_id and `fault`: one row for each fault of each row.
@@ -44,7 +45,7 @@ def faulty_rows(vectors: DataFrame, dimension: int, is_normalized: bool) -> Data
     faults = [
         F.when(F.col("doc_id").isNull() | F.col("chunk_id").isNull(), NO_ID),
         F.when(F.coalesce(F.sha2("text", 256) != F.col("text_hash"), F.lit(True)), WRONG_HASH),
-        _embedding_fault(dimension, is_normalized),
+        _embedding_fault(model),
     ]
     rows = vectors.withColumn("squares", squares).select(
         "doc_id", "chunk_id", F.explode(F.array_compact(F.array(*faults))).alias("fault")
@@ -55,15 +56,17 @@ def faulty_rows(vectors: DataFrame, dimension: int, is_normalized: bool) -> Data
     return rows.unionByName(copies.withColumn("fault", F.lit(REPEATED)))
 
 
-def _embedding_fault(dimension: int, is_normalized: bool) -> Column:
+def _embedding_fault(model: ModelSpec) -> Column:
     squares = F.col("squares")
     not_finite = squares.isNull() | F.isnan(squares) | (squares == F.lit(float("inf")))
-    not_unit = F.lit(is_normalized) & (F.abs(F.sqrt(squares) - 1) > _LENGTH_TOLERANCE)
+    # Bytes stand for other numbers than they are: any of them is finite, and zero is one among others.
+    is_float = F.lit(model.precision == "float32")
+    not_unit = F.lit(model.normalize) & is_float & (F.abs(F.sqrt(squares) - 1) > _LENGTH_TOLERANCE)
     return (
         F.when(F.col("embedding").isNull(), NO_VECTOR)
-        .when(F.size("embedding") != dimension, WRONG_DIMENSION)
+        .when(F.size("embedding") != stored_dimension(model.dimension, model.precision), WRONG_DIMENSION)
         .when(not_finite, NOT_FINITE)
-        .when(squares == 0, ZERO)
+        .when(is_float & (squares == 0), ZERO)
         .when(not_unit, NOT_UNIT)
     )
 

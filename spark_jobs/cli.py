@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 
 from schemas.errors import EmbedlakeError, InputError, StoppedError
-from spark_jobs import embed_library, list_quarantine, maintain_space, store_status, verify_space
+from spark_jobs import calibrate_inference, embed_library, list_quarantine, maintain_space, store_status, verify_space
 from spark_jobs.causes import cause_of
 from spark_jobs.progress import Progress
 from spark_jobs.session import get_session
@@ -115,6 +115,24 @@ def maintain(config: Config, overrides: Overrides = None, force: Force = False, 
 
 
 @app.command()
+def calibrate(
+    config: Config,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="Folder for the figures and the picture.")] = Path("calibration"),
+    texts: Annotated[int, typer.Option(min=16, help="Chunks of the library to try with.")] = 256,
+    rounds: Annotated[int, typer.Option(min=3, help="How often each size is tried.")] = 3,
+    debug: Debug = False,
+) -> None:
+    """Tries sizes of forward passes on the library's own texts and recommends one."""
+    _guarded(
+        lambda settings: calibrate_inference.run(_session(settings, debug), settings, _output(), out, texts, rounds),
+        config,
+        overrides,
+        debug,
+    )
+
+
+@app.command()
 def version() -> None:
     """Prints the version."""
     typer.echo(__version__)
@@ -154,7 +172,7 @@ def _with_log_level(settings: Settings, debug: bool) -> Settings:
     return settings.model_copy(update={"spark": settings.spark.model_copy(update={"properties": properties})})
 
 
-def _guarded(job: Callable[[Settings], None], config: Path, overrides: list[str] | None, debug: bool) -> None:
+def _guarded(job: Callable[[Settings], object], config: Path, overrides: list[str] | None, debug: bool) -> None:
     try:
         job(load_settings(config, overrides))
     except KeyboardInterrupt as error:

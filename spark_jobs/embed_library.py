@@ -10,6 +10,7 @@ First load, refresh and resume are the same run. Started as `embedlake embed --c
 """
 
 from collections import Counter
+from functools import partial
 
 from pyspark.sql import SparkSession
 
@@ -26,8 +27,10 @@ from spark_jobs.report import Report, summarise
 from spark_jobs.runs import record
 from spark_jobs.self_check import check_model
 from spark_jobs.settings import Settings
+from spark_jobs.side_thread import beside
 from spark_jobs.slices import close_staged, embed_slices
 from spark_jobs.space_tables import ensure_tables
+from spark_jobs.warm_up import load_in_workers
 
 
 def run(
@@ -63,9 +66,12 @@ def run(
     with store.delta_session(spark):
         with progress.step("pre-flight"):
             checked = preflight(spark, settings)
+        if not checked.registered and checked.documents:
+            # A first load is sure to need the model. Whatever goes wrong here goes wrong again where it is reported.
+            beside(spark, partial(load_in_workers, spark, settings, checked))
         with space_lock(settings, take_over):
             with progress.step("open"):
-                ensure_tables(spark, settings, checked)
+                checked = ensure_tables(spark, settings, checked)
                 this = open_run(spark, settings, checked, take_over)
             counts: Counter[str] = Counter()
             with recorded_end(spark, this, counts, progress):
@@ -79,10 +85,10 @@ def run(
                 with progress.step("reconcile"):
                     ledger = reconcile(spark, this, checked.documents)
                 with progress.step("close"):
-                    close_staged(spark, this)
+                    close_staged(spark, this, work)
                     check_still_ours(spark, this)
-                report = summarise(this, work, counts, ledger, progress.seconds)
-                record(spark, this, FINISHED, counts=report.counts, seconds=report.seconds, plan=work.how)
+                report = summarise(this, work, counts, ledger, progress)
+                record(spark, this, FINISHED, report.counts, progress, plan=work.how)
     return report
 
 

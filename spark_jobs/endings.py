@@ -63,4 +63,4 @@ def _check(spark: SparkSession, run: Run, error: BaseException) -> None:
 def _record(spark: SparkSession, run: Run, event: str, counts: Counter[str], progress: Progress, message: str) -> None:
     # A session that died cannot record it, and must not hide why it died.
     with suppress(Exception):
-        record(spark, run, event, counts=counts, seconds=progress.seconds, message=message)
+        record(spark, run, event, counts, progress, message=message)

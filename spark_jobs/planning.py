@@ -1,5 +1,6 @@
 """How the work of a run is cut into slices; no I/O."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,6 +11,12 @@ from schemas.errors import InputError
 FIRST_SLICE_TOKENS = 250_000
 # A rate measured on little may be far off; slices grow by this factor at most.
 _GROWTH = 8
+# Tokens that make a partition worth its fixed cost on a processor: seconds of a small model on one core.
+_PARTITION_TOKENS = 50_000
+# Where the model is faster, as on GPUs: short enough to be spread evenly, long enough for full batches.
+_PARTITION_SECONDS = 10
+# So that a huge slice does not drown in tasks.
+_MOST_PARTITIONS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +127,25 @@ def slice_bound(slice_tokens: int | Literal["auto"], slice_seconds: float, last:
     return max(FIRST_SLICE_TOKENS, min(wanted, _GROWTH * max(last, FIRST_SLICE_TOKENS)))
 
 
-def partition_count(tokens: int, partition_tokens: int = 50_000, most: int = 512) -> int:
+def partition_count(tokens: int, slots: int = 1, tokens_per_second: float = 0.0) -> int:
     """Chooses how many partitions inference is spread over.
 
     Args:
         tokens: Estimated tokens to embed.
-        partition_tokens: Tokens that make a partition worth its fixed cost.
-        most: Upper bound, so that a huge slice does not drown in tasks.
+        slots: Tasks that run at the same time, as far as is known.
+        tokens_per_second: What all of them have embedded together so far; 0 before anything was measured.
 
     Returns:
-        At least 1.
+        At least 1; a multiple of the slots where there is work for more than one round of tasks.
+
+    Example:
+        >>> partition_count(30_000, 2), partition_count(250_000, 2), partition_count(10_000_000, 2, 100_000.0)
+        (1, 6, 20)
     """
-    return max(1, min(most, -(-tokens // partition_tokens)))
+    size = max(_PARTITION_TOKENS, min(tokens / slots, tokens_per_second / slots * _PARTITION_SECONDS))
+    count = max(1, math.ceil(tokens / size))
+    rounded = -(-count // slots) * slots if count > slots else count
+    return min(rounded, max(_MOST_PARTITIONS, slots))
 
 
 def reading_pays(texts: int, stored_rows: int, rows_per_text: int = 500) -> bool:

@@ -8,8 +8,9 @@ from pyspark.sql import SparkSession
 
 from schemas.errors import InputError, SourceError
 from spark_jobs.settings import Settings
+from spark_jobs.side_thread import beside
 from spark_jobs.sources import Source, check_ids, open_source
-from spark_jobs.spaces import check_space
+from spark_jobs.spaces import check_space, registered
 from spark_jobs.store_checks import check_store
 from udfs.fingerprint import chunking_fingerprint, model_fingerprint
 from udfs.model_source import describe_model
@@ -57,6 +58,7 @@ def preflight(spark: SparkSession, settings: Settings) -> Checked:
         InputError: Every fault found.
     """
     faults: list[InputError] = []
+    space = beside(spark, lambda: registered(spark, settings))
     model = _collected(lambda: inference_spec(settings), faults)
     source = _collected(lambda: open_source(spark, settings.source), faults)
     _collected(lambda: check_store(settings), faults)
@@ -66,8 +68,8 @@ def preflight(spark: SparkSession, settings: Settings) -> Checked:
         # A source that no longer fits has an exit code of its own, unless there is more to mend.
         kind = SourceError if all(isinstance(fault, SourceError) for fault in faults) else InputError
         raise kind(sentence for fault in faults for sentence in fault.faults)
-    registered = check_space(spark, settings, model.model, chunking)
-    if not documents and not registered:
+    is_registered = check_space(space(), settings.space, model.model, chunking)
+    if not documents and not is_registered:
         raise InputError("the source has no documents: check source.path, source.table and source.filter")
     return Checked(
         source=source,
@@ -76,7 +78,7 @@ def preflight(spark: SparkSession, settings: Settings) -> Checked:
         chunking=chunking,
         model_fingerprint=model_fingerprint(model.model),
         chunking_fingerprint=chunking_fingerprint(chunking, model.model),
-        registered=registered,
+        registered=is_registered,
     )
 
 
@@ -100,9 +102,12 @@ def inference_spec(settings: Settings) -> InferenceSpec:
         query_prompt=wanted.query_prompt,
         dimensions=wanted.dimensions,
         normalize=wanted.normalize,
+        precision=wanted.precision,
     )
     budget = None if inference.token_budget == "auto" else inference.token_budget
-    return InferenceSpec(model=model, device=inference.device, dtype=wanted.dtype, token_budget=budget)
+    return InferenceSpec(
+        model=model, device=inference.device, dtype=wanted.dtype, backend=inference.backend, token_budget=budget
+    )
 
 
 def chunk_spec(settings: Settings, model: ModelSpec) -> ChunkSpec:

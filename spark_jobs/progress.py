@@ -12,6 +12,7 @@ from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingCol
 from rich.progress import Progress as Bar
 
 from schemas.plan import CHANGE_WORDS
+from spark_jobs.inference_summary import InferenceSummary
 from spark_jobs.planning import Slice, Work
 from spark_jobs.session import watch_tasks
 
@@ -25,10 +26,12 @@ class Progress:
     Attributes:
         console: Where it is shown; None shows nothing.
         seconds: Wall-clock seconds by step, in order of first use.
+        inference: What the model took so far.
     """
 
     console: Console | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    inference: InferenceSummary = field(default_factory=InferenceSummary)
     _bar: Bar | None = None
     _tokens: int = 0
     _done: int = 0
@@ -54,6 +57,11 @@ class Progress:
     def slice_seconds(self) -> float:
         """Seconds that went into slices."""
         return sum(self.seconds.get(step, 0.0) for step in _SLICE_STEPS)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens embedded in the slices that are in, by the seconds that took; 0 before the first."""
+        return self._embedded / self.seconds["embed"] if self.seconds.get("embed") else 0.0
 
     def planned(self, work: Work) -> None:
         """Says what lies ahead.
@@ -98,7 +106,7 @@ class Progress:
         self._chunks += counts["chunks"]
         self._documents += part.documents
         self._embedded += counts["tokens_embedded"]
-        rate = self._embedded / self.seconds["embed"] if self.seconds.get("embed") else 0
+        rate = self.tokens_per_second
         left = (self._tokens - self._done) / rate if rate else 0
         self._line(
             f"slice {part.number} committed: {self._documents:,} documents · {self._chunks:,} chunks · "

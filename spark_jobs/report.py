@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from schemas.ledger import EMBEDDED, EMPTY, QUARANTINED
 from schemas.plan import CHANGE_WORDS
+from spark_jobs.inference_summary import InferenceSummary
 from spark_jobs.ledger_summary import LedgerSummary
 from spark_jobs.planning import Work
+from spark_jobs.progress import Progress
 from spark_jobs.runs import Run
 
 _STATUSES = (EMBEDDED, EMPTY, QUARANTINED)
@@ -23,6 +25,7 @@ class Report:
         vectors: Quoted name of the vectors table.
         counts: Documents by change (added ...) and by status (library_embedded ...), chunks and tokens.
         seconds: Wall-clock seconds by step.
+        inference: What the model took.
     """
 
     run_id: str
@@ -30,6 +33,7 @@ class Report:
     vectors: str
     counts: Mapping[str, int]
     seconds: Mapping[str, float]
+    inference: InferenceSummary
 
     def __str__(self) -> str:
         """Renders the summary in plain text."""
@@ -62,15 +66,14 @@ class Report:
                 f"{n['tokens_embedded']:,} embedded · {n['tokens_saved']:,} saved"
                 + (f" · {rate:,.0f}/s" if rate else ""),
             ),
+            *([("inference", self.inference.line())] if self.inference.line() else []),
             ("seconds", f"{sum(self.seconds.values()):.0f}: {steps}"),
             ("table", self.vectors),
             ("look", f"SELECT doc_id, chunk_index, token_count, text FROM {self.vectors} LIMIT 5"),
         ]
 
 
-def summarise(
-    run: Run, work: Work, counts: Mapping[str, int], ledger: LedgerSummary, seconds: Mapping[str, float]
-) -> Report:
+def summarise(run: Run, work: Work, counts: Mapping[str, int], ledger: LedgerSummary, progress: Progress) -> Report:
     """Adds up a run.
 
     Args:
@@ -78,7 +81,7 @@ def summarise(
         work: What it had to do.
         counts: What its slices counted.
         ledger: What the ledger holds now.
-        seconds: Wall-clock seconds by step.
+        progress: What its steps and the model took.
 
     Returns:
         The report.
@@ -92,4 +95,4 @@ def summarise(
         "chunks_reused": done["chunks"] - done["chunks_embedded"],
         "truncated": ledger.truncated,
     }
-    return Report(run.run_id, work.how, run.place.name("vectors"), total, dict(seconds))
+    return Report(run.run_id, work.how, run.place.name("vectors"), total, dict(progress.seconds), progress.inference)

@@ -1,10 +1,13 @@
 """The record of runs: events appended to the store's `runs` table."""
 
+import os
 import platform
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
+from importlib.metadata import distributions
 
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
@@ -14,6 +17,7 @@ from spark_jobs import store
 from spark_jobs.fence import Fence
 from spark_jobs.locks import store_lock
 from spark_jobs.preflight import Checked
+from spark_jobs.progress import Progress
 from spark_jobs.settings import Settings
 from udfs import __version__
 
@@ -66,7 +70,7 @@ def record(
     run: Run,
     event: str,
     counts: Mapping[str, int] | None = None,
-    seconds: Mapping[str, float] | None = None,
+    progress: Progress | None = None,
     slice_number: int | None = None,
     message: str | None = None,
     plan: str | None = None,
@@ -78,7 +82,7 @@ def record(
         run: The run.
         event: One of the events that `schemas.runs` names.
         counts: Documents by change and status, chunks, tokens.
-        seconds: Wall-clock seconds by step.
+        progress: What its steps and the model took so far.
         slice_number: Slice that was committed, from 1.
         message: What went wrong.
         plan: How the work was found.
@@ -99,7 +103,8 @@ def record(
         "source_rule": run.checked.source.rule,
         "plan": plan,
         "counts": dict(counts or {}),
-        "seconds": {step: round(value, 3) for step, value in (seconds or {}).items()},
+        "seconds": {step: round(value, 3) for step, value in progress.seconds.items()} if progress else {},
+        "inference": dict(progress.inference.values) or None if progress else None,
         "versions": installed_versions(),
         "message": message,
     }
@@ -108,16 +113,17 @@ def record(
         store.append(spark.createDataFrame([values], RUNS.schema), run.place, RUNS.name)
 
 
+@cache
 def installed_versions() -> dict[str, str]:
     """Names the versions that a run was made with.
 
     Returns:
         Versions by package; packages that are not installed are left out.
     """
+    # Spark puts its jars on the path too, and these take a second to look through.
+    folders = [entry for entry in sys.path if os.path.isdir(entry)]
     found = {"embedlake": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
+        for distribution in distributions(name=package, path=folders):
+            found.setdefault(package, distribution.version)
     return found

@@ -5,14 +5,18 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from schemas.errors import InputError
-from schemas.staged_vectors import STAGED_VECTORS
+from schemas.inference import inference_schema
+from schemas.precision import OutputPrecision
 from spark_jobs import store
 from spark_jobs.runs import Run
 from udfs.embed import embed_arrow
+from udfs.quantization import restored
+from udfs.specs import InferenceSpec
 
 _TEXTS = 8
-# Half precision moves a vector by less; another model, pooling or prompt by far more.
-_LEAST_COSINE = 0.999
+# Half precision moves a vector by less; another model, pooling or prompt by far more. Of bits, those of numbers near
+# zero turn over.
+_LEAST_COSINE: dict[OutputPrecision, float] = {"float32": 0.999, "int8": 0.999, "binary": 0.97}
 
 
 def check_model(spark: SparkSession, run: Run) -> None:
@@ -32,25 +36,28 @@ def check_model(spark: SparkSession, run: Run) -> None:
     stored = vectors.select("text_hash", "text", "embedding").limit(_TEXTS).collect()
     texts = spark.createDataFrame([(row.text_hash, row.text) for row in stored], "text_hash string, text string")
     made = {row.text_hash: row.embedding for row in _embedded(texts, run).collect()}
-    cosines = {row.text_hash: _cosine(row.embedding, made.get(row.text_hash)) for row in stored}
-    unlike = {text_hash: cosine for text_hash, cosine in cosines.items() if not cosine >= _LEAST_COSINE}
+    inference = run.checked.inference
+    cosines = {row.text_hash: _cosine(row.embedding, made.get(row.text_hash), inference) for row in stored}
+    least = _LEAST_COSINE[inference.model.precision]
+    unlike = {text_hash: cosine for text_hash, cosine in cosines.items() if not cosine >= least}
     if unlike:
         worst = min(unlike.values())
         raise InputError(
             f"the model makes other vectors than space {run.settings.space} holds: {len(unlike)} of {len(cosines)} "
-            f"texts differ, lowest cosine {worst:.4f}, expected at least {_LEAST_COSINE}: go back to the versions that "
+            f"texts differ, lowest cosine {worst:.4f}, expected at least {least}: go back to the versions that "
             "the runs table names, or name a new space by the setting `space`"
         )
 
 
 def _embedded(texts: DataFrame, run: Run) -> DataFrame:
-    rows = texts.repartition(1).mapInArrow(embed_arrow(run.checked.inference), STAGED_VECTORS.schema)
+    inference = run.checked.inference
+    rows = texts.repartition(1).mapInArrow(embed_arrow(inference), inference_schema(inference.model.precision))
     return rows.where(F.col("reason").isNull()).select("text_hash", "embedding")
 
 
-def _cosine(stored: list[float] | None, made: list[float] | None) -> float:
+def _cosine(stored: list[float] | None, made: list[float] | None, inference: InferenceSpec) -> float:
     if stored is None or made is None or len(stored) != len(made):
         return -1.0
-    a, b = np.asarray(stored, dtype=np.float64), np.asarray(made, dtype=np.float64)
+    a, b = (restored(values, inference.model.precision, inference.ranges) for values in (stored, made))
     norms = np.linalg.norm(a) * np.linalg.norm(b)
     return float(a @ b / norms) if norms else -1.0

@@ -120,6 +120,18 @@ def _configured(builder: SparkSession.Builder, properties: dict[str, str]) -> Sp
     return builder.getOrCreate()
 
 
+def task_slots(spark: SparkSession) -> int:
+    """Counts the tasks that run at the same time.
+
+    Args:
+        spark: The live session, classic or Connect.
+
+    Returns:
+        Cores of all executors; 1 over Connect, which does not tell.
+    """
+    return spark.sparkContext.defaultParallelism if hasattr(spark, "_jsparkSession") else 1
+
+
 @contextmanager
 def watch_tasks(spark: SparkSession, tasks: int, report: Callable[[int], None]) -> Iterator[None]:
     """Follows the running stage that has a given number of tasks.

@@ -119,6 +119,7 @@ class ModelSettings(Section):
     query_prompt: str | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
     normalize: bool | None = None
+    precision: Literal["float32", "int8", "binary"] = "float32"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 
 
@@ -127,6 +128,8 @@ class InferenceSettings(Section):
 
     device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto"
     token_budget: Literal["auto"] | Annotated[int, Field(ge=16)] = "auto"
+    backend: Literal["torch", "openvino"] = "torch"
+    resource_profile: Literal["auto", "off"] = "auto"
 
 
 class RunSettings(Section):

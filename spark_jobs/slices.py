@@ -31,6 +31,8 @@ def embed_slices(spark: SparkSession, run: Run, work: Work, counts: Counter[str]
         progress: Where progress is shown.
     """
     settings, groups, last = run.settings.run, work.groups, 0
+    if not groups:
+        return
     # A text that moves from one document to another may have left `vectors` by the slice that looks for it.
     before = store.read_pinned(spark, run.place, "vectors")
     while groups:
@@ -74,7 +76,7 @@ def embed_slice(spark: SparkSession, run: Run, part: Slice, before: DataFrame, p
             counts["tokens_saved"] -= counts["tokens_embedded"]
     _commit(spark, run, part, plan, chunks, staged, progress, is_fresh=not found["stored"])
     progress.committed(part, counts)
-    record(spark, run, SLICE_COMMITTED, counts, progress.seconds, part.number)
+    record(spark, run, SLICE_COMMITTED, counts, progress, part.number)
     return counts
 
 
@@ -100,13 +102,17 @@ def _commit(
     check_still_ours(spark, run)
 
 
-def close_staged(spark: SparkSession, run: Run) -> None:
+def close_staged(spark: SparkSession, run: Run, work: Work) -> None:
     """Empties the tables of work in flight, once everything in them is done.
 
     Args:
         spark: The live session.
         run: The run.
+        work: What it had to do.
     """
+    # A run that finished left them empty, and this one has put nothing in.
+    if run.is_clean and not work.groups:
+        return
     for table in ("plan", *(staged.name for staged in STAGED)):
         rows = store.read(spark, run.place, table)
         if rows.count():

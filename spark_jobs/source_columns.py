@@ -3,7 +3,7 @@
 from pyspark.sql.types import IntegralType, NullType, StringType, StructField
 
 from schemas.table import clashing
-from schemas.vectors import KEY_AND_TEXT, RUN_AND_VECTOR
+from schemas.vectors import vectors_table
 from spark_jobs.settings_sections import SourceSettings
 
 # Delta's own rule for column names without column mapping; a backtick breaks its change feed.
@@ -61,7 +61,7 @@ def _wrong_types(source: SourceSettings, fields: dict[str, StructField]) -> list
 
 def _clashes(source: SourceSettings) -> list[str]:
     names = source.payload_columns
-    clashes = {*clashing(names, [*KEY_AND_TEXT, *RUN_AND_VECTOR]), *(n for n in names if n.lower() in _RESERVED)}
+    clashes = {*clashing(names, vectors_table().schema.fields), *(n for n in names if n.lower() in _RESERVED)}
     faults = [
         f"payload column {name!r} clashes with a column of vectors: rename it in a view" for name in sorted(clashes)
     ]

@@ -1,5 +1,8 @@
 """Making the tables of a space on its first run."""
 
+from dataclasses import replace
+from functools import partial
+
 from pyspark.sql import SparkSession
 
 from schemas.ledger import LEDGER
@@ -7,18 +10,20 @@ from schemas.plan import plan_table
 from schemas.runs import RUNS
 from schemas.spaces import SPACES
 from schemas.staged_chunks import STAGED_CHUNKS
-from schemas.staged_vectors import STAGED_VECTORS
+from schemas.staged_vectors import STAGED_VECTORS, staged_vectors_table
 from schemas.vectors import vectors_table
 from spark_jobs import store
 from spark_jobs.locks import store_lock
 from spark_jobs.preflight import Checked
+from spark_jobs.ranges import find_ranges
 from spark_jobs.settings import Settings
-from spark_jobs.spaces import register, registered
+from spark_jobs.side_thread import beside
+from spark_jobs.spaces import ranges_of, register, registered
 
 STAGED = (STAGED_CHUNKS, STAGED_VECTORS)
 
 
-def ensure_tables(spark: SparkSession, settings: Settings, checked: Checked) -> None:
+def ensure_tables(spark: SparkSession, settings: Settings, checked: Checked) -> Checked:
     """Makes what is missing of the store's and the space's tables, and enters the space into the registry.
 
     Args:
@@ -26,17 +31,27 @@ def ensure_tables(spark: SparkSession, settings: Settings, checked: Checked) -> 
         settings: The whole configuration.
         checked: What pre-flight found.
 
+    Returns:
+        The same, with the space's ranges where numbers are stored as int8.
+
     Raises:
         InputError: The store cannot be written.
         SourceError: A table has other columns.
     """
     place = store.place_of(settings)
-    payload = checked.source.payload
+    payload, precision = checked.source.payload, checked.inference.model.precision
     with store_lock(settings):
         for table in (RUNS, SPACES):
             store.ensure_table(spark, place, table)
-    for table in (vectors_table(payload), LEDGER, plan_table(payload), *STAGED):
-        store.ensure_table(spark, place, table)
+    staged = (STAGED_CHUNKS, staged_vectors_table(precision))
+    own = (vectors_table(payload, precision), LEDGER, plan_table(payload), *staged)
+    for made in [beside(spark, partial(store.ensure_table, spark, place, table)) for table in own]:
+        made()
     # Asked again: another process may have been first while this one waited for the space.
-    if not checked.registered and registered(spark, settings) is None:
-        register(spark, settings, checked.inference.model, checked.chunking)
+    row = None if precision == "float32" and checked.registered else registered(spark, settings)
+    if row is not None or checked.registered:
+        ranges = ranges_of(row) if row is not None else None
+    else:
+        ranges = find_ranges(settings, checked) if precision == "int8" else None
+        register(spark, settings, checked.inference.model, checked.chunking, ranges)
+    return replace(checked, inference=replace(checked.inference, ranges=ranges))

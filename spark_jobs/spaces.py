@@ -13,6 +13,7 @@ from spark_jobs import store
 from spark_jobs.locks import store_lock
 from spark_jobs.settings import Settings
 from udfs.fingerprint import chunking_fingerprint, model_fingerprint
+from udfs.quantization import Ranges
 from udfs.specs import ChunkSpec, ModelSpec
 
 
@@ -34,12 +35,12 @@ def registered(spark: SparkSession, settings: Settings) -> Row | None:
     return rows[0] if rows else None
 
 
-def check_space(spark: SparkSession, settings: Settings, model: ModelSpec, chunking: ChunkSpec) -> bool:
+def check_space(row: Row | None, name: str, model: ModelSpec, chunking: ChunkSpec) -> bool:
     """Refuses to mix vectors of two models or chunking rules in one space.
 
     Args:
-        spark: The live session.
-        settings: The whole configuration.
+        row: The space's row of the registry; None where it has none.
+        name: The space.
         model: The model.
         chunking: The chunking rule.
 
@@ -49,10 +50,9 @@ def check_space(spark: SparkSession, settings: Settings, model: ModelSpec, chunk
     Raises:
         InputError: The space was made otherwise; the differences are named.
     """
-    row = registered(spark, settings)
     if row is None:
         return False
-    name, way_out = settings.space, "go back to it, or name a new space by the setting `space`"
+    way_out = "go back to it, or name a new space by the setting `space`"
     faults = []
     if row.model_fingerprint != model_fingerprint(model):
         faults.append(f"space {name} holds vectors of another model ({_difference(row.model, model)}): {way_out}")
@@ -65,7 +65,24 @@ def check_space(spark: SparkSession, settings: Settings, model: ModelSpec, chunk
     return True
 
 
-def register(spark: SparkSession, settings: Settings, model: ModelSpec, chunking: ChunkSpec) -> None:
+def ranges_of(row: Row) -> Ranges | None:
+    """Reads the ranges by which a space's numbers are stored.
+
+    Args:
+        row: The space's row of the registry.
+
+    Returns:
+        Lowest and highest value of each number; None where the space needs none.
+    """
+    if row.ranges is None:
+        return None
+    low, high = json.loads(row.ranges)
+    return tuple(low), tuple(high)
+
+
+def register(
+    spark: SparkSession, settings: Settings, model: ModelSpec, chunking: ChunkSpec, ranges: Ranges | None = None
+) -> None:
     """Enters a space into the registry.
 
     Args:
@@ -73,6 +90,7 @@ def register(spark: SparkSession, settings: Settings, model: ModelSpec, chunking
         settings: The whole configuration.
         model: The model.
         chunking: The chunking rule.
+        ranges: Lowest and highest value of each number, where precision is int8.
     """
     place = store.place_of(settings)
     others = store.read(spark, place, SPACES.name).where(F.col("library") == settings.library)
@@ -84,6 +102,7 @@ def register(spark: SparkSession, settings: Settings, model: ModelSpec, chunking
         json.dumps(asdict(model), sort_keys=True),
         json.dumps(asdict(chunking), sort_keys=True),
         model.dimension,
+        json.dumps(ranges) if ranges is not None else None,
         READY,
         # The first space of a library is the one that readers should use.
         others.isEmpty(),

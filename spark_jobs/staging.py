@@ -7,13 +7,17 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from schemas.conform import conform
+from schemas.inference import inference_schema
 from schemas.plan import TRIED
 from schemas.staged_chunks import CHUNK_FIELDS, STAGED_CHUNKS
-from schemas.staged_vectors import STAGED_VECTORS
+from schemas.staged_vectors import STAGED_VECTORS, staged_vectors_table
 from spark_jobs import store
+from spark_jobs.inference_summary import meter_columns
 from spark_jobs.planning import Slice, partition_count, reading_pays
 from spark_jobs.progress import Progress
+from spark_jobs.resources import inference_profile
 from spark_jobs.runs import Run
+from spark_jobs.session import task_slots
 from spark_jobs.staging_transforms import as_staged_chunks, has_chunk, only_missing
 from udfs.chunk_documents import chunk_documents
 from udfs.embed import embed_arrow
@@ -41,7 +45,7 @@ def stage_chunks(spark: SparkSession, plan: DataFrame, stored: DataFrame | None,
             plan.where(F.col("change").isin(*TRIED))
             .select("doc_id", "text")
             # A number of partitions that adaptive execution leaves alone: it would judge by bytes and merge them.
-            .repartition(partition_count(part.tokens), "doc_id")
+            .repartition(partition_count(part.tokens, task_slots(spark)), "doc_id")
             .mapInArrow(cut, StructType(list(CHUNK_FIELDS)))
         )
     is_made = has_chunk()
@@ -79,7 +83,8 @@ def stage_reused(spark: SparkSession, chunks: DataFrame, staged: DataFrame, vect
         .withColumns({"reason": F.lit(None).cast("string"), "detail": F.lit(None).cast("string")})
     )
     with run.fence.commit(spark):
-        store.append(conform(found, STAGED_VECTORS.schema), run.place, STAGED_VECTORS.name)
+        table = staged_vectors_table(run.checked.inference.model.precision)
+        store.append(conform(found, table.schema), run.place, table.name)
 
 
 def stage_vectors(
@@ -98,20 +103,25 @@ def stage_vectors(
     Returns:
         Counts: chunks_embedded, tokens_embedded, chunks_failed.
     """
-    partitions = partition_count(part.tokens)
+    partitions = partition_count(part.tokens, task_slots(spark), progress.tokens_per_second)
+    inference, profile = run.checked.inference, inference_profile(spark, run.settings.inference)
     observed = Observation("inference")
     rows = (
         only_missing(chunks, staged)
         .repartition(partitions, "text_hash")
-        .mapInArrow(embed_arrow(run.checked.inference), STAGED_VECTORS.schema)
+        .mapInArrow(embed_arrow(inference), inference_schema(inference.model.precision), profile=profile)
         # Counted on the way to the table: a count() of its own would run the model again.
         .observe(
             observed,
             F.count(F.lit(1)).alias("chunks_embedded"),
             F.coalesce(F.sum("token_count"), F.lit(0)).alias("tokens_embedded"),
             F.count("reason").alias("chunks_failed"),
+            *meter_columns(),
         )
+        .select(*STAGED_VECTORS.schema.names)
     )
     with progress.watching(spark, part, partitions), run.fence.commit(spark):
         store.append(rows, run.place, STAGED_VECTORS.name)
-    return Counter({name: int(value) for name, value in observed.get.items()})
+    found = observed.get
+    progress.inference.add(found)
+    return Counter({name: int(found[name]) for name in ("chunks_embedded", "tokens_embedded", "chunks_failed")})

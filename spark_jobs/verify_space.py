@@ -17,7 +17,7 @@ from spark_jobs.ledger_summary import summarise_ledger
 from spark_jobs.preflight import chunk_spec, inference_spec
 from spark_jobs.repair import mark_documents, remove_rows
 from spark_jobs.settings import Settings
-from spark_jobs.spaces import check_space
+from spark_jobs.spaces import check_space, registered
 from udfs.specs import ModelSpec
 
 _NAMED = 5
@@ -103,7 +103,7 @@ def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> Ver
     with store.delta_session(spark):
         require_tables(spark, settings)
         model = inference_spec(settings).model
-        check_space(spark, settings, model, chunk_spec(settings, model))
+        check_space(registered(spark, settings), settings.space, model, chunk_spec(settings, model))
         if repair:
             with exclusive(spark, settings):
                 return _repaired(spark, settings, model)
@@ -119,7 +119,7 @@ def _verified(
     place = store.place_of(settings)
     # Several passes and a repair's own commits must not see different rows.
     ledger, vectors = (store.read_pinned(spark, place, table) for table in (LEDGER.name, "vectors"))
-    rows = faulty_rows(vectors, model.dimension, model.normalize)
+    rows = faulty_rows(vectors, model)
     faults = rows.select("doc_id", "fault").unionByName(faulty_documents(ledger, vectors))
     found = Verification(
         space=f"{settings.library}.{settings.space}",

@@ -1,30 +1,55 @@
 """Cutting a window of texts into batches of bounded cost; pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 
-def token_batches(token_counts: Sequence[int], token_budget: int) -> Iterator[list[int]]:
-    """Groups texts of like length, longest first, so that little is padded and memory peaks at once.
-
-    A batch costs what a padded forward pass computes: its rows times its longest text.
+def longest_first(lengths: Sequence[int]) -> list[int]:
+    """Orders texts so that those of like length are neighbours, and memory peaks at once.
 
     Args:
-        token_counts: Tokens of each text, as the model sees them.
-        token_budget: Most tokens of a batch, padding included; a text above it is a batch of its own.
+        lengths: Tokens of each text, as the model sees them.
 
-    Yields:
-        Positions of the texts of one batch, longest first; together each position once.
+    Returns:
+        Positions, longest text first, equal ones in their order.
 
     Example:
-        >>> list(token_batches([10, 100, 20, 90], 200))
-        [[1, 3], [2, 0]]
+        >>> longest_first([10, 100, 20, 100])
+        [1, 3, 2, 0]
     """
-    order = sorted(range(len(token_counts)), key=lambda i: (-token_counts[i], i))
-    batch: list[int] = []
-    for position in order:
-        if batch and token_counts[batch[0]] * (len(batch) + 1) > token_budget:
-            yield batch
-            batch = []
-        batch.append(position)
-    if batch:
-        yield batch
+    return sorted(range(len(lengths)), key=lambda position: (-lengths[position], position))
+
+
+def batch_cost(lengths: Sequence[int], is_padded: bool) -> int:
+    """Counts the tokens that a forward pass computes.
+
+    Args:
+        lengths: Tokens of each text of the batch.
+        is_padded: Whether every text is padded to the longest.
+
+    Returns:
+        Rows times the longest text where padded, else the sum.
+    """
+    return len(lengths) * max(lengths, default=0) if is_padded else sum(lengths)
+
+
+def fitting(lengths: Sequence[int], token_budget: int, is_padded: bool) -> int:
+    """Counts the texts from the front of a list that fit into one forward pass.
+
+    Args:
+        lengths: Tokens of each text, longest first.
+        token_budget: Most tokens of a pass, padding included; a text above it is a pass of its own.
+        is_padded: Whether every text is padded to the longest.
+
+    Returns:
+        At least 1, unless there is no text.
+
+    Example:
+        >>> fitting([100, 90, 20, 10], 200, is_padded=True), fitting([100, 90, 20, 10], 200, is_padded=False)
+        (2, 2)
+    """
+    cost = 0
+    for count, length in enumerate(lengths, start=1):
+        cost = count * lengths[0] if is_padded else cost + length
+        if cost > token_budget and count > 1:
+            return count - 1
+    return len(lengths)

@@ -1,7 +1,9 @@
-"""The two Spark skins over the engine: one for SQL and notebooks, one for the batch job."""
+"""The Spark skins over the engine: for SQL and notebooks, for the batch job, and for trying sizes of passes."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -9,16 +11,25 @@ import pandas as pd
 import pyarrow as pa
 from pyspark import TaskContext
 from pyspark.sql.pandas.functions import pandas_udf
+from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import ArrayType, FloatType
 
+from schemas.calibration import TRIALS
+from schemas.inference import NAMES, PEAKS, SUMS
+from udfs.calibration import sizes_for, trials
 from udfs.documents import is_blank
 from udfs.encoder import Encoder, load_encoder
-from udfs.engine import Embeddings, embed_texts
+from udfs.engine import Embeddings, embed_windows, token_budget
+from udfs.memory_peak import peak_mebibytes
+from udfs.meter import Meter
+from udfs.quantization import quantized
 from udfs.specs import InferenceSpec
+from udfs.token_budget import TokenBudget
 from udfs.windows import windows
 from udfs.worker import require_version, task_cores
 
 Batches = Iterator[pa.RecordBatch]
+_METER = pa.struct([(name, pa.float64()) for name in (*SUMS, *PEAKS)] + [(name, pa.string()) for name in NAMES])
 
 
 def embed_udf(spec: InferenceSpec) -> Callable[..., object]:
@@ -36,8 +47,15 @@ def embed_udf(spec: InferenceSpec) -> Callable[..., object]:
     def embed(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
         require_version(version)
         encoder = _task_encoder(spec)
-        for texts in batches:
-            yield _as_series(encoder, texts, spec)
+        wanted: deque[list[bool]] = deque()
+
+        def texts_of() -> Iterator[list[str]]:
+            for texts in batches:
+                wanted.append([isinstance(text, str) and not is_blank(text) for text in texts])
+                yield [text for text, is_wanted in zip(texts, wanted[-1], strict=True) if is_wanted]
+
+        for found in embed_windows(encoder, texts_of(), spec, token_budget(spec, encoder), Meter()):
+            yield _as_series(wanted.popleft(), found)
 
     # The type itself, for its name could only be read with a session.
     return pandas_udf(embed, returnType=ArrayType(FloatType()))  # type: ignore[call-overload, no-any-return]
@@ -50,18 +68,78 @@ def embed_arrow(spec: InferenceSpec) -> Callable[[Batches], Batches]:
         spec: What to load and how to run it.
 
     Returns:
-        A function from batches with columns text_hash and text to batches of `staged_vectors`, in any order.
+        A function from batches with columns text_hash and text to batches of `schemas.inference.inference_schema`, in
+        any order.
     """
     version = require_version()
 
     def embed(batches: Batches) -> Batches:
         require_version(version)
+        began = perf_counter()
         encoder = _task_encoder(spec)
-        for window in windows(batches):
-            texts = [text.as_py() for text in window.column("text")]
-            yield _as_batch(window.column("text_hash"), embed_texts(encoder, texts, spec))
+        loaded = perf_counter() - began
+        budget, meter, hashes = token_budget(spec, encoder), Meter(), deque[Any]()
+
+        def texts_of() -> Iterator[list[str]]:
+            for window in windows(batches):
+                hashes.append(window.column("text_hash"))
+                yield [text.as_py() for text in window.column("text")]
+
+        for found in embed_windows(encoder, texts_of(), spec, budget, meter):
+            with meter.timed("encode"):
+                batch = _as_batch(hashes.popleft(), found, spec, _metered(encoder, budget, meter, loaded))
+            with meter.timed("write"):
+                yield batch
 
     return embed
+
+
+def load_arrow(spec: InferenceSpec) -> Callable[[Batches], Batches]:
+    """Makes the function that loads the model in a worker and leaves it there.
+
+    Args:
+        spec: What to load and how to run it.
+
+    Returns:
+        A function from any batches to none.
+    """
+    version = require_version()
+
+    def load(batches: Batches) -> Batches:
+        require_version(version)
+        _task_encoder(spec)
+        for _ in batches:
+            # Rows that nobody needs.
+            pass
+        return iter(())
+
+    return load
+
+
+def calibrate_arrow(spec: InferenceSpec, rounds: int) -> Callable[[Batches], Batches]:
+    """Makes the function that tries sizes of forward passes on a worker.
+
+    Args:
+        spec: What to load and how to run it.
+        rounds: How often each is tried.
+
+    Returns:
+        A function from batches with the column text to batches of `schemas.calibration.TRIALS`.
+    """
+    version = require_version()
+
+    def calibrate(batches: Batches) -> Batches:
+        require_version(version)
+        texts = [text.as_py() for batch in batches for text in batch.column("text")]
+        # Tasks without texts exist where a library is small.
+        if texts:
+            encoder = _task_encoder(spec)
+            how = {"device": encoder.device, "dtype": encoder.dtype}
+            for trial in trials(encoder, texts, sizes_for(encoder.device), rounds):
+                row = {**asdict(trial), "kind": trial.size.kind, "value": trial.size.value, **how}
+                yield pa.RecordBatch.from_pylist([row], schema=to_arrow_schema(TRIALS))
+
+    return calibrate
 
 
 def _task_encoder(spec: InferenceSpec) -> Encoder:
@@ -72,22 +150,35 @@ def _task_encoder(spec: InferenceSpec) -> Encoder:
     return load_encoder(spec, cores=task_cores(), partition=context.partitionId() if context else 0)
 
 
-def _as_series(encoder: Encoder, texts: pd.Series, spec: InferenceSpec) -> pd.Series:
-    wanted = [position for position, text in enumerate(texts) if isinstance(text, str) and not is_blank(text)]
-    found = embed_texts(encoder, [texts.iloc[position] for position in wanted], spec)
-    rows: list[object] = [None] * len(texts)
-    for position, row, reason in zip(wanted, found.matrix, found.reasons, strict=True):
-        rows[position] = None if reason else row
+def _metered(encoder: Encoder, budget: TokenBudget, meter: Meter, loaded: float) -> dict[str, Any]:
+    return {
+        **meter.take(),
+        "load_seconds": loaded,
+        "token_budget": float(budget.tokens),
+        "peak_mebibytes": peak_mebibytes("cpu"),
+        "device": encoder.device,
+        "dtype": encoder.dtype,
+    }
+
+
+def _as_series(wanted: list[bool], found: Embeddings) -> pd.Series:
+    rows: list[object] = [None] * len(wanted)
+    places = [place for place, is_wanted in enumerate(wanted) if is_wanted]
+    for place, row, reason in zip(places, found.matrix, found.reasons, strict=True):
+        rows[place] = None if reason else row
     return pd.Series(rows, dtype="object")
 
 
-def _as_batch(text_hashes: "pa.Array[Any]", found: Embeddings) -> pa.RecordBatch:
-    count, dimension = found.matrix.shape
+def _as_batch(
+    text_hashes: "pa.Array[Any]", found: Embeddings, spec: InferenceSpec, metered: dict[str, Any]
+) -> pa.RecordBatch:
+    matrix = quantized(found.matrix, spec.model.precision, spec.ranges)
+    count, dimension = matrix.shape
     failed = np.asarray([reason is not None for reason in found.reasons], dtype=np.bool_)
     # One flat buffer with evenly spaced offsets: no vector ever becomes a Python list.
     embedding = pa.ListArray.from_arrays(
         pa.array(np.arange(count + 1, dtype=np.int32) * dimension),
-        pa.array(found.matrix.reshape(-1)),
+        pa.array(matrix.reshape(-1)),
         mask=pa.array(failed),
     )
     return pa.RecordBatch.from_arrays(
@@ -98,6 +189,7 @@ def _as_batch(text_hashes: "pa.Array[Any]", found: Embeddings) -> pa.RecordBatch
             pa.array(found.reasons, pa.string()),
             pa.array(found.details, pa.string()),
             embedding,
+            pa.concat_arrays([pa.array([metered], _METER), pa.nulls(count - 1, _METER)]),
         ],
-        names=["text_hash", "token_count", "truncated", "reason", "detail", "embedding"],
+        names=["text_hash", "token_count", "truncated", "reason", "detail", "embedding", "meter"],
     )

@@ -1,7 +1,7 @@
 """What inference needs of a model, and the one place where a worker loads it."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,19 +9,33 @@ from numpy.typing import NDArray
 from udfs.encoder_fake import FakeEncoder
 from udfs.fingerprint import model_fingerprint
 from udfs.model_source import is_fake
-from udfs.specs import InferenceSpec
+from udfs.specs import InferenceSpec, Precision
+from udfs.tokens import Tokenized
 
 
 class Encoder(Protocol):
-    """A model that turns texts into vectors; `device` is the torch device it runs on."""
+    """A model that turns texts into vectors.
+
+    Two threads share it: one calls `tokenize`, the other `forward`.
+
+    Attributes:
+        device: The torch device it runs on.
+        dtype: Arithmetic of its forward pass.
+        is_padded: Whether a pass costs its rows times its longest text; else it costs the sum of their tokens.
+    """
 
     device: str
+    dtype: Precision
+    is_padded: bool
 
-    def token_counts(self, texts: Sequence[str]) -> list[int]:
-        """Counts the tokens of each text, prompt and special tokens included, before truncation."""
+    def tokenize(self, texts: Sequence[str]) -> Tokenized:
+        """Reads texts: what a pass takes of each, and its tokens before truncation."""
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embeds texts in one forward pass: (n, dimension) float32, row i for text i."""
+    def forward(self, items: Sequence[Any]) -> Callable[[], NDArray[np.float32]]:
+        """Starts one forward pass; what it returns waits for the rows: (n, dimension) float32, row i for item i."""
+
+    def exact(self, item: Any) -> NDArray[np.float32]:
+        """Embeds one text alone in float32: (1, dimension)."""
 
 
 _loaded: dict[tuple[str, ...], Encoder] = {}
@@ -43,10 +57,10 @@ def load_encoder(spec: InferenceSpec, cores: int = 1, partition: int = 0) -> Enc
     Raises:
         InputError: The model folder here is not the one that the driver saw.
     """
-    key = (model_fingerprint(spec.model), spec.model.query_prompt, spec.role, spec.device, spec.dtype)
+    key = (model_fingerprint(spec.model), spec.model.query_prompt, spec.role, spec.device, spec.dtype, spec.backend)
     if key not in _loaded:
         if is_fake(spec.model.path):
-            _loaded[key] = FakeEncoder(spec.model.dimension)
+            _loaded[key] = FakeEncoder(spec.model.dimension, spec.device)
         else:
             # Imports torch, which costs seconds and which a fake model's tests do without.
             from udfs.encoder_sentence import SentenceEncoder

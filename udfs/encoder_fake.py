@@ -2,10 +2,13 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from udfs.specs import Precision
+from udfs.tokens import Tokenized
 
 FAKE_MAX_TOKENS = 256
 _TOKEN = re.compile(r"\w{1,12}|[^\w\s]")
@@ -45,23 +48,50 @@ class FakeEncoder:
 
     Args:
         dimension: Numbers of each vector.
+        device: What it says it runs on, so that the way GPUs are handed out can be seen without one.
     """
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, dimension: int, device: str = "auto") -> None:
         self.dimension = dimension
-        self.device = "cpu"
+        self.device = "cpu" if device == "auto" else device
+        self.dtype: Precision = "float32"
+        self.is_padded = True
         self._counter = FakeTokenCounter()
 
-    def token_counts(self, texts: Sequence[str]) -> list[int]:
+    def tokenize(self, texts: Sequence[str]) -> Tokenized:
         """Counts the tokens of each text, two special ones included.
 
         Args:
             texts: Any texts.
 
         Returns:
-            One count for each text.
+            The texts themselves with their counts.
         """
-        return self._counter.inputs(texts)
+        counts = self._counter.inputs(texts)
+        return Tokenized(texts, [min(count, FAKE_MAX_TOKENS) for count in counts], counts)
+
+    def forward(self, items: Sequence[str]) -> Callable[[], NDArray[np.float32]]:
+        """Embeds texts at once.
+
+        Args:
+            items: Any texts.
+
+        Returns:
+            A function that gives the rows of `encode`.
+        """
+        rows = self.encode(items)
+        return lambda: rows
+
+    def exact(self, item: str) -> NDArray[np.float32]:
+        """Embeds one text.
+
+        Args:
+            item: Any text.
+
+        Returns:
+            (1, dimension) float32.
+        """
+        return self.encode([item])
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Makes a unit vector of each text.

@@ -1,19 +1,35 @@
-"""Inference over a window of texts: plain Python, the same in a Spark worker, a notebook and a unit test."""
+"""Inference over windows of texts: plain Python, the same in a Spark worker, a notebook and a unit test.
 
-from collections.abc import Sequence
+Three stages, each in a thread of its own and a bounded number of steps ahead of the next: read and tokenise, forward
+passes, rows into the buffer that becomes the Arrow column.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import InputError
 from schemas.reasons import INVALID_VECTOR, MODEL_ERROR
-from udfs.batching import token_batches
 from udfs.encoder import Encoder
+from udfs.meter import Meter
+from udfs.passes import Pass, passes_of
 from udfs.specs import InferenceSpec
+from udfs.stages import ahead
+from udfs.token_budget import TokenBudget
+from udfs.tokens import Tokenized
 
-# What `auto` means: about the fastest for small models on two cores, and small beside any GPU's memory.
-_AUTO_BUDGET = {"cpu": 2048, "cuda": 32_768}
+# What `auto` tries: for small models on a few cores, and on a GPU, beside whose memory all of them are small.
+_CANDIDATES = {"cpu": (1024, 2048, 4096), "cuda": (16_384, 32_768, 65_536)}
+# Static models add up rows of a table, which is over before a pass of few texts has begun.
+_STATIC_BUDGET = 262_144
+# One window being read while another is computed: memory does not grow with the partition.
+_WINDOWS_AHEAD = 1
+# Passes that wait to be copied: enough to keep a GPU busy meanwhile.
+_PASSES_AHEAD = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +51,68 @@ class Embeddings:
     details: list[str | None]
 
 
-def token_budget(spec: InferenceSpec, device: str) -> int:
-    """Chooses the most tokens of one forward pass, padding included.
+# What was found for a model in this process stays found.
+_budgets: WeakKeyDictionary[Encoder, dict[int | None, TokenBudget]] = WeakKeyDictionary()
+
+
+def token_budget(spec: InferenceSpec, encoder: Encoder) -> TokenBudget:
+    """Finds the budget of a model's forward passes in this process.
 
     Args:
         spec: How inference runs.
-        device: Torch device name.
+        encoder: The loaded model.
 
     Returns:
-        The budget that the settings name, or one that suits the kind of device.
+        The budget that the settings name, or one that is found by trying; the same object for the same encoder.
     """
-    return spec.token_budget or _AUTO_BUDGET["cuda" if device.startswith("cuda") else "cpu"]
+    known = _budgets.setdefault(encoder, {})
+    if spec.token_budget not in known:
+        known[spec.token_budget] = TokenBudget(_candidates(spec, encoder))
+    return known[spec.token_budget]
+
+
+def _candidates(spec: InferenceSpec, encoder: Encoder) -> Sequence[int]:
+    if spec.token_budget:
+        return [spec.token_budget]
+    if not encoder.is_padded:
+        return [_STATIC_BUDGET]
+    return _CANDIDATES["cuda" if encoder.device.startswith("cuda") else "cpu"]
+
+
+def embed_windows(
+    encoder: Encoder, windows: Iterator[Sequence[str]], spec: InferenceSpec, budget: TokenBudget, meter: Meter
+) -> Iterator[Embeddings]:
+    """Embeds windows of texts; a text that fails gets a reason and the others go on.
+
+    Args:
+        encoder: The loaded model.
+        windows: Windows of texts, without the prompt; read ahead in another thread.
+        spec: How inference runs.
+        budget: How many tokens a pass may hold.
+        meter: Where time is counted.
+
+    Yields:
+        One result for each window, in order, each with one row for each text, in the same order.
+
+    Raises:
+        InputError: The model's files and its configuration do not belong together.
+        RuntimeError: The device is lost.
+    """
+    read = ahead(_tokenised(encoder, windows, meter), _WINDOWS_AHEAD, lambda s: meter.add(forward_waited=s))
+    passes = ahead(passes_of(encoder, read, budget, meter), _PASSES_AHEAD, lambda s: meter.add(collect_waited=s))
+    with closing(passes):
+        result = None
+        for done in passes:
+            result = result or _empty(done.window, spec)
+            with meter.timed("collect"):
+                _collect(result, done, encoder, meter)
+            if done.is_last:
+                yield result
+                result = None
 
 
 def embed_texts(encoder: Encoder, texts: Sequence[str], spec: InferenceSpec) -> Embeddings:
-    """Embeds texts in batches of like length; a text that fails gets a reason and the others go on.
+    """Embeds one window of texts.
 
     Args:
         encoder: The loaded model.
@@ -59,48 +122,73 @@ def embed_texts(encoder: Encoder, texts: Sequence[str], spec: InferenceSpec) -> 
     Returns:
         One row for each text, in the same order.
     """
-    counts = encoder.token_counts(texts)
-    limit = spec.model.max_tokens
-    seen = [min(count, limit) for count in counts] if limit else counts
-    result = Embeddings(
-        matrix=np.zeros((len(texts), spec.model.dimension), dtype=np.float32),
-        token_counts=np.asarray(counts, dtype=np.int32),
-        truncated=np.asarray([limit is not None and count > limit for count in counts], dtype=np.bool_),
-        reasons=[None] * len(texts),
-        details=[None] * len(texts),
+    (found,) = embed_windows(encoder, iter([texts]), spec, token_budget(spec, encoder), Meter())
+    return found
+
+
+def _tokenised(encoder: Encoder, windows: Iterator[Sequence[str]], meter: Meter) -> Iterator[Tokenized]:
+    while True:
+        with meter.timed("read"):
+            texts = next(windows, None)
+        if texts is None:
+            return
+        with meter.timed("tokenise"):
+            window = encoder.tokenize(texts)
+        yield window
+
+
+def _empty(window: Tokenized, spec: InferenceSpec) -> Embeddings:
+    count, limit = len(window.items), spec.model.max_tokens
+    return Embeddings(
+        matrix=np.zeros((count, spec.model.dimension), dtype=np.float32),
+        token_counts=np.asarray(window.counts, dtype=np.int32),
+        truncated=np.asarray([limit is not None and tokens > limit for tokens in window.counts], dtype=np.bool_),
+        reasons=[None] * count,
+        details=[None] * count,
     )
-    for batch in token_batches(seen, token_budget(spec, encoder.device)):
-        _fill(result, encoder, texts, batch)
-    return result
 
 
-def _fill(result: Embeddings, encoder: Encoder, texts: Sequence[str], batch: list[int]) -> None:
-    try:
-        rows = encoder.encode([texts[position] for position in batch])
-    except Exception as error:  # whatever a model raises for one text must not take its neighbours along
-        if len(batch) > 1:
-            _fill(result, encoder, texts, batch[: len(batch) // 2])
-            _fill(result, encoder, texts, batch[len(batch) // 2 :])
-        else:
-            # The error's own words may quote the text.
-            _fail(result, batch[0], MODEL_ERROR, f"the model raised {type(error).__name__}")
+def _collect(result: Embeddings, done: Pass, encoder: Encoder, meter: Meter) -> None:
+    if done.rows is None:
+        for position in done.positions:
+            result.reasons[position], result.details[position] = done.reason, done.detail
         return
-    if rows.shape != (len(batch), result.matrix.shape[1]):
+    rows = done.rows()
+    _check_shape(rows, len(done.positions), result)
+    good = np.isfinite(rows).all(axis=1) & rows.any(axis=1)
+    places = np.asarray(done.positions)
+    result.matrix[places[good]] = rows[good]
+    for number in np.flatnonzero(~good):
+        if len(rows) == 1 and encoder.dtype == "float32":
+            _fail(result, done.positions[0], rows)
+        else:
+            meter.add(retried=1)
+            _retry(result, done.positions[number], encoder, done.window)
+
+
+def _retry(result: Embeddings, position: int, encoder: Encoder, window: Tokenized) -> None:
+    # Half precision and padding have made vectors not finite that are fine alone.
+    try:
+        row = encoder.exact(window.items[position])
+    except Exception as error:  # the text's own fault by now
+        result.reasons[position], result.details[position] = MODEL_ERROR, f"the model raised {type(error).__name__}"
+        return
+    _check_shape(row, 1, result)
+    if np.isfinite(row).all() and row.any():
+        result.matrix[position] = row[0]
+    else:
+        _fail(result, position, row)
+
+
+def _fail(result: Embeddings, position: int, row: NDArray[np.float32]) -> None:
+    result.reasons[position] = INVALID_VECTOR
+    result.details[position] = f"the vector is {'zero' if np.isfinite(row).all() else 'not finite'}"
+
+
+def _check_shape(rows: NDArray[np.float32], count: int, result: Embeddings) -> None:
+    dimension = result.matrix.shape[1]
+    if rows.shape != (count, dimension):
         raise InputError(
-            f"the model returned {rows.shape} numbers for {len(batch)} texts of dimension {result.matrix.shape[1]}: "
+            f"the model returned {rows.shape} numbers for {count} texts of dimension {dimension}: "
             "its files and its configuration do not belong together"
         )
-    for position, row in zip(batch, rows, strict=True):
-        if np.isfinite(row).all() and row.any():
-            result.matrix[position] = row
-        elif len(batch) > 1:
-            # Half precision and padding have made vectors not finite that are fine alone.
-            _fill(result, encoder, texts, [position])
-        else:
-            what = "is zero" if np.isfinite(row).all() else "is not finite"
-            _fail(result, position, INVALID_VECTOR, f"the vector {what}")
-
-
-def _fail(result: Embeddings, position: int, reason: str, detail: str) -> None:
-    result.reasons[position] = reason
-    result.details[position] = detail

@@ -14,7 +14,6 @@ from udfs.specs import ChunkSpec, ModelSpec
 # Raised when the code that cuts documents changes what it cuts, so that a space built by the older rule is noticed.
 CHUNKING_RULE = 1
 
-OUTPUT_PRECISION = "float32"
 _PIECE_BYTES = 2**20
 
 
@@ -50,7 +49,7 @@ def model_fingerprint(spec: ModelSpec) -> str:
             "document_prompt": spec.document_prompt,
             "max_tokens": spec.max_tokens,
             "normalize": spec.normalize,
-            "precision": OUTPUT_PRECISION,
+            "precision": spec.precision,
         }
     )
 

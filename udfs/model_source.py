@@ -5,6 +5,7 @@ import re
 from functools import lru_cache
 
 from schemas.errors import InputError
+from schemas.precision import OutputPrecision
 from udfs.encoder_fake import FAKE_MAX_TOKENS
 from udfs.model_folder import ModelFolder, inspect_model_folder, resolve_model_folder
 from udfs.specs import ModelSpec
@@ -31,6 +32,7 @@ def describe_model(
     query_prompt: str | None = None,
     dimensions: int | None = None,
     normalize: bool | None = None,
+    precision: OutputPrecision = "float32",
 ) -> ModelSpec:
     """Inspects a model on the driver and describes it for the executors, without loading it.
 
@@ -41,6 +43,7 @@ def describe_model(
         query_prompt: Text put before each query; the model's own where None.
         dimensions: Numbers kept of each vector; all where None.
         normalize: Whether vectors have unit length; as the model does where None.
+        precision: How numbers are stored.
 
     Returns:
         The description.
@@ -56,6 +59,11 @@ def describe_model(
         )
     if normalize is False and folder.normalized:
         faults.append("model.normalize is false, but the model scales its vectors itself: leave the setting out")
+    if precision == "binary" and (dimensions or folder.dimension) % 8:
+        faults.append(
+            f"model.precision is binary, but {dimensions or folder.dimension} numbers do not fill bytes: set "
+            "model.dimensions to a multiple of 8"
+        )
     if faults:
         raise InputError(faults)
     return ModelSpec(
@@ -67,6 +75,7 @@ def describe_model(
         document_prompt=folder.document_prompt if document_prompt is None else document_prompt,
         query_prompt=folder.query_prompt if query_prompt is None else query_prompt,
         normalize=folder.normalized if normalize is None else normalize,
+        precision=precision,
     )
 
 

@@ -6,7 +6,10 @@ All are hashable and small when pickled: a worker builds what they describe, onc
 from dataclasses import dataclass
 from typing import Literal
 
+from schemas.precision import OutputPrecision
+
 Precision = Literal["float32", "bfloat16", "float16"]
+Backend = Literal["torch", "openvino"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +25,7 @@ class ModelSpec:
         document_prompt: Text put before each chunk.
         query_prompt: Text put before each query; not part of the fingerprint, for no stored vector depends on it.
         normalize: Whether vectors are scaled to unit length.
+        precision: How numbers are stored.
     """
 
     path: str
@@ -32,6 +36,7 @@ class ModelSpec:
     document_prompt: str = ""
     query_prompt: str = ""
     normalize: bool = True
+    precision: OutputPrecision = "float32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +62,16 @@ class InferenceSpec:
         model: The model to load.
         device: `auto`, `cpu`, `cuda` or `cuda:<index>`.
         dtype: Arithmetic of the forward pass; `auto` lets the worker look at its processor.
+        backend: What runs the model.
         token_budget: Most tokens of one forward pass, padding included; None chooses by the kind of device.
         role: Which of the model's prompts is put before the texts.
+        ranges: Lowest and highest value of each number, by which int8 is made; the space's, once it has them.
     """
 
     model: ModelSpec
     device: str = "auto"
     dtype: Literal["auto"] | Precision = "auto"
+    backend: Backend = "torch"
     token_budget: int | None = None
     role: Literal["document", "query"] = "document"
+    ranges: tuple[tuple[float, ...], tuple[float, ...]] | None = None

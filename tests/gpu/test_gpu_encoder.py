@@ -51,4 +51,10 @@ def test_half_precision_vectors_are_comparable(spec: InferenceSpec, on_cpu: np.n
 def test_auto_takes_the_gpu_in_half_precision_with_a_large_budget(spec: InferenceSpec) -> None:
     assert choose_device("auto", partition=5) == f"cuda:{5 % torch.cuda.device_count()}"
     assert choose_dtype("auto", "cuda:0") in ("bfloat16", "float16")
-    assert token_budget(spec, "cuda:0") > token_budget(spec, "cpu")
+    gpu = load_encoder(replace(spec, device="cuda", dtype="auto"))
+    assert token_budget(spec, gpu).tokens > token_budget(spec, load_encoder(spec, cores=8)).tokens
+
+
+def test_half_precision_goes_without_padding(spec: InferenceSpec) -> None:
+    assert not load_encoder(replace(spec, device="cuda", dtype="bfloat16")).is_padded
+    assert load_encoder(replace(spec, device="cuda", dtype="float32")).is_padded

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from schemas.staged_vectors import STAGED_VECTORS
+from schemas.inference import inference_schema
 from udfs.embed import embed_arrow, embed_udf
 from udfs.model_source import describe_model
 from udfs.specs import InferenceSpec
@@ -40,11 +40,11 @@ def test_embed_udf_works_in_sql_and_keeps_rows_in_order(
     assert [row.embedding for row in found[6:]] == [None, None]
 
 
-def test_embed_arrow_gives_the_rows_of_staged_vectors(
+def test_embed_arrow_gives_the_rows_of_inference(
     spark: SparkSession, spec: InferenceSpec, expected: np.ndarray
 ) -> None:
     rows = spark.createDataFrame([(str(i), text) for i, text in enumerate(TEXTS)], "text_hash string, text string")
-    found = rows.repartition(2).mapInArrow(embed_arrow(spec), STAGED_VECTORS.schema).orderBy("text_hash").collect()
+    found = rows.repartition(2).mapInArrow(embed_arrow(spec), inference_schema()).orderBy("text_hash").collect()
     assert np.abs(np.array([row.embedding for row in found]) - expected).max() < 1e-5
     assert [row.truncated for row in found] == [False, False, True, False, False, True]
     assert [row.reason for row in found] == [None] * 6

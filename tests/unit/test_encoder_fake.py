@@ -35,7 +35,7 @@ from udfs.token_counter import load_token_counter
 def test_tokens_by_hand(text: str, tokens: int) -> None:
     assert FakeTokenCounter().pieces([text]) == [tokens]
     assert FakeTokenCounter().inputs([text]) == [tokens + 2]
-    assert FakeEncoder(4).token_counts([text]) == [tokens + 2]
+    assert FakeEncoder(4).tokenize([text]).counts == [tokens + 2]
 
 
 def test_no_texts() -> None:
@@ -117,7 +117,7 @@ def test_a_fake_model_is_loaded_once_for_equal_descriptions() -> None:
 
 def test_a_fake_model_keeps_the_dimensions_it_is_asked_for() -> None:
     spec = InferenceSpec(model=describe_model("fake:8", dimensions=4))
-    rows = load_encoder(spec).encode(["one"])
+    rows = load_encoder(spec).forward(["one"])()
     assert rows.shape == (1, 4)
     assert np.isclose(np.linalg.norm(rows), 1, atol=1e-6)
 

@@ -1,6 +1,8 @@
 """Inference over a window of texts, and the two Spark skins over it, called by hand."""
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,13 +13,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from schemas.errors import InputError
-from schemas.reasons import INVALID_VECTOR, MODEL_ERROR
-from schemas.staged_vectors import STAGED_VECTORS
+from schemas.inference import NAMES, PEAKS, SUMS, inference_schema
+from schemas.reasons import INVALID_VECTOR, MODEL_ERROR, OUT_OF_MEMORY
 from udfs.embed import embed_arrow, embed_udf
 from udfs.encoder_fake import NOT_FINITE, RAISES, FakeEncoder
-from udfs.engine import embed_texts, token_budget
+from udfs.engine import embed_texts, embed_windows, token_budget
+from udfs.meter import Meter
 from udfs.model_source import describe_model
-from udfs.specs import InferenceSpec, ModelSpec
+from udfs.specs import InferenceSpec, ModelSpec, Precision
+from udfs.token_budget import TokenBudget
+from udfs.tokens import Tokenized
 
 CANARY = "canary-7f3a"
 DIMENSION = 4
@@ -31,16 +36,33 @@ def spec(dimension: int = DIMENSION, max_tokens: int | None = 10, budget: int | 
 class ScriptedEncoder:
     """A token for each character; a vector that tells its text; and whatever a script makes of a batch."""
 
-    def __init__(self, script: Callable[[Sequence[str], NDArray[np.float32]], NDArray[np.float32] | None]) -> None:
+    def __init__(
+        self,
+        script: Callable[[Sequence[str], NDArray[np.float32]], NDArray[np.float32] | None],
+        dtype: Precision = "float32",
+        is_padded: bool = True,
+    ) -> None:
         self.device = "cpu"
+        self.dtype: Precision = dtype
+        self.is_padded = is_padded
         self.script = script
         self.calls: list[list[str]] = []
+        self.alone: list[str] = []
 
-    def token_counts(self, texts: Sequence[str]) -> list[int]:
-        return [len(text) for text in texts]
+    def tokenize(self, texts: Sequence[str]) -> Tokenized:
+        counts = [len(text) for text in texts]
+        return Tokenized(texts, [min(count, 10) for count in counts], counts)
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        self.calls.append(list(texts))
+    def forward(self, items: Sequence[str]) -> Callable[[], NDArray[np.float32]]:
+        self.calls.append(list(items))
+        rows = self._rows(items)
+        return lambda: rows
+
+    def exact(self, item: str) -> NDArray[np.float32]:
+        self.alone.append(item)
+        return self._rows([item])
+
+    def _rows(self, texts: Sequence[str]) -> NDArray[np.float32]:
         rows = np.array([row_of(text) for text in texts], dtype=np.float32)
         changed = self.script(texts, rows)
         return rows if changed is None else changed
@@ -86,6 +108,12 @@ def test_truncated_is_what_is_longer_than_the_model_sees(max_tokens: int | None,
     assert found.token_counts.tolist() == [9, 10, 11]
 
 
+def test_batches_without_padding_hold_the_sum_of_their_texts() -> None:
+    encoder = ScriptedEncoder(as_asked, is_padded=False)
+    embed_texts(encoder, ["a" * 9, "b", "c" * 5], spec(budget=10))
+    assert encoder.calls == [["a" * 9], ["c" * 5, "b"]]
+
+
 def test_batches_are_formed_by_what_the_model_sees_of_a_text() -> None:
     encoder = ScriptedEncoder(as_asked)
     embed_texts(encoder, ["x" * 1000, "y" * 500], spec(max_tokens=10, budget=20))
@@ -93,11 +121,95 @@ def test_batches_are_formed_by_what_the_model_sees_of_a_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "device", "expected"),
-    [(None, "cpu", 2048), (None, "cuda", 32_768), (None, "cuda:3", 32_768), (77, "cpu", 77), (77, "cuda:0", 77)],
+    ("budget", "is_padded", "expected"), [(77, True, 77), (77, False, 77), (None, True, 1024), (None, False, 262_144)]
 )
-def test_the_budget_is_the_settings_or_suits_the_device(budget: int | None, device: str, expected: int) -> None:
-    assert token_budget(spec(budget=budget), device) == expected
+def test_the_budget_is_the_settings_or_suits_the_model(budget: int | None, is_padded: bool, expected: int) -> None:
+    encoder = ScriptedEncoder(as_asked, is_padded=is_padded)
+    found = token_budget(spec(budget=budget), encoder)
+    assert (found.tokens, found.is_chosen) == (expected, budget is not None or not is_padded)
+    assert token_budget(spec(budget=budget), encoder) is found
+
+
+def test_a_gpu_begins_with_a_larger_budget() -> None:
+    encoder = ScriptedEncoder(as_asked)
+    encoder.device = "cuda:3"
+    assert (
+        token_budget(spec(budget=None), encoder).tokens
+        > token_budget(spec(budget=None), ScriptedEncoder(as_asked)).tokens
+    )
+
+
+def test_windows_come_back_in_order_each_with_its_own_rows() -> None:
+    windows = [["bbb", "a"], [], ["cc"], ["a", "dddd", "e"]]
+    found = list(embed_windows(ScriptedEncoder(as_asked), iter(windows), spec(), TokenBudget([8]), Meter()))
+    assert [result.matrix.tolist() for result in found] == [[row_of(text) for text in texts] for texts in windows]
+
+
+def test_the_meter_tells_tokens_padding_and_passes() -> None:
+    meter = Meter()
+    list(embed_windows(ScriptedEncoder(as_asked), iter([["aaaa", "bb"], ["c"]]), spec(), TokenBudget([8]), meter))
+    taken = meter.take()
+    assert {name: taken[name] for name in ("passes", "tokens", "computed", "retried", "out_of_memory")} == {
+        "passes": 2,
+        "tokens": 7,
+        "computed": 9,
+        "retried": 0,
+        "out_of_memory": 0,
+    }
+    assert all(taken[name] >= 0 for name in ("tokenise", "forward", "forward_waited", "collect", "collect_waited"))
+    assert not any(meter.take().values())
+
+
+# Threads
+
+
+@pytest.mark.timeout(20)
+def test_leaving_half_way_leaves_no_thread_behind() -> None:
+    read = []
+
+    def endless() -> Iterator[list[str]]:
+        try:
+            while True:
+                read.append("window")
+                yield ["text"]
+        finally:
+            read.append("closed")
+
+    found = embed_windows(ScriptedEncoder(as_asked), endless(), spec(), TokenBudget([8]), Meter())
+    next(found)
+    found.close()  # type: ignore[attr-defined]
+    assert read[-1] == "closed"
+    assert [thread for thread in threading.enumerate() if thread.name == "embedlake-stage"] == []
+
+
+def _reading_fails() -> Iterator[list[str]]:
+    yield ["text"]
+    raise OSError("the input is gone")
+
+
+@pytest.mark.timeout(20)
+def test_an_error_of_the_input_is_raised_after_what_came_before_it() -> None:
+    found = embed_windows(ScriptedEncoder(as_asked), _reading_fails(), spec(), TokenBudget([8]), Meter())
+    assert next(found).matrix.tolist() == [row_of("text")]
+    with pytest.raises(OSError, match="the input is gone"):
+        next(found)
+    assert [thread for thread in threading.enumerate() if thread.name == "embedlake-stage"] == []
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("stage", ["tokenize", "result"])
+def test_an_error_of_a_stage_reaches_the_caller(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> Any:
+        raise OSError("no more")
+
+    encoder = ScriptedEncoder(as_asked)
+    if stage == "tokenize":
+        monkeypatch.setattr(encoder, "tokenize", fails)
+    else:
+        monkeypatch.setattr(encoder, "forward", lambda items: fails)
+    with pytest.raises(OSError, match="no more"):
+        embed_texts(encoder, ["text"], spec())
+    assert [thread for thread in threading.enumerate() if thread.name == "embedlake-stage"] == []
 
 
 # Texts that fail
@@ -141,7 +253,8 @@ def test_a_vector_that_is_finite_only_alone_is_made_alone() -> None:
 
     encoder = ScriptedEncoder(overflows_in_company)
     found = embed_texts(encoder, ["first", "second", "third"], spec(budget=1000))
-    assert encoder.calls == [["second", "first", "third"], ["second"]]
+    assert encoder.calls == [["second", "first", "third"]]
+    assert encoder.alone == ["second"]
     assert found.reasons == [None, None, None]
     assert found.matrix.tolist() == [row_of("first"), row_of("second"), row_of("third")]
 
@@ -203,6 +316,63 @@ def test_stopping_the_process_is_no_fault_of_a_text() -> None:
         embed_texts(ScriptedEncoder(stops), ["a", "b"], spec())
 
 
+def test_half_precision_that_overflows_is_made_again_in_float32_even_alone() -> None:
+    encoder = ScriptedEncoder(as_asked, dtype="float16")
+    overflowed = np.full((1, DIMENSION), np.inf, dtype=np.float32)
+    encoder.forward = lambda items: lambda: overflowed  # type: ignore[method-assign]
+    found = embed_texts(encoder, ["one"], spec())
+    assert encoder.alone == ["one"]
+    assert found.matrix.tolist() == [row_of("one")]
+
+
+def test_a_text_that_raises_when_it_is_made_again_has_its_reason() -> None:
+    def script(texts: Sequence[str], rows: NDArray[np.float32]) -> None:
+        if texts == ["second"]:
+            raise ValueError(f"cannot embed {CANARY}")
+        rows[[text == "second" for text in texts]] = np.nan
+
+    found = embed_texts(ScriptedEncoder(script), ["first", "second"], spec())
+    assert found.reasons == [None, MODEL_ERROR]
+    assert found.details[1] == "the model raised ValueError"
+
+
+# Memory
+
+
+def needs_memory(limit: int) -> Callable[[Sequence[str], NDArray[np.float32]], None]:
+    def script(texts: Sequence[str], rows: NDArray[np.float32]) -> None:
+        if sum(map(len, texts)) > limit:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 123 bytes")
+
+    return script
+
+
+def test_a_pass_that_does_not_fit_is_halved_until_it_fits() -> None:
+    encoder = ScriptedEncoder(needs_memory(8))
+    texts = [f"{number:04d}" for number in range(8)]
+    meter = Meter()
+    (found,) = embed_windows(encoder, iter([texts]), spec(), TokenBudget([32]), meter)
+    assert [len(call) for call in encoder.calls] == [8, 4, 2, 2, 2, 2]
+    assert found.matrix.tolist() == [row_of(text) for text in texts]
+    assert meter.take()["out_of_memory"] == 2
+
+
+def test_a_text_that_does_not_fit_even_alone_has_its_reason() -> None:
+    found = embed_texts(ScriptedEncoder(needs_memory(6)), ["aaaa", "b" * 9, "cccc"], spec())
+    assert found.reasons == [None, OUT_OF_MEMORY, None]
+    assert found.details[1] == "it does not fit even alone"
+    assert found.matrix.tolist() == [row_of("aaaa"), [0.0] * DIMENSION, row_of("cccc")]
+
+
+@pytest.mark.timeout(20)
+def test_a_lost_device_ends_the_task() -> None:
+    def script(texts: Sequence[str], rows: NDArray[np.float32]) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="the device is lost to this process"):
+        embed_texts(ScriptedEncoder(script), ["one", "two"], spec())
+
+
 WORDS = st.sampled_from(["a", "bb", "ccc dd", "e " * 30, "", RAISES, NOT_FINITE, f"x {NOT_FINITE}", "\U0001f600"])
 
 
@@ -236,7 +406,7 @@ def as_batch(texts: Sequence[str], start: int = 0) -> pa.RecordBatch:
 
 def test_arrow_batches_have_the_columns_of_staged_vectors() -> None:
     (found,) = embed_arrow(FAKE)(iter([as_batch(["one", "two"])]))
-    assert found.schema.names == STAGED_VECTORS.schema.names
+    assert found.schema.names == inference_schema().names
     assert found.schema.types == [
         pa.string(),
         pa.int32(),
@@ -244,7 +414,18 @@ def test_arrow_batches_have_the_columns_of_staged_vectors() -> None:
         pa.string(),
         pa.string(),
         pa.list_(pa.float32()),
+        pa.struct([(name, pa.float64()) for name in (*SUMS, *PEAKS)] + [(name, pa.string()) for name in NAMES]),
     ]
+    (metered, nothing) = found.column("meter").to_pylist()
+    assert nothing is None
+    assert {name: metered[name] for name in ("passes", "tokens", "device", "dtype", "token_budget")} == {
+        "passes": 1,
+        "tokens": 6,
+        "device": "cpu",
+        "dtype": "float32",
+        "token_budget": 1024,
+    }
+    assert metered["peak_mebibytes"] > 1
     found.validate(full=True)
 
 
@@ -255,6 +436,7 @@ def test_arrow_rows_keep_hash_and_vector_together_over_batches() -> None:
     vectors = FakeEncoder(8).encode(texts).tolist()
     assert [row["text_hash"] for row in rows] == [f"hash {number}" for number in range(5)]
     assert [row["embedding"] for row in rows] == vectors
+    assert [row["meter"] is None for row in rows] == [False, True, True, True, True]
     assert [row["token_count"] for row in rows] == [3, 4, 402, 3, 2]
     assert [row["truncated"] for row in rows] == [False, False, True, False, False]
     assert all(row["reason"] is None and row["detail"] is None for row in rows)

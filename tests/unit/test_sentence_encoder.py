@@ -225,23 +225,28 @@ def test_auto_spreads_partitions_over_the_gpus_there_are(
 
 
 @pytest.mark.parametrize(
-    ("dtype", "device", "supported", "expected"),
+    ("dtype", "device", "supported", "stored", "expected"),
     [
-        ("float16", "cpu", True, "float16"),
-        ("float32", "cuda:0", True, "float32"),
-        ("auto", "cpu", True, "bfloat16"),
-        ("auto", "cpu", False, "float32"),
-        ("auto", "cuda:0", True, "bfloat16"),
-        ("auto", "cuda", False, "float16"),
+        ("float16", "cpu", "amx", "float32", "float16"),
+        ("float32", "cuda:0", "cuda", "float16", "float32"),
+        ("auto", "cpu", "amx", "float32", "bfloat16"),
+        ("auto", "cpu", "avx512_bf16", "float32", "bfloat16"),
+        ("auto", "cpu", "", "float16", "float32"),
+        ("auto", "cpu", "cuda", "float32", "float32"),
+        ("auto", "cuda:0", "cuda", "float32", "bfloat16"),
+        ("auto", "cuda:0", "cuda", "bfloat16", "bfloat16"),
+        ("auto", "cuda:0", "cuda", "float16", "float16"),
+        ("auto", "cuda", "amx", "float32", "float16"),
     ],
 )
 def test_auto_takes_half_precision_where_the_hardware_has_it(
-    monkeypatch: pytest.MonkeyPatch, dtype: str, device: str, supported: bool, expected: str
+    monkeypatch: pytest.MonkeyPatch, dtype: str, device: str, supported: str, stored: str, expected: str
 ) -> None:
     import torch
 
     from udfs.encoder_sentence import choose_dtype
 
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: supported)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: supported)
-    assert choose_dtype(dtype, device) == expected
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: supported == "cuda")
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: supported == "amx")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported == "avx512_bf16")
+    assert choose_dtype(dtype, device, getattr(torch, stored)) == expected

@@ -88,9 +88,10 @@ def test_everything_but_the_essentials_has_a_default() -> None:
             "query_prompt": None,
             "dimensions": None,
             "normalize": None,
+            "precision": "float32",
             "dtype": "auto",
         },
-        "inference": {"device": "auto", "token_budget": "auto"},
+        "inference": {"device": "auto", "token_budget": "auto", "backend": "torch", "resource_profile": "auto"},
         "run": {
             "slice_tokens": "auto",
             "slice_seconds": 600,
@@ -147,7 +148,7 @@ def test_all_faults_are_told_at_once_with_the_path_of_their_key() -> None:
         ("model.pth", "did you mean path?"),
         ("store.schema_", "did you mean schema?"),
         ("run.slice_token", "did you mean slice_tokens?"),
-        ("inference.cores", "known are device, token_budget"),
+        ("inference.cores", "known are device, token_budget, backend, resource_profile"),
         ("store.zzz", "known are path, catalog, schema, vector_encoding"),
     ],
 )
@@ -175,6 +176,7 @@ def test_an_unknown_key_is_refused_with_advice(key: str, advice: str) -> None:
         ("inference.device", "cpu\n", "not 'cpu\\n'"),
         ("inference.token_budget", 15, "should be greater than or equal to 16, not 15"),
         ("inference.token_budget", "much", "not 'much'"),
+        ("inference.backend", "onnx", "not 'onnx'"),
         ("run.slice_tokens", 1e6, "should be a valid integer, not 1000000.0"),
         ("run.slice_tokens", True, "should be a valid integer, not True"),
         ("run.max_removed_fraction", True, "should be a valid number, not True"),

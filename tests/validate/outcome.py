@@ -80,6 +80,16 @@ class Outcome:
         """
         self._check(Check(what, found, f"at most {_shown(most)}", found <= most))
 
+    def at_least(self, what: str, found: float, least: float) -> None:
+        """Holds a figure to a lower bound.
+
+        Args:
+            what: What is compared.
+            found: What was found.
+            least: What it must be.
+        """
+        self._check(Check(what, found, f"at least {_shown(least)}", found >= least))
+
     def measured(self, **figures: Any) -> None:
         """Notes figures.
 

@@ -1,0 +1,42 @@
+"""Speed, measured against others: `make bench ONLY="engine job"`."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from tests.benchmarks.engine import engine  # noqa: E402
+from tests.benchmarks.fixed_cost import fixed, memory, scale  # noqa: E402
+from tests.benchmarks.job import job  # noqa: E402
+from tests.benchmarks.warm import warm  # noqa: E402
+from tests.validate.outcome import Outcome, write_outcome  # noqa: E402
+
+PARTS: dict[str, Callable[[Outcome], None]] = {
+    "engine": engine,
+    "warm": warm,
+    "job": job,
+    "fixed": fixed,
+    "memory": memory,
+    "scale": scale,
+}
+RESULTS = ROOT / "tests" / "benchmarks" / "results" / "bench.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
+    faults = []
+    for name in parser.parse_args().parts or PARTS:
+        print(name, flush=True)
+        outcome = Outcome(name)
+        PARTS[name](outcome)
+        write_outcome(RESULTS, outcome)
+        faults += outcome.faults
+    raise SystemExit("\n".join(faults) if faults else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The texts that are embedded: abstracts of mixed length, short pages, and very short definitions."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from tests.validate.real_data import MODEL, read_corpus, read_steps  # noqa: E402
+
+__all__ = ["MODEL", "ROOT", "mixed", "short", "synsets"]
+
+
+def mixed(count: int) -> list[str]:
+    """Takes abstracts of SciFact with their titles, evenly over the file.
+
+    Args:
+        count: Texts wanted.
+
+    Returns:
+        The texts.
+    """
+    return _evenly([f"{document['title']} {document['text']}".strip() for document in read_corpus()], count)
+
+
+def short(count: int) -> list[str]:
+    """Takes tldr pages, evenly over the newest snapshot.
+
+    Args:
+        count: Texts wanted.
+
+    Returns:
+        The texts.
+    """
+    return _evenly([document["text"] for document in read_steps("tldr-en", ["2026-01-01"])[0].documents], count)
+
+
+def synsets() -> list[str]:
+    """Takes every definition of the newer WordNet.
+
+    Returns:
+        About 120,000 texts.
+    """
+    return [document["text"] for document in read_steps("wordnet", ["2024-edition"])[0].documents]
+
+
+def _evenly(texts: list[str], count: int) -> list[str]:
+    return [texts[number * len(texts) // count] for number in range(min(count, len(texts)))]

@@ -1,0 +1,57 @@
+"""GPUs as Spark hands them out, on a small cluster of this machine whose GPU is made up by its discovery script."""
+
+import json
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.small_tables import FIRST_COMPILER
+
+pytestmark = [pytest.mark.jobs, pytest.mark.timeout(900)]
+
+PROPERTIES = {
+    "spark.worker.resource.gpu.amount": "1",
+    "spark.executor.resource.gpu.amount": "1",
+    # So little that other stages use every core.
+    "spark.task.resource.gpu.amount": "0.01",
+    "spark.executor.cores": "2",
+    "spark.executor.memory": "1g",
+    "spark.executor.extraJavaOptions": FIRST_COMPILER,
+}
+
+
+def test_each_inference_task_has_a_gpu_of_its_own(
+    embedlake: Callable[..., subprocess.CompletedProcess[str]],
+    write_json: Callable[..., Path],
+    write_settings: Callable[..., Path],
+    small: dict[str, str],
+    query: Callable[..., list[dict[str, Any]]],
+    tmp_path: Path,
+) -> None:
+    script = tmp_path / "discover.sh"
+    script.write_text('#!/bin/sh\necho \'{"name": "gpu", "addresses": ["7"]}\'\n')
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    scripts = {f"spark.{who}.resource.gpu.discoveryScript": str(script) for who in ("worker", "executor")}
+    source = write_json([{"id": str(number), "text": f"Text {number}."} for number in range(20)])
+    config = write_settings(
+        source,
+        spark={"master": "local-cluster[1,2,1024]", "properties": {**small, **PROPERTIES, **scripts}},
+    )
+    done = embedlake("embed", "--config", config)
+    assert done.returncode == 0, done.stderr
+    assert "cuda:7 float32" in done.stdout
+    (row,) = query(tmp_path / "lake" / "_embedlake" / "runs", "SELECT inference FROM t WHERE event = 'finished'")
+    assert row["inference"]["device"] == "cuda:7"
+    assert query(tmp_path / "lake" / "toy" / "main" / "vectors", "SELECT count(*) AS n FROM t") == [{"n": 20}]
+
+
+def test_the_discovery_script_counts_what_is_visible(root: Path) -> None:
+    command = ["sh", str(root / "conf" / "discover_gpus.sh")]
+    for visible, expected in (("2,5", ["0", "1"]), ("NoDevFiles", []), ("", [])):
+        variables = {"PATH": "/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": visible}
+        found = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+        assert json.loads(found.stdout) == {"name": "gpu", "addresses": expected}

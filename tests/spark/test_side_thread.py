@@ -1,0 +1,32 @@
+"""A question asked beside others, in a live session."""
+
+import threading
+from typing import NoReturn
+
+import pytest
+from pyspark.sql import SparkSession
+
+from spark_jobs.side_thread import beside
+
+pytestmark = pytest.mark.spark
+
+
+def test_two_questions_at_the_same_time(spark: SparkSession) -> None:
+    gone_on = threading.Event()
+
+    def ask() -> int:
+        assert gone_on.wait(30)
+        return spark.range(5).count()
+
+    answer = beside(spark, ask)
+    gone_on.set()
+    assert answer() == 5
+
+
+def test_what_the_question_raised_comes_with_the_answer(spark: SparkSession) -> None:
+    def ask() -> NoReturn:
+        raise KeyError("no such thing")
+
+    answer = beside(spark, ask)
+    with pytest.raises(KeyError, match="no such thing"):
+        answer()
