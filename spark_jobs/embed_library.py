@@ -10,7 +10,6 @@ First load, refresh and resume are the same run. Started as `embedlake embed --c
 """
 
 from collections import Counter
-from functools import partial
 
 from pyspark.sql import SparkSession
 
@@ -27,10 +26,8 @@ from spark_jobs.report import Report, summarise
 from spark_jobs.runs import record
 from spark_jobs.self_check import check_model
 from spark_jobs.settings import Settings
-from spark_jobs.side_thread import beside
 from spark_jobs.slices import close_staged, embed_slices
 from spark_jobs.space_tables import ensure_tables
-from spark_jobs.warm_up import load_in_workers
 
 
 def run(
@@ -66,9 +63,6 @@ def run(
     with store.delta_session(spark):
         with progress.step("pre-flight"):
             checked = preflight(spark, settings)
-        if not checked.registered and checked.documents:
-            # A first load is sure to need the model. Whatever goes wrong here goes wrong again where it is reported.
-            beside(spark, partial(load_in_workers, spark, settings, checked))
         with space_lock(settings, take_over):
             with progress.step("open"):
                 checked = ensure_tables(spark, settings, checked)

@@ -94,28 +94,6 @@ def embed_arrow(spec: InferenceSpec) -> Callable[[Batches], Batches]:
     return embed
 
 
-def load_arrow(spec: InferenceSpec) -> Callable[[Batches], Batches]:
-    """Makes the function that loads the model in a worker and leaves it there.
-
-    Args:
-        spec: What to load and how to run it.
-
-    Returns:
-        A function from any batches to none.
-    """
-    version = require_version()
-
-    def load(batches: Batches) -> Batches:
-        require_version(version)
-        _task_encoder(spec)
-        for _ in batches:
-            # Rows that nobody needs.
-            pass
-        return iter(())
-
-    return load
-
-
 def calibrate_arrow(spec: InferenceSpec, rounds: int) -> Callable[[Batches], Batches]:
     """Makes the function that tries sizes of forward passes on a worker.
 
