@@ -1,7 +1,7 @@
 """A question asked beside others: a session that is cold answers two at a time in little more than the time of one."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from pyspark import inheritable_thread_target
@@ -40,3 +40,23 @@ def beside(spark: SparkSession, question: Callable[[], Found]) -> Callable[[], F
         return answers[0]
 
     return answer
+
+
+def together(spark: SparkSession, questions: Iterable[Callable[[], object]]) -> None:
+    """Does several things at the same time; none is still at work when this returns or raises.
+
+    Args:
+        spark: The live session, classic or Connect.
+        questions: What to do; they share no state.
+
+    Raises:
+        BaseException: What the first of them raised, in their order.
+    """
+    errors: list[BaseException] = []
+    for answer in [beside(spark, question) for question in questions]:
+        try:
+            answer()
+        except BaseException as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]

@@ -17,7 +17,7 @@ from spark_jobs.locks import store_lock
 from spark_jobs.preflight import Checked
 from spark_jobs.ranges import find_ranges
 from spark_jobs.settings import Settings
-from spark_jobs.side_thread import beside
+from spark_jobs.side_thread import together
 from spark_jobs.spaces import ranges_of, register, registered
 
 STAGED = (STAGED_CHUNKS, STAGED_VECTORS)
@@ -45,8 +45,7 @@ def ensure_tables(spark: SparkSession, settings: Settings, checked: Checked) -> 
             store.ensure_table(spark, place, table)
     staged = (STAGED_CHUNKS, staged_vectors_table(precision))
     own = (vectors_table(payload, precision), LEDGER, plan_table(payload), *staged)
-    for made in [beside(spark, partial(store.ensure_table, spark, place, table)) for table in own]:
-        made()
+    together(spark, [partial(store.ensure_table, spark, place, table) for table in own])
     # Asked again: another process may have been first while this one waited for the space.
     row = None if precision == "float32" and checked.registered else registered(spark, settings)
     if row is not None or checked.registered:

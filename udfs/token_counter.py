@@ -1,6 +1,6 @@
 """Counting tokens with a model's own tokenizer, without loading the model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -9,9 +9,7 @@ from udfs.chunking import TokenCounter
 from udfs.encoder_fake import FakeTokenCounter
 from udfs.model_source import is_fake, verified_folder
 from udfs.specs import ModelSpec
-
-# An encoding holds some hundred bytes for each token, so that a long list is counted in parts.
-_PART_CHARACTERS = 1_000_000
+from udfs.tokens import parts_of
 
 
 class FolderTokenCounter:
@@ -52,23 +50,10 @@ class FolderTokenCounter:
 
     def _counts(self, texts: Sequence[str], special_tokens: bool) -> list[int]:
         counts: list[int] = []
-        for part in _parts(texts):
+        for part in parts_of(texts):
             encodings = self._tokenizer.encode_batch_fast(part, add_special_tokens=special_tokens)
             counts.extend(len(encoding) for encoding in encodings)
         return counts
-
-
-def _parts(texts: Sequence[str]) -> Iterator[list[str]]:
-    part: list[str] = []
-    characters = 0
-    for text in texts:
-        part.append(text)
-        characters += len(text)
-        if characters >= _PART_CHARACTERS:
-            yield part
-            part, characters = [], 0
-    if part:
-        yield part
 
 
 def load_token_counter(model: ModelSpec, prompt: str) -> TokenCounter:

@@ -58,7 +58,7 @@ class TextTokenizer:
         """
         items: list[NDArray[np.int32]] = []
         counts: list[int] = []
-        for part in _parts([self._prompt + text for text in texts] if self._prompt else texts):
+        for part in parts_of([self._prompt + text for text in texts] if self._prompt else texts):
             for encoding in self._tokenizer.encode_batch_fast(part, add_special_tokens=self._special_tokens):
                 counts.append(len(encoding))
                 items.append(np.asarray(self._cut(encoding), dtype=np.int32))
@@ -77,7 +77,15 @@ class TextTokenizer:
         return [*ids[:before], *kept, *ids[len(ids) - after :]]
 
 
-def _parts(texts: Sequence[str]) -> Iterator[list[str]]:
+def parts_of(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Cuts a list of texts into parts that a tokenizer reads in bounded memory.
+
+    Args:
+        texts: Any texts.
+
+    Yields:
+        Texts in their order; about a million characters, or one text that is longer.
+    """
     part: list[str] = []
     characters = 0
     for text in texts:

@@ -1,12 +1,13 @@
 """A question asked beside others, in a live session."""
 
 import threading
+import time
 from typing import NoReturn
 
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_jobs.side_thread import beside
+from spark_jobs.side_thread import beside, together
 
 pytestmark = pytest.mark.spark
 
@@ -30,3 +31,18 @@ def test_what_the_question_raised_comes_with_the_answer(spark: SparkSession) -> 
     answer = beside(spark, ask)
     with pytest.raises(KeyError, match="no such thing"):
         answer()
+
+
+def test_when_one_of_several_fails_the_others_are_finished_first(spark: SparkSession) -> None:
+    done: list[str] = []
+
+    def fail() -> NoReturn:
+        raise KeyError("no such thing")
+
+    def slow() -> None:
+        time.sleep(0.5)
+        done.append("slow")
+
+    with pytest.raises(KeyError, match="no such thing"):
+        together(spark, [fail, slow])
+    assert done == ["slow"]
