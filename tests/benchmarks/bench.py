@@ -33,7 +33,7 @@ def main() -> None:
         print(name, flush=True)
         outcome = Outcome(name)
         PARTS[name](outcome)
-        write_outcome(RESULTS, outcome)
+        write_outcome(RESULTS, outcome, "make bench")
         faults += outcome.faults
     raise SystemExit("\n".join(faults) if faults else 0)
 

@@ -109,12 +109,13 @@ class Outcome:
         return [f"{self.part}: {check}" for check in self.checks if not check.holds]
 
 
-def write_outcome(path: Path, outcome: Outcome) -> None:
+def write_outcome(path: Path, outcome: Outcome, command: str) -> None:
     """Puts what a part found into a JSON file, beside other parts' results, and writes the table of all of them.
 
     Args:
         path: The JSON file; the table lies beside it as Markdown.
         outcome: What the part found.
+        command: What makes these files.
     """
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     measured = {
@@ -132,7 +133,7 @@ def write_outcome(path: Path, outcome: Outcome) -> None:
     results = dict(sorted(results.items()))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_compact(json.dumps(results, indent=2, ensure_ascii=False)) + "\n", encoding="utf-8")
-    path.with_suffix(".md").write_text(_table(path.stem, results), encoding="utf-8")
+    path.with_suffix(".md").write_text(_table(path.stem, results, command), encoding="utf-8")
 
 
 def _compact(text: str) -> str:
@@ -141,8 +142,8 @@ def _compact(text: str) -> str:
     return inner.sub(lambda found: "{" + re.sub(r"\n\s+", " ", found[1]) + "}", text)
 
 
-def _table(title: str, results: dict[str, Any]) -> str:
-    lines = [f"# {title}", "", f"Made by `make validate-{title}`; the same figures as JSON are in `{title}.json`.", ""]
+def _table(title: str, results: dict[str, Any], command: str) -> str:
+    lines = [f"# {title}", "", f"Made by `{command}`; the same figures as JSON are in `{title}.json`.", ""]
     for part, result in results.items():
         measured = result["measured"]
         lines += [f"## {part}", "", f"{measured['date']}, revision {measured['revision']}, {measured['machine']},"]

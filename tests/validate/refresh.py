@@ -38,7 +38,7 @@ def main() -> None:
             PARTS[name](outcome, spark, Path(folder), arguments.documents)
         faults += outcome.faults
         if arguments.documents is None:
-            write_outcome(arguments.out, outcome)
+            write_outcome(arguments.out, outcome, "make validate-refresh")
     spark.stop()
     if faults:
         sys.exit("\n".join(["these checks do not hold:", *faults]))
