@@ -14,7 +14,7 @@ _BUSY = 0.9
 
 
 def meter_columns() -> list[Column]:
-    """Sums up the meters of all tasks, for an observation of `schemas.inference.INFERENCE`.
+    """Sums up the meters of all tasks, for an observation of `schemas.inference.METER`.
 
     Returns:
         One aggregate for each field of the meter, under its name.

@@ -76,7 +76,7 @@ def engine(outcome: Outcome, rounds: int = 5) -> None:
     """
     everyone = contenders()
     outcome.measured(**{f"settings of {contender.name}": contender.how for contender in everyone})
-    for kind, texts in (("mixed", mixed(800)), ("short", short(1600))):
+    for kind, texts in (("mixed", mixed(400)), ("short", short(800))):
         tokens = sum(len(ids) for ids in _counted(texts))
         outcome.measured(**{f"{kind} texts": len(texts), f"{kind} tokens a text": tokens / len(texts)})
         rates = _rates(everyone, texts, rounds, outcome, kind)

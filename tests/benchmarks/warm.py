@@ -11,11 +11,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.benchmarks.fixed_cost import settings_for, write_texts
+from tests.benchmarks.fixed_cost import SLOTS, settings_for, write_texts
 from tests.benchmarks.texts import MODEL, mixed
 from tests.validate.outcome import Outcome
 
-SLOTS = 2
 _SPEC: dict[str, Any] = {"device": "cpu", "dtype": "float32", "backend": "openvino"}
 
 

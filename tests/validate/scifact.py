@@ -24,11 +24,16 @@ from spark_jobs.session import get_session
 from spark_jobs.settings import as_settings
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from tests.validate.outcome import Outcome, write_outcome  # noqa: E402
+
 DATA = Path(os.environ.get("TEST_DATA_FOLDER", ROOT.parent / "shared" / "data")) / "scifact"
 MODEL = Path(os.environ.get("TEST_MODEL_FOLDER", ROOT / "models" / "all-MiniLM-L6-v2"))
 # MTEB's results repository, all-MiniLM-L6-v2 on SciFact, test split.
 PUBLISHED = {nDCG @ 10: 0.64508, AP @ 10: 0.59593, RR @ 10: 0.60472, R @ 10: 0.78333, R @ 100: 0.92500}
 TOLERANCE = 0.001
+DTYPE = os.environ.get("VALIDATE_DTYPE", "float32")
 
 
 def embed_corpus(store: str) -> str:
@@ -44,7 +49,7 @@ def embed_corpus(store: str) -> str:
                 "text_columns": ["title", "text"],
             },
             "chunking": {"method": "none"},
-            "model": {"path": str(MODEL), "dtype": os.environ.get("VALIDATE_DTYPE", "float32")},
+            "model": {"path": str(MODEL), "dtype": DTYPE},
         }
     )
     print(run(get_session(settings.spark, quiet=True), settings))
@@ -83,16 +88,14 @@ def main() -> None:
     if not DATA.is_dir() or not MODEL.is_dir():
         sys.exit(f"needs {DATA} and {MODEL}")
     queries, judged = read_judgements()
+    outcome = Outcome(f"scifact, dtype {DTYPE}")
     with tempfile.TemporaryDirectory() as store:
         scored = ir_measures.calc_aggregate(list(PUBLISHED), judged, rank(embed_corpus(store), queries))
-    off = []
-    print(f"{'measure':<10}{'measured':>10}{'published':>11}")
     for measure, published in PUBLISHED.items():
-        print(f"{measure!s:<10}{scored[measure]:>10.5f}{published:>11.5f}")
-        if abs(scored[measure] - published) > TOLERANCE:
-            off.append(str(measure))
-    if off:
-        sys.exit(f"off by more than {TOLERANCE}: {', '.join(off)}")
+        outcome.measured(**{str(measure): scored[measure]})
+        outcome.at_most(f"{measure} from the published {published}", abs(scored[measure] - published), TOLERANCE)
+    write_outcome(ROOT / "tests" / "validate" / "results" / "scores.json", outcome, "make validate")
+    sys.exit("\n".join(outcome.faults) or 0)
 
 
 if __name__ == "__main__":
