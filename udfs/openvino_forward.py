@@ -54,7 +54,8 @@ def openvino_forward(
     names = [name for name, value in examples[0].items() if isinstance(value, torch.Tensor)]
     guides = {name: value for name, value in examples[0].items() if name not in names}
     expected = [_by_torch(model, features) for features in examples]
-    config = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": cores}
+    # Pinned threads of several workers on one machine would all sit on its first cores: half the rate of two workers.
+    config = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": cores, "ENABLE_CPU_PINNING": False}
     try:
         # Tracing warns of every branch; whether they matter is seen below, on batches of other sizes.
         with warnings.catch_warnings(), torch.no_grad():
@@ -86,7 +87,9 @@ def openvino_forward(
             f"inference.backend openvino makes other vectors of this model than torch (difference {worst:.1e}, at most "
             f"{_TOLERANCE:.0e} is allowed): set it to torch"
         )
-    return lambda features: run(compiled[-1], features)
+    # The one for float32 ends here where it was only compared with.
+    request = compiled[-1]
+    return lambda features: run(request, features)
 
 
 @torch.inference_mode()

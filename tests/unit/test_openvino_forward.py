@@ -1,9 +1,12 @@
 """The model run by OpenVINO: torch's vectors, and nothing told to anyone."""
 
+import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -44,6 +47,21 @@ def test_vectors_equal_torchs(spec: InferenceSpec, by_torch: np.ndarray) -> None
 def test_half_precision_is_comparable(spec: InferenceSpec, by_torch: np.ndarray) -> None:
     half = replace(spec, backend="openvino", dtype="bfloat16")
     assert (embed_texts(load_encoder(half, cores=2), TEXTS, half).matrix * by_torch).sum(axis=1).min() > 0.999
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux says where threads may run")
+def test_workers_of_one_machine_do_not_share_one_core(spec: InferenceSpec) -> None:
+    other = replace(spec, backend="openvino")
+    encoder = load_encoder(other, cores=1)
+    worker = Thread(target=embed_texts, args=(encoder, TEXTS * 200, other))
+    places = set()
+    worker.start()
+    while worker.is_alive():
+        for thread in os.listdir("/proc/self/task"):
+            # Threads end meanwhile.
+            with suppress(ProcessLookupError):
+                places.add(frozenset(os.sched_getaffinity(int(thread))))
+    assert places == {frozenset(os.sched_getaffinity(0))}
 
 
 def test_a_model_that_it_runs_otherwise_is_refused(spec: InferenceSpec, monkeypatch: pytest.MonkeyPatch) -> None:
