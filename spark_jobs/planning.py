@@ -13,8 +13,10 @@ FIRST_SLICE_TOKENS = 250_000
 _GROWTH = 8
 # Tokens that make a partition worth its fixed cost on a processor: seconds of a small model on one core.
 _PARTITION_TOKENS = 50_000
-# Where the model is faster, as on GPUs: short enough to be spread evenly, long enough for full batches.
-_PARTITION_SECONDS = 10
+# Once a rate is known: short enough to be spread evenly, long enough for what a task costs beside the model (0.3 s).
+_PARTITION_SECONDS = 30
+# What one core cuts into chunks, at the least: counting tokens is far less work than embedding them.
+CHUNKED_TOKENS_PER_SECOND = 50_000
 # So that a huge slice does not drown in tasks.
 _MOST_PARTITIONS = 512
 
@@ -128,19 +130,19 @@ def slice_bound(slice_tokens: int | Literal["auto"], slice_seconds: float, last:
 
 
 def partition_count(tokens: int, slots: int = 1, tokens_per_second: float = 0.0) -> int:
-    """Chooses how many partitions inference is spread over.
+    """Chooses how many partitions inference or chunking is spread over.
 
     Args:
-        tokens: Estimated tokens to embed.
+        tokens: Estimated tokens to embed or to cut.
         slots: Tasks that run at the same time, as far as is known.
-        tokens_per_second: What all of them have embedded together so far; 0 before anything was measured.
+        tokens_per_second: What all of them do together; 0 before anything was measured.
 
     Returns:
         At least 1; a multiple of the slots where there is work for more than one round of tasks.
 
     Example:
         >>> partition_count(30_000, 2), partition_count(250_000, 2), partition_count(10_000_000, 2, 100_000.0)
-        (1, 6, 20)
+        (1, 6, 8)
     """
     size = max(_PARTITION_TOKENS, min(tokens / slots, tokens_per_second / slots * _PARTITION_SECONDS))
     count = max(1, math.ceil(tokens / size))

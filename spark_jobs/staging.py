@@ -13,7 +13,7 @@ from schemas.staged_chunks import CHUNK_FIELDS, STAGED_CHUNKS
 from schemas.staged_vectors import STAGED_VECTORS, staged_vectors_table
 from spark_jobs import store
 from spark_jobs.inference_summary import meter_columns
-from spark_jobs.planning import Slice, partition_count, reading_pays
+from spark_jobs.planning import CHUNKED_TOKENS_PER_SECOND, Slice, partition_count, reading_pays
 from spark_jobs.progress import Progress
 from spark_jobs.resources import inference_profile
 from spark_jobs.runs import Run
@@ -40,12 +40,14 @@ def stage_chunks(spark: SparkSession, plan: DataFrame, stored: DataFrame | None,
     observed = Observation("chunking")
     made = spark.createDataFrame([], StructType(list(CHUNK_FIELDS)))
     if part.to_embed:
+        slots = task_slots(spark)
+        partitions = partition_count(part.tokens, slots, slots * CHUNKED_TOKENS_PER_SECOND)
         cut = chunk_documents(run.settings.library, run.checked.chunking, run.checked.inference.model)
         made = (
             plan.where(F.col("change").isin(*TRIED))
             .select("doc_id", "text")
             # A number of partitions that adaptive execution leaves alone: it would judge by bytes and merge them.
-            .repartition(partition_count(part.tokens, task_slots(spark)), "doc_id")
+            .repartition(partitions, "doc_id")
             .mapInArrow(cut, StructType(list(CHUNK_FIELDS)))
         )
     is_made = has_chunk()

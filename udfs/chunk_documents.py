@@ -5,6 +5,7 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -101,7 +102,7 @@ def chunk_documents(library: str, chunking: ChunkSpec, model: ModelSpec) -> Call
 
     def chunk(batches: Batches) -> Batches:
         require_version(version)
-        counter = load_token_counter(model, model.document_prompt)
+        counter = _counter_of(model)
         rows: list[dict[str, Any]] = []
         characters = 0
         for batch in batches:
@@ -116,3 +117,9 @@ def chunk_documents(library: str, chunking: ChunkSpec, model: ModelSpec) -> Call
             yield pa.RecordBatch.from_pylist(rows, schema=_ARROW)
 
     return chunk
+
+
+# Once for a worker, not for each of its tasks: a vocabulary of many languages takes a second.
+@lru_cache(maxsize=2)
+def _counter_of(model: ModelSpec) -> TokenCounter:
+    return load_token_counter(model, model.document_prompt)

@@ -70,7 +70,7 @@ def by_engine(pools: list[ProcessPoolExecutor], texts: list[str]) -> float:
     return time.perf_counter() - began
 
 
-def warm(outcome: Outcome, texts: int = 2500, rounds: int = 3) -> None:
+def warm(outcome: Outcome, texts: int = 2500, rounds: int = 2) -> None:
     """Compares the inference step of whole jobs in one warm session with the engine alone, in turns.
 
     Args:

@@ -142,8 +142,8 @@ def test_partitions_grow_with_the_work_up_to_a_bound(tokens: int, expected: int)
         pytest.param(100_001, 2, 0, 4, id="whole rounds"),
         pytest.param(120_000, 8, 0, 3, id="too little for all slots"),
         pytest.param(10**12, 1000, 0, 1000, id="more slots than the bound"),
-        # 25,000 tokens a second and slot, for ten seconds.
-        pytest.param(2_000_000, 4, 100_000, 8, id="longer ones for a fast model"),
+        # 25,000 tokens a second and slot, for thirty seconds.
+        pytest.param(6_000_000, 4, 100_000, 8, id="longer ones for a fast model"),
         pytest.param(800_000, 4, 1_000_000, 4, id="no idle slot however fast"),
         pytest.param(800_000, 4, 100, 16, id="no shorter ones for a slow model"),
     ],
