@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable, QueryBuilder
 
 from tests.benchmarks.peers import PEERS, python_of
-from tests.benchmarks.texts import MODEL, ROOT, mixed
+from tests.benchmarks.texts import MODEL, ROOT, mixed, short
 from tests.validate.outcome import Outcome
 
 _SCRIPTS = ROOT / "tests" / "benchmarks"
@@ -24,17 +24,17 @@ _OWN = ("embedlake", "embedlake openvino", "embedlake dtype auto", "embedlake op
 CONTENDERS = (_TEXTBOOK, _BY_CORES, "textbook tuned", "predict_batch_udf", *PEERS, *_OWN)
 
 
-def job(outcome: Outcome, texts: int = 5000, rounds: int = 3) -> None:
+def job(outcome: Outcome, texts: int = 8000, rounds: int = 2) -> None:
     """Times whole jobs, session start left out, and compares their vectors.
 
     Args:
         outcome: Where figures and checks go.
-        texts: Texts to embed.
+        texts: Texts to embed, half of them abstracts, half of them short pages.
         rounds: How often each contender runs.
     """
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     source = folder / "texts.parquet"
-    drawn = mixed(texts)
+    drawn = mixed(texts // 2) + short(texts // 2)
     pq.write_table(pa.table({"id": [f"{number:06}" for number in range(len(drawn))], "text": drawn}), source)
     seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     made: dict[str, Any] = {}
