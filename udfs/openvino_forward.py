@@ -54,8 +54,6 @@ def openvino_forward(
     names = [name for name, value in examples[0].items() if isinstance(value, torch.Tensor)]
     guides = {name: value for name, value in examples[0].items() if name not in names}
     expected = [_by_torch(model, features) for features in examples]
-    # Pinned threads of several workers on one machine would all sit on its first cores: half the rate of two workers.
-    config = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": cores, "ENABLE_CPU_PINNING": False}
     try:
         # Tracing warns of every branch; whether they matter is seen below, on batches of other sizes.
         with warnings.catch_warnings(), torch.no_grad():
@@ -63,11 +61,7 @@ def openvino_forward(
             graph = openvino.convert_model(
                 _Sentences(model, names, guides), example_input=tuple(examples[0][name] for name in names)
             )
-        core = openvino.Core()
-        compiled = [
-            core.compile_model(graph, "CPU", {**config, "INFERENCE_PRECISION_HINT": hint}).create_infer_request()
-            for hint in dict.fromkeys(["f32", _HINTS[dtype]])
-        ]
+        compiled = [_request(openvino, graph, hint, cores) for hint in dict.fromkeys(["f32", _HINTS[dtype]])]
     except Exception as error:  # every layer below has exceptions of its own
         raise InputError(
             f"inference.backend openvino cannot convert this model ({type(error).__name__}): set it to torch"
@@ -90,6 +84,14 @@ def openvino_forward(
     # The one for float32 ends here where it was only compared with.
     request = compiled[-1]
     return lambda features: run(request, features)
+
+
+def _request(openvino: Any, graph: Any, hint: str, cores: int) -> Any:
+    # Pinned threads of several workers on one machine would all sit on its first cores: half the rate of two workers.
+    config = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": cores, "ENABLE_CPU_PINNING": False}
+    return (
+        openvino.Core().compile_model(graph, "CPU", {**config, "INFERENCE_PRECISION_HINT": hint}).create_infer_request()
+    )
 
 
 @torch.inference_mode()
