@@ -24,7 +24,7 @@ _OWN = ("embedlake", "embedlake openvino", "embedlake dtype auto", "embedlake op
 CONTENDERS = (_TEXTBOOK, _BY_CORES, "textbook tuned", "predict_batch_udf", *PEERS, *_OWN)
 
 
-def job(outcome: Outcome, texts: int = 8000, rounds: int = 2) -> None:
+def job(outcome: Outcome, texts: int = 5000, rounds: int = 2) -> None:
     """Times whole jobs, session start left out, and compares their vectors.
 
     Args:
