@@ -13,7 +13,7 @@ _COMMITS_PER_RUN = 1 << 32
 
 
 @contextmanager
-def transaction(spark: SparkSession, app_id: str, version: int, run_id: str) -> Iterator[None]:
+def transaction(spark: SparkSession, app_id: str, version: int, run_id: str) -> Iterator[bool]:
     """Gives the one commit that is made in its block an application id and a number.
 
     MERGE takes no writer options, so they are properties of the session for as long as the commit takes.
@@ -23,16 +23,25 @@ def transaction(spark: SparkSession, app_id: str, version: int, run_id: str) -> 
         app_id: Application id.
         version: Number of the commit; Delta passes over one that is not above the table's highest.
         run_id: Run that commits; kept in the table's history.
+
+    Yields:
+        Whether the platform has let the number be set.
     """
     for key, value in zip(TRANSACTION, (app_id, str(version), run_id), strict=True):
         with suppress(PySparkException):
             spark.conf.set(key, value)
     try:
-        yield
+        yield _is_set(spark, version)
     finally:
         for key in TRANSACTION:
             with suppress(PySparkException):
                 spark.conf.unset(key)
+
+
+def _is_set(spark: SparkSession, version: int) -> bool:
+    with suppress(PySparkException):
+        return spark.conf.get(TRANSACTION[1], None) == str(version)
+    return False
 
 
 class Fence:
@@ -53,12 +62,15 @@ class Fence:
         self._version = run_number * _COMMITS_PER_RUN
 
     @contextmanager
-    def commit(self, spark: SparkSession) -> Iterator[None]:
+    def commit(self, spark: SparkSession) -> Iterator[bool]:
         """Numbers the one commit that is made in its block.
 
         Args:
             spark: The live session.
+
+        Yields:
+            Whether Delta will see the number.
         """
         self._version += 1
-        with transaction(spark, self._app_id, self._version, self._run_id):
-            yield
+        with transaction(spark, self._app_id, self._version, self._run_id) as is_fenced:
+            yield is_fenced

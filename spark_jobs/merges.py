@@ -1,4 +1,4 @@
-"""The two commits of a slice: MERGE into `vectors`, then into `ledger`."""
+"""The two commits of a slice: into `vectors`, then into `ledger`; by MERGE, or by an append where nothing is there."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from schemas.vectors import vectors_table
 from spark_jobs.failpoints import boundary
 from spark_jobs.slice_transforms import DELETE, OPERATION, PAYLOAD_CHANGED, UPSERT
 from spark_jobs.staging_transforms import POSITION
-from spark_jobs.store import Place
+from spark_jobs.store import Place, append
 
 # MERGE resolves names over both sides at once, so the incoming side's get a prefix of their own.
 INCOMING = "_incoming_"
@@ -28,7 +28,7 @@ def _renamed(changes: DataFrame) -> DataFrame:
     return changes.select([F.col(quoted(name)).alias(INCOMING + name) for name in changes.columns])
 
 
-def merge_vectors(changes: DataFrame, place: Place, payload: Sequence[StructField], insert_only: bool) -> None:
+def merge_vectors(changes: DataFrame, place: Place, payload: Sequence[StructField], is_new: bool) -> None:
     """Brings a slice's chunks into `vectors` in one commit: upserts and deletes together.
 
     A matched row keeps its vector: neither the source nor this statement reads it.
@@ -37,33 +37,42 @@ def merge_vectors(changes: DataFrame, place: Place, payload: Sequence[StructFiel
         changes: Rows of `as_vector_changes`.
         place: Where the tables lie.
         payload: The payload columns' fields.
-        insert_only: Whether none of the documents has a stored chunk. Delta then appends: it writes no second copy of
-            each vector for the change feed, which tells inserts from the data files themselves.
+        is_new: Whether none of the documents has a stored chunk and the commit is fenced, so that no other run can put
+            them in meanwhile. An append is then the same, without a look at what is stored, without a copy of the
+            source that MERGE makes, and without a second copy of each vector for the change feed.
     """
+    names = vectors_table(payload).schema.names
+    if is_new:
+        append(changes.where(F.col(OPERATION) == UPSERT).select(*map(quoted, names)), place, "vectors")
+        return
     moved = F.lit(False)
     for name in POSITION:
         moved = moved | ~F.col(name).eqNullSafe(_incoming(name))
     rewritten = [*POSITION, *(field.name for field in payload), "run_id"]
     merge = _renamed(changes).mergeInto(place.name("vectors"), F.col("chunk_id") == _incoming("chunk_id"))
-    if not insert_only:
-        merge = (
-            merge.whenMatched(_incoming(OPERATION) == DELETE)
-            .delete()
-            .whenMatched(moved | _incoming(PAYLOAD_CHANGED))
-            .update({quoted(name): _incoming(name) for name in rewritten})
-        )
-    every = {quoted(name): _incoming(name) for name in vectors_table(payload).schema.names}
+    merge = (
+        merge.whenMatched(_incoming(OPERATION) == DELETE)
+        .delete()
+        .whenMatched(moved | _incoming(PAYLOAD_CHANGED))
+        .update({quoted(name): _incoming(name) for name in rewritten})
+        .whenNotMatched(_incoming(OPERATION) == UPSERT)
+        .insert({quoted(name): _incoming(name) for name in names})
+    )
     with boundary("vectors"):
-        merge.whenNotMatched(_incoming(OPERATION) == UPSERT).insert(every).merge()
+        merge.merge()
 
 
-def merge_ledger(changes: DataFrame, place: Place) -> None:
+def merge_ledger(changes: DataFrame, place: Place, is_new: bool) -> None:
     """Brings a slice's outcomes into `ledger` in one commit, after `vectors` holds what it will claim.
 
     Args:
         changes: Rows of `as_ledger_changes`.
         place: Where the tables lie.
+        is_new: Whether none of the documents has a row and the commit is fenced; see `merge_vectors`.
     """
+    if is_new:
+        append(changes.select(*LEDGER.schema.names), place, LEDGER.name)
+        return
     every = {quoted(name): _incoming(name) for name in LEDGER.schema.names}
     merge = (
         _renamed(changes)

@@ -116,6 +116,7 @@ def _planned(spark: SparkSession, run: Run, how: str) -> Work:
     tokens: Counter[int] = Counter()
     members: Counter[int] = Counter()
     to_embed: Counter[int] = Counter()
+    added: Counter[int] = Counter()
     for row in rows:
         if row.ids != row.documents:
             raise ReconciliationError("the source changed while it was read, and ids stand twice now: run again")
@@ -123,6 +124,7 @@ def _planned(spark: SparkSession, run: Run, how: str) -> Work:
         tokens[row.slice_key] += row.tokens
         members[row.slice_key] += row.documents
         to_embed[row.slice_key] += row.documents if row.change in TRIED else 0
+        added[row.slice_key] += row.documents if row.change == ADDED else 0
     counts[UNCHANGED] = run.checked.documents - sum(counts[change] for change in CHANGES if change != REMOVED)
-    groups = tuple(Group(key, tokens[key], members[key], to_embed[key]) for key in sorted(members))
+    groups = tuple(Group(key, tokens[key], members[key], to_embed[key], added[key]) for key in sorted(members))
     return Work(dict(counts), groups, how)

@@ -30,12 +30,14 @@ class Group:
         tokens: Estimated tokens to embed.
         documents: Documents, by whatever change.
         to_embed: Documents of these whose text goes to the model.
+        added: Documents of these that the ledger does not know.
     """
 
     key: int
     tokens: int
     documents: int
     to_embed: int
+    added: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Slice:
         tokens: Estimated tokens to embed.
         documents: Documents in it, by whatever change.
         to_embed: Documents of these whose text goes to the model.
+        added: Documents of these that the ledger does not know.
     """
 
     number: int
@@ -57,6 +60,7 @@ class Slice:
     tokens: int
     documents: int
     to_embed: int
+    added: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +104,16 @@ def next_slice(groups: Sequence[Group], number: int, bound: int) -> tuple[Slice,
         tokens += groups[count].tokens
         count += 1
     taken = groups[:count]
-    documents, to_embed = sum(group.documents for group in taken), sum(group.to_embed for group in taken)
-    return Slice(number, taken[0].key, taken[-1].key, tokens, documents, to_embed), tuple(groups[count:])
+    cut = Slice(
+        number,
+        taken[0].key,
+        taken[-1].key,
+        tokens,
+        documents=sum(group.documents for group in taken),
+        to_embed=sum(group.to_embed for group in taken),
+        added=sum(group.added for group in taken),
+    )
+    return cut, tuple(groups[count:])
 
 
 def slice_bound(slice_tokens: int | Literal["auto"], slice_seconds: float, last: int, done: int, seconds: float) -> int:

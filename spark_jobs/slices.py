@@ -74,7 +74,7 @@ def embed_slice(spark: SparkSession, run: Run, part: Slice, before: DataFrame, p
         with progress.step("embed"):
             counts += stage_vectors(spark, chunks, staged, run, part, progress)
             counts["tokens_saved"] -= counts["tokens_embedded"]
-    _commit(spark, run, part, plan, chunks, staged, progress, is_fresh=not found["stored"])
+    _commit(spark, run, part, plan, chunks, staged, progress, has_stored=found["stored"] > 0)
     progress.committed(part, counts)
     record(spark, run, SLICE_COMMITTED, counts, progress, part.number)
     return counts
@@ -88,16 +88,17 @@ def _commit(
     chunks: DataFrame,
     staged: DataFrame,
     progress: Progress,
-    is_fresh: bool,
+    has_stored: bool,
 ) -> None:
     payload, keep = run.checked.source.payload, run.settings.run.on_failed_update == "keep"
     check_still_ours(spark, run)
-    with progress.step("merge vectors"), run.fence.commit(spark):
+    with progress.step("merge vectors"), run.fence.commit(spark) as is_fenced:
         changes = as_vector_changes(plan, chunks, staged, payload, run.run_id, keep)
-        merge_vectors(changes, run.place, payload, insert_only=is_fresh)
-    with progress.step("merge ledger"), run.fence.commit(spark):
+        merge_vectors(changes, run.place, payload, is_new=is_fenced and not has_stored)
+    with progress.step("merge ledger"), run.fence.commit(spark) as is_fenced:
         outcomes = as_outcomes(chunks, staged, keep)
-        merge_ledger(as_ledger_changes(plan, outcomes, run.checked.source.version, run.run_id), run.place)
+        rows = as_ledger_changes(plan, outcomes, run.checked.source.version, run.run_id)
+        merge_ledger(rows, run.place, is_new=is_fenced and part.added == part.documents)
     # Delta passes over the commits of a run that was overtaken without a word: they may not count as done.
     check_still_ours(spark, run)
 

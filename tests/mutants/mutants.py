@@ -31,8 +31,8 @@ MUTANTS = [
     Mutant(
         "fence removed",
         "spark_jobs/fence.py",
-        "with transaction(spark, self._app_id, self._version, self._run_id):\n            yield",
-        "yield",
+        "with transaction(spark, self._app_id, self._version, self._run_id) as is_fenced:\n            yield is_fenced",
+        "yield True",
         _CASES + "a_run_that_is_overtaken_at_its_commit_writes_nothing",
     ),
     Mutant(
@@ -45,10 +45,10 @@ MUTANTS = [
     Mutant(
         "ledger before vectors",
         "spark_jobs/slices.py",
-        'with progress.step("merge vectors"), run.fence.commit(spark):',
+        'with progress.step("merge vectors"), run.fence.commit(spark) as is_fenced:',
         "with run.fence.commit(spark):\n        outcomes = as_outcomes(chunks, staged, keep)\n        merge_ledger("
-        "as_ledger_changes(plan, outcomes, run.checked.source.version, run.run_id), run.place)\n"
-        '    with progress.step("merge vectors"), run.fence.commit(spark):',
+        "as_ledger_changes(plan, outcomes, run.checked.source.version, run.run_id), run.place, is_new=False)\n"
+        '    with progress.step("merge vectors"), run.fence.commit(spark) as is_fenced:',
         _CASES + "commits_come_in_their_order",
     ),
     Mutant(
