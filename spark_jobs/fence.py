@@ -25,23 +25,24 @@ def transaction(spark: SparkSession, app_id: str, version: int, run_id: str) -> 
         run_id: Run that commits; kept in the table's history.
 
     Yields:
-        Whether the platform has let the number be set.
+        Whether the platform has let all of them be set.
     """
-    for key, value in zip(TRANSACTION, (app_id, str(version), run_id), strict=True):
-        with suppress(PySparkException):
-            spark.conf.set(key, value)
+    values = zip(TRANSACTION, (app_id, str(version), run_id), strict=True)
+    are_set = [_set(spark, key, value) for key, value in values]
     try:
-        yield _is_set(spark, version)
+        yield all(are_set)
     finally:
         for key in TRANSACTION:
             with suppress(PySparkException):
                 spark.conf.unset(key)
 
 
-def _is_set(spark: SparkSession, version: int) -> bool:
-    with suppress(PySparkException):
-        return spark.conf.get(TRANSACTION[1], None) == str(version)
-    return False
+def _set(spark: SparkSession, key: str, value: str) -> bool:
+    try:
+        spark.conf.set(key, value)
+    except PySparkException:
+        return False
+    return True
 
 
 class Fence:

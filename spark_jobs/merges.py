@@ -28,7 +28,9 @@ def _renamed(changes: DataFrame) -> DataFrame:
     return changes.select([F.col(quoted(name)).alias(INCOMING + name) for name in changes.columns])
 
 
-def merge_vectors(changes: DataFrame, place: Place, payload: Sequence[StructField], is_new: bool) -> None:
+def merge_vectors(
+    changes: DataFrame, place: Place, payload: Sequence[StructField], insert_only: bool, is_fenced: bool
+) -> None:
     """Brings a slice's chunks into `vectors` in one commit: upserts and deletes together.
 
     A matched row keeps its vector: neither the source nor this statement reads it.
@@ -37,12 +39,13 @@ def merge_vectors(changes: DataFrame, place: Place, payload: Sequence[StructFiel
         changes: Rows of `as_vector_changes`.
         place: Where the tables lie.
         payload: The payload columns' fields.
-        is_new: Whether none of the documents has a stored chunk and the commit is fenced, so that no other run can put
-            them in meanwhile. An append is then the same, without a look at what is stored, without a copy of the
-            source that MERGE makes, and without a second copy of each vector for the change feed.
+        insert_only: Whether none of the documents has a stored chunk. Delta then writes no second copy of each vector
+            for the change feed, which tells inserts from the data files themselves.
+        is_fenced: Whether no other run can commit meanwhile. Inserts alone are then appended, without a look at what is
+            stored and without the copy of its source that MERGE makes.
     """
     names = vectors_table(payload).schema.names
-    if is_new:
+    if insert_only and is_fenced:
         append(changes.where(F.col(OPERATION) == UPSERT).select(*map(quoted, names)), place, "vectors")
         return
     moved = F.lit(False)
@@ -50,16 +53,16 @@ def merge_vectors(changes: DataFrame, place: Place, payload: Sequence[StructFiel
         moved = moved | ~F.col(name).eqNullSafe(_incoming(name))
     rewritten = [*POSITION, *(field.name for field in payload), "run_id"]
     merge = _renamed(changes).mergeInto(place.name("vectors"), F.col("chunk_id") == _incoming("chunk_id"))
-    merge = (
-        merge.whenMatched(_incoming(OPERATION) == DELETE)
-        .delete()
-        .whenMatched(moved | _incoming(PAYLOAD_CHANGED))
-        .update({quoted(name): _incoming(name) for name in rewritten})
-        .whenNotMatched(_incoming(OPERATION) == UPSERT)
-        .insert({quoted(name): _incoming(name) for name in names})
-    )
+    if not insert_only:
+        merge = (
+            merge.whenMatched(_incoming(OPERATION) == DELETE)
+            .delete()
+            .whenMatched(moved | _incoming(PAYLOAD_CHANGED))
+            .update({quoted(name): _incoming(name) for name in rewritten})
+        )
+    every = {quoted(name): _incoming(name) for name in names}
     with boundary("vectors"):
-        merge.merge()
+        merge.whenNotMatched(_incoming(OPERATION) == UPSERT).insert(every).merge()
 
 
 def merge_ledger(changes: DataFrame, place: Place, is_new: bool) -> None:

@@ -104,8 +104,9 @@ def next_slice(groups: Sequence[Group], number: int, bound: int) -> tuple[Slice,
         tokens += groups[count].tokens
         count += 1
     taken = groups[:count]
-    sums = map(sum, zip(*((group.documents, group.to_embed, group.added) for group in taken), strict=True))
-    return Slice(number, taken[0].key, taken[-1].key, tokens, *sums), tuple(groups[count:])
+    documents, to_embed = sum(group.documents for group in taken), sum(group.to_embed for group in taken)
+    added = sum(group.added for group in taken)
+    return Slice(number, taken[0].key, taken[-1].key, tokens, documents, to_embed, added), tuple(groups[count:])
 
 
 def slice_bound(slice_tokens: int | Literal["auto"], slice_seconds: float, last: int, done: int, seconds: float) -> int:

@@ -74,7 +74,7 @@ def embed_slice(spark: SparkSession, run: Run, part: Slice, before: DataFrame, p
         with progress.step("embed"):
             counts += stage_vectors(spark, chunks, staged, run, part, progress)
             counts["tokens_saved"] -= counts["tokens_embedded"]
-    _commit(spark, run, part, plan, chunks, staged, progress, has_stored=found["stored"] > 0)
+    _commit(spark, run, part, plan, chunks, staged, progress, is_fresh=not found["stored"])
     progress.committed(part, counts)
     record(spark, run, SLICE_COMMITTED, counts, progress, part.number)
     return counts
@@ -88,13 +88,13 @@ def _commit(
     chunks: DataFrame,
     staged: DataFrame,
     progress: Progress,
-    has_stored: bool,
+    is_fresh: bool,
 ) -> None:
     payload, keep = run.checked.source.payload, run.settings.run.on_failed_update == "keep"
     check_still_ours(spark, run)
     with progress.step("merge vectors"), run.fence.commit(spark) as is_fenced:
         changes = as_vector_changes(plan, chunks, staged, payload, run.run_id, keep)
-        merge_vectors(changes, run.place, payload, is_new=is_fenced and not has_stored)
+        merge_vectors(changes, run.place, payload, is_fresh, is_fenced)
     with progress.step("merge ledger"), run.fence.commit(spark) as is_fenced:
         outcomes = as_outcomes(chunks, staged, keep)
         rows = as_ledger_changes(plan, outcomes, run.checked.source.version, run.run_id)
