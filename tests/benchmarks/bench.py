@@ -12,7 +12,7 @@ from tests.benchmarks.engine import engine  # noqa: E402
 from tests.benchmarks.fixed_cost import fixed, memory, scale  # noqa: E402
 from tests.benchmarks.job import job  # noqa: E402
 from tests.benchmarks.warm import warm  # noqa: E402
-from tests.validate.outcome import Outcome, write_outcome  # noqa: E402
+from tests.validate.outcome import Outcome, processor, write_outcome  # noqa: E402
 
 PARTS: dict[str, Callable[[Outcome], None]] = {
     "engine": engine,
@@ -22,7 +22,9 @@ PARTS: dict[str, Callable[[Outcome], None]] = {
     "memory": memory,
     "scale": scale,
 }
-RESULTS = ROOT / "tests" / "benchmarks" / "results" / "bench.json"
+# Ratios differ from processor to processor: each kind has a file of its own.
+_KIND = processor().lower().replace(" ", "-")
+RESULTS = ROOT / "tests" / "benchmarks" / "results" / f"bench-{_KIND}.json"
 
 
 def main() -> None:

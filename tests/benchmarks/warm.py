@@ -81,7 +81,7 @@ def keep_workers(spark: Any) -> None:
     spark.range(SLOTS, numPartitions=SLOTS).mapInArrow(lambda batches: batches, "id long").count()
 
 
-def warm(outcome: Outcome, texts: int = 2500, rounds: int = 2) -> None:
+def warm(outcome: Outcome, texts: int = 8000, rounds: int = 1) -> None:
     """Compares the inference step of whole jobs in one warm session with the engine alone, in turns.
 
     Args:

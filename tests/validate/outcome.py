@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 _ROOT = Path(__file__).resolve().parents[2]
+_CPU = Path("/proc/cpuinfo").read_text(encoding="utf-8")
 _PACKAGES = ("pyspark", "delta-spark", "torch", "sentence-transformers", "deltalake", "pyarrow")
 
 
@@ -163,7 +164,17 @@ def _shown(value: Any) -> str:
     return f"{value:,}" if type(value) is int else str(value) or "none"
 
 
+def processor() -> str:
+    """Names the processor of this machine.
+
+    Returns:
+        Its maker's name for it, or the architecture's.
+    """
+    names = re.findall(r"^model name\s*: (.*)$", _CPU, re.MULTILINE)
+    return str(names[0]).replace("(R)", "").strip() if names else platform.machine()
+
+
 def _machine() -> str:
-    names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    half = [name.upper().replace("_", "-") for name in ("amx_bf16", "avx512_bf16") if f" {name}" in _CPU]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB"
+    return f"{', '.join([processor(), *half])}, {os.cpu_count()} cores, {memory:.0f} GiB"
