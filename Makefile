@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 SOURCE := documents/docstrings.parquet
 # The same Java for everything that is started here; see the script for where it looks.
 JAVA   := JAVA_HOME=$$(sh conf/ensure_java.sh) && export JAVA_HOME &&
-CODE   := schemas udfs spark_jobs quickstart tests setup.py
+CODE   := schemas udfs spark_jobs quickstart notebooks tests setup.py
 QUESTION ?= How do I show a progress bar in the terminal?
 
 # A wheel, and the zip made of it, are the same bytes wherever and whenever they are built.
@@ -16,7 +16,7 @@ export SOURCE_DATE_EPOCH := 315532800
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock quickstart test test-fast check format validate validate-refresh bench crash soak mutants zip wheel clean
+.PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export bench crash soak mutants zip wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,13 +37,13 @@ $(STAMP): requirements.lock setup.py
 	@touch $@
 
 lock: $(STAMP) ## Write requirements.lock anew from setup.py; keeps what still fits, UPGRADE=1 takes the newest
-	$(UV) compile setup.py --quiet --extra spark --extra calibrate --extra openvino --extra dev --universal --python-version 3.11 --generate-hashes \
+	$(UV) compile setup.py --quiet --all-extras --universal --python-version 3.11 --generate-hashes \
 	    --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) --output-file requirements.lock
 
 quickstart: install ## Embed 1,500 real documents into Delta tables and ask them a question (QUESTION="...")
 	$(BIN)/python quickstart/collect_docstrings.py --out $(SOURCE)
 	$(JAVA) $(BIN)/embedlake embed --config conf/quickstart.yaml
-	$(JAVA) $(BIN)/python quickstart/nearest_chunks.py --config conf/quickstart.yaml "$(QUESTION)"
+	$(JAVA) $(BIN)/embedlake search --config conf/quickstart.yaml "$(QUESTION)" -k 5
 
 # Two at a time, a file each: a small Spark job keeps little more than one core busy.
 test: install ## Run every test
@@ -62,11 +62,14 @@ format: $(STAMP) ## Format the code and mend what can be mended by itself
 	$(BIN)/ruff check --fix --exit-zero --quiet $(CODE)
 	$(BIN)/ruff format $(CODE)
 
-validate: install ## Reproduce published retrieval scores on SciFact
-	$(JAVA) $(BIN)/python tests/validate/scifact.py
+validate: install ## Reproduce published scores: retrieval on SciFact, similarity on the STS Benchmark
+	$(JAVA) $(BIN)/python tests/validate/scores.py
 
 validate-refresh: install ## Refresh real libraries and hold counts, cost and rows to what truly changed (PARTS="tldr third")
 	$(JAVA) $(BIN)/python tests/validate/refresh.py $(PARTS)
+
+validate-export: install ## Export a real library to every kind of system, refresh it, and hold each to the table
+	$(JAVA) $(BIN)/python tests/validate/export.py
 
 bench: install ## Time the engine and whole jobs against other ways (ONLY="engine job")
 	$(JAVA) $(BIN)/python tests/benchmarks/bench.py $(ONLY)

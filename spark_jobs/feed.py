@@ -69,18 +69,37 @@ def changed_rows(spark: SparkSession, settings: SourceSettings, first: int, last
     )
     if settings.filter is not None:
         rows = rows.where(F.expr(settings.filter))
-    newest = rows.groupBy(F.col(quoted(settings.id_name)).cast("string").alias("doc_id")).agg(
-        F.max_by(F.struct("*"), F.struct("_commit_version", _arrives())).alias("row")
-    )
+    identity = F.col(quoted(settings.id_name)).cast("string").alias("doc_id")
     columns = [F.col(f"row.{quoted(name)}").alias(name) for name in rows.columns]
-    ends = newest.select(*columns)
-    return ends.where(_arrives()), ends.where(~_arrives()).select(
-        F.col(quoted(settings.id_name)).cast("string").alias("doc_id")
+    ends = newest_changes(rows, identity, F.struct("*")).select(*columns)
+    return ends.where(arrives()), ends.where(~arrives()).select(identity)
+
+
+def newest_changes(changes: DataFrame, identity: Column, wanted: Column) -> DataFrame:
+    """Finds the newest change of each id in rows of a change feed.
+
+    Args:
+        changes: Rows of a change feed.
+        identity: The id, under the name that it shall have.
+        wanted: What is wanted of the newest change.
+
+    Returns:
+        The id, `row` (what is wanted of its newest change) and `was_there`: whether the id had a row before its first
+        change.
+    """
+    # Within one version a row that left and a row that came under the same id are a replacement.
+    order = F.struct("_commit_version", arrives())
+    return changes.groupBy(identity).agg(
+        F.max_by(wanted, order).alias("row"), F.min_by(~arrives(), order).alias("was_there")
     )
 
 
-def _arrives() -> Column:
-    # Within one version a row that left and a row that came under the same id are a replacement.
+def arrives() -> Column:
+    """Tells of a row of a change feed whether it is in the table after the change.
+
+    Returns:
+        A condition; false for rows that were deleted and for what a row was before an update.
+    """
     return F.col("_change_type").isin("insert", "update_postimage")
 
 

@@ -4,6 +4,7 @@ On a local disk Delta looks whether a version is there and then renames its file
 Object stores and catalogs make commits exclusive themselves.
 """
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -56,6 +57,31 @@ def space_lock(settings: Settings, take_over: bool = False) -> Iterator[None]:
     refusal = (
         f"another process on this machine works on space {settings.library}.{settings.space} and holds "
         f"{lock.lock_file}: wait for it to end, or end it by --take-over"
+    )
+    with _held(lock, 0, refusal):
+        yield
+
+
+@contextmanager
+def export_lock(settings: Settings, target: str) -> Iterator[None]:
+    """Holds a target for one export.
+
+    Args:
+        settings: The whole configuration.
+        target: The target's name as it is printed.
+
+    Raises:
+        RunActiveError: Another process of this machine exports to it.
+    """
+    folder = _folder(settings)
+    if folder is None:
+        yield
+        return
+    # A name may be long, and hold whatever a path may hold.
+    lock = _lock(folder, f"export__{hashlib.sha256(target.encode()).hexdigest()[:16]}")
+    refusal = (
+        f"another process on this machine exports to {target} and holds {lock.lock_file}: wait for it to end, or end "
+        f"it (`fuser {lock.lock_file}` names it)"
     )
     with _held(lock, 0, refusal):
         yield

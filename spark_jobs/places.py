@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 from schemas.conform import quoted
+from schemas.evaluations import EVALUATIONS
+from schemas.exports import EXPORTS
 from schemas.runs import RUNS
 from schemas.spaces import SPACES
 from spark_jobs.settings import Settings
 from spark_jobs.settings_sections import StoreSettings
 
-_STORE_WIDE = {RUNS.name, SPACES.name}
+_STORE_WIDE = {RUNS.name, SPACES.name, EVALUATIONS.name, EXPORTS.name}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,15 @@ class Place:
             folder = "_embedlake" if whole else f"{self.library}/{self.space}"
             root = self.store.path.rstrip("/")
             return f"delta.{quoted(f'{root}/{folder}/{table}')}"
-        flat = f"embedlake__{table}" if whole else f"{self.library}__{self.space}__{table}"
-        return ".".join(quoted(part) for part in (self.store.catalog or "", self.store.schema_ or "", flat))
+        return self._in_catalog(f"embedlake__{table}" if whole else f"{self.library}__{self.space}__{table}")
+
+    @property
+    def view(self) -> str | None:
+        """Quoted name of the view of the library's active vectors; None with a path, where nothing has names."""
+        return None if self.store.path is not None else self._in_catalog(f"{self.library}__vectors")
+
+    def _in_catalog(self, name: str) -> str:
+        return ".".join(quoted(part) for part in (self.store.catalog or "", self.store.schema_ or "", name))
 
 
 def place_of(settings: Settings) -> Place:

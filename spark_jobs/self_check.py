@@ -58,6 +58,9 @@ def _embedded(texts: DataFrame, run: Run) -> DataFrame:
 def _cosine(stored: list[float] | None, made: list[float] | None, inference: InferenceSpec) -> float:
     if stored is None or made is None or len(stored) != len(made):
         return -1.0
-    a, b = (restored(values, inference.model.precision, inference.ranges) for values in (stored, made))
+    # Numbers near the ends of float32 would overflow in it.
+    a, b = (
+        restored(values, inference.model.precision, inference.ranges).astype(np.float64) for values in (stored, made)
+    )
     norms = np.linalg.norm(a) * np.linalg.norm(b)
     return float(a @ b / norms) if norms else -1.0

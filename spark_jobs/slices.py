@@ -18,6 +18,7 @@ from spark_jobs.slice_transforms import as_ledger_changes, as_outcomes, as_vecto
 from spark_jobs.space_tables import STAGED
 from spark_jobs.staging import stage_chunks, stage_reused, stage_vectors
 from spark_jobs.staging_transforms import only_planned
+from spark_jobs.versions import read_pinned
 
 
 def embed_slices(spark: SparkSession, run: Run, work: Work, counts: Counter[str], progress: Progress) -> None:
@@ -34,7 +35,7 @@ def embed_slices(spark: SparkSession, run: Run, work: Work, counts: Counter[str]
     if not groups:
         return
     # A text that moves from one document to another may have left `vectors` by the slice that looks for it.
-    before = store.read_pinned(spark, run.place, "vectors")
+    before = read_pinned(spark, run.place, "vectors")
     while groups:
         done = work.tokens - sum(group.tokens for group in groups)
         bound = slice_bound(settings.slice_tokens, settings.slice_seconds, last, done, progress.slice_seconds)

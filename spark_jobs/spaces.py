@@ -12,6 +12,7 @@ from schemas.spaces import READY, SPACES
 from spark_jobs import store
 from spark_jobs.locks import store_lock
 from spark_jobs.settings import Settings
+from spark_jobs.stable_view import make_view
 from udfs.fingerprint import chunking_fingerprint, model_fingerprint
 from udfs.quantization import Ranges
 from udfs.specs import ChunkSpec, ModelSpec
@@ -83,7 +84,7 @@ def ranges_of(row: Row) -> Ranges | None:
 def register(
     spark: SparkSession, settings: Settings, model: ModelSpec, chunking: ChunkSpec, ranges: Ranges | None = None
 ) -> None:
-    """Enters a space into the registry.
+    """Enters a space into the registry; where it is the library's active one, its view is made first.
 
     Args:
         spark: The live session.
@@ -91,9 +92,16 @@ def register(
         model: The model.
         chunking: The chunking rule.
         ranges: Lowest and highest value of each number, where precision is int8.
+
+    Raises:
+        InputError: The catalog refuses the view.
     """
     place = store.place_of(settings)
     others = store.read(spark, place, SPACES.name).where(F.col("library") == settings.library)
+    # The first space of a library is the one that readers should use.
+    is_active = others.isEmpty()
+    if is_active:
+        make_view(spark, place)
     row = (
         settings.library,
         settings.space,
@@ -104,8 +112,7 @@ def register(
         model.dimension,
         json.dumps(ranges) if ranges is not None else None,
         READY,
-        # The first space of a library is the one that readers should use.
-        others.isEmpty(),
+        is_active,
         datetime.now().astimezone(),
     )
     with store_lock(settings):

@@ -117,22 +117,6 @@ def read(spark: SparkSession, place: Place, table: str) -> DataFrame:
     return spark.table(place.name(table))
 
 
-def read_pinned(spark: SparkSession, place: Place, table: str) -> DataFrame:
-    """Reads a table as it is now, however often the rows are read and whatever is committed meanwhile.
-
-    Args:
-        spark: The live session.
-        place: Where the tables lie.
-        table: Last part of its name.
-
-    Returns:
-        The rows of what is the newest version at the time of the call.
-    """
-    name = place.name(table)
-    version = spark.sql(f"DESCRIBE HISTORY {name} LIMIT 1").collect()[0].version
-    return spark.read.option("versionAsOf", version).table(name)
-
-
 def read_vectors(spark: SparkSession, settings: Settings) -> DataFrame:
     """Reads the vectors of the settings' space, for notebooks and downstream jobs.
 

@@ -7,7 +7,7 @@ from schemas.errors import InputError
 from spark_jobs import store
 from spark_jobs.settings import Settings
 
-_TABLES = ("vectors", "ledger", "plan", "staged_chunks", "staged_vectors", "runs", "spaces")
+_TABLES = ("vectors", "ledger", "plan", "staged_chunks", "staged_vectors", "runs", "spaces", "evaluations", "exports")
 
 
 def check_store(settings: Settings) -> None:

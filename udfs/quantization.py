@@ -1,10 +1,9 @@
 """Embeddings in fewer bytes: one byte a number by the ranges of a space, or one bit a number."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from schemas.precision import OutputPrecision
 
@@ -40,22 +39,21 @@ def quantized(matrix: NDArray[np.float32], precision: OutputPrecision, ranges: R
     return np.asarray(quantize_embeddings(matrix, precision=precision, ranges=bounds))
 
 
-def restored(values: Sequence[float], precision: OutputPrecision, ranges: Ranges | None) -> NDArray[np.float64]:
-    """Brings a stored embedding back to numbers that compare, as near as its form allows.
+def restored(stored: ArrayLike, precision: OutputPrecision, ranges: Ranges | None) -> NDArray[np.float32]:
+    """Brings stored embeddings back to numbers that compare, as near as their form allows.
 
     Args:
-        values: Entries of the array.
+        stored: (dimension,) or (n, dimension); entries of the arrays, a byte for eight numbers where binary.
         precision: How numbers are stored.
         ranges: Ranges of the space, for int8.
 
     Returns:
-        (dimension,) float64: the middle of each step for int8, -1 or 1 for binary.
+        As many float32 as numbers were stored: the middle of each step for int8, -1 or 1 for binary.
     """
-    if precision == "binary":
-        bits = np.unpackbits((np.asarray(values, dtype=np.int16) + 128).astype(np.uint8))
-        return np.where(bits == 1, 1.0, -1.0)
-    stored = np.asarray(values, dtype=np.float64)
     if precision == "float32":
-        return stored
+        return np.asarray(stored, dtype=np.float32)
+    if precision == "binary":
+        bits = np.unpackbits((np.asarray(stored, dtype=np.int16) + 128).astype(np.uint8), axis=-1)
+        return np.where(bits == 1, np.float32(1), np.float32(-1))
     low, high = (np.asarray(values, dtype=np.float64) for values in ranges or ((), ()))
-    return np.asarray(low + (stored + 128.5) * (high - low) / 255)
+    return (low + (np.asarray(stored, dtype=np.float64) + 128.5) * (high - low) / 255).astype(np.float32)

@@ -11,6 +11,7 @@ sys.path.insert(0, str(ROOT))
 from tests.benchmarks.engine import engine  # noqa: E402
 from tests.benchmarks.fixed_cost import fixed, memory, scale  # noqa: E402
 from tests.benchmarks.job import job  # noqa: E402
+from tests.benchmarks.search import search  # noqa: E402
 from tests.benchmarks.warm import warm  # noqa: E402
 from tests.validate.outcome import Outcome, processor, write_outcome  # noqa: E402
 
@@ -21,6 +22,7 @@ PARTS: dict[str, Callable[[Outcome], None]] = {
     "fixed": fixed,
     "memory": memory,
     "scale": scale,
+    "search": search,
 }
 # Ratios differ from processor to processor: each kind has a file of its own.
 _KIND = processor().lower().replace(" ", "-")

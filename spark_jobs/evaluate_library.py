@@ -1,0 +1,144 @@
+"""The evaluation job: how good retrieval from a space is, by queries whose relevant documents are known.
+
+Started as `embedlake evaluate --config F --queries Q --judgements J`, or with `--pairs P` for the model alone.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from schemas.errors import InputError
+from spark_jobs import evaluate_pairs, store
+from spark_jobs.evaluate_pairs import PairScores
+from spark_jobs.evaluation_comparison import neighbour_overlap, paired_differences
+from spark_jobs.evaluation_measures import require_measures, score_queries, search_depth
+from spark_jobs.evaluation_records import ensure_evaluations, record_evaluation, rows_of
+from spark_jobs.evaluation_report import Comparison, Evaluation, SpaceScores
+from spark_jobs.evaluation_search import Found, find_documents
+from spark_jobs.judgements import JudgedQueries, read_judged
+from spark_jobs.searchable import Searchable, open_space
+from spark_jobs.settings import Settings
+
+MOST_K = 10_000
+
+
+def run(
+    spark: SparkSession,
+    settings: Settings,
+    *,
+    queries: Path | None = None,
+    judgements: Path | None = None,
+    pairs: Path | None = None,
+    against: str | None = None,
+    k: int = 10,
+    out: Path | None = None,
+) -> Evaluation | PairScores:
+    """Evaluates the settings' space by judged queries, or the settings' model by pairs of sentences.
+
+    The result is also appended to the store's `evaluations` table.
+
+    Args:
+        spark: A live session, classic or Connect.
+        settings: The whole configuration.
+        queries: Queries as JSON lines, with `judgements`.
+        judgements: Which documents are relevant to them, as BEIR or TREC write it.
+        pairs: Pairs of sentences with a score, in place of the two.
+        against: Another space of the library to compare with, searched by its own model.
+        k: Cutoff of the measures, beside the usual ones.
+        out: File for the result as JSON, written over.
+
+    Returns:
+        The result, ready to be printed.
+
+    Raises:
+        InputError: Options or files are wrong, a space cannot be searched, or a result cannot be written.
+    """
+    faults = _option_faults(settings, pairs, {"--queries": queries, "--judgements": judgements}, against, k, out)
+    if faults:
+        raise InputError(faults)
+    found: Evaluation | PairScores
+    if pairs is not None:
+        found = evaluate_pairs.run(spark, settings, pairs)
+    elif queries is not None and judgements is not None:
+        require_measures()
+        judged = read_judged(queries, judgements)
+        with store.delta_session(spark):
+            found = _evaluated(spark, settings, judged, against, k)
+            record_evaluation(spark, settings, rows_of(found))
+    else:
+        raise InputError("--queries and --judgements go together: name both files, or --pairs alone")
+    if out is not None:
+        _write(out, found)
+    return found
+
+
+def _evaluated(
+    spark: SparkSession, settings: Settings, judged: JudgedQueries, against: str | None, k: int
+) -> Evaluation:
+    # Whatever can be refused is refused before a space is searched.
+    space = open_space(spark, settings)
+    other = open_space(spark, settings, against) if against is not None else None
+    ensure_evaluations(spark, settings)
+    depth = search_depth(k)
+    found = find_documents(spark, space, judged, depth)
+    scores = _scores(space, judged, found, k)
+    if other is None:
+        return Evaluation(judged, k, depth, scores)
+    found_there = find_documents(spark, other, judged, depth)
+    scores_there = _scores(other, judged, found_there, k)
+    comparison = Comparison(
+        other=scores_there,
+        differences=paired_differences(scores.scores, scores_there.scores),
+        overlap=neighbour_overlap(found.documents, found_there.documents, k),
+    )
+    return Evaluation(judged, k, depth, scores, comparison)
+
+
+def _scores(space: Searchable, judged: JudgedQueries, found: Found, k: int) -> SpaceScores:
+    return SpaceScores(
+        space=space.name,
+        model_fingerprint=space.model_fingerprint,
+        vectors_version=space.version,
+        truncated=found.truncated,
+        missing=found.missing,
+        scores=score_queries(judged, found.documents, k),
+    )
+
+
+def _option_faults(
+    settings: Settings,
+    pairs: Path | None,
+    judged: dict[str, Path | None],
+    against: str | None,
+    k: int,
+    out: Path | None,
+) -> list[str]:
+    faults = []
+    given = [name for name, value in {**judged, "--against": against}.items() if value is not None]
+    if pairs is not None and given:
+        faults.append(f"--pairs does not go with {' and '.join(given)}: leave one or the other out")
+    if against == settings.space:
+        faults.append(f"--against {against} is the space itself: name another one")
+    if not 1 <= k <= MOST_K:
+        faults.append(f"-k is {k}: ask for 1 to {MOST_K:,} documents")
+    if out is not None and (out.is_dir() or not os.access(out if out.exists() else out.absolute().parent, os.W_OK)):
+        faults.append(f"--out {out} cannot be written: name a file in a folder that is there")
+    return faults
+
+
+def _write(out: Path, found: Evaluation | PairScores) -> None:
+    text = json.dumps(found.as_dict(), indent=1, allow_nan=False) + "\n"
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"--out {out} cannot be written: {error.strerror}: the result is in the table evaluations all the same"
+        ) from error
+
+
+if __name__ == "__main__":
+    from spark_jobs.cli import submit
+
+    submit("evaluate")

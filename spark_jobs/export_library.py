@@ -1,0 +1,131 @@
+"""The export job: brings a system that people query in step with the vectors of a space.
+
+Started as `embedlake export --config F --to TARGET`, or in a live session:
+
+    from spark_jobs.export_library import run
+    from spark_jobs.settings import load_settings
+
+    print(run(spark, load_settings("conf/quickstart.yaml"), "parquet:./out"))
+
+The first export sends every row, later ones what the table's change feed tells since the version last exported. A
+store that was put back from a copy does not know what was exported after the copy was made: export with `--full` then.
+"""
+
+from collections import Counter
+from contextlib import closing
+
+from pyspark.sql import SparkSession
+
+from schemas.exports import COMPARISON
+from schemas.runs import FINISHED, STARTED
+from spark_jobs import store
+from spark_jobs.export_check import check_count, measure_recall
+from spark_jobs.export_difference import find_difference, forget_held
+from spark_jobs.export_log import Attempt, check_alone, open_attempt, record
+from spark_jobs.export_plan import Plan, decide
+from spark_jobs.export_preview import preview
+from spark_jobs.export_report import Export
+from spark_jobs.export_rows import shape_of
+from spark_jobs.export_sending import send_difference
+from spark_jobs.export_space import open_export_space
+from spark_jobs.locks import export_lock
+from spark_jobs.progress import Progress
+from spark_jobs.settings import Settings
+from spark_jobs.targets import Shape, Target, open_target, printed
+
+
+def run(
+    spark: SparkSession,
+    settings: Settings,
+    to: str,
+    *,
+    full: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Export:
+    """Exports the settings' space.
+
+    Args:
+        spark: A live session, classic or Connect.
+        settings: The whole configuration.
+        to: The target, in one of the forms that `target_address.FORMS` lists.
+        full: Whether every row is sent, and what the target holds of the space is replaced.
+        dry_run: Whether to say what would be sent and removed, and change nothing.
+        progress: Where progress is shown; nowhere when left out.
+
+    Returns:
+        What was done, ready to be printed.
+
+    Raises:
+        InputError: Something for the user to mend: the space, the target, its server or its rights.
+        RunActiveError: Another export to the target is at work.
+        ReconciliationError: The target does not hold as many rows as the table.
+    """
+    progress, name = progress or Progress(), printed(to)
+    with store.delta_session(spark), closing(open_target(to)) as target:
+        with progress.step("open"):
+            space = open_export_space(spark, settings)
+            shape = shape_of(space)
+        if dry_run:
+            return preview(spark, open_attempt(spark, settings, space, name), target, full, progress)
+        with export_lock(settings, name):
+            with progress.step("open"):
+                attempt = open_attempt(spark, settings, space, name)
+                plan, held = _prepared(spark, attempt, target, shape, full)
+            with progress.step("compare"):
+                plan, difference = find_difference(spark, space, plan, target, name)
+            if attempt.is_settled and not difference and not full:
+                return _closed(spark, attempt, target, plan, None, progress)
+            if not full:
+                record(spark, attempt, STARTED, plan, had_rows=held is not None)
+            with progress.step("send"):
+                counts = send_difference(space, shape, difference, target)
+            with progress.step("finish"):
+                target.finish()
+            return _closed(spark, attempt, target, plan, counts, progress)
+
+
+def _prepared(
+    spark: SparkSession, attempt: Attempt, target: Target, shape: Shape, full: bool
+) -> tuple[Plan, int | None]:
+    """Has the target make itself ready, and decides by what it holds."""
+    if full:
+        # From here on rows may go, and whoever comes after a crash must not build on what was there before.
+        record(spark, attempt, STARTED, decide(attempt.events, attempt.table, None, full), had_rows=True)
+    held = (target.count() or None) if target.prepare(shape, full) else None
+    return decide(attempt.events, attempt.table, held, full), held
+
+
+def _closed(
+    spark: SparkSession,
+    attempt: Attempt,
+    target: Target,
+    plan: Plan,
+    counts: Counter[str] | None,
+    progress: Progress,
+) -> Export:
+    """Checks what the target holds and records it; without counts nothing was sent, and the target is as it was."""
+    space, done, found = attempt.space, counts or Counter(), None
+    with progress.step("check"):
+        held = target.count()
+        check_count(space, attempt.target, held)
+        if counts is not None:
+            found = measure_recall(space, target)
+    # What is as the last export left it, at the same version, is on record already.
+    if counts is not None or plan.mode == COMPARISON or attempt.events[0].version != space.vectors.version:
+        check_alone(spark, attempt, plan)
+        record(spark, attempt, FINISHED, plan, True, {**done, "rows": held}, found, progress.seconds)
+    if plan.mode == COMPARISON:
+        forget_held(spark, space, attempt.target)
+    return Export(
+        target=attempt.target,
+        space=space.name,
+        version=space.vectors.version,
+        rows=space.vectors.count,
+        plan=str(plan),
+        sent=done["sent"],
+        removed=done["removed"],
+        recall=found,
+        notes=tuple(target.notes()),
+        seconds=dict(progress.seconds),
+    )

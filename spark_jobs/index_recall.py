@@ -1,0 +1,67 @@
+"""How hard an index has to look, so that it finds what an exact search would."""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Hits that are compared, and how many of them have to be right: a little more than is promised to whoever searches,
+# for the vectors asked for here are themselves among those that are found.
+K = 10
+_WANTED = 0.997
+# Vectors asked for.
+SAMPLE = 128
+
+
+def sampled(blocks: Iterable[NDArray[np.float32]], total: int, size: int) -> NDArray[np.float32]:
+    """Takes vectors from all over, the same ones each time.
+
+    Args:
+        blocks: (n, dimension) float32 each, of `total` rows together, at least one.
+        total: Rows of all blocks.
+        size: Rows wanted.
+
+    Returns:
+        (size or fewer, dimension) float32, at even distances.
+    """
+    wanted = np.unique(np.linspace(0, max(total - 1, 0), size).astype(np.int64))
+    parts, start = [], 0
+    for block in blocks:
+        low, high = np.searchsorted(wanted, [start, start + len(block)])
+        # Picking copies: the block itself may be let go.
+        parts.append(block[wanted[low:high] - start])
+        start += len(block)
+    return np.concatenate(parts)
+
+
+def recall_of(found: NDArray[np.int64], exact: NDArray[np.int64]) -> float:
+    """Compares hits.
+
+    Args:
+        found: (n, k) keys that an index found; negative ones are none.
+        exact: (n, k) keys that an exact search found.
+
+    Returns:
+        Share of the exact hits that were found; 1 where there are none.
+    """
+    pairs = [(set(a[a >= 0].tolist()), set(b[b >= 0].tolist())) for a, b in zip(found, exact, strict=True)]
+    wanted = sum(len(right) for _, right in pairs)
+    return sum(len(left & right) for left, right in pairs) / wanted if wanted else 1.0
+
+
+def least_effort(exact: NDArray[np.int64], search: Callable[[int], NDArray[np.int64]], least: int, most: int) -> int:
+    """Finds how many candidates a search must look at.
+
+    Args:
+        exact: (n, K) keys that an exact search finds.
+        search: Finds (n, K) keys with some effort.
+        least: Least effort.
+        most: Greatest effort, with which a search is as good as it can be.
+
+    Returns:
+        The first of `least` and its doubles with which enough is found, or `most`.
+    """
+    effort = least
+    while effort < most and recall_of(search(effort), exact) < _WANTED:
+        effort *= 2
+    return min(effort, most)

@@ -1,0 +1,123 @@
+"""Exact search: rows of a space ranked by their products with embedded queries."""
+
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+from schemas.conform import quoted
+from schemas.errors import InputError
+from schemas.hits import PARTIAL_HITS, RANKED
+from schemas.table import clashing
+from spark_jobs.causes import cause_of
+from spark_jobs.queries import EmbeddedQueries
+from spark_jobs.searchable import Searchable
+from udfs.search import Asked, search_arrow
+
+# Hits that one pass over the vectors keeps, over all queries: about 1 GB of a worker's memory.
+_HITS_A_PASS = 2_000_000
+_QUERIES_A_PASS = 16_384
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is wanted of a search.
+
+    Attributes:
+        k: Hits of each query.
+        where: A boolean SQL expression over the columns of `vectors`; None for all rows.
+        per_document: Whether a document is one hit, by its best chunk.
+        rescore: Whether queries stay in float32 where the space stores fewer bytes.
+    """
+
+    k: int = 10
+    where: str | None = None
+    per_document: bool = False
+    rescore: bool = False
+
+
+def queries_a_pass(k: int) -> int:
+    """Counts the queries that one pass over the vectors may answer, so that a worker's memory stays bounded.
+
+    Args:
+        k: Hits wanted of each query.
+
+    Returns:
+        At least 1.
+    """
+    return max(1, min(_QUERIES_A_PASS, _HITS_A_PASS // k))
+
+
+def matching(searchable: Searchable, where: str | None) -> DataFrame:
+    """Keeps the rows of a space that a user asks for; Spark pushes what it can into the scan.
+
+    Args:
+        searchable: The space.
+        where: One boolean SQL expression over the columns; None for all.
+
+    Returns:
+        Rows of `vectors`.
+
+    Raises:
+        InputError: It is anything else, or names a column that is not there.
+    """
+    if where is None:
+        return searchable.vectors
+    try:
+        rows = searchable.vectors.where(F.expr(where))
+        rows.schema  # noqa: B018  # Connect looks at an expression when something is asked of it
+    except Exception as error:  # the parser's, the analyser's, or those of Connect
+        raise InputError(
+            "--where takes one boolean SQL expression over the columns of vectors, such as \"package = 'numpy'\": "
+            f"{cause_of(error)}"
+        ) from error
+    return rows
+
+
+def nearest(
+    spark: SparkSession, searchable: Searchable, rows: DataFrame, queries: EmbeddedQueries, wanted: Wanted
+) -> DataFrame:
+    """Finds the rows with the highest products with each query, by one pass over their embeddings.
+
+    Args:
+        spark: The live session.
+        searchable: The space.
+        rows: Those of its rows that count.
+        queries: The queries.
+        wanted: How many hits, and of what.
+
+    Returns:
+        Columns query_id, rank, score and those of `vectors` without the embedding, at most k rows of each query; equal
+        scores by chunk id. A payload column of one of the first three names is called `payload_<name>`.
+    """
+    found = rows.select("chunk_id", "doc_id", "embedding").mapInArrow(
+        search_arrow(_asked(searchable, queries, wanted)), PARTIAL_HITS
+    )
+    order = (F.desc("score"), F.asc("chunk_id"))
+    if wanted.per_document:
+        of_document = Window.partitionBy("query", "doc_id").orderBy(*order)
+        found = found.withColumn("place", F.row_number().over(of_document)).where(F.col("place") == 1)
+    ranked = found.withColumn("rank", F.row_number().over(Window.partitionBy("query").orderBy(*order)))
+    ids = spark.createDataFrame(list(enumerate(queries.ids)), "query long, query_id string")
+    names = [field.name for field in RANKED]
+    hits = ranked.where(F.col("rank") <= wanted.k).join(ids, "query").select("chunk_id", *names)
+    carried = _carried(rows)
+    return hits.join(carried, "chunk_id").select(*names, *map(quoted, carried.columns))
+
+
+def _asked(searchable: Searchable, queries: EmbeddedQueries, wanted: Wanted) -> Asked:
+    model = searchable.inference.model
+    return Asked(
+        embeddings=queries.matrix.tobytes(),
+        dimension=model.dimension,
+        k=wanted.k,
+        per_document=wanted.per_document,
+        precision=model.precision,
+        ranges=searchable.inference.ranges,
+    )
+
+
+def _carried(rows: DataFrame) -> DataFrame:
+    names = [name for name in rows.columns if name != "embedding"]
+    taken = set(clashing(names, RANKED))
+    return rows.select(F.col(quoted(n)).alias(f"payload_{n}" if n in taken else n) for n in names)

@@ -1,0 +1,105 @@
+"""A space as search, evaluation and export see it: its vectors at one version, and the model that made them."""
+
+import json
+from dataclasses import dataclass, replace
+
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
+
+from schemas.errors import InputError
+from schemas.spaces import SPACES
+from spark_jobs import store
+from spark_jobs.preflight import inference_spec
+from spark_jobs.settings import Settings
+from spark_jobs.spaces import ranges_of, registered
+from spark_jobs.versions import newest_version, read_pinned
+from udfs.fingerprint import model_fingerprint
+from udfs.model_source import describe_model
+from udfs.specs import InferenceSpec, ModelSpec
+
+
+@dataclass(frozen=True)
+class Searchable:
+    """A space that can be searched.
+
+    Attributes:
+        name: Library and space.
+        place: Where its tables lie.
+        vectors: Its rows, at one version, however often they are read.
+        version: That version.
+        inference: The model and how it runs, with the space's ranges; embeds documents.
+        model_fingerprint: Hash of everything that decides a vector.
+    """
+
+    name: str
+    place: store.Place
+    vectors: DataFrame
+    version: int
+    inference: InferenceSpec
+    model_fingerprint: str
+
+
+def open_space(spark: SparkSession, settings: Settings, space: str | None = None) -> Searchable:
+    """Opens a space for reading.
+
+    Args:
+        spark: The live session, with the properties that reading the store needs.
+        settings: The whole configuration.
+        space: Another space of the library than the settings', which is then read by the model that made it.
+
+    Returns:
+        The space.
+
+    Raises:
+        InputError: There is no such space, or the settings name another model than the one that made it.
+    """
+    if space is not None:
+        settings = settings.model_copy(update={"space": space})
+    row = registered(spark, settings)
+    place = store.place_of(settings)
+    if row is None or not store.exists(spark, place.name("vectors")):
+        raise InputError(_unknown(spark, settings))
+    inference = inference_spec(settings) if space is None else _own_model(row, settings)
+    found = model_fingerprint(inference.model)
+    if found != row.model_fingerprint:
+        made = json.loads(row.model)
+        raise InputError(
+            f"space {settings.library}.{settings.space} was made by the model {made['path']}, which is another one "
+            f"than {inference.model.path} is now, or had other settings: put it back, or name another space"
+        )
+    version = newest_version(spark, place, "vectors")
+    return Searchable(
+        name=f"{settings.library}.{settings.space}",
+        place=place,
+        vectors=read_pinned(spark, place, "vectors", version),
+        version=version,
+        inference=replace(inference, ranges=ranges_of(row)),
+        model_fingerprint=found,
+    )
+
+
+def _own_model(row: Row, settings: Settings) -> InferenceSpec:
+    made = ModelSpec(**json.loads(row.model))
+    # Described anew: the folder may hold something else by now.
+    model = describe_model(
+        made.path,
+        revision=made.revision,
+        document_prompt=made.document_prompt,
+        query_prompt=made.query_prompt,
+        dimensions=made.dimension,
+        normalize=made.normalize,
+        precision=made.precision,
+    )
+    inference = settings.inference
+    return InferenceSpec(model=model, device=inference.device, dtype=settings.model.dtype, backend=inference.backend)
+
+
+def _unknown(spark: SparkSession, settings: Settings) -> str:
+    place = store.place_of(settings)
+    known = []
+    if store.exists(spark, place.name(SPACES.name)):
+        rows = store.read(spark, place, SPACES.name).where(F.col("library") == settings.library)
+        # The registry has a row for each space that somebody made by hand.
+        known = sorted({row.space for row in rows.select("space").distinct().collect()})
+    of_them = f"it has {', '.join(known)}" if known else "no run has written to it yet"
+    return f"library {settings.library} has no space {settings.space} ({of_them}): run embedlake embed, or name another"

@@ -1,0 +1,212 @@
+"""A table of PostgreSQL with pgvector."""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from schemas.errors import InputError
+from spark_jobs import postgresql_setup as setup
+from spark_jobs import postgresql_statements as statements
+from spark_jobs.postgresql_columns import MOST_INDEXED, MOST_INDEXED_HALF, Column, columns_of
+from spark_jobs.postgresql_place import PostgresqlPlace
+from spark_jobs.postgresql_values import values_of
+from spark_jobs.target_mark import check_mark, mark_of, same_owner, same_shape
+from spark_jobs.target_rows import conformed, in_groups, plain_schema
+from spark_jobs.targets import Shape
+
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg.sql import Identifier
+
+# Rows of one COPY, of one DELETE and of one page that is read.
+_GROUP_ROWS = 10_000
+# Candidates that a search of the index looks at; pgvector's own 40 finds fewer, and more than 1,000 it does not take.
+_EF_SEARCH, _MOST_EF_SEARCH = 100, 1000
+# What building an index may use of the server's memory, in kilobytes.
+_LEAST_BUILD_KB, _MOST_BUILD_KB = 65_536, 1_048_576
+_NODE_BYTES = 512
+
+
+class PostgresqlTarget:
+    """One table: chunk_id uuid as the primary key, typed columns, payload that is nested as jsonb, embedding vector(d).
+
+    All of an export is one transaction. Until `finish` commits it, readers see the rows as they were, and an export
+    that is killed leaves nothing behind. Whose rows they are stands in the table's comment. With `full` the table keeps
+    its name, grants and views, and its rows go; only where its columns change another table takes its place.
+
+    PostgreSQL's text has no NUL character: each arrives as U+FFFD, and `notes` says in how many rows.
+
+    Args:
+        place: The table.
+
+    Raises:
+        InputError: psycopg is not installed.
+    """
+
+    def __init__(self, place: PostgresqlPlace) -> None:
+        setup.require_psycopg()
+        from psycopg import sql
+
+        self._place = place
+        self._table: Identifier = sql.Identifier(place.schema, place.table)
+        # Where rows go until `finish`: the table, or the one that is to take its place.
+        self._written: Identifier = self._table
+        self._open: psycopg.Connection | None = None
+        self._shape: Shape | None = None
+        self._columns: list[Column] = []
+        self._lacks_index = False
+        self._replaced = 0
+
+    def prepare(self, shape: Shape, full: bool) -> bool:
+        """Begins the transaction, and makes the table ready; see `Target`."""
+        self.close()
+        self._columns = columns_of(plain_schema(shape.rows), shape.dimension)
+        self._shape = shape
+        connection = self._connection()
+        with self._refusals():
+            setup.begin(connection, self._place)
+            setup.make_schema(connection, self._place)
+            is_there, found = setup.found_mark(connection, self._place)
+            if is_there:
+                check_mark(found, shape, full, f"{self._place}: the {self._place.shown}")
+            self._make_room(connection, shape, found, is_there, full)
+            connection.execute(statements.comment_on(self._written, json.dumps(mark_of(shape), ensure_ascii=True)))
+            connection.execute(statements.create_staged(self._written))
+        return is_there and same_owner(found, shape)
+
+    def _make_room(
+        self, connection: "psycopg.Connection", shape: Shape, found: object, is_there: bool, full: bool
+    ) -> None:
+        fits = is_there and same_shape(found, shape) and setup.check_columns(connection, self._place, self._columns)
+        if is_there and not fits and not full:
+            raise InputError(
+                f"{self._place}: somebody changed columns of the {self._place.shown}: change them back, or export with "
+                "--full to replace all of it"
+            )
+        if fits and full:
+            # Not TRUNCATE, which would hide the rows from whoever reads them meanwhile.
+            connection.execute(statements.delete_all(self._table))
+        if not fits:
+            if is_there:
+                self._written = setup.replacement(connection, self._place)
+            connection.execute(statements.create_table(self._written, self._columns))
+        self._lacks_index = not fits
+
+    def held(self) -> Iterator[pa.RecordBatch]:
+        """Lists chunk_id and run_id of every row, a page at a time by the primary key; see `Target`."""
+        last: list[str] = []
+        while True:
+            with self._refusals():
+                query = statements.page_held(self._written, not last)
+                rows = self._connection().execute(query, [*last, _GROUP_ROWS]).fetchall()
+            if not rows:
+                return
+            ids, runs = zip(*rows, strict=True)
+            yield pa.RecordBatch.from_arrays(
+                [pa.array(ids, pa.string()), pa.array(runs, pa.string())], names=["chunk_id", "run_id"]
+            )
+            last = [ids[-1]]
+
+    def send(self, rows: Iterable[pa.RecordBatch]) -> None:
+        """Copies rows into a temporary table, and from there upserts them, some thousands at a time; see `Target`."""
+        shape, connection = self._prepared()
+        for batch in in_groups(conformed(rows, plain_schema(shape.rows)), _GROUP_ROWS):
+            values, replaced = values_of(batch, self._columns)
+            self._replaced += replaced
+            with self._refusals(), connection.cursor() as cursor:
+                cursor.execute(statements.empty_staged())
+                with cursor.copy(statements.copy_staged(self._columns)) as copy:
+                    copy.set_types([column.copied for column in self._columns])
+                    for row in values:
+                        copy.write_row(row)
+                cursor.execute(statements.upsert_staged(self._written, self._columns))
+
+    def remove(self, ids: Iterable[pa.Array]) -> None:
+        """Deletes rows, some thousands at a time; see `Target`."""
+        _, connection = self._prepared()
+        for part in ids:
+            for start in range(0, len(part), _GROUP_ROWS):
+                with self._refusals():
+                    some = part.slice(start, _GROUP_ROWS).to_pylist()
+                    connection.execute(statements.delete_ids(self._written), [some])
+
+    def finish(self) -> None:
+        """Builds the index of a new table, and commits; see `Target`."""
+        shape, connection = self._prepared()
+        with self._refusals():
+            index = statements.create_index(self._written, shape.dimension)
+            if self._lacks_index and index is not None:
+                self._grant_memory(connection, shape)
+                connection.execute(index)
+            if self._written is not self._table:
+                setup.put_in_place(connection, self._place, self._written)
+                self._written = self._table
+            connection.commit()
+            # From here on each statement is a transaction of its own, and statistics are no part of the export.
+            connection.autocommit = True
+            connection.execute(statements.analyze(self._table))
+
+    def _grant_memory(self, connection: "psycopg.Connection", shape: Shape) -> None:
+        wanted = self.count() * (4 * shape.dimension + _NODE_BYTES) // 1024
+        kilobytes = min(max(wanted, _LEAST_BUILD_KB), _MOST_BUILD_KB)
+        connection.execute("SELECT pg_catalog.set_config('maintenance_work_mem', %s, true)", [f"{kilobytes}kB"])
+
+    def count(self) -> int:
+        """Counts the rows; see `Target`."""
+        with self._refusals():
+            found = self._connection().execute(statements.count_rows(self._written)).fetchone()
+        return int(found[0]) if found else 0
+
+    def nearest(self, asked: NDArray[np.float32], k: int) -> list[list[str]]:
+        """Searches as an application would, with 100 candidates or more; see `Target`."""
+        connection, hits = self._connection(), []
+        query = statements.nearest_ids(self._written, asked.shape[1])
+        effort = str(min(max(_EF_SEARCH, k), _MOST_EF_SEARCH))
+        with self._refusals():
+            connection.execute("SELECT pg_catalog.set_config('hnsw.ef_search', %s, false)", [effort])
+            for vector in asked:
+                text = "[" + ",".join(map(repr, vector.astype(float).tolist())) + "]"
+                hits.append([row[0] for row in connection.execute(query, [text, k]).fetchall()])
+        return hits
+
+    def notes(self) -> list[str]:
+        """Says where text was changed, and where the index is not what one expects; see `Target`."""
+        notes = []
+        if self._replaced:
+            notes.append(
+                f"{self._replaced:,} rows held NUL characters, which PostgreSQL cannot hold: each became U+FFFD"
+            )
+        dimension = self._shape.dimension if self._shape else 0
+        if dimension > MOST_INDEXED_HALF:
+            notes.append(f"pgvector has no index for more than {MOST_INDEXED_HALF:,} numbers: searches read every row")
+        elif dimension > MOST_INDEXED:
+            notes.append(
+                f"above {MOST_INDEXED:,} numbers pgvector indexes half precision: search by "
+                f"`embedding::halfvec({dimension}) <#> ...`"
+            )
+        return notes
+
+    def close(self) -> None:
+        """Ends the connection; what was not committed is gone; see `Target`."""
+        if self._open is not None:
+            self._open.close()
+        self._open, self._shape, self._written, self._replaced = None, None, self._table, 0
+
+    def _connection(self) -> "psycopg.Connection":
+        if self._open is None:
+            self._open = setup.connected(self._place)
+        return self._open
+
+    def _refusals(self):
+        from spark_jobs.postgresql_errors import refusals
+
+        return refusals(self._place)
+
+    def _prepared(self) -> "tuple[Shape, psycopg.Connection]":
+        if self._shape is None or self._open is None or self._open.autocommit:
+            raise RuntimeError("prepare comes before send, remove and finish")
+        return self._shape, self._open

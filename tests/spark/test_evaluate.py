@@ -1,0 +1,243 @@
+"""The evaluation job over real tables, beside an oracle in numpy."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyspark.sql import SparkSession
+
+from schemas.errors import InputError
+from schemas.evaluations import EVALUATIONS
+from spark_jobs import store
+from spark_jobs.embed_library import run as embed
+from spark_jobs.evaluate_library import run
+from spark_jobs.evaluate_pairs import PairScores
+from spark_jobs.evaluation_report import Evaluation
+from spark_jobs.settings import Settings
+from udfs.encoder_fake import NOT_FINITE, FakeEncoder
+from udfs.fingerprint import model_fingerprint
+from udfs.model_source import describe_model
+
+pytestmark = pytest.mark.spark
+
+MakeSettings = Callable[..., Settings]
+WriteJson = Callable[..., str]
+
+DOCUMENTS = [{"id": f"d{number:03}", "text": f"Owls hunt mouse {number}."} for number in range(150)]
+# Long enough for several chunks: its score is that of the best one.
+LONG = {"id": "long", "text": "\n\n".join(f"# Part {n}\n\n" + f"Bees of hive {n} make honey. " * 8 for n in range(6))}
+QUERIES = {"q1": "Owls hunt mouse 7.", "q2": "What makes honey?", "q3": "Who hunts?", "q4": "Not judged.", "q5": "x"}
+GRADES = {
+    "q1": {"d007": 2, "d100": 1},
+    "q2": {"long": 1, "d001": 0, "gone": 3},
+    "q3": {"d003": 1, "d004": 1, "d150": -1, "d149": 2},
+    "q5": {"d005": -1},
+}
+MEASURES = ["nDCG@10", "R@10", "R@100", "AP@10", "AP@100", "RR@10"]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    pytest.importorskip("ir_measures", reason="ir-measures is an optional dependency")
+    paths = {"queries": tmp_path / "queries.jsonl", "judgements": tmp_path / "test.tsv"}
+    rows = [json.dumps({"_id": query, "text": text}) for query, text in QUERIES.items()]
+    paths["queries"].write_text("\r\n".join(rows), encoding="utf-8")
+    lines = [f"{query}\t{document}\t{grade}" for query, found in GRADES.items() for document, grade in found.items()]
+    paths["judgements"].write_text("query-id\tcorpus-id\tscore\r\n" + "\r\n".join(lines), encoding="utf-8")
+    return paths
+
+
+@pytest.fixture
+def settings(write_json: WriteJson, make_settings: MakeSettings) -> Settings:
+    return make_settings(write_json([*DOCUMENTS, LONG]), chunking={"max_tokens": 64})
+
+
+def rows_of(spark: SparkSession, settings: Settings, table: str) -> list[dict[str, Any]]:
+    with store.delta_session(spark):
+        return [row.asDict() for row in store.read(spark, store.place_of(settings), table).collect()]
+
+
+def ranked(chunks: list[dict[str, Any]], dimension: int) -> dict[str, list[str]]:
+    """The order of documents by their best chunk, for each judged query."""
+    matrix, found = np.array([row["embedding"] for row in chunks]), {}
+    for query in GRADES:
+        scores = matrix @ FakeEncoder(dimension).encode([QUERIES[query]])[0]
+        best: dict[str, float] = {}
+        for row, score in zip(chunks, scores, strict=True):
+            best[row["doc_id"]] = max(best.get(row["doc_id"], -2.0), float(score))
+        found[query] = sorted(best, key=lambda document: (-best[document], document))
+    return found
+
+
+def expected_scores(found: dict[str, list[str]]) -> dict[str, list[float]]:
+    scores: dict[str, list[float]] = {measure: [] for measure in MEASURES}
+    for query, judged in GRADES.items():
+        grades = {document: max(0, grade) for document, grade in judged.items()}
+        gains = [grades.get(document, 0) for document in found[query]]
+        discounts = 1 / np.log2(np.arange(2, len(gains) + 2))
+        best = sorted(grades.values(), reverse=True)
+        relevant = sum(grade > 0 for grade in best)
+        ideal = float(best @ discounts[: len(best)])
+        hits = np.flatnonzero(gains)
+        scores["nDCG@10"].append(float(gains[:10] @ discounts[:10]) / ideal if ideal else 0.0)
+        scores["RR@10"].append(1 / (hits[0] + 1) if len(hits) and hits[0] < 10 else 0.0)
+        for k in (10, 100):
+            within = hits[hits < k]
+            precisions = np.arange(1, len(within) + 1) / (within + 1)
+            scores[f"R@{k}"].append(len(within) / relevant if relevant else 0.0)
+            scores[f"AP@{k}"].append(float(precisions.sum()) / relevant if relevant else 0.0)
+    return scores
+
+
+def evaluated(spark: SparkSession, settings: Settings, **options: Any) -> Evaluation:
+    found = run(spark, settings, **options)
+    assert isinstance(found, Evaluation)
+    return found
+
+
+def test_measures_of_two_spaces_are_those_of_brute_force_and_are_recorded(
+    spark: SparkSession, settings: Settings, files: dict[str, Path], tmp_path: Path
+) -> None:
+    small = settings.model_copy(
+        update={"space": "small", "model": settings.model.model_copy(update={"path": "fake:16"})}
+    )
+    for space in (settings, small):
+        embed(spark, space)
+    chunks, chunks_there = rows_of(spark, settings, "vectors"), rows_of(spark, small, "vectors")
+    assert sum(row["doc_id"] == "long" for row in chunks) > 2
+
+    # The settings name the model of the first space; the second is asked by its own.
+    found = evaluated(spark, settings, **files, against="small", out=tmp_path / "result.json")
+    here, there = ranked(chunks, 8), ranked(chunks_there, 16)
+    expected, expected_there = expected_scores(here), expected_scores(there)
+    assert expected != expected_there
+    assert {name: list(values) for name, values in found.scores.scores.items()} == {
+        name: pytest.approx(values) for name, values in expected.items()
+    }
+    assert found.comparison is not None
+    assert {name: list(values) for name, values in found.comparison.other.scores.items()} == {
+        name: pytest.approx(values) for name, values in expected_there.items()
+    }
+    overlap = float(np.mean([len(set(here[query][:10]) & set(there[query][:10])) / 10 for query in GRADES]))
+    assert found.comparison.overlap == pytest.approx(overlap)
+    for name, difference in found.comparison.differences.items():
+        assert difference.value == pytest.approx(np.mean(expected[name]) - np.mean(expected_there[name]))
+        assert difference.low <= difference.value <= difference.high
+    # "gone" and "d150" are judged and in no table.
+    assert (found.scores.missing, found.judged.unjudged, found.judged.hopeless, found.depth) == (2, 1, 1, 100)
+
+    written = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    assert written == json.loads(json.dumps(found.as_dict()))
+    assert written["measures"]["nDCG@10"] == pytest.approx(np.mean(expected["nDCG@10"]))
+
+    rows = rows_of(spark, settings, EVALUATIONS.name)
+    assert (tmp_path / "lake" / "_embedlake" / EVALUATIONS.name).is_dir(), "one table for the whole store"
+    assert {(row["space"], row["measure"]) for row in rows} == {
+        *((space, measure) for space in ("main", "small") for measure in MEASURES),
+        ("main", "overlap@10"),
+    }
+    assert len({row["evaluated_at"] for row in rows}) == 1
+    (row,) = [row for row in rows if (row["space"], row["measure"]) == ("main", "nDCG@10")]
+    assert row["value"] == pytest.approx(np.mean(expected["nDCG@10"]))
+    assert (row["library"], row["against"], row["query_count"], row["missing_documents"]) == ("toy", "small", 4, 2)
+    assert (row["queries"], row["judgements"]) == ("queries.jsonl", "test.tsv")
+    assert row["model_fingerprint"] == model_fingerprint(describe_model("fake:8"))
+    assert row["vectors_version"] == found.scores.vectors_version
+
+
+def test_a_larger_k_searches_deeper_and_a_second_evaluation_is_appended(
+    spark: SparkSession, settings: Settings, files: dict[str, Path]
+) -> None:
+    embed(spark, settings)
+    found = evaluated(spark, settings, **files, k=151)
+    assert found.depth == 151
+    # All 151 documents are found: only what the library does not hold is missing.
+    assert list(found.scores.scores["R@151"]) == [1.0, 0.5, 1.0, 0.0]
+    assert evaluated(spark, settings, **files).scores.means["nDCG@10"] == found.scores.means["nDCG@10"]
+    # A disk that is full at the end loses nothing that was found.
+    with pytest.raises(
+        InputError, match=r"--out /dev/full cannot be written: No space left .* in the table evaluations"
+    ):
+        run(spark, settings, **files, out=Path("/dev/full"))
+    rows = rows_of(spark, settings, EVALUATIONS.name)
+    assert sum(row["measure"] == "nDCG@10" for row in rows) == 3
+
+
+def test_what_is_wrong_is_told_before_anything_is_searched(
+    spark: SparkSession, settings: Settings, files: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as error:
+        run(spark, settings, **files, pairs=tmp_path, against="main", k=0, out=tmp_path)
+    assert [fault.split(":")[0] for fault in error.value.faults] == [
+        "--pairs does not go with --queries and --judgements and --against",
+        "--against main is the space itself",
+        "-k is 0",
+        f"--out {tmp_path} cannot be written",
+    ]
+    for options in ({}, {"queries": files["queries"]}, {"judgements": files["judgements"]}):
+        with pytest.raises(InputError, match="--queries and --judgements go together"):
+            run(spark, settings, **options)
+    with pytest.raises(InputError, match=r"line 1: is not a JSON object"):
+        run(spark, settings, queries=files["judgements"], judgements=files["judgements"])
+    with pytest.raises(InputError, match=r"--out .*none/result\.json cannot be written: name a file in a folder"):
+        run(spark, settings, **files, out=tmp_path / "none" / "result.json")
+    assert not (tmp_path / "lake").exists()
+
+
+def test_spaces_that_cannot_be_searched_are_named(
+    spark: SparkSession, settings: Settings, files: dict[str, Path], make_settings: MakeSettings
+) -> None:
+    with pytest.raises(InputError, match="library toy has no space main"):
+        run(spark, settings, **files)
+    embed(spark, settings)
+    with pytest.raises(InputError, match=r"library toy has no space \.\./x \(it has main\)"):
+        run(spark, settings, **files, against="../x")
+    other_model = make_settings("unread", model={"path": "fake:16"})
+    with pytest.raises(InputError, match="was made by the model fake:8"):
+        run(spark, other_model, **files)
+
+
+# Pairs
+
+
+def test_pairs_correlate_with_the_cosines_of_documents_and_are_recorded(
+    spark: SparkSession, make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    from scipy.stats import pearsonr, spearmanr
+
+    draw = np.random.default_rng(0)
+    sentences = [(f"Owls hunt {n}.", f"Bees hum {n % 7}.") for n in range(40)]
+    scores = draw.integers(0, 6, len(sentences)).astype(float)
+    lines = [f"{first},{second},{score}\n" for (first, second), score in zip(sentences, scores, strict=True)]
+    path = tmp_path / "pairs.csv"
+    path.write_text("".join([*lines, f"{NOT_FINITE},Owls.,3\n"]), encoding="utf-8")
+    # What a space stores does not matter, and there need be none, nor a source.
+    settings = make_settings("unread", model={"path": "fake:8", "precision": "int8"})
+    found = run(spark, settings, pairs=path, out=tmp_path / "result.json")
+    assert isinstance(found, PairScores)
+
+    first, second = (FakeEncoder(8).encode([pair[side] for pair in sentences]) for side in (0, 1))
+    cosines = (first * second).sum(axis=1)
+    assert found.spearman == pytest.approx(spearmanr(scores, cosines).statistic, abs=1e-6)
+    assert found.pearson == pytest.approx(pearsonr(scores, cosines).statistic, abs=1e-6)
+    assert (found.pairs, found.left_out, found.truncated) == (40, 1, 0)
+    assert "40 compared · 1 left out" in str(found) and f"Spearman   {found.spearman:.5f}" in str(found)
+    assert json.loads((tmp_path / "result.json").read_text())["measures"]["Pearson"] == found.pearson
+
+    rows = {row["measure"]: row for row in rows_of(spark, settings, EVALUATIONS.name)}
+    assert {name: row["value"] for name, row in rows.items()} == {"Spearman": found.spearman, "Pearson": found.pearson}
+    row = rows["Spearman"]
+    assert (row["queries"], row["query_count"], row["vectors_version"]) == ("pairs.csv", 40, None)
+    spec = describe_model("fake:8", precision="int8")
+    assert row["model_fingerprint"] == model_fingerprint(replace(spec, precision="float32"))
+
+
+def test_pairs_that_no_model_tells_apart(spark: SparkSession, make_settings: MakeSettings, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text("a,a,1\na,a,2\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"the 2 of 2 pairs of .*pairs\.csv .* or all the same cosine"):
+        run(spark, make_settings("unread"), pairs=path)
