@@ -105,7 +105,7 @@ def _closed(
     progress: Progress,
 ) -> Export:
     """Checks what the target holds and records it; without counts nothing was sent, and the target is as it was."""
-    space, done, found = attempt.space, counts or Counter(), None
+    space, done, found = attempt.space, counts or Counter(sent=0, removed=0), None
     with progress.step("check"):
         held = target.count()
         check_count(space, attempt.target, held)

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import psycopg
+from typing import TYPE_CHECKING
 
 from schemas.errors import InputError
 from spark_jobs.postgresql_place import PostgresqlPlace
+
+if TYPE_CHECKING:
+    import psycopg
 
 # By SQLSTATE or its class, what to do. Messages of these classes name objects and never values.
 _ADVICE = {
@@ -35,13 +37,15 @@ def refusals(place: PostgresqlPlace) -> Iterator[None]:
     Raises:
         InputError: The server refused a statement, or went away.
     """
+    import psycopg
+
     try:
         yield
     except psycopg.Error as error:
-        raise statement_error(error, place) from error
+        raise statement_error(error, place) from None
 
 
-def statement_error(error: psycopg.Error, place: PostgresqlPlace) -> InputError:
+def statement_error(error: "psycopg.Error", place: PostgresqlPlace) -> InputError:
     """Explains why a statement failed.
 
     Args:
@@ -54,8 +58,8 @@ def statement_error(error: psycopg.Error, place: PostgresqlPlace) -> InputError:
     state = error.sqlstate
     if state is None:
         return InputError(
-            f"{place}: the connection to the server was lost: see the server's log, then export again; nothing of this "
-            "export was kept"
+            f"{place}: the connection to the server was lost: see the server's log, then export again; an export is "
+            "there as a whole or not at all"
         )
     advice = _ADVICE.get(state) or _ADVICE.get(state[:2])
     if advice is None or error.diag.message_primary is None:
@@ -66,7 +70,7 @@ def statement_error(error: psycopg.Error, place: PostgresqlPlace) -> InputError:
     return InputError(f"{place}: the server says `{error.diag.message_primary}`: {advice}, then export again")
 
 
-def connection_error(error: psycopg.Error, place: PostgresqlPlace) -> InputError:
+def connection_error(error: "psycopg.Error", place: PostgresqlPlace) -> InputError:
     """Explains why there is no connection.
 
     Args:

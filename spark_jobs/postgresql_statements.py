@@ -2,14 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from spark_jobs.postgresql_columns import MOST_INDEXED, MOST_INDEXED_HALF, Column
+from spark_jobs.postgresql_columns import Column
 
 if TYPE_CHECKING:
     from psycopg.sql import Composed, Identifier
 
 _STAGED = "embedlake_rows"
-# pgvector's own 64 finds fewer.
-_EF_CONSTRUCTION = 128
 
 FIND_EXTENSION = (
     "SELECT n.nspname, e.extversion FROM pg_catalog.pg_extension e "
@@ -27,6 +25,12 @@ FIND_COLUMNS = (
 )
 # One export at a time, from whichever machine; the lock goes with the transaction.
 TRY_LOCK = "SELECT pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(%s, 0))"
+
+DELETE_ALL = "DELETE FROM {}"
+COUNT = "SELECT count(*) FROM {}"
+DROP = "DROP TABLE {}"
+ANALYZE = "ANALYZE {}"
+VACUUM = "VACUUM (ANALYZE) {}"
 
 
 def _names(columns: list[Column]) -> "Composed":
@@ -126,6 +130,21 @@ def upsert_staged(table: "Identifier", columns: list[Column]) -> "Composed":
     )
 
 
+def on_table(words: str, table: "Identifier") -> "Composed":
+    """Writes a statement that needs the table's name only.
+
+    Args:
+        words: One of `DELETE_ALL`, `COUNT`, `DROP`, `ANALYZE` and `VACUUM`.
+        table: The table.
+
+    Returns:
+        The statement.
+    """
+    from psycopg import sql
+
+    return sql.SQL(words).format(table)
+
+
 def delete_ids(table: "Identifier") -> "Composed":
     """Takes rows out.
 
@@ -154,44 +173,3 @@ def page_held(table: "Identifier", is_first: bool) -> "Composed":
 
     behind = sql.SQL("" if is_first else "WHERE chunk_id > %s::uuid")
     return sql.SQL("SELECT chunk_id::text, run_id FROM {} {} ORDER BY chunk_id LIMIT %s").format(table, behind)
-
-
-def create_index(table: "Identifier", dimension: int) -> "Composed | None":
-    """Makes the index of near neighbours (HNSW). PostgreSQL chooses a name that is free.
-
-    Args:
-        table: The table.
-        dimension: Numbers of an embedding.
-
-    Returns:
-        The statement: up to 2,000 numbers on the vectors, up to 4,000 in half precision; None where there can be none.
-    """
-    from psycopg import sql
-
-    with_ = sql.SQL("WITH (ef_construction = {})").format(sql.Literal(_EF_CONSTRUCTION))
-    if dimension <= MOST_INDEXED:
-        return sql.SQL("CREATE INDEX ON {} USING hnsw (embedding vector_ip_ops) {}").format(table, with_)
-    if dimension <= MOST_INDEXED_HALF:
-        half = sql.SQL("((embedding::halfvec({})) halfvec_ip_ops)").format(sql.Literal(dimension))
-        return sql.SQL("CREATE INDEX ON {} USING hnsw {} {}").format(table, half, with_)
-    return None
-
-
-def nearest_ids(table: "Identifier", dimension: int) -> "Composed":
-    """Finds the nearest rows through the index, where there is one.
-
-    Args:
-        table: The table.
-        dimension: Numbers of an embedding.
-
-    Returns:
-        The statement; its parameters are a vector in pgvector's text form, and the number of hits. `<#>` is the dot
-        product with its sign turned, so the least is the best.
-    """
-    from psycopg import sql
-
-    by = sql.SQL("embedding <#> %s::vector")
-    if MOST_INDEXED < dimension <= MOST_INDEXED_HALF:
-        half = sql.SQL("halfvec({})").format(sql.Literal(dimension))
-        by = sql.SQL("embedding::{0} <#> %s::{0}").format(half)
-    return sql.SQL("SELECT chunk_id::text FROM {} ORDER BY {} LIMIT %s").format(table, by)

@@ -39,7 +39,8 @@ def _writable(path: str) -> list[str]:
 def _apart(settings: Settings) -> list[str]:
     source, place = settings.source, store.place_of(settings)
     if source.table is not None:
-        own = {place.name(table).replace("`", "").lower() for table in _TABLES}
+        names = [*(place.name(table) for table in _TABLES), place.view or ""]
+        own = {name.replace("`", "").lower() for name in names}
         if source.table.replace("`", "").lower() in own:
             return [f"source.table {source.table} is a table of the store: a library cannot be its own source"]
         return []

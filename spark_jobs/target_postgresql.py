@@ -1,20 +1,20 @@
 """A table of PostgreSQL with pgvector."""
 
-import json
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schemas.errors import InputError
-from spark_jobs import postgresql_setup as setup
 from spark_jobs import postgresql_statements as statements
 from spark_jobs.postgresql_columns import MOST_INDEXED, MOST_INDEXED_HALF, Column, columns_of
+from spark_jobs.postgresql_connection import begin, connected, require_psycopg
 from spark_jobs.postgresql_place import PostgresqlPlace
+from spark_jobs.postgresql_search import create_index, nearest_ids
+from spark_jobs.postgresql_table import Ready, found_mark, make_ready, put_in_place
 from spark_jobs.postgresql_values import values_of
-from spark_jobs.target_mark import check_mark, mark_of, same_owner, same_shape
 from spark_jobs.target_rows import conformed, in_groups, plain_schema
 from spark_jobs.targets import Shape
 
@@ -36,7 +36,7 @@ class PostgresqlTarget:
 
     All of an export is one transaction. Until `finish` commits it, readers see the rows as they were, and an export
     that is killed leaves nothing behind. Whose rows they are stands in the table's comment. With `full` the table keeps
-    its name, grants and views, and its rows go; only where its columns change another table takes its place.
+    its grants and views, and its rows go; only where its columns change another table takes its place.
 
     PostgreSQL's text has no NUL character: each arrives as U+FFFD, and `notes` says in how many rows.
 
@@ -48,123 +48,99 @@ class PostgresqlTarget:
     """
 
     def __init__(self, place: PostgresqlPlace) -> None:
-        setup.require_psycopg()
+        require_psycopg()
         from psycopg import sql
 
         self._place = place
-        self._table: Identifier = sql.Identifier(place.schema, place.table)
         # Where rows go until `finish`: the table, or the one that is to take its place.
-        self._written: Identifier = self._table
+        self._table: Identifier = sql.Identifier(place.schema, place.table)
         self._open: psycopg.Connection | None = None
         self._shape: Shape | None = None
         self._columns: list[Column] = []
-        self._lacks_index = False
-        self._replaced = 0
+        self._ready: Ready | None = None
+        self._cleaned = 0
 
     def prepare(self, shape: Shape, full: bool) -> bool:
         """Begins the transaction, and makes the table ready; see `Target`."""
         self.close()
         self._columns = columns_of(plain_schema(shape.rows), shape.dimension)
-        self._shape = shape
+        self._shape, self._cleaned = shape, 0
         connection = self._connection()
         with self._refusals():
-            setup.begin(connection, self._place)
-            setup.make_schema(connection, self._place)
-            is_there, found = setup.found_mark(connection, self._place)
-            if is_there:
-                check_mark(found, shape, full, f"{self._place}: the {self._place.shown}")
-            self._make_room(connection, shape, found, is_there, full)
-            connection.execute(statements.comment_on(self._written, json.dumps(mark_of(shape), ensure_ascii=True)))
-            connection.execute(statements.create_staged(self._written))
-        return is_there and same_owner(found, shape)
-
-    def _make_room(
-        self, connection: "psycopg.Connection", shape: Shape, found: object, is_there: bool, full: bool
-    ) -> None:
-        fits = is_there and same_shape(found, shape) and setup.check_columns(connection, self._place, self._columns)
-        if is_there and not fits and not full:
-            raise InputError(
-                f"{self._place}: somebody changed columns of the {self._place.shown}: change them back, or export with "
-                "--full to replace all of it"
-            )
-        if fits and full:
-            # Not TRUNCATE, which would hide the rows from whoever reads them meanwhile.
-            connection.execute(statements.delete_all(self._table))
-        if not fits:
-            if is_there:
-                self._written = setup.replacement(connection, self._place)
-            connection.execute(statements.create_table(self._written, self._columns))
-        self._lacks_index = not fits
+            begin(connection, self._place)
+            self._ready = make_ready(connection, self._place, shape, self._columns, full)
+        self._table = self._ready.table
+        return self._ready.was_there
 
     def held(self) -> Iterator[pa.RecordBatch]:
         """Lists chunk_id and run_id of every row, a page at a time by the primary key; see `Target`."""
         last: list[str] = []
         while True:
             with self._refusals():
-                query = statements.page_held(self._written, not last)
+                if self._shape is None and not found_mark(self._connection(), self._place)[0]:
+                    return
+                query = statements.page_held(self._table, not last)
                 rows = self._connection().execute(query, [*last, _GROUP_ROWS]).fetchall()
             if not rows:
                 return
             ids, runs = zip(*rows, strict=True)
-            yield pa.RecordBatch.from_arrays(
-                [pa.array(ids, pa.string()), pa.array(runs, pa.string())], names=["chunk_id", "run_id"]
-            )
+            columns = [pa.array(ids, pa.string()), pa.array(runs, pa.string())]
+            yield pa.RecordBatch.from_arrays(columns, names=["chunk_id", "run_id"])
             last = [ids[-1]]
 
     def send(self, rows: Iterable[pa.RecordBatch]) -> None:
-        """Copies rows into a temporary table, and from there upserts them, some thousands at a time; see `Target`."""
-        shape, connection = self._prepared()
+        """Copies rows into a temporary table and upserts them from there, some thousands at a time; see `Target`."""
+        shape, connection, _ = self._prepared()
         for batch in in_groups(conformed(rows, plain_schema(shape.rows)), _GROUP_ROWS):
-            values, replaced = values_of(batch, self._columns)
-            self._replaced += replaced
+            values, cleaned = values_of(batch, self._columns)
+            self._cleaned += cleaned
             with self._refusals(), connection.cursor() as cursor:
                 cursor.execute(statements.empty_staged())
                 with cursor.copy(statements.copy_staged(self._columns)) as copy:
                     copy.set_types([column.copied for column in self._columns])
                     for row in values:
                         copy.write_row(row)
-                cursor.execute(statements.upsert_staged(self._written, self._columns))
+                cursor.execute(statements.upsert_staged(self._table, self._columns))
 
     def remove(self, ids: Iterable[pa.Array]) -> None:
         """Deletes rows, some thousands at a time; see `Target`."""
-        _, connection = self._prepared()
+        _, connection, _ = self._prepared()
         for part in ids:
             for start in range(0, len(part), _GROUP_ROWS):
+                some = part.slice(start, _GROUP_ROWS).to_pylist()
                 with self._refusals():
-                    some = part.slice(start, _GROUP_ROWS).to_pylist()
-                    connection.execute(statements.delete_ids(self._written), [some])
+                    connection.execute(statements.delete_ids(self._table), [some])
 
     def finish(self) -> None:
         """Builds the index of a new table, and commits; see `Target`."""
-        shape, connection = self._prepared()
+        shape, connection, ready = self._prepared()
         with self._refusals():
-            index = statements.create_index(self._written, shape.dimension)
-            if self._lacks_index and index is not None:
-                self._grant_memory(connection, shape)
+            index = create_index(self._table, shape.dimension)
+            if ready.is_new and index is not None:
+                self._grant_memory(connection, shape.dimension)
                 connection.execute(index)
-            if self._written is not self._table:
-                setup.put_in_place(connection, self._place, self._written)
-                self._written = self._table
+            self._table = put_in_place(connection, self._place, ready)
             connection.commit()
-            # From here on each statement is a transaction of its own, and statistics are no part of the export.
+            # From here on each statement is a transaction of its own, which VACUUM needs.
             connection.autocommit = True
-            connection.execute(statements.analyze(self._table))
+            tidy = statements.VACUUM if ready.was_emptied else statements.ANALYZE
+            connection.execute(statements.on_table(tidy, self._table))
 
-    def _grant_memory(self, connection: "psycopg.Connection", shape: Shape) -> None:
-        wanted = self.count() * (4 * shape.dimension + _NODE_BYTES) // 1024
+    def _grant_memory(self, connection: "psycopg.Connection", dimension: int) -> None:
+        wanted = self.count() * (4 * dimension + _NODE_BYTES) // 1024
         kilobytes = min(max(wanted, _LEAST_BUILD_KB), _MOST_BUILD_KB)
         connection.execute("SELECT pg_catalog.set_config('maintenance_work_mem', %s, true)", [f"{kilobytes}kB"])
 
     def count(self) -> int:
         """Counts the rows; see `Target`."""
         with self._refusals():
-            found = self._connection().execute(statements.count_rows(self._written)).fetchone()
+            found = self._connection().execute(statements.on_table(statements.COUNT, self._table)).fetchone()
         return int(found[0]) if found else 0
 
     def nearest(self, asked: NDArray[np.float32], k: int) -> list[list[str]]:
-        """Searches as an application would, with 100 candidates or more; see `Target`."""
+        """Searches as an application would, but for the candidates looked at: 100 or more; see `Target`."""
         connection, hits = self._connection(), []
-        query = statements.nearest_ids(self._written, asked.shape[1])
+        query = nearest_ids(self._table, asked.shape[1])
         effort = str(min(max(_EF_SEARCH, k), _MOST_EF_SEARCH))
         with self._refusals():
             connection.execute("SELECT pg_catalog.set_config('hnsw.ef_search', %s, false)", [effort])
@@ -174,11 +150,11 @@ class PostgresqlTarget:
         return hits
 
     def notes(self) -> list[str]:
-        """Says where text was changed, and where the index is not what one expects; see `Target`."""
+        """Says where text was changed, where the index is not what one expects, what to grant again; see `Target`."""
         notes = []
-        if self._replaced:
+        if self._cleaned:
             notes.append(
-                f"{self._replaced:,} rows held NUL characters, which PostgreSQL cannot hold: each became U+FFFD"
+                f"{self._cleaned:,} rows held NUL characters, which PostgreSQL cannot hold: each became U+FFFD"
             )
         dimension = self._shape.dimension if self._shape else 0
         if dimension > MOST_INDEXED_HALF:
@@ -188,25 +164,27 @@ class PostgresqlTarget:
                 f"above {MOST_INDEXED:,} numbers pgvector indexes half precision: search by "
                 f"`embedding::halfvec({dimension}) <#> ...`"
             )
+        if self._ready and self._ready.replaces:
+            notes.append("the columns changed, so a new table took the old one's place: grant its readers their rights")
         return notes
 
     def close(self) -> None:
         """Ends the connection; what was not committed is gone; see `Target`."""
         if self._open is not None:
             self._open.close()
-        self._open, self._shape, self._written, self._replaced = None, None, self._table, 0
+        self._open = self._shape = self._ready = None
 
     def _connection(self) -> "psycopg.Connection":
         if self._open is None:
-            self._open = setup.connected(self._place)
+            self._open = connected(self._place)
         return self._open
 
-    def _refusals(self):
+    def _refusals(self) -> AbstractContextManager[None]:
         from spark_jobs.postgresql_errors import refusals
 
         return refusals(self._place)
 
-    def _prepared(self) -> "tuple[Shape, psycopg.Connection]":
-        if self._shape is None or self._open is None or self._open.autocommit:
+    def _prepared(self) -> "tuple[Shape, psycopg.Connection, Ready]":
+        if self._shape is None or self._open is None or self._ready is None or self._open.autocommit:
             raise RuntimeError("prepare comes before send, remove and finish")
-        return self._shape, self._open
+        return self._shape, self._open, self._ready

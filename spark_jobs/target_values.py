@@ -42,6 +42,25 @@ def can_be_json(kind: pa.DataType) -> bool:
     return any(is_it(kind) for is_it in _PLAIN)
 
 
+def check_json(rows: pa.Schema) -> None:
+    """Refuses columns that JSON cannot hold.
+
+    Args:
+        rows: Columns in plain types; `embedding` is passed over.
+
+    Raises:
+        InputError: There are such columns; each is named.
+    """
+    faults = [
+        f"the payload column {field.name!a} is {field.type}, which this target cannot hold: leave it out of "
+        "source.payload_columns"
+        for field in rows
+        if field.name != "embedding" and not can_be_json(field.type)
+    ]
+    if faults:
+        raise InputError(faults)
+
+
 def python_values(name: str, column: pa.Array) -> list[Any]:
     """Reads a column's values.
 

@@ -271,15 +271,14 @@ def test_a_feed_whose_files_are_gone_is_found_before_anything_is_sent(
     assert exported(out) == space.stored()
 
 
-def test_rows_that_no_record_knows_are_all_sent_again(spark: SparkSession, space: Space, out: Path) -> None:
+def test_rows_that_no_record_knows_are_all_sent_again(
+    spark: SparkSession, space: Space, make_settings: MakeSettings, out: Path
+) -> None:
     to = f"parquet:{out}"
     space.put({name: 1 for name in "abcd"})
     run(spark, space.settings, to)
     # A store that was made anew: its runs have the same numbers, and its rows other payload.
-    lost = Path(str(space.settings.store.path))
-    lost.rename(lost.with_name("lost"))
-    spark.catalog.clearCache()
-    anew = Space(spark, space.settings)
+    anew = Space(spark, make_settings("unused", store={"path": str(out.parent / "anew")}))
     anew.put({name: 5 for name in "abc"})
     assert told(run(spark, anew.settings, to, dry_run=True)) == (COMPARISON, 3, 1)
     report = run(spark, anew.settings, to)
@@ -394,6 +393,7 @@ def test_an_export_that_another_machine_overlapped_is_not_finished(
     space.put({"a": 1, "b": 1})
 
     def other_begins(_name: str) -> None:
+        monkeypatch.undo()
         with store.delta_session(spark):
             mine = store.read(spark, space.place, events).localCheckpoint()
             store.append(mine.withColumn("owner", F.lit("elsewhere:1:abcd")), space.place, events)
@@ -401,7 +401,6 @@ def test_an_export_that_another_machine_overlapped_is_not_finished(
     monkeypatch.setattr(export_sending, "failpoint", other_begins)
     with pytest.raises(RunActiveError, match=r"another export to parquet:.* \(elsewhere:1:abcd\) began"):
         run(spark, space.settings, to)
-    monkeypatch.undo()
     assert [event for _, event, *_ in space.events()] == [STARTED, STARTED, STARTED]
     report = run(spark, space.settings, to)
     assert told(report) == (COMPARISON, 0, 0)

@@ -78,10 +78,11 @@ def _in_lancedb(folder: Path) -> Pairs:
 
 def _in_postgresql(folder: Path) -> Pairs:
     import psycopg
+    from psycopg import sql
 
     with psycopg.connect(dbname="postgres") as connection:
-        name = psycopg.sql.Identifier("public", folder.name)
-        rows = connection.execute(psycopg.sql.SQL("SELECT chunk_id::text, run_id FROM {}").format(name))
+        name = sql.Identifier("public", folder.name)
+        rows = connection.execute(sql.SQL("SELECT chunk_id::text, run_id FROM {}").format(name))
         return dict(rows.fetchall())
 
 

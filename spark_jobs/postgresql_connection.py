@@ -1,12 +1,10 @@
-"""The way to a table of PostgreSQL: connection, extension, schema, and what is in the table's place."""
+"""The way to a database: connection, limits of the session, one export at a time, and pgvector."""
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from schemas.errors import InputError, RunActiveError
-from spark_jobs.postgresql_columns import Column
 from spark_jobs.postgresql_place import PostgresqlPlace
-from spark_jobs.postgresql_statements import FIND_COLUMNS, FIND_EXTENSION, FIND_SCHEMA, FIND_TABLE, TRY_LOCK
+from spark_jobs.postgresql_statements import FIND_EXTENSION, TRY_LOCK
 
 if TYPE_CHECKING:
     import psycopg
@@ -54,6 +52,8 @@ def connected(place: PostgresqlPlace) -> "psycopg.Connection":
             connect_timeout=_CONNECT_SECONDS,
             application_name="embedlake",
             client_encoding="utf8",
+            # Statements that the server keeps do not survive the poolers that many servers stand behind.
+            prepare_threshold=None,
         )
     except psycopg.Error as error:
         raise connection_error(error, place) from None
@@ -77,7 +77,7 @@ def begin(connection: "psycopg.Connection", place: PostgresqlPlace) -> None:
     """
     for name, value in _LIMITS.items():
         connection.execute("SELECT pg_catalog.set_config(%s, %s, true)", [name, value])
-    lock = connection.execute(TRY_LOCK, [f"embedlake {place.schema}\0{place.table}".replace("\0", " . ")]).fetchone()
+    lock = connection.execute(TRY_LOCK, [f"embedlake {place.shown}"]).fetchone()
     if lock is None or not lock[0]:
         raise RunActiveError(f"{place}: another export to this table is at work: wait for it to end")
     schema = _extension(connection, place)
@@ -107,57 +107,3 @@ def _extension(connection: "psycopg.Connection", place: PostgresqlPlace) -> str:
         wanted = ".".join(map(str, _PGVECTOR))
         raise InputError(f"{place}: the database has pgvector {version}: have it updated to {wanted} or newer")
     return str(schema)
-
-
-def make_schema(connection: "psycopg.Connection", place: PostgresqlPlace) -> None:
-    """Makes the schema where it is missing.
-
-    Args:
-        connection: The connection.
-        place: The table.
-    """
-    from psycopg import sql
-
-    # Looked for first: IF NOT EXISTS asks for a right that most users do not have, even where the schema exists.
-    if connection.execute(FIND_SCHEMA, [place.schema]).fetchone() is None:
-        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(place.schema)))
-
-
-def found_mark(connection: "psycopg.Connection", place: PostgresqlPlace) -> tuple[bool, Any]:
-    """Looks at what is in the table's place.
-
-    Args:
-        connection: The connection.
-        place: The table.
-
-    Returns:
-        Whether something is there, and the mark in its comment, or anything else where that is none.
-
-    Raises:
-        InputError: Something else than a table is there.
-    """
-    found = connection.execute(FIND_TABLE, [place.schema, place.table]).fetchone()
-    if found is None:
-        return False, None
-    kind, comment = found
-    if kind != "r":
-        raise InputError(f"{place}: something else than a plain table has this name: name another target")
-    try:
-        return True, json.loads(comment or "")
-    except ValueError:
-        return True, None
-
-
-def check_columns(connection: "psycopg.Connection", place: PostgresqlPlace, columns: list[Column]) -> bool:
-    """Compares the table's columns, which somebody may have changed, with those that are wanted.
-
-    Args:
-        connection: The connection.
-        place: The table.
-        columns: The columns that are wanted.
-
-    Returns:
-        Whether each of them is there with its type; others may be there too.
-    """
-    there = dict(connection.execute(FIND_COLUMNS, [place.schema, place.table]).fetchall())
-    return all(there.get(column.name) == column.full_type for column in columns)
