@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import InputError
-from spark_jobs.index_recall import SAMPLE, K, least_effort, sampled
+from spark_jobs.index_recall import K, asked_of, least_effort
 
 # Up to here every vector is looked at, which takes milliseconds; above, the nearest of a few thousand lists.
 FLAT_ROWS = 50_000
@@ -142,7 +142,7 @@ class FaissIndex:
     def tune(self) -> dict[str, Any]:
         """Sets how many lists a search looks at, which the file keeps; see `VectorIndex`."""
         if self._trained_rows:
-            asked = sampled((vectors for _, vectors in self.blocks()), len(self), SAMPLE)
+            asked = asked_of((vectors for _, vectors in self.blocks()), len(self))
             lists = int(self._index.nlist)
             self._index.nprobe = lists
             exact = self.search(asked, K)

@@ -63,5 +63,5 @@ class IndexKind(Protocol):
         ...
 
     def load(self, path: Path, said: dict[str, Any]) -> VectorIndex:
-        """Returns the index of a file, with what its `tune` returned; RuntimeError where it is damaged."""
+        """Returns the index of a file, with what its `tune` returned; RuntimeError, ValueError where it is damaged."""
         ...

@@ -9,12 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from schemas.errors import InputError
 from spark_jobs.target_changes import REMOVED, Changes
 from spark_jobs.target_files import synced
 from spark_jobs.target_parquet_files import read_columns, row_groups
 from spark_jobs.target_rows import as_keys
 
-KEY = "key"
+# A payload column may well be called `key`.
+KEY = "_key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,13 @@ def rows_schema(schema: pa.Schema) -> pa.Schema:
         schema: Columns of an export.
 
     Returns:
-        `key` int64, then all of them but the embedding.
+        `_key` int64, then all of them but the embedding.
+
+    Raises:
+        InputError: A payload column has the key's name.
     """
+    if KEY in schema.names:
+        raise InputError(f"the payload column {KEY!a} has the name of the index's own column: rename it in the source")
     return pa.schema([pa.field(KEY, pa.int64()), *(field for field in schema if field.name != "embedding")])
 
 

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import InputError
-from spark_jobs.index_recall import SAMPLE, K, least_effort, sampled
+from spark_jobs.index_recall import K, asked_of, least_effort
 
-# Neighbours of a node, and candidates looked at when one is put in: twice the package's own, for recall.
+# Neighbours of a node, candidates looked at when one is put in, and least candidates of a search: twice the package's
+# own, for recall.
 _CONNECTIVITY = 32
 _EXPANSION_ADD = 256
-_EXPANSION_SEARCH = 64
+_EXPANSION_SEARCH = 128
 _BLOCK_ROWS = 8192
 
 
@@ -135,7 +136,7 @@ class UsearchIndex:
     def tune(self) -> dict[str, Any]:
         """Sets how many candidates a search looks at; see `VectorIndex`."""
         if len(self):
-            asked = sampled((vectors for _, vectors in self.blocks()), len(self), SAMPLE)
+            asked = asked_of((vectors for _, vectors in self.blocks()), len(self))
             exact = self._found(asked, K, exact=True)
             self._index.expansion_search = least_effort(
                 exact, lambda effort: self._with(effort, asked), _EXPANSION_SEARCH, len(self)

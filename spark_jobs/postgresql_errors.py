@@ -42,6 +42,9 @@ def refusals(place: PostgresqlPlace) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
+        if error.sqlstate is None and not isinstance(error, psycopg.OperationalError):
+            # Refused by psycopg, not by the server: nothing that a user could mend.
+            raise
         raise statement_error(error, place) from None
 
 

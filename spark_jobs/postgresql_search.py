@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from spark_jobs.postgresql_columns import MOST_INDEXED, MOST_INDEXED_HALF
+from spark_jobs.postgresql_statements import beside_parameters
 
 if TYPE_CHECKING:
     from psycopg.sql import Composed, Identifier
@@ -49,4 +50,4 @@ def nearest_ids(table: "Identifier", dimension: int) -> "Composed":
     if MOST_INDEXED < dimension <= MOST_INDEXED_HALF:
         half = sql.SQL("halfvec({})").format(sql.Literal(dimension))
         by = sql.SQL("embedding::{0} <#> %s::{0}").format(half)
-    return sql.SQL("SELECT chunk_id::text FROM {} ORDER BY {} LIMIT %s").format(table, by)
+    return sql.SQL("SELECT chunk_id::text FROM {} ORDER BY {} LIMIT %s").format(beside_parameters(table), by)

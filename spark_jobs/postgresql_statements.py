@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from spark_jobs.postgresql_columns import Column
 
 if TYPE_CHECKING:
-    from psycopg.sql import Composed, Identifier
+    from psycopg.sql import SQL, Composed, Identifier
 
 _STAGED = "embedlake_rows"
 
@@ -145,6 +145,20 @@ def on_table(words: str, table: "Identifier") -> "Composed":
     return sql.SQL(words).format(table)
 
 
+def beside_parameters(table: "Identifier") -> "SQL":
+    """Quotes a table's name for a statement that has parameters, where `%` begins one.
+
+    Args:
+        table: The table.
+
+    Returns:
+        The name.
+    """
+    from psycopg import sql
+
+    return sql.SQL(table.as_string(None).replace("%", "%%"))
+
+
 def delete_ids(table: "Identifier") -> "Composed":
     """Takes rows out.
 
@@ -156,7 +170,7 @@ def delete_ids(table: "Identifier") -> "Composed":
     """
     from psycopg import sql
 
-    return sql.SQL("DELETE FROM {} WHERE chunk_id = ANY(%s::uuid[])").format(table)
+    return sql.SQL("DELETE FROM {} WHERE chunk_id = ANY(%s::uuid[])").format(beside_parameters(table))
 
 
 def page_held(table: "Identifier", is_first: bool) -> "Composed":
@@ -172,4 +186,5 @@ def page_held(table: "Identifier", is_first: bool) -> "Composed":
     from psycopg import sql
 
     behind = sql.SQL("" if is_first else "WHERE chunk_id > %s::uuid")
-    return sql.SQL("SELECT chunk_id::text, run_id FROM {} {} ORDER BY chunk_id LIMIT %s").format(table, behind)
+    place = beside_parameters(table)
+    return sql.SQL("SELECT chunk_id::text, run_id FROM {} {} ORDER BY chunk_id LIMIT %s").format(place, behind)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spark_jobs.target_files import writing
+from spark_jobs.target_files import STAGING, writing
 from spark_jobs.target_rows import Keys, as_keys
 
 REMOVED = -1
@@ -20,7 +20,7 @@ class Changes:
     Rows lie in an Arrow file that is mapped, not loaded; in memory are 24 bytes for each of them.
 
     Args:
-        folder: Where the file may lie.
+        folder: The target's folder, with an empty staging folder for the file.
         schema: Columns of the rows; one of them is chunk_id.
 
     Attributes:
@@ -32,7 +32,7 @@ class Changes:
         self.keys: Keys = np.empty(0, dtype="S16")
         self.positions: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._folder = folder
-        self._path = folder / "changes.arrow"
+        self._path = folder / STAGING / "changes.arrow"
         self._schema = schema
         self._log: list[tuple[Keys, NDArray[np.int64]]] = []
         self._starts = [0]

@@ -98,14 +98,11 @@ def open_folder(folder: Path, kind: str, shape: Shape, full: bool) -> dict[str, 
     return found
 
 
-def empty_staging(folder: Path) -> Path:
+def empty_staging(folder: Path) -> None:
     """Makes a new staging folder beside the data; what an export that was killed left in it goes.
 
     Args:
         folder: The target's folder.
-
-    Returns:
-        The staging folder, on the same disk as the data, empty.
 
     Raises:
         InputError: It cannot be written.
@@ -115,7 +112,6 @@ def empty_staging(folder: Path) -> Path:
         if staging.exists():
             shutil.rmtree(staging)
         staging.mkdir()
-    return staging
 
 
 def synced(path: Path) -> Path:
@@ -145,5 +141,5 @@ def write_mark(folder: Path, said: dict[str, Any]) -> None:
     beside = folder / STAGING / MARK
     beside.parent.mkdir(exist_ok=True)
     beside.write_text(json.dumps(said, indent=1, ensure_ascii=True), encoding="ascii")
-    os.replace(synced(beside), folder / MARK)
+    synced(beside).replace(folder / MARK)
     synced(folder)

@@ -24,8 +24,8 @@ from spark_jobs.targets import Shape
 class IndexTarget:
     """A folder with `index-<n>.faiss` or `.usearch`, `rows-<n>.parquet` and `_embedlake.json`, which names n.
 
-    The index finds keys (int64); the rows have for each key the ids, text and payload. A chunk keeps its key as long as
-    it lives, and no key is given out twice. Each export writes a new pair beside the old one, and replaces
+    The index finds keys (int64); the rows have for each `_key` the ids, text and payload. A chunk keeps its key as long
+    as it lives, and no key is given out twice. Each export writes a new pair beside the old one, and replaces
     `_embedlake.json` at once; the old pair goes after that. A reader that finds its pair gone reads the name again. A
     killed export leaves the old pair in force.
 
@@ -49,9 +49,11 @@ class IndexTarget:
 
     def prepare(self, shape: Shape, full: bool) -> bool:
         """Makes the folder ready; see `Target`."""
+        rows_schema(plain_schema(shape.rows))
         self._said = open_folder(self._folder, self._kind.name, shape, full)
         self._shape, self._is_full, self._loaded = shape, full or self._said is None, None
-        self._changes = Changes(empty_staging(self._folder), plain_schema(shape.rows))
+        empty_staging(self._folder)
+        self._changes = Changes(self._folder, plain_schema(shape.rows))
         self._drop_others()
         return same_owner(self._said, shape)
 
@@ -156,7 +158,7 @@ class IndexTarget:
         if self._loaded is None and path is not None and self._said is not None:
             try:
                 self._loaded = self._kind.load(path, self._said["settings"])
-            except (OSError, RuntimeError) as error:
+            except (OSError, RuntimeError, ValueError) as error:
                 raise damaged(path) from error
         return self._loaded
 

@@ -52,7 +52,8 @@ class ParquetTarget:
                 found = _carried_on(self._folder, found)
         self._said = found or {"files": {}, "next": 0}
         self._shape, self._is_full = shape, full or found is None
-        self._changes = Changes(empty_staging(self._folder), plain_schema(shape.rows))
+        empty_staging(self._folder)
+        self._changes = Changes(self._folder, plain_schema(shape.rows))
         return same_owner(found, shape)
 
     def held(self) -> Iterator[pa.RecordBatch]:

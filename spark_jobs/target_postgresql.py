@@ -15,7 +15,7 @@ from spark_jobs.postgresql_place import PostgresqlPlace
 from spark_jobs.postgresql_search import create_index, nearest_ids
 from spark_jobs.postgresql_table import Ready, found_mark, make_ready, put_in_place
 from spark_jobs.postgresql_values import values_of
-from spark_jobs.target_rows import conformed, in_groups, plain_schema
+from spark_jobs.target_rows import as_keys, conformed, in_groups, plain_schema
 from spark_jobs.targets import Shape
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ class PostgresqlTarget:
         """Deletes rows, some thousands at a time; see `Target`."""
         _, connection, _ = self._prepared()
         for part in ids:
+            as_keys(part)
             for start in range(0, len(part), _GROUP_ROWS):
                 some = part.slice(start, _GROUP_ROWS).to_pylist()
                 with self._refusals():

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 KEY = "QDRANT_API_KEY"
 _SECONDS = 60
+_NO_ANSWER = "the server cannot be reached or understood ({}): check host and port, http or https, and that it is up"
 # What the local mode puts into its folder first.
 _LOCAL_MARK = "meta.json"
 
@@ -99,7 +100,8 @@ def refusals(address: Address) -> Iterator[None]:
         ) from error
     except (ValueError, KeyError) as error:
         if address.is_server:
-            raise
+            # Its answer was no JSON.
+            raise InputError(f"{address}: {_NO_ANSWER.format('no answer of Qdrant')}") from None
         raise InputError(f"{address}: the folder is no storage of Qdrant's local mode: name another one") from error
 
 
@@ -116,8 +118,5 @@ def _what(error: Exception) -> str:
             "Qdrant 1.16 or newer, by http or https as named"
         )
     if isinstance(error, ResponseHandlingException):
-        return (
-            f"the server cannot be reached or understood ({type(error.source).__name__}): check host and port, http or "
-            "https, and that it is up"
-        )
+        return _NO_ANSWER.format(type(error.source).__name__)
     return "the server has no room for more requests now: export again later"

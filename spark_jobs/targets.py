@@ -58,8 +58,8 @@ class Target(Protocol):
     def held(self) -> Iterator[pa.RecordBatch]:
         """Lists what is there. Works before `prepare` too, and lists nothing where nothing is.
 
-        Yields:
-            chunk_id string, run_id string of every row, in bounded memory.
+        Returns:
+            Batches of chunk_id string, run_id string of every row, read in bounded memory.
         """
         ...
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 pytestmark = [pytest.mark.jobs, pytest.mark.timeout(900)]
 
@@ -52,20 +51,13 @@ def test_the_quick_start_finds_the_nearest_chunks(
     scores = texts @ model.encode_query(QUESTION).astype(np.float64)
     best = np.argsort(-scores)[:5]
 
-    settings = yaml.safe_load(root.joinpath("conf", "quickstart.yaml").read_text())
-    for key, value in places.items():
-        section, name = key.split(".")
-        settings[section][name] = str(value)
-    settings["spark"] = {"properties": small}
-    config = tmp_path / "settings.yaml"
-    config.write_text(yaml.safe_dump(settings))
-    done = start(sys.executable, root / "quickstart" / "nearest_chunks.py", "--config", config, QUESTION)
+    done = embedlake("search", "--config", root / "conf" / "quickstart.yaml", *overrides, QUESTION, "-k", "5")
     assert (done.returncode, done.stderr) == (0, "")
-    answers = re.findall(r"^(-?\d\.\d{3})  (\S+)\n       (\S.*)$", done.stdout, re.MULTILINE)
-    assert done.stdout.splitlines()[1] == f"Nearest to: {QUESTION}" and len(answers) == 5
+    answers = re.findall(
+        r"^ {2}\d  (-?\d\.\d{3})  (\S+) \[\d+:\d+\]  package=.*\n {12}(\S.*)$", done.stdout, re.MULTILINE
+    )
     assert [doc_id for _, doc_id, _ in answers] == [stored[place]["doc_id"] for place in best]
     printed = np.asarray([float(score) for score, _, _ in answers])
-    assert np.array_equal(printed, np.sort(printed)[::-1])
     # Three decimals are printed.
     assert np.abs(printed - scores[best]).max() <= 0.0005 + 1e-4
     for (_, _, text), place in zip(answers, best, strict=True):
