@@ -18,6 +18,7 @@ from spark_jobs.preflight import chunk_spec, inference_spec
 from spark_jobs.repair import mark_documents, remove_rows
 from spark_jobs.settings import Settings
 from spark_jobs.spaces import check_space, registered
+from spark_jobs.versions import read_pinned
 from udfs.specs import ModelSpec
 
 _NAMED = 5
@@ -118,7 +119,7 @@ def _verified(
 ) -> tuple[Verification, DataFrame, DataFrame, DataFrame]:
     place = store.place_of(settings)
     # Several passes and a repair's own commits must not see different rows.
-    ledger, vectors = (store.read_pinned(spark, place, table) for table in (LEDGER.name, "vectors"))
+    ledger, vectors = (read_pinned(spark, place, table) for table in (LEDGER.name, "vectors"))
     rows = faulty_rows(vectors, model)
     faults = rows.select("doc_id", "fault").unionByName(faulty_documents(ledger, vectors))
     found = Verification(
