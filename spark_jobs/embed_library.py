@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from schemas.runs import FINISHED
 from spark_jobs import store
 from spark_jobs.claims import check_still_ours, open_run
+from spark_jobs.delta_properties import for_rows
 from spark_jobs.endings import recorded_end
 from spark_jobs.locks import space_lock
 from spark_jobs.plan_run import plan_run
@@ -63,7 +64,7 @@ def run(
     with store.delta_session(spark):
         with progress.step("pre-flight"):
             checked = preflight(spark, settings)
-        with space_lock(settings, take_over):
+        with space_lock(settings, take_over), store.session_properties(spark, for_rows(checked.documents)):
             with progress.step("open"):
                 checked = ensure_tables(spark, settings, checked)
                 this = open_run(spark, settings, checked, take_over)

@@ -3,14 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from schemas.errors import InputError
 
-# Enough to measure a rate by, little enough to be committed within minutes on any machine.
-FIRST_SLICE_TOKENS = 250_000
-# A rate measured on little may be far off; slices grow by this factor at most.
-_GROWTH = 8
 # Tokens that make a partition worth its fixed cost on a processor: seconds of a small model on one core.
 _PARTITION_TOKENS = 50_000
 # Once a rate is known: short enough to be spread evenly, long enough for what a task costs beside the model (0.3 s).
@@ -107,31 +102,6 @@ def next_slice(groups: Sequence[Group], number: int, bound: int) -> tuple[Slice,
     documents, to_embed = sum(group.documents for group in taken), sum(group.to_embed for group in taken)
     added = sum(group.added for group in taken)
     return Slice(number, taken[0].key, taken[-1].key, tokens, documents, to_embed, added), tuple(groups[count:])
-
-
-def slice_bound(slice_tokens: int | Literal["auto"], slice_seconds: float, last: int, done: int, seconds: float) -> int:
-    """Chooses how many tokens the next slice may have.
-
-    Args:
-        slice_tokens: The setting; a number stands as it is.
-        slice_seconds: Seconds that a slice should take.
-        last: Tokens of the last slice; 0 before the first.
-        done: Estimated tokens of the slices that are committed.
-        seconds: Seconds they took.
-
-    Returns:
-        Estimated tokens after which a slice is closed.
-
-    Example:
-        >>> slice_bound("auto", 600, 0, 0, 0.0), slice_bound("auto", 600, 250_000, 250_000, 100.0)
-        (250000, 1500000)
-    """
-    if slice_tokens != "auto":
-        return slice_tokens
-    if not done or not seconds:
-        return FIRST_SLICE_TOKENS
-    wanted = int(done / seconds * slice_seconds)
-    return max(FIRST_SLICE_TOKENS, min(wanted, _GROWTH * max(last, FIRST_SLICE_TOKENS)))
 
 
 def partition_count(tokens: int, slots: int = 1, tokens_per_second: float = 0.0) -> int:

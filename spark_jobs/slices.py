@@ -11,14 +11,17 @@ from schemas.staged_vectors import STAGED_VECTORS
 from spark_jobs import store
 from spark_jobs.claims import check_still_ours
 from spark_jobs.merges import merge_ledger, merge_vectors
-from spark_jobs.planning import Slice, Work, next_slice, slice_bound
+from spark_jobs.planning import Slice, Work, next_slice
 from spark_jobs.progress import Progress
 from spark_jobs.runs import Run, record
+from spark_jobs.session import task_slots
+from spark_jobs.slice_sizes import first_slice_tokens, slice_bound, with_rest
 from spark_jobs.slice_transforms import as_ledger_changes, as_outcomes, as_vector_changes
 from spark_jobs.space_tables import STAGED
 from spark_jobs.staging import stage_chunks, stage_reused, stage_vectors
 from spark_jobs.staging_transforms import only_planned
 from spark_jobs.versions import read_pinned
+from udfs.model_source import weight_bytes
 
 
 def embed_slices(spark: SparkSession, run: Run, work: Work, counts: Counter[str], progress: Progress) -> None:
@@ -34,11 +37,15 @@ def embed_slices(spark: SparkSession, run: Run, work: Work, counts: Counter[str]
     settings, groups, last = run.settings.run, work.groups, 0
     if not groups:
         return
+    weights = weight_bytes(run.checked.inference.model)
+    first = first_slice_tokens(weights, task_slots(spark), settings.slice_seconds)
     # A text that moves from one document to another may have left `vectors` by the slice that looks for it.
     before = read_pinned(spark, run.place, "vectors")
     while groups:
-        done = work.tokens - sum(group.tokens for group in groups)
-        bound = slice_bound(settings.slice_tokens, settings.slice_seconds, last, done, progress.slice_seconds)
+        left = sum(group.tokens for group in groups)
+        rate = (last, work.tokens - left, progress.slice_seconds)
+        bound = slice_bound(settings.slice_tokens, settings.slice_seconds, first, *rate)
+        bound = with_rest(settings.slice_tokens, bound, left)
         part, groups = next_slice(groups, counts["slices"] + 1, bound)
         counts.update(embed_slice(spark, run, part, before, progress))
         counts["slices"] += 1

@@ -1,7 +1,7 @@
 """The one module that knows Delta: where tables lie, how they are made, read and written."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
@@ -20,15 +20,28 @@ from spark_jobs.settings import Settings
 _ABSENT = {"DELTA_MISSING_DELTA_TABLE", "DELTA_PATH_DOES_NOT_EXIST", "DELTA_TABLE_NOT_FOUND", "TABLE_OR_VIEW_NOT_FOUND"}
 
 
-@contextmanager
-def delta_session(spark: SparkSession) -> Iterator[None]:
+def delta_session(spark: SparkSession) -> AbstractContextManager[None]:
     """Sets what reading and writing the store needs, and puts the session back as it was.
 
     Args:
         spark: The live session.
+
+    Returns:
+        The context in which the store may be used.
     """
-    earlier = {key: spark.conf.get(key, None) for key in SESSION}
-    _set_session(spark)
+    return session_properties(spark, SESSION)
+
+
+@contextmanager
+def session_properties(spark: SparkSession, wanted: Mapping[str, str]) -> Iterator[None]:
+    """Sets properties of the session, and puts it back as it was.
+
+    Args:
+        spark: The live session.
+        wanted: Values by name.
+    """
+    earlier = {key: spark.conf.get(key, None) for key in wanted}
+    _set(spark, wanted)
     try:
         yield
     finally:
@@ -40,8 +53,8 @@ def delta_session(spark: SparkSession) -> Iterator[None]:
                     spark.conf.set(key, value)
 
 
-def _set_session(spark: SparkSession) -> None:
-    for key, value in SESSION.items():
+def _set(spark: SparkSession, wanted: Mapping[str, str]) -> None:
+    for key, value in wanted.items():
         # Serverless platforms fix some properties; their own choice is then what counts.
         with suppress(PySparkException):
             spark.conf.set(key, value)
@@ -127,7 +140,7 @@ def read_vectors(spark: SparkSession, settings: Settings) -> DataFrame:
     Returns:
         Rows of the vectors table.
     """
-    _set_session(spark)
+    _set(spark, SESSION)
     return read(spark, place_of(settings), "vectors")
 
 

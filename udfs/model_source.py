@@ -3,6 +3,7 @@
 import hashlib
 import re
 from functools import lru_cache
+from pathlib import Path
 
 from schemas.errors import InputError
 from schemas.precision import OutputPrecision
@@ -99,6 +100,21 @@ def verified_folder(model: ModelSpec) -> ModelFolder:
             "give every machine the same files"
         )
     return folder
+
+
+def weight_bytes(model: ModelSpec) -> int:
+    """Adds up the sizes of a model's weights.
+
+    Args:
+        model: The model.
+
+    Returns:
+        Bytes; 0 of a fake one.
+    """
+    if is_fake(model.path):
+        return 0
+    folder = Path(resolve_model_folder(model.path, model.revision))
+    return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
 
 
 def _fake_folder(path: str) -> ModelFolder:

@@ -111,7 +111,7 @@ def warm(outcome: Outcome, texts: int = 8000, rounds: int = 1) -> None:
                     keep_workers(spark)
                 print(f"      round {number}: {spark_seconds[-1]:.1f} s, engine {engine_seconds[-1]:.1f} s", flush=True)
     kept = median(engine_seconds) / median(spark_seconds)
-    outcome.measured(texts=texts, spark_seconds=median(spark_seconds), engine_seconds=median(engine_seconds))
+    outcome.measured(texts=len(drawn), spark_seconds=median(spark_seconds), engine_seconds=median(engine_seconds))
     taken = report.inference.values
     outcome.measured(last_forward_seconds_a_slot=taken["forward"] / SLOTS, last_load_seconds=taken["load_seconds"])
     outcome.at_least("inference step in a warm session, of the engine's own rate", kept, 0.95)

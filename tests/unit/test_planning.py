@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from schemas.errors import InputError
 from spark_jobs.planning import (
-    FIRST_SLICE_TOKENS,
     Group,
     Slice,
     Work,
@@ -16,7 +15,6 @@ from spark_jobs.planning import (
     next_slice,
     partition_count,
     reading_pays,
-    slice_bound,
 )
 
 Key = tuple[int, int, int, int]
@@ -96,25 +94,6 @@ def test_slices_part_the_keys(keys: list[Key], slice_tokens: int) -> None:
 def test_work_sums_the_tokens_of_its_groups() -> None:
     assert Work({}, (Group(1, 40, 1, 1), Group(2, 70, 1, 1)), "full comparison").tokens == 110
     assert Work({}, (), "full comparison").tokens == 0
-
-
-@pytest.mark.parametrize(
-    ("last", "done", "seconds", "expected"),
-    [
-        pytest.param(0, 0, 0.0, FIRST_SLICE_TOKENS, id="the first slice is small"),
-        pytest.param(250_000, 250_000, 250.0, 600_000, id="1,000 tokens a second, 600 seconds"),
-        pytest.param(250_000, 250_000, 1.0, 2_000_000, id="eight times the last one at most"),
-        pytest.param(2_000_000, 2_250_000, 9.0, 16_000_000, id="and so on"),
-        pytest.param(250_000, 250_000, 5_000.0, FIRST_SLICE_TOKENS, id="a slow machine keeps the first size"),
-        pytest.param(0, 0, 30.0, FIRST_SLICE_TOKENS, id="slices without tokens tell no rate"),
-    ],
-)
-def test_automatic_slices_aim_at_a_duration(last: int, done: int, seconds: float, expected: int) -> None:
-    assert slice_bound("auto", 600, last, done, seconds) == expected
-
-
-def test_a_number_of_tokens_stands() -> None:
-    assert slice_bound(7, 600, 250_000, 250_000, 1.0) == 7
 
 
 @pytest.mark.parametrize(
