@@ -1,5 +1,7 @@
 """`exports`: what was brought to which target, as events that are only ever appended."""
 
+from typing import Final
+
 from pyspark.sql.types import (
     BooleanType,
     DoubleType,
@@ -13,9 +15,9 @@ from pyspark.sql.types import (
 from schemas.runs import FINISHED, STARTED
 from schemas.table import Table, column
 
-FULL = "full"
-INCREMENTAL = "incremental"
-COMPARISON = "comparison"
+FULL: Final = "full"
+INCREMENTAL: Final = "incremental"
+COMPARISON: Final = "comparison"
 
 EXPORTS = Table(
     "exports",

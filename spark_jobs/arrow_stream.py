@@ -7,12 +7,13 @@ there rows are asked for in several answers of bounded size, each of which reads
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 
 import pyarrow as pa
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+
+from spark_jobs.store import session_properties
 
 Batches = Iterator[pa.RecordBatch]
 
@@ -37,12 +38,16 @@ def stream(rows: DataFrame, key: str, about_bytes: int) -> Iterator[pa.RecordBat
         Batches with the columns of `rows`; none where there are no rows.
     """
     answers = max(1, -(-about_bytes // _ANSWER_BYTES)) if _is_connect(rows) else 1
+    names = rows.columns
     with _small_partitions(rows.sparkSession, about_bytes):
         for answer in range(answers):
             part = rows if answers == 1 else rows.where(F.pmod(F.xxhash64(key), F.lit(answers)) == answer)
-            for row in part.mapInArrow(_packing(_PACKED_BYTES), _PACKED).toLocalIterator(prefetchPartitions=True):
+            # PySpark looks columns up by their bare names here, and takes a dot for a field of a struct.
+            numbered = part.toDF(*(f"c{number}" for number in range(len(names))))
+            for row in numbered.mapInArrow(_packing(_PACKED_BYTES), _PACKED).toLocalIterator(prefetchPartitions=True):
                 with pa.ipc.open_stream(pa.py_buffer(row[0])) as reader:
-                    yield from reader
+                    for batch in reader:
+                        yield batch.rename_columns(names)
 
 
 def _packing(most_bytes: int) -> Callable[[Batches], Batches]:
@@ -64,24 +69,10 @@ def _is_connect(rows: DataFrame) -> bool:
     return type(rows).__module__.startswith("pyspark.sql.connect")
 
 
-@contextmanager
-def _small_partitions(spark: SparkSession, about_bytes: int) -> Iterator[None]:
+def _small_partitions(spark: SparkSession, about_bytes: int) -> AbstractContextManager[None]:
     wanted = {_FILES: str(_PARTITION_BYTES)}
     current, partitions = str(spark.conf.get(_SHUFFLES)), -(-about_bytes // _PARTITION_BYTES)
     # Some platforms choose the number themselves, and call that `auto`.
     if current.isdigit() and partitions > int(current):
         wanted[_SHUFFLES] = str(partitions)
-    earlier = {key: spark.conf.get(key, None) for key in wanted}
-    try:
-        for key, value in wanted.items():
-            # Serverless platforms fix some properties; their own choice is then what counts.
-            with suppress(PySparkException):
-                spark.conf.set(key, value)
-        yield
-    finally:
-        for key, value in earlier.items():
-            with suppress(PySparkException):
-                if value is None:
-                    spark.conf.unset(key)
-                else:
-                    spark.conf.set(key, value)
+    return session_properties(spark, wanted)

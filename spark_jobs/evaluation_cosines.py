@@ -1,6 +1,7 @@
 """How near the two sentences of each pair lie to each other."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -40,12 +41,13 @@ def pair_cosines(
     made: pa.Table = _embedded(spark, settings, inference, texts).toArrow().combine_chunks()
     matrix = np.full((len(texts), inference.model.dimension), np.nan)
     if made.num_rows:
-        flat = made["embedding"].chunk(0).flatten().to_numpy()
-        matrix[made["place"].to_numpy()] = flat.reshape(made.num_rows, -1)
+        embeddings: Any = made["embedding"].chunk(0)
+        matrix[made["place"].to_numpy()] = embeddings.flatten().to_numpy().reshape(made.num_rows, -1)
+    truncated: list[Any] = made["truncated"].to_pylist()
     places = {text: place for place, text in enumerate(texts)}
     first, second = (matrix[[places[pair[side]] for pair in pairs.sentences]] for side in (0, 1))
     norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    return np.einsum("ij,ij->i", first, second) / norms, sum(made["truncated"].to_pylist())
+    return np.einsum("ij,ij->i", first, second) / norms, sum(truncated)
 
 
 def _embedded(spark: SparkSession, settings: Settings, inference: InferenceSpec, texts: Sequence[str]) -> DataFrame:

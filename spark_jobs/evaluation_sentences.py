@@ -79,7 +79,7 @@ def _records(file: TextFile, faults: list[LineFault]) -> list[tuple[int, list[st
         reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
     else:
         reader = csv.reader(lines, strict=True)
-    records = []
+    records: list[tuple[int, list[str]]] = []
     while True:
         began = reader.line_num
         try:

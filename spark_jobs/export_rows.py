@@ -85,11 +85,11 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     # The session decides between types of one meaning; a target must see the same from every session.
     if pa.types.is_timestamp(kind) and kind.tz is not None:
         return pa.timestamp(kind.unit, tz="UTC")
-    large = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
+    large: dict[pa.DataType, pa.DataType] = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
     return large.get(kind, kind)
 
 
-def _as_type(column: Any, field: pa.Field, space: ExportSpace) -> Any:
+def _as_type(column: Any, field: "pa.Field[Any]", space: ExportSpace) -> Any:
     try:
         # Spark lets bytes of any kind pass for strings; a target would refuse them in its own words, or keep them.
         column.validate(full=True)

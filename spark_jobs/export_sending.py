@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
@@ -49,7 +50,7 @@ def _rows(
         counts["sent"] += batch.num_rows
 
 
-def _ids(gone: DataFrame, count: int, counts: Counter[str]) -> Iterator[pa.Array]:
+def _ids(gone: DataFrame, count: int, counts: Counter[str]) -> Iterator["pa.Array[Any]"]:
     for batch in stream(gone, "chunk_id", count * _ID_BYTES):
         failpoint("export.batch")
         yield batch.column("chunk_id").cast(pa.string())

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -121,6 +122,6 @@ def ids_of(path: Path, keys: Iterable[int]) -> dict[int, str]:
     wanted = np.fromiter(keys, dtype=np.int64)
     found: dict[int, str] = {}
     for batch in read_columns(path, [KEY, "chunk_id"]):
-        hits = batch.filter(pa.array(np.isin(batch.column(0).to_numpy(), wanted)))
+        hits: Any = batch.filter(pa.array(np.isin(batch.column(0).to_numpy(), wanted)))
         found.update(zip(hits.column(0).to_pylist(), hits.column(1).to_pylist(), strict=True))
     return found

@@ -120,4 +120,4 @@ def _asked(searchable: Searchable, queries: EmbeddedQueries, wanted: Wanted) -> 
 def _carried(rows: DataFrame) -> DataFrame:
     names = [name for name in rows.columns if name != "embedding"]
     taken = set(clashing(names, RANKED))
-    return rows.select(F.col(quoted(n)).alias(f"payload_{n}" if n in taken else n) for n in names)
+    return rows.select([F.col(quoted(n)).alias(f"payload_{n}" if n in taken else n) for n in names])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -87,7 +88,7 @@ def columns_of(rows: pa.Schema, dimension: int) -> list[Column]:
     return columns
 
 
-def _column(field: pa.Field, dimension: int) -> Column | None:
+def _column(field: "pa.Field[Any]", dimension: int) -> Column | None:
     name, kind = field.name, field.type
     if name == "chunk_id":
         return Column(name, "uuid", (), RAW)

@@ -1,5 +1,6 @@
 """The way to a database: connection, limits of the session, one export at a time, and pgvector."""
 
+import time
 from typing import TYPE_CHECKING
 
 from schemas.errors import InputError, RunActiveError
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     import psycopg
 
 _CONNECT_SECONDS = 10
+# A server takes a moment to notice that the client of an export before is gone, and its lock with it.
+_LOCK_SECONDS = 2.0
+_LOCK_PAUSE_SECONDS = 0.05
 # How long a statement waits for somebody else's lock; the export's own work may take as long as it takes.
 _LIMITS = {"lock_timeout": "60s", "statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 # From here on an index in half precision can be made.
@@ -77,13 +81,19 @@ def begin(connection: "psycopg.Connection", place: PostgresqlPlace) -> None:
     """
     for name, value in _LIMITS.items():
         connection.execute("SELECT pg_catalog.set_config(%s, %s, true)", [name, value])
-    lock = connection.execute(TRY_LOCK, [f"embedlake {place.shown}"]).fetchone()
-    if lock is None or not lock[0]:
-        raise RunActiveError(f"{place}: another export to this table is at work: wait for it to end")
+    _lock(connection, place)
     schema = _extension(connection, place)
     # Names of ours are written with their schema; the operators of pgvector, wherever it is, are found without.
     path = "pg_catalog, " + '"' + schema.replace('"', '""') + '"'
     connection.execute("SELECT pg_catalog.set_config('search_path', %s, false)", [path])
+
+
+def _lock(connection: "psycopg.Connection", place: PostgresqlPlace) -> None:
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while connection.execute(TRY_LOCK, [f"embedlake {place.shown}"]).fetchone() != (True,):
+        if time.monotonic() > deadline:
+            raise RunActiveError(f"{place}: another export to this table is at work: wait for it to end")
+        time.sleep(_LOCK_PAUSE_SECONDS)
 
 
 def _extension(connection: "psycopg.Connection", place: PostgresqlPlace) -> str:

@@ -46,7 +46,7 @@ def nearest_ids(table: "Identifier", dimension: int) -> "Composed":
     """
     from psycopg import sql
 
-    by = sql.SQL("embedding <#> %s::vector")
+    by: sql.Composable = sql.SQL("embedding <#> %s::vector")
     if MOST_INDEXED < dimension <= MOST_INDEXED_HALF:
         half = sql.SQL("halfvec({})").format(sql.Literal(dimension))
         by = sql.SQL("embedding::{0} <#> %s::{0}").format(half)

@@ -115,7 +115,7 @@ def found_mark(connection: "psycopg.Connection", place: PostgresqlPlace) -> tupl
 
 def _has_columns(connection: "psycopg.Connection", place: PostgresqlPlace, columns: list[Column]) -> bool:
     # Columns of somebody's own beside them do no harm.
-    there = dict(connection.execute(statements.FIND_COLUMNS, [place.schema, place.table]).fetchall())
+    there: dict[str, str] = dict(connection.execute(statements.FIND_COLUMNS, [place.schema, place.table]).fetchall())
     return all(there.get(column.name) == column.full_type for column in columns)
 
 

@@ -39,7 +39,7 @@ def values_of(batch: pa.RecordBatch, columns: list[Column]) -> tuple[Iterator[tu
     return zip(*read, strict=True), sum(replaced)
 
 
-def _values(column: Column, array: pa.Array) -> tuple[list[Any], list[bool] | None]:
+def _values(column: Column, array: "pa.Array[Any]") -> tuple[list[Any], list[bool] | None]:
     """Returns a column's values, and in which rows a NUL was replaced; None for in none."""
     if column.type == "uuid":
         raw = as_keys(array).tobytes()
@@ -49,7 +49,9 @@ def _values(column: Column, array: pa.Array) -> tuple[list[Any], list[bool] | No
     if column.type == "jsonb":
         return _json_bytes(json_values(column.name, array))
     if column.type == "text":
-        has_nul = pc.fill_null(pc.match_substring(array, _NUL), False)
+        # The stubs give it as `object`.
+        found: Any = pc.match_substring(array, _NUL)
+        has_nul = pc.fill_null(found, False)
         if pc.any(has_nul, min_count=0).as_py():
             return pc.replace_substring(array, _NUL, _REPLACEMENT).to_pylist(), has_nul.to_pylist()
     return python_values(column.name, array), None
@@ -86,7 +88,7 @@ def without_nul(value: Any) -> Any:
     return value
 
 
-def vectors_as_bytes(embeddings: pa.FixedSizeListArray) -> list[bytes]:
+def vectors_as_bytes(embeddings: Any) -> list[bytes]:
     """Writes embeddings in pgvector's binary form.
 
     Args:

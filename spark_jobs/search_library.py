@@ -109,11 +109,13 @@ def run(
         searchable = open_space(spark, settings, space)
         rows = matching(searchable, wanted.where)
         passes: list[DataFrame] = []
-        count, truncated = 0, []
+        truncated: list[str] = []
+        count = 0
         for group in read_queries(spark, queries, queries_a_pass(wanted.k)):
             asked = embed_queries(spark, searchable, group, wanted.rescore)
             passes.append(nearest(spark, searchable, rows, asked, wanted))
-            count, truncated = count + len(group), truncated + asked.truncated
+            truncated += asked.truncated
+            count += len(group)
         if not passes:
             raise InputError(f"there are no queries in {queries}: give at least one")
         _write(reduce(DataFrame.unionByName, passes), out)

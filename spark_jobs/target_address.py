@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from schemas.errors import InputError
 from spark_jobs.postgresql_place import PostgresqlPlace, parse_postgresql
@@ -17,8 +17,8 @@ FORMS = (
     "qdrant:http://HOST:PORT#COLLECTION",
     "qdrant:FOLDER#COLLECTION",
 )
-_KINDS = ("parquet", "faiss", "usearch", "lancedb", "qdrant")
-_NAMED_KINDS = ("lancedb", "qdrant")
+_KINDS: Final = ("parquet", "faiss", "usearch", "lancedb", "qdrant")
+_NAMED_KINDS: Final = ("lancedb", "qdrant")
 # Both become names of folders, and Qdrant puts its own into paths of URLs.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -51,13 +52,13 @@ class Changes:
         keys = as_keys(batch.column("chunk_id"))
         with writing(self._folder):
             if self._writer is None:
-                self._writer = pa.ipc.new_file(self._path, self._schema)
+                self._writer = pa.ipc.new_file(str(self._path), self._schema)
             self._writer.write_batch(batch)
         start = self._starts[-1]
         self._starts.append(start + batch.num_rows)
         self._log.append((keys, np.arange(start, start + batch.num_rows, dtype=np.int64)))
 
-    def remove(self, ids: pa.Array) -> None:
+    def remove(self, ids: "pa.Array[Any]") -> None:
         """Notes rows to take out.
 
         Args:

@@ -1,6 +1,7 @@
 """Exact search over batches, for targets that have no index of their own."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +29,9 @@ def exact_nearest(batches: Iterable[pa.RecordBatch], asked: NDArray[np.float32],
         for at, row in enumerate(found):
             merged, named = np.concatenate([scores[at], row]), np.concatenate([keys[at], ids])
             scores[at], keys[at] = _best(merged, named, k)
-    return [as_ids(row).to_pylist() for row in keys]
+    # None of them is null, which the stubs cannot know.
+    found_ids: list[list[Any]] = [as_ids(row).to_pylist() for row in keys]
+    return found_ids
 
 
 def _best(scores: NDArray[np.float32], keys: Keys, k: int) -> tuple[NDArray[np.float32], Keys]:

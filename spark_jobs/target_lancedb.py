@@ -93,13 +93,13 @@ class LanceTarget:
                 merge = table.merge_insert("chunk_id").when_matched_update_all().when_not_matched_insert_all()
                 merge.execute(pa.Table.from_batches([batch]))
 
-    def remove(self, ids: Iterable[pa.Array]) -> None:
+    def remove(self, ids: Iterable["pa.Array[Any]"]) -> None:
         """Deletes rows, a thousand at a time; see `Target`."""
         _, table = self._prepared()
         for part in ids:
             for start in range(0, len(part), _DELETED_IDS):
                 # LanceDB takes no parameters. Ids are written anew from their bytes: nothing else can get in.
-                some = as_ids(as_keys(part.slice(start, _DELETED_IDS))).to_pylist()
+                some: list[Any] = as_ids(as_keys(part.slice(start, _DELETED_IDS))).to_pylist()
                 with refusals(self._address):
                     table.delete("chunk_id IN ('" + "', '".join(some) + "')")
 

@@ -67,7 +67,7 @@ class ParquetTarget:
         for batch in conformed(rows, plain_schema(shape.rows)):
             changes.upsert(batch)
 
-    def remove(self, ids: Iterable[pa.Array]) -> None:
+    def remove(self, ids: Iterable["pa.Array[Any]"]) -> None:
         """Notes ids to take out; see `Target`."""
         _, changes = self._prepared()
         for part in ids:

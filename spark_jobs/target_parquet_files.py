@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -159,7 +160,8 @@ def write_next(rewrite: Rewrite, folder: Path, staging: Path, changes: Changes, 
         schema: Columns of the rows.
     """
     path = staging / rewrite.name
-    plain = [field.name for field in schema if field.name != "embedding"]
+    # ParquetWriter takes names of columns too, which its stubs do not say.
+    plain: Any = [field.name for field in schema if field.name != "embedding"]
     # A dictionary or the least and greatest of vectors would help nobody.
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=plain, write_statistics=plain) as writer:
         for table in row_groups(_next_rows(rewrite, folder, changes, schema)):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -102,7 +102,7 @@ class PostgresqlTarget:
                         copy.write_row(row)
                 cursor.execute(statements.upsert_staged(self._table, self._columns))
 
-    def remove(self, ids: Iterable[pa.Array]) -> None:
+    def remove(self, ids: Iterable["pa.Array[Any]"]) -> None:
         """Deletes rows, some thousands at a time; see `Target`."""
         _, connection, _ = self._prepared()
         for part in ids:

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -101,15 +101,16 @@ class QdrantTarget:
             names = [name for name in batch.schema.names if name not in ("chunk_id", "embedding")]
             columns = [json_values(name, batch.column(name)) for name in names]
             payloads = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+            ids: list[Any] = batch.column("chunk_id").to_pylist()
             points = models.Batch(
-                ids=batch.column("chunk_id").to_pylist(),
+                ids=ids,
                 vectors=matrix_of(batch.column("embedding")).tolist(),
                 payloads=payloads,
             )
             with refusals(self._address):
                 client.upsert(self._name, points, wait=True)
 
-    def remove(self, ids: Iterable[pa.Array]) -> None:
+    def remove(self, ids: Iterable["pa.Array[Any]"]) -> None:
         """Deletes points, some hundreds at a time; see `Target`."""
         from qdrant_client import models
 
@@ -117,9 +118,10 @@ class QdrantTarget:
         for part in ids:
             as_keys(part)
             for start in range(0, len(part), _PAGE_ROWS):
-                some = models.PointIdsList(points=part.slice(start, _PAGE_ROWS).to_pylist())
+                some: list[Any] = part.slice(start, _PAGE_ROWS).to_pylist()
+                points = models.PointIdsList(points=some)
                 with refusals(self._address):
-                    client.delete(self._name, some, wait=True)
+                    client.delete(self._name, points, wait=True)
 
     def finish(self) -> None:
         """Waits for the server's index; see `Target`."""

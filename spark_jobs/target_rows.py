@@ -1,6 +1,7 @@
 """Batches of rows on their way to a target: one form for all of them, ids as bytes, the last of each id."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +34,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_large_binary(kind):
         return pa.binary()
     if pa.types.is_fixed_size_list(kind):
-        return pa.list_(pa.field("element", plain_type(kind.value_type)), kind.list_size)
+        size: int = kind.list_size
+        return pa.list_(pa.field("element", plain_type(kind.value_type)), size)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return pa.list_(pa.field("element", plain_type(kind.value_type)))
     if pa.types.is_struct(kind):
@@ -83,7 +85,7 @@ def conformed(rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.
             yield chosen if chosen.schema.equals(schema) else chosen.cast(schema)
 
 
-def as_keys(ids: pa.Array) -> Keys:
+def as_keys(ids: "pa.Array[Any]") -> Keys:
     """Reads ids, which are UUIDs.
 
     Args:
@@ -95,18 +97,20 @@ def as_keys(ids: pa.Array) -> Keys:
     Raises:
         InputError: One of them is null or no UUID in lower case.
     """
-    if not pc.all(pc.fill_null(pc.match_substring_regex(ids, _UUID), False), min_count=0).as_py():
+    # The stubs give what functions of strings return as `object`, here and below.
+    matched: Any = pc.match_substring_regex(ids, _UUID)
+    if not pc.all(pc.fill_null(matched, False), min_count=0).as_py():
         raise InputError(
             "a chunk_id of the vectors is no UUID in lower case: something else than embedlake wrote to them: run "
             "`embedlake verify`"
         )
-    digits = pc.replace_substring(ids, pattern="-", replacement="")
+    digits: Any = pc.replace_substring(ids, pattern="-", replacement="")
     start = digits.offset * 32
     text = digits.buffers()[2].to_pybytes()[start : start + 32 * len(ids)] if len(ids) else b""
     return np.frombuffer(bytes.fromhex(text.decode("ascii")), dtype="S16")
 
 
-def as_ids(keys: Keys) -> pa.Array:
+def as_ids(keys: Keys) -> "pa.Array[Any]":
     """Writes ids as text.
 
     Args:
@@ -117,7 +121,8 @@ def as_ids(keys: Keys) -> pa.Array:
     """
     text = np.full((len(keys), 36), ord("-"), dtype=np.uint8)
     text[:, _DIGITS] = np.frombuffer(keys.tobytes().hex().encode("ascii"), dtype=np.uint8).reshape(-1, 32)
-    offsets = np.arange(0, 36 * (len(keys) + 1), 36, dtype=np.int32)
+    # The stubs know no array of numpy as a buffer before Python 3.12, nor where `pa.array` of one can be taken from.
+    offsets: Any = np.arange(0, 36 * (len(keys) + 1), 36, dtype=np.int32)
     return pa.StringArray.from_buffers(len(keys), pa.py_buffer(offsets), pa.py_buffer(text.tobytes()))
 
 
@@ -151,10 +156,11 @@ def _last_of_each(group: list[pa.RecordBatch]) -> pa.RecordBatch:
     _, first = np.unique(keys[::-1], return_index=True)
     if len(first) == len(keys):
         return batch
-    return batch.take(pa.array(np.sort(len(keys) - 1 - first)))
+    places: Any = pa.array(np.sort(len(keys) - 1 - first))
+    return batch.take(places)
 
 
-def matrix_of(embeddings: pa.FixedSizeListArray) -> NDArray[np.float32]:
+def matrix_of(embeddings: Any) -> NDArray[np.float32]:
     """Reads embeddings.
 
     Args:

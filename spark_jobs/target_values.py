@@ -61,7 +61,7 @@ def check_json(rows: pa.Schema) -> None:
         raise InputError(faults)
 
 
-def python_values(name: str, column: pa.Array) -> list[Any]:
+def python_values(name: str, column: "pa.Array[Any]") -> list[Any]:
     """Reads a column's values.
 
     Args:
@@ -83,7 +83,7 @@ def python_values(name: str, column: pa.Array) -> list[Any]:
         ) from error
 
 
-def json_values(name: str, column: pa.Array) -> list[Any]:
+def json_values(name: str, column: "pa.Array[Any]") -> list[Any]:
     """Reads a column's values as JSON has them.
 
     Lists are arrays, structs and maps objects. Dates and instants are ISO 8601 (instants in UTC), decimals are text

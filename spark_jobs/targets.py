@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -71,7 +71,7 @@ class Target(Protocol):
         """
         ...
 
-    def remove(self, ids: Iterable[pa.Array]) -> None:
+    def remove(self, ids: Iterable["pa.Array[Any]"]) -> None:
         """Takes rows out. Ids that are not there are passed over.
 
         Args:

@@ -80,7 +80,8 @@ def as_rows(batch: pa.RecordBatch, dimension: int, precision: OutputPrecision, r
     Returns:
         Ids and embeddings as float32: the middle of each step for int8, -1 or 1 for binary.
     """
-    stored: Any = batch.column("embedding").flatten().to_numpy(zero_copy_only=False)
+    embeddings: Any = batch.column("embedding")
+    stored = embeddings.flatten().to_numpy(zero_copy_only=False)
     matrix = restored(stored.reshape(-1, stored_dimension(dimension, precision)), precision, ranges)
     chunk_ids, doc_ids = (batch.column(name).to_numpy(zero_copy_only=False) for name in ("chunk_id", "doc_id"))
     return Rows(chunk_ids, doc_ids, matrix.astype(np.float32, copy=False))

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable, QueryBuilder
 from pyspark.sql import SparkSession
 
 from schemas.errors import InputError
 from schemas.evaluations import EVALUATIONS
-from spark_jobs import store
 from spark_jobs.embed_library import run as embed
 from spark_jobs.evaluate_library import run
 from spark_jobs.evaluate_pairs import PairScores
 from spark_jobs.evaluation_report import Evaluation
-from spark_jobs.settings import Settings
+from spark_jobs.settings import Settings, as_settings
 from udfs.encoder_fake import NOT_FINITE, FakeEncoder
 from udfs.fingerprint import model_fingerprint
 from udfs.model_source import describe_model
@@ -25,7 +26,7 @@ from udfs.model_source import describe_model
 pytestmark = pytest.mark.spark
 
 MakeSettings = Callable[..., Settings]
-WriteJson = Callable[..., str]
+Row = dict[str, Any]
 
 DOCUMENTS = [{"id": f"d{number:03}", "text": f"Owls hunt mouse {number}."} for number in range(150)]
 # Long enough for several chunks: its score is that of the best one.
@@ -51,17 +52,39 @@ def files(tmp_path: Path) -> dict[str, Path]:
     return paths
 
 
-@pytest.fixture
-def settings(write_json: WriteJson, make_settings: MakeSettings) -> Settings:
-    return make_settings(write_json([*DOCUMENTS, LONG]), chunking={"max_tokens": 64})
+@pytest.fixture(scope="module")
+def settings(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A library with the space `main`, and `small` by another model; evaluations change nothing but their own table."""
+    folder = tmp_path_factory.mktemp("library")
+    source = folder / "source.jsonl"
+    source.write_text("".join(json.dumps(document) + "\n" for document in [*DOCUMENTS, LONG]))
+    values = {
+        "library": "toy",
+        "store": {"path": str(folder / "lake")},
+        "source": {"format": "json", "path": str(source), "id_column": "id", "text_columns": ["text"]},
+        "chunking": {"max_tokens": 64},
+        "model": {"path": "fake:8"},
+    }
+    made = as_settings(values)
+    for space in (made, as_settings({**values, "space": "small", "model": {"path": "fake:16"}})):
+        embed(spark, space)
+    return made
 
 
-def rows_of(spark: SparkSession, settings: Settings, table: str) -> list[dict[str, Any]]:
-    with store.delta_session(spark):
-        return [row.asDict() for row in store.read(spark, store.place_of(settings), table).collect()]
+def rows_of(settings: Settings, place: str) -> list[Row]:
+    """A table as another reader finds it, which takes no second; none where it is not there."""
+    folder = f"{settings.store.path}/{place}"
+    if not DeltaTable.is_deltatable(folder):
+        return []
+    read = QueryBuilder().register("t", DeltaTable(folder)).execute("SELECT * FROM t").read_all()
+    return pa.table(read).to_pylist()
 
 
-def ranked(chunks: list[dict[str, Any]], dimension: int) -> dict[str, list[str]]:
+def recorded(settings: Settings) -> list[Row]:
+    return rows_of(settings, f"_embedlake/{EVALUATIONS.name}")
+
+
+def ranked(chunks: list[Row], dimension: int) -> dict[str, list[str]]:
     """The order of documents by their best chunk, for each judged query."""
     matrix, found = np.array([row["embedding"] for row in chunks]), {}
     for query in GRADES:
@@ -102,14 +125,10 @@ def evaluated(spark: SparkSession, settings: Settings, **options: Any) -> Evalua
 def test_measures_of_two_spaces_are_those_of_brute_force_and_are_recorded(
     spark: SparkSession, settings: Settings, files: dict[str, Path], tmp_path: Path
 ) -> None:
-    small = settings.model_copy(
-        update={"space": "small", "model": settings.model.model_copy(update={"path": "fake:16"})}
-    )
-    for space in (settings, small):
-        embed(spark, space)
-    chunks, chunks_there = rows_of(spark, settings, "vectors"), rows_of(spark, small, "vectors")
+    chunks, chunks_there = rows_of(settings, "toy/main/vectors"), rows_of(settings, "toy/small/vectors")
     assert sum(row["doc_id"] == "long" for row in chunks) > 2
 
+    earlier = recorded(settings)
     # The settings name the model of the first space; the second is asked by its own.
     found = evaluated(spark, settings, **files, against="small", out=tmp_path / "result.json")
     here, there = ranked(chunks, 8), ranked(chunks_there, 16)
@@ -134,8 +153,7 @@ def test_measures_of_two_spaces_are_those_of_brute_force_and_are_recorded(
     assert written == json.loads(json.dumps(found.as_dict()))
     assert written["measures"]["nDCG@10"] == pytest.approx(np.mean(expected["nDCG@10"]))
 
-    rows = rows_of(spark, settings, EVALUATIONS.name)
-    assert (tmp_path / "lake" / "_embedlake" / EVALUATIONS.name).is_dir(), "one table for the whole store"
+    rows = [row for row in recorded(settings) if row not in earlier]
     assert {(row["space"], row["measure"]) for row in rows} == {
         *((space, measure) for space in ("main", "small") for measure in MEASURES),
         ("main", "overlap@10"),
@@ -152,24 +170,25 @@ def test_measures_of_two_spaces_are_those_of_brute_force_and_are_recorded(
 def test_a_larger_k_searches_deeper_and_a_second_evaluation_is_appended(
     spark: SparkSession, settings: Settings, files: dict[str, Path]
 ) -> None:
-    embed(spark, settings)
+    earlier = recorded(settings)
     found = evaluated(spark, settings, **files, k=151)
     assert found.depth == 151
     # All 151 documents are found: only what the library does not hold is missing.
     assert list(found.scores.scores["R@151"]) == [1.0, 0.5, 1.0, 0.0]
-    assert evaluated(spark, settings, **files).scores.means["nDCG@10"] == found.scores.means["nDCG@10"]
     # A disk that is full at the end loses nothing that was found.
     with pytest.raises(
         InputError, match=r"--out /dev/full cannot be written: No space left .* in the table evaluations"
     ):
         run(spark, settings, **files, out=Path("/dev/full"))
-    rows = rows_of(spark, settings, EVALUATIONS.name)
-    assert sum(row["measure"] == "nDCG@10" for row in rows) == 3
+    rows = [row for row in recorded(settings) if row not in earlier]
+    assert [row["value"] for row in rows if row["measure"] == "nDCG@10"] == [found.scores.means["nDCG@10"]] * 2
+    assert {row["measure"] for row in rows} == {*MEASURES, "nDCG@151", "R@151", "AP@151", "RR@151"}
 
 
 def test_what_is_wrong_is_told_before_anything_is_searched(
-    spark: SparkSession, settings: Settings, files: dict[str, Path], tmp_path: Path
+    spark: SparkSession, make_settings: MakeSettings, files: dict[str, Path], tmp_path: Path
 ) -> None:
+    settings = make_settings("unread")
     with pytest.raises(InputError) as error:
         run(spark, settings, **files, pairs=tmp_path, against="main", k=0, out=tmp_path)
     assert [fault.split(":")[0] for fault in error.value.faults] == [
@@ -191,14 +210,15 @@ def test_what_is_wrong_is_told_before_anything_is_searched(
 def test_spaces_that_cannot_be_searched_are_named(
     spark: SparkSession, settings: Settings, files: dict[str, Path], make_settings: MakeSettings
 ) -> None:
-    with pytest.raises(InputError, match="library toy has no space main"):
-        run(spark, settings, **files)
-    embed(spark, settings)
-    with pytest.raises(InputError, match=r"library toy has no space \.\./x \(it has main\)"):
+    earlier = recorded(settings)
+    with pytest.raises(InputError, match=r"library toy has no space main \(no run has written to it yet\)"):
+        run(spark, make_settings("unread"), **files)
+    with pytest.raises(InputError, match=r"library toy has no space \.\./x \(it has main, small\)"):
         run(spark, settings, **files, against="../x")
-    other_model = make_settings("unread", model={"path": "fake:16"})
+    other_model = settings.model_copy(update={"model": settings.model.model_copy(update={"path": "fake:16"})})
     with pytest.raises(InputError, match="was made by the model fake:8"):
         run(spark, other_model, **files)
+    assert recorded(settings) == earlier
 
 
 # Pairs
@@ -228,7 +248,7 @@ def test_pairs_correlate_with_the_cosines_of_documents_and_are_recorded(
     assert "40 compared · 1 left out" in str(found) and f"Spearman   {found.spearman:.5f}" in str(found)
     assert json.loads((tmp_path / "result.json").read_text())["measures"]["Pearson"] == found.pearson
 
-    rows = {row["measure"]: row for row in rows_of(spark, settings, EVALUATIONS.name)}
+    rows = {row["measure"]: row for row in recorded(settings)}
     assert {name: row["value"] for name, row in rows.items()} == {"Spearman": found.spearman, "Pearson": found.pearson}
     row = rows["Spearman"]
     assert (row["queries"], row["query_count"], row["vectors_version"]) == ("pairs.csv", 40, None)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,15 @@ def test_a_second_export_to_the_same_table_is_refused_while_the_first_is_at_work
         with pytest.raises(RunActiveError, match="another export to this table is at work"), opened(to) as second:
             second.prepare(shape_of(), False)
     assert export(to) is True
+
+
+def test_the_lock_of_an_export_that_ends_this_moment_is_waited_for(to: str) -> None:
+    with opened(to) as ending, opened(to) as second:
+        ending.prepare(shape_of(), False)
+        end = threading.Timer(0.5, ending.close)
+        end.start()
+        second.prepare(shape_of(), False)
+        end.join()
 
 
 def test_a_full_export_keeps_grants_and_views_where_the_columns_stay(to: str, table: sql.Composable, role: str) -> None:
