@@ -72,7 +72,7 @@ def settings(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> S
 
 
 def rows_of(settings: Settings, place: str) -> list[Row]:
-    """A table as another reader finds it, which takes no second; none where it is not there."""
+    """The rows of a table as another reader finds them, at once; none where there is no table."""
     folder = f"{settings.store.path}/{place}"
     if not DeltaTable.is_deltatable(folder):
         return []

@@ -21,6 +21,7 @@ from schemas.runs import FINISHED, STARTED
 from schemas.spaces import SPACES
 from schemas.vectors import vectors_table
 from spark_jobs import arrow_stream, export_sending, store
+from spark_jobs.embed_library import run as embed
 from spark_jobs.export_library import run
 from spark_jobs.export_report import Export
 from spark_jobs.failpoints import SimulatedCrash
@@ -440,16 +441,20 @@ def test_rows_in_several_answers_come_once_each_and_the_session_stays_as_it_was(
     assert [spark.conf.get(key, None) for key in keys] == before
 
 
-def test_a_catalog_store_has_a_view_of_the_active_space(spark: SparkSession, make_settings: MakeSettings) -> None:
+def test_a_catalog_store_has_a_view_of_the_active_space(
+    spark: SparkSession, write_json: Callable[..., str], make_settings: MakeSettings
+) -> None:
     place = {"path": None, "catalog": "spark_catalog", "schema": "default"}
-    main = Space(spark, make_settings("unused", library="shown", store=place))
-    main.put({"a": 1})
+    main = make_settings(write_json([{"id": "a", "text": "Alpha."}]), library="shown", store=place)
+    embed(spark, main)
     Space(spark, make_settings("unused", library="shown", space="later", store=place)).put({"b": 1})
     with store.delta_session(spark):
-        rows = spark.table("spark_catalog.default.shown__vectors")
-        assert rows.columns == main.table.schema.names
+        rows, table = (
+            spark.table(f"spark_catalog.default.{name}") for name in ("shown__vectors", "shown__main__vectors")
+        )
+        assert rows.columns == table.columns
         assert [row.doc_id for row in rows.collect()] == ["a"]
-    assert main.place.view == "`spark_catalog`.`default`.`shown__vectors`"
+    assert store.place_of(main).view == "`spark_catalog`.`default`.`shown__vectors`"
 
 
 def test_a_table_in_the_place_of_the_view_is_left_alone(spark: SparkSession, make_settings: MakeSettings) -> None:

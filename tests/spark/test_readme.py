@@ -31,7 +31,9 @@ def test_the_python_of_the_readme_runs(
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     for block in blocks:
         exec(compile(block, str(README), "exec"), names)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     shown = capsys.readouterr().out
     assert "1 added" in shown and "embedding" in shown
     assert names["rows"]["doc_id"][0].as_py() == "a"
+    (nearest,) = names["nearest"].fetchall()
+    assert nearest == ("a", pytest.approx(1.0))
