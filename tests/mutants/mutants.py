@@ -110,7 +110,7 @@ MUTANTS = [
     Mutant(
         "rows that leave the filter stay",
         "spark_jobs/feed.py",
-        "ends.where(~_arrives())",
+        "ends.where(~arrives())",
         'ends.where(F.col("_change_type") == "delete")',
         _CASES + "feed_and_comparison_find_the_same_work",
     ),
@@ -124,8 +124,8 @@ MUTANTS = [
     Mutant(
         "model not tried",
         "spark_jobs/self_check.py",
-        "_LEAST_COSINE = 0.999",
-        "_LEAST_COSINE = -2.0",
+        "if unlike:",
+        "if False:",
         _CASES + "a_model_that_makes_other_vectors_is_refused",
     ),
     Mutant(
