@@ -4,6 +4,7 @@ import json
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -55,11 +56,14 @@ def embed_and_search(source: str, store: str, model: str, queries: str, out: str
 def _largest_worker() -> float:
     import psutil
 
-    workers = [
-        child for child in psutil.Process().children(recursive=True) if "pyspark.daemon" in " ".join(child.cmdline())
-    ]
-    peaks = [Path(f"/proc/{worker.pid}/status").read_text().split("VmHWM:")[1].split()[0] for worker in workers]
-    return max((int(peak) / 1024 for peak in peaks), default=0.0)
+    peaks = [0.0]
+    for child in psutil.Process().children(recursive=True):
+        # A worker may end while it is looked at.
+        with suppress(psutil.Error, OSError, IndexError):
+            if "pyspark.daemon" in " ".join(child.cmdline()):
+                peak = Path(f"/proc/{child.pid}/status").read_text(encoding="utf-8").split("VmHWM:")[1].split()[0]
+                peaks.append(int(peak) / 1024)
+    return max(peaks)
 
 
 def by_numpy(matrix: np.ndarray, asked: np.ndarray) -> tuple[float, np.ndarray]:
