@@ -154,7 +154,8 @@ def _read(lake: str, model: str, asked: list[str]) -> tuple[np.ndarray, list[str
     rows = pa.table(QueryBuilder().register("t", DeltaTable(f"{lake}/bench/main/vectors")).execute(query).read_all())
     ids = rows["chunk_id"].to_pylist()
     flat = rows["embedding"].combine_chunks().flatten().to_numpy()
-    vectors = SentenceTransformer(model, device="cpu").encode_query(asked, batch_size=1024)
+    # Its weights are stored in half precision, and the job computes in float32.
+    vectors = SentenceTransformer(model, device="cpu").float().encode_query(asked, batch_size=1024)
     return flat.reshape(len(ids), -1), ids, np.asarray(vectors, np.float32)
 
 
