@@ -4,14 +4,11 @@ import json
 from dataclasses import dataclass
 
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
-from schemas.errors import InputError
 from schemas.precision import OutputPrecision, stored_dimension
-from schemas.spaces import SPACES
 from spark_jobs import store
 from spark_jobs.settings import Settings
-from spark_jobs.spaces import ranges_of, registered
+from spark_jobs.spaces import ranges_of, require_space
 from spark_jobs.vector_history import Pinned, pin_vectors
 from udfs.quantization import Ranges
 
@@ -65,9 +62,7 @@ def open_export_space(spark: SparkSession, settings: Settings) -> ExportSpace:
     Raises:
         InputError: There is no such space.
     """
-    row, place = registered(spark, settings), store.place_of(settings)
-    if row is None or not store.exists(spark, place.name("vectors")):
-        raise InputError(_unknown(spark, settings))
+    row, place = require_space(spark, settings), store.place_of(settings)
     return ExportSpace(
         name=f"{settings.library}.{settings.space}",
         place=place,
@@ -77,13 +72,3 @@ def open_export_space(spark: SparkSession, settings: Settings) -> ExportSpace:
         precision=json.loads(row.model)["precision"],
         ranges=ranges_of(row),
     )
-
-
-def _unknown(spark: SparkSession, settings: Settings) -> str:
-    place, known = store.place_of(settings), []
-    if store.exists(spark, place.name(SPACES.name)):
-        rows = store.read(spark, place, SPACES.name).where(F.col("library") == settings.library)
-        # The registry has a row for each space that somebody made by hand.
-        known = sorted({row.space for row in rows.select("space").distinct().collect()})
-    of_them = f"it has {', '.join(known)}" if known else "no run has written to it yet"
-    return f"library {settings.library} has no space {settings.space} ({of_them}): run embedlake embed, or name another"

@@ -4,14 +4,12 @@ import json
 from dataclasses import dataclass, replace
 
 from pyspark.sql import DataFrame, Row, SparkSession
-from pyspark.sql import functions as F
 
 from schemas.errors import InputError
-from schemas.spaces import SPACES
 from spark_jobs import store
 from spark_jobs.preflight import inference_spec
 from spark_jobs.settings import Settings
-from spark_jobs.spaces import ranges_of, registered
+from spark_jobs.spaces import ranges_of, require_space
 from spark_jobs.versions import newest_version, read_pinned
 from udfs.fingerprint import model_fingerprint
 from udfs.model_source import describe_model
@@ -55,10 +53,7 @@ def open_space(spark: SparkSession, settings: Settings, space: str | None = None
     """
     if space is not None:
         settings = settings.model_copy(update={"space": space})
-    row = registered(spark, settings)
-    place = store.place_of(settings)
-    if row is None or not store.exists(spark, place.name("vectors")):
-        raise InputError(_unknown(spark, settings))
+    row, place = require_space(spark, settings), store.place_of(settings)
     inference = inference_spec(settings) if space is None else _own_model(row, settings)
     found = model_fingerprint(inference.model)
     if found != row.model_fingerprint:
@@ -92,14 +87,3 @@ def _own_model(row: Row, settings: Settings) -> InferenceSpec:
     )
     inference = settings.inference
     return InferenceSpec(model=model, device=inference.device, dtype=settings.model.dtype, backend=inference.backend)
-
-
-def _unknown(spark: SparkSession, settings: Settings) -> str:
-    place = store.place_of(settings)
-    known = []
-    if store.exists(spark, place.name(SPACES.name)):
-        rows = store.read(spark, place, SPACES.name).where(F.col("library") == settings.library)
-        # The registry has a row for each space that somebody made by hand.
-        known = sorted({row.space for row in rows.select("space").distinct().collect()})
-    of_them = f"it has {', '.join(known)}" if known else "no run has written to it yet"
-    return f"library {settings.library} has no space {settings.space} ({of_them}): run embedlake embed, or name another"

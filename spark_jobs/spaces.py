@@ -36,6 +36,25 @@ def registered(spark: SparkSession, settings: Settings) -> Row | None:
     return rows[0] if rows else None
 
 
+def require_space(spark: SparkSession, settings: Settings) -> Row:
+    """Looks up a space that must be there.
+
+    Args:
+        spark: The live session.
+        settings: The whole configuration.
+
+    Returns:
+        Its row of the registry.
+
+    Raises:
+        InputError: There is no such space, or it has no vectors yet.
+    """
+    row = registered(spark, settings)
+    if row is None or not store.exists(spark, store.place_of(settings).name("vectors")):
+        raise InputError(_unknown(spark, settings))
+    return row
+
+
 def check_space(row: Row | None, name: str, model: ModelSpec, chunking: ChunkSpec) -> bool:
     """Refuses to mix vectors of two models or chunking rules in one space.
 
@@ -134,3 +153,14 @@ def _difference(stored: str, spec: ModelSpec | ChunkSpec) -> str:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 24 else f"{text[:20]}..."
+
+
+def _unknown(spark: SparkSession, settings: Settings) -> str:
+    place = store.place_of(settings)
+    known = []
+    if store.exists(spark, place.name(SPACES.name)):
+        rows = store.read(spark, place, SPACES.name).where(F.col("library") == settings.library)
+        # The registry has a row for each space that somebody made by hand.
+        known = sorted({row.space for row in rows.select("space").distinct().collect()})
+    of_them = f"it has {', '.join(known)}" if known else "no run has written to it yet"
+    return f"library {settings.library} has no space {settings.space} ({of_them}): run embedlake embed, or name another"
