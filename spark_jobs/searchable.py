@@ -12,8 +12,7 @@ from spark_jobs.settings import Settings
 from spark_jobs.spaces import ranges_of, require_space
 from spark_jobs.versions import newest_version, read_pinned
 from udfs.fingerprint import model_fingerprint
-from udfs.model_source import describe_model
-from udfs.specs import InferenceSpec, ModelSpec
+from udfs.specs import InferenceSpec
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def open_space(spark: SparkSession, settings: Settings, space: str | None = None
     if space is not None:
         settings = settings.model_copy(update={"space": space})
     row, place = require_space(spark, settings), store.place_of(settings)
-    inference = inference_spec(settings) if space is None else _own_model(row, settings)
+    inference = inference_spec(settings if space is None else _as_made(settings, row))
     found = model_fingerprint(inference.model)
     if found != row.model_fingerprint:
         made = json.loads(row.model)
@@ -73,17 +72,9 @@ def open_space(spark: SparkSession, settings: Settings, space: str | None = None
     )
 
 
-def _own_model(row: Row, settings: Settings) -> InferenceSpec:
-    made = ModelSpec(**json.loads(row.model))
-    # Described anew: the folder may hold something else by now.
-    model = describe_model(
-        made.path,
-        revision=made.revision,
-        document_prompt=made.document_prompt,
-        query_prompt=made.query_prompt,
-        dimensions=made.dimension,
-        normalize=made.normalize,
-        precision=made.precision,
-    )
-    inference = settings.inference
-    return InferenceSpec(model=model, device=inference.device, dtype=settings.model.dtype, backend=inference.backend)
+def _as_made(settings: Settings, row: Row) -> Settings:
+    # Described anew by the caller: the folder may hold something else by now.
+    made = json.loads(row.model)
+    kept = ("path", "revision", "document_prompt", "query_prompt", "normalize", "precision")
+    model = {**{name: made[name] for name in kept}, "dimensions": made["dimension"]}
+    return settings.model_copy(update={"model": settings.model.model_copy(update=model)})

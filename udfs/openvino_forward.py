@@ -58,9 +58,11 @@ def openvino_forward(
         # Tracing warns of every branch; whether they matter is seen below, on batches of other sizes.
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            graph = openvino.convert_model(
-                _Sentences(model, names, guides), example_input=tuple(examples[0][name] for name in names)
-            )
+            example = tuple(examples[0][name] for name in names)
+            # Not checked by a second trace, which takes a second: the vectors themselves are compared below.
+            sentences = _Sentences(model, names, guides).eval()
+            traced = torch.jit.trace(sentences, example, check_trace=False)  # type: ignore[no-untyped-call]
+            graph = openvino.convert_model(traced, example_input=example)
         compiled = [_request(openvino, graph, hint, cores) for hint in dict.fromkeys(["f32", _HINTS[dtype]])]
     except Exception as error:  # every layer below has exceptions of its own
         raise InputError(

@@ -16,7 +16,7 @@ from tests.benchmarks.texts import MODEL, mixed
 from tests.validate.outcome import Outcome
 
 # In how many parts the engine embeds the texts, each shorter than what Spark's idle workers live.
-_PARTS = 3
+_PARTS = 4
 _SPEC: dict[str, Any] = {"device": "cpu", "dtype": "float32", "backend": "openvino"}
 
 

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from sysconfig import get_path
 from typing import Any
@@ -20,6 +20,17 @@ from tests.small_tables import SHORT_LIVED
 
 ROOT = Path(__file__).resolve().parents[2]
 Completed = subprocess.CompletedProcess[str]
+
+# The command line as it is, called again and again in one process: its Spark session is started once.
+CALLED_AGAIN = """
+import json, sys
+from typer.testing import CliRunner
+from spark_jobs.cli import app
+for line in sys.stdin:
+    result = CliRunner().invoke(app, json.loads(line))
+    answer = {"code": result.exit_code, "stdout": result.stdout, "stderr": result.stderr}
+    print(json.dumps(answer), file=sys.__stdout__, flush=True)
+"""
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +87,35 @@ def embedlake(start: Callable[..., Completed]) -> Callable[..., Completed]:
         return start(command, *arguments, **variables)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def command(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """Calls the command line again and again and gives back the exit code and what was printed."""
+    folder = tmp_path_factory.mktemp("command")
+    with folder.joinpath("stderr").open("w+", encoding="utf-8") as noise:
+        process = subprocess.Popen(
+            [sys.executable, "-c", CALLED_AGAIN],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=noise,
+            text=True,
+        )
+        assert process.stdin is not None and process.stdout is not None
+
+        def call(*arguments: str | Path) -> dict[str, Any]:
+            process.stdin.write(json.dumps([str(argument) for argument in arguments]) + "\n")  # type: ignore[union-attr]
+            process.stdin.flush()  # type: ignore[union-attr]
+            answer: dict[str, Any] = json.loads(process.stdout.readline())  # type: ignore[union-attr]
+            return answer
+
+        yield call
+        process.stdin.close()
+        assert process.wait(60) == 0
+        noise.seek(0)
+        assert noise.read() == ""
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,9 @@
 """What the command refuses: exit code 2, one message that says what to mend, and nothing written."""
 
-import json
 import os
 import pickle
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,45 +13,6 @@ pytestmark = pytest.mark.jobs
 
 Start = Callable[..., subprocess.CompletedProcess[str]]
 Paths = Callable[..., Path]
-
-# The command line as it is, called again and again in one process: its Spark session is started once.
-CALLED_AGAIN = """
-import json, sys
-from typer.testing import CliRunner
-from spark_jobs.cli import app
-for line in sys.stdin:
-    result = CliRunner().invoke(app, json.loads(line))
-    answer = {"code": result.exit_code, "stdout": result.stdout, "stderr": result.stderr}
-    print(json.dumps(answer), file=sys.__stdout__, flush=True)
-"""
-
-
-@pytest.fixture(scope="module")
-def command(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
-    folder = tmp_path_factory.mktemp("refusals")
-    with folder.joinpath("stderr").open("w+", encoding="utf-8") as noise:
-        process = subprocess.Popen(
-            [sys.executable, "-c", CALLED_AGAIN],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=noise,
-            text=True,
-        )
-        assert process.stdin is not None and process.stdout is not None
-
-        def call(*arguments: str | Path) -> dict[str, Any]:
-            process.stdin.write(json.dumps([str(argument) for argument in arguments]) + "\n")  # type: ignore[union-attr]
-            process.stdin.flush()  # type: ignore[union-attr]
-            answer: dict[str, Any] = json.loads(process.stdout.readline())  # type: ignore[union-attr]
-            return answer
-
-        yield call
-        process.stdin.close()
-        assert process.wait(60) == 0
-        noise.seek(0)
-        assert noise.read() == ""
 
 
 def contents(folder: Path) -> dict[str, bytes]:
