@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_jobs.store import session_properties
+from spark_jobs.session_properties import session_properties
 
 Batches = Iterator[pa.RecordBatch]
 
@@ -69,7 +69,7 @@ def _is_connect(rows: DataFrame) -> bool:
     return type(rows).__module__.startswith("pyspark.sql.connect")
 
 
-def _small_partitions(spark: SparkSession, about_bytes: int) -> AbstractContextManager[None]:
+def _small_partitions(spark: SparkSession, about_bytes: int) -> AbstractContextManager[bool]:
     wanted = {_FILES: str(_PARTITION_BYTES)}
     current, partitions = str(spark.conf.get(_SHUFFLES)), -(-about_bytes // _PARTITION_BYTES)
     # Some platforms choose the number themselves, and call that `auto`.

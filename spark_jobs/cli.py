@@ -5,14 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from spark_jobs import calibrate_inference, embed_library, list_quarantine, maintain_space, store_status, verify_space
-from spark_jobs.cli_common import Config, Debug, Overrides, guarded, output, session, show
+from spark_jobs.cli_common import Config, Debug, Overrides, guarded, output, session, show, watched_session
 from spark_jobs.cli_retrieval import evaluate, export, search
-from spark_jobs.progress import Progress
 from spark_jobs.settings import Settings
-from spark_jobs.signals import stop_in_order
 from udfs import __version__
 
 app = typer.Typer(
@@ -48,20 +45,15 @@ def embed(
     """Embeds what is new in the library and takes out what is gone."""
 
     def job(settings: Settings) -> None:
-        # Progress on standard error, the summary on standard output: a scheduler can keep them apart.
-        with Progress(Console(stderr=True)).live() as progress:
-            with progress.step("session"):
-                spark = session(settings, debug)
-            # From here on: starting Java sets handlers of its own.
-            with stop_in_order():
-                report = embed_library.run(
-                    spark,
-                    settings,
-                    allow_removals=allow_removals,
-                    retry_quarantined=retry_quarantined,
-                    take_over=take_over,
-                    progress=progress,
-                )
+        with watched_session(settings, debug) as (spark, progress):
+            report = embed_library.run(
+                spark,
+                settings,
+                allow_removals=allow_removals,
+                retry_quarantined=retry_quarantined,
+                take_over=take_over,
+                progress=progress,
+            )
         show(str(report))
 
     guarded(job, config, overrides, debug)

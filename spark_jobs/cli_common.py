@@ -2,7 +2,8 @@
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +13,10 @@ from rich.console import Console
 
 from schemas.errors import EmbedlakeError, InputError, StoppedError
 from spark_jobs.causes import cause_of
+from spark_jobs.progress import Progress
 from spark_jobs.session import get_session
 from spark_jobs.settings import Settings, load_settings
+from spark_jobs.signals import stop_in_order
 
 _WORKER_ERROR = re.compile(r"^(?:schemas\.errors\.InputError|ModuleNotFoundError): (.+)$", re.MULTILINE)
 
@@ -33,6 +36,26 @@ def session(settings: Settings, debug: bool) -> SparkSession:
         The session.
     """
     return get_session(_with_log_level(settings, debug).spark, quiet=not debug)
+
+
+@contextmanager
+def watched_session(settings: Settings, debug: bool) -> Iterator[tuple[SparkSession, Progress]]:
+    """Finds or starts the session of a verb that writes: with progress, and stopped in order.
+
+    Args:
+        settings: The whole configuration.
+        debug: Whether Spark may speak.
+
+    Yields:
+        The session, and where progress is shown.
+    """
+    # Progress on standard error, the summary on standard output: a scheduler can keep them apart.
+    with Progress(Console(stderr=True)).live() as progress:
+        with progress.step("session"):
+            spark = session(settings, debug)
+        # From here on: starting Java sets handlers of its own.
+        with stop_in_order():
+            yield spark, progress
 
 
 def show(text: str) -> None:

@@ -5,16 +5,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from schemas.errors import InputError
 from spark_jobs import evaluate_library, export_library, search_library
-from spark_jobs.cli_common import Config, Debug, Overrides, guarded, session, show
+from spark_jobs.cli_common import Config, Debug, Overrides, guarded, session, show, watched_session
 from spark_jobs.hits_report import as_json, as_lines
 from spark_jobs.nearest import Wanted
-from spark_jobs.progress import Progress
 from spark_jobs.settings import Settings
-from spark_jobs.signals import stop_in_order
 
 K = Annotated[int, typer.Option("-k", "--top-k", min=1, max=10_000, help="Hits of each query.")]
 Where = Annotated[str | None, typer.Option(help="Boolean SQL expression: \"package = 'numpy'\".")]
@@ -104,11 +101,8 @@ def export(
     """Brings the space's vectors to a system that people query, and keeps it in step."""
 
     def job(settings: Settings) -> None:
-        with Progress(Console(stderr=True)).live() as progress:
-            with progress.step("session"):
-                spark = session(settings, debug)
-            with stop_in_order():
-                done = export_library.run(spark, settings, to, full=full, dry_run=dry_run, progress=progress)
+        with watched_session(settings, debug) as (spark, progress):
+            done = export_library.run(spark, settings, to, full=full, dry_run=dry_run, progress=progress)
         show(str(done))
 
     guarded(job, config, overrides, debug)

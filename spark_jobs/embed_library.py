@@ -26,6 +26,7 @@ from spark_jobs.reconcile import reconcile
 from spark_jobs.report import Report, summarise
 from spark_jobs.runs import record
 from spark_jobs.self_check import check_model
+from spark_jobs.session_properties import session_properties
 from spark_jobs.settings import Settings
 from spark_jobs.slices import close_staged, embed_slices
 from spark_jobs.space_tables import ensure_tables
@@ -64,7 +65,7 @@ def run(
     with store.delta_session(spark):
         with progress.step("pre-flight"):
             checked = preflight(spark, settings)
-        with space_lock(settings, take_over), store.session_properties(spark, for_rows(checked.documents)):
+        with space_lock(settings, take_over), session_properties(spark, for_rows(checked.documents)):
             with progress.step("open"):
                 checked = ensure_tables(spark, settings, checked)
                 this = open_run(spark, settings, checked, take_over)

@@ -4,15 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from schemas.errors import ReconciliationError
-from schemas.hits import PARTIAL_HITS
 from spark_jobs.export_space import ExportSpace
+from spark_jobs.nearest import ranked
 from spark_jobs.targets import Target
 from udfs.quantization import restored
-from udfs.search import Asked, search_arrow
+from udfs.search import Asked
 
 NEIGHBOURS = 10
 SAMPLE = 50
@@ -20,6 +19,8 @@ SAMPLE = 50
 _EXACT = 100
 # Products of float32 that differ by less are equal: indexes add up in another order than exact search.
 _TOLERANCE = 1e-5
+
+_HIT = ("query", "chunk_id", "score")
 
 Hits = Sequence[tuple[str, float]]
 
@@ -94,9 +95,11 @@ def recall(found: Sequence[Sequence[str]], exact: Mapping[int, Hits], k: int) ->
 def _sample(space: ExportSpace) -> NDArray[np.float32]:
     """Draws vectors by a hash of their chunk id: the same for the same table, from all over it."""
     rows = space.vectors.rows
-    drawn = rows.select("chunk_id").orderBy(F.xxhash64("chunk_id"), "chunk_id").limit(SAMPLE)
-    # A fixed number of rows, whatever the library's size.
-    found = rows.join(F.broadcast(drawn), "chunk_id", "left_semi").select("chunk_id", "embedding").collect()
+    # A fixed number of rows, whatever the library's size; their ids let Delta pass over files.
+    drawn = rows.select("chunk_id").orderBy(F.xxhash64("chunk_id"), "chunk_id").limit(SAMPLE).collect()
+    found = (
+        rows.where(F.col("chunk_id").isin([row.chunk_id for row in drawn])).select("chunk_id", "embedding").collect()
+    )
     stored = [row.embedding for row in sorted(found, key=lambda row: str(row.chunk_id))]
     if not stored:
         return np.zeros((0, space.dimension), dtype=np.float32)
@@ -112,12 +115,8 @@ def _nearest(space: ExportSpace, asked: NDArray[np.float32]) -> dict[int, list[t
         precision=space.precision,
         ranges=space.ranges,
     )
-    rows = space.vectors.rows.select("chunk_id", "doc_id", "embedding")
-    hits = rows.mapInArrow(search_arrow(wanted), PARTIAL_HITS)
-    place = F.row_number().over(Window.partitionBy("query").orderBy(F.desc("score"), "chunk_id"))
-    ranked = hits.withColumn("place", place).where(F.col("place") <= _EXACT)
     exact: dict[int, list[tuple[str, float]]] = {}
     # So many of each of the sample, whatever the library's size.
-    for row in ranked.orderBy("query", "place").select("query", "chunk_id", "score").collect():
+    for row in ranked(space.vectors.rows, wanted).orderBy("query", "rank").select(*_HIT).collect():
         exact.setdefault(row["query"], []).append((row["chunk_id"], row["score"]))
     return exact

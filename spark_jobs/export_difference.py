@@ -8,7 +8,7 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from schemas.exports import COMPARISON, HELD_PAIR, INCREMENTAL, held_table
+from schemas.exports import COMPARISON, EXPORTS, HELD_PAIR, INCREMENTAL, held_table
 from spark_jobs import store
 from spark_jobs.causes import cause_of
 from spark_jobs.export_plan import Plan, without_feed
@@ -121,6 +121,25 @@ def forget_held(spark: SparkSession, space: ExportSpace, name: str) -> None:
     table = held_table(_digest(name)).name
     if store.exists(spark, space.place.name(table)):
         store.replace(spark.createDataFrame([], HELD_PAIR), space.place, table)
+
+
+def held_tables(spark: SparkSession, place: store.Place) -> list[str]:
+    """Names the tables in which targets of a space were compared.
+
+    Args:
+        spark: The live session.
+        place: Where the tables of the space lie.
+
+    Returns:
+        Last parts of their names.
+    """
+    if not store.exists(spark, place.name(EXPORTS.name)):
+        return []
+    here = (F.col("library") == place.library) & (F.col("space") == place.space)
+    # So many as somebody has named on a command line.
+    targets = store.read(spark, place, EXPORTS.name).where(here).select("target").distinct().collect()
+    tables = sorted(held_table(_digest(row.target)).name for row in targets)
+    return [table for table in tables if store.exists(spark, place.name(table))]
 
 
 def _counted(rows: DataFrame | None, to_send: int, gone: DataFrame | None, to_remove: int) -> Difference:

@@ -1,12 +1,12 @@
 """What keeps a run that was overtaken from writing: numbers that Delta compares at every commit."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
-from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from spark_jobs.delta_properties import TRANSACTION
+from spark_jobs.session_properties import session_properties
 
 # Room for every commit of a run below the first one of the next.
 _COMMITS_PER_RUN = 1 << 32
@@ -27,22 +27,8 @@ def transaction(spark: SparkSession, app_id: str, version: int, run_id: str) -> 
     Yields:
         Whether the platform has let all of them be set.
     """
-    values = zip(TRANSACTION, (app_id, str(version), run_id), strict=True)
-    are_set = [_set(spark, key, value) for key, value in values]
-    try:
-        yield all(are_set)
-    finally:
-        for key in TRANSACTION:
-            with suppress(PySparkException):
-                spark.conf.unset(key)
-
-
-def _set(spark: SparkSession, key: str, value: str) -> bool:
-    try:
-        spark.conf.set(key, value)
-    except PySparkException:
-        return False
-    return True
+    with session_properties(spark, dict(zip(TRANSACTION, (app_id, str(version), run_id), strict=True))) as is_fenced:
+        yield is_fenced
 
 
 class Fence:

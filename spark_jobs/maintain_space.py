@@ -1,10 +1,8 @@
 """The maintenance job: compacts the tables of a space and removes files that no version in use needs."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from schemas.errors import InputError
@@ -14,7 +12,9 @@ from schemas.staged_vectors import STAGED_VECTORS
 from spark_jobs import store
 from spark_jobs.claims import history
 from spark_jobs.delta_properties import LISTING, RETENTION_HOURS, UNCHECKED_RETENTION, file_sizes
+from spark_jobs.export_difference import held_tables
 from spark_jobs.guards import exclusive, require_tables
+from spark_jobs.session_properties import session_properties
 from spark_jobs.settings import Settings
 from spark_jobs.space_tables import STAGED
 
@@ -99,13 +99,13 @@ def run(spark: SparkSession, settings: Settings, *, force: bool = False) -> Main
             tables = [table for table in (*_LASTING, *_IN_FLIGHT) if store.exists(spark, place.name(table))]
             before = {table: _size(spark, place, table) for table in tables}
             kept = _empty(spark, place, [table for table in tables if table in _IN_FLIGHT], force)
-            with _properties(spark, file_sizes(settings.maintenance.file_megabytes)):
+            with session_properties(spark, file_sizes(settings.maintenance.file_megabytes)):
                 for table in _LASTING:
                     # Rows that are only marked as deleted are still in their files.
                     spark.sql(f"REORG TABLE {place.name(table)} APPLY (PURGE)")
                     spark.sql(f"OPTIMIZE {place.name(table)}")
-            with _properties(spark, {**LISTING, **(UNCHECKED_RETENTION if force else {})}):
-                for table in tables:
+            with session_properties(spark, {**LISTING, **(UNCHECKED_RETENTION if force else {})}):
+                for table in (*tables, *held_tables(spark, place)):
                     spark.sql(f"VACUUM {place.name(table)} RETAIN {hours} HOURS")
             after = {table: _size(spark, place, table) for table in tables}
     return Maintenance(f"{settings.library}.{settings.space}", before, after, kept, float(hours))
@@ -141,21 +141,3 @@ def _empty(spark: SparkSession, place: store.Place, tables: list[str], force: bo
         elif count:
             store.replace(spark.createDataFrame([], rows.schema), place, table)
     return kept
-
-
-@contextmanager
-def _properties(spark: SparkSession, properties: Mapping[str, str]) -> Iterator[None]:
-    earlier = {key: spark.conf.get(key, None) for key in properties}
-    for key, value in properties.items():
-        # Serverless platforms fix some properties; the statement then says itself what it cannot do.
-        with suppress(PySparkException):
-            spark.conf.set(key, value)
-    try:
-        yield
-    finally:
-        for key, earlier_value in earlier.items():
-            with suppress(PySparkException):
-                if earlier_value is None:
-                    spark.conf.unset(key)
-                else:
-                    spark.conf.set(key, earlier_value)

@@ -90,19 +90,30 @@ def nearest(
         Columns query_id, rank, score and those of `vectors` without the embedding, at most k rows of each query; equal
         scores by chunk id. A payload column of one of the first three names is called `payload_<name>`.
     """
-    found = rows.select("chunk_id", "doc_id", "embedding").mapInArrow(
-        search_arrow(_asked(searchable, queries, wanted)), PARTIAL_HITS
-    )
-    order = (F.desc("score"), F.asc("chunk_id"))
-    if wanted.per_document:
-        of_document = Window.partitionBy("query", "doc_id").orderBy(*order)
-        found = found.withColumn("place", F.row_number().over(of_document)).where(F.col("place") == 1)
-    ranked = found.withColumn("rank", F.row_number().over(Window.partitionBy("query").orderBy(*order)))
     ids = spark.createDataFrame(list(enumerate(queries.ids)), "query long, query_id string")
     names = [field.name for field in RANKED]
-    hits = ranked.where(F.col("rank") <= wanted.k).join(ids, "query").select("chunk_id", *names)
+    hits = ranked(rows, _asked(searchable, queries, wanted)).join(ids, "query").select("chunk_id", *names)
     carried = _carried(rows)
     return hits.join(carried, "chunk_id").select(*names, *map(quoted, carried.columns))
+
+
+def ranked(rows: DataFrame, asked: Asked) -> DataFrame:
+    """Ranks rows by their products with each query, each embedding read once.
+
+    Args:
+        rows: Columns chunk_id, doc_id and embedding, among others.
+        asked: The queries, and how many hits of each.
+
+    Returns:
+        Columns of `PARTIAL_HITS` and `rank`, from 1 to k for each query; equal scores by chunk id.
+    """
+    found = rows.select("chunk_id", "doc_id", "embedding").mapInArrow(search_arrow(asked), PARTIAL_HITS)
+    order = (F.desc("score"), F.asc("chunk_id"))
+    if asked.per_document:
+        of_document = Window.partitionBy("query", "doc_id").orderBy(*order)
+        found = found.withColumn("place", F.row_number().over(of_document)).where(F.col("place") == 1).drop("place")
+    by_rank = found.withColumn("rank", F.row_number().over(Window.partitionBy("query").orderBy(*order)))
+    return by_rank.where(F.col("rank") <= asked.k)
 
 
 def _asked(searchable: Searchable, queries: EmbeddedQueries, wanted: Wanted) -> Asked:

@@ -66,7 +66,7 @@ class Report:
                 f"{n['tokens_embedded']:,} embedded · {n['tokens_saved']:,} saved"
                 + (f" · {rate:,.0f}/s" if rate else ""),
             ),
-            *([("inference", self.inference.line())] if self.inference.line() else []),
+            *([("inference", line)] if (line := self.inference.line()) else []),
             ("seconds", f"{sum(self.seconds.values()):.0f}: {steps}"),
             ("table", self.vectors),
             ("look", f"SELECT doc_id, chunk_index, token_count, text FROM {self.vectors} LIMIT 5"),

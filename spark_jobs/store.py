@@ -1,9 +1,8 @@
 """The one module that knows Delta: where tables lie, how they are made, read and written."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager
 
-from pyspark.errors import AnalysisException, PySparkException
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -15,12 +14,13 @@ from spark_jobs.delta_properties import SESSION, table_properties
 from spark_jobs.failpoints import boundary
 from spark_jobs.places import Place as Place
 from spark_jobs.places import place_of as place_of
+from spark_jobs.session_properties import session_properties, set_properties
 from spark_jobs.settings import Settings
 
 _ABSENT = {"DELTA_MISSING_DELTA_TABLE", "DELTA_PATH_DOES_NOT_EXIST", "DELTA_TABLE_NOT_FOUND", "TABLE_OR_VIEW_NOT_FOUND"}
 
 
-def delta_session(spark: SparkSession) -> AbstractContextManager[None]:
+def delta_session(spark: SparkSession) -> AbstractContextManager[bool]:
     """Sets what reading and writing the store needs, and puts the session back as it was.
 
     Args:
@@ -30,34 +30,6 @@ def delta_session(spark: SparkSession) -> AbstractContextManager[None]:
         The context in which the store may be used.
     """
     return session_properties(spark, SESSION)
-
-
-@contextmanager
-def session_properties(spark: SparkSession, wanted: Mapping[str, str]) -> Iterator[None]:
-    """Sets properties of the session, and puts it back as it was.
-
-    Args:
-        spark: The live session.
-        wanted: Values by name.
-    """
-    earlier = {key: spark.conf.get(key, None) for key in wanted}
-    _set(spark, wanted)
-    try:
-        yield
-    finally:
-        for key, value in earlier.items():
-            with suppress(PySparkException):
-                if value is None:
-                    spark.conf.unset(key)
-                else:
-                    spark.conf.set(key, value)
-
-
-def _set(spark: SparkSession, wanted: Mapping[str, str]) -> None:
-    for key, value in wanted.items():
-        # Serverless platforms fix some properties; their own choice is then what counts.
-        with suppress(PySparkException):
-            spark.conf.set(key, value)
 
 
 def exists(spark: SparkSession, name: str) -> bool:
@@ -140,7 +112,7 @@ def read_vectors(spark: SparkSession, settings: Settings) -> DataFrame:
     Returns:
         Rows of the vectors table.
     """
-    _set(spark, SESSION)
+    set_properties(spark, SESSION)
     return read(spark, place_of(settings), "vectors")
 
 

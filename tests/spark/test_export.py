@@ -20,7 +20,7 @@ from schemas.exports import COMPARISON, FULL, INCREMENTAL
 from schemas.runs import FINISHED, STARTED
 from schemas.spaces import SPACES
 from schemas.vectors import vectors_table
-from spark_jobs import arrow_stream, export_sending, store
+from spark_jobs import arrow_stream, export_sending, maintain_space, store
 from spark_jobs.embed_library import run as embed
 from spark_jobs.export_library import run
 from spark_jobs.export_report import Export
@@ -439,6 +439,31 @@ def test_rows_in_several_answers_come_once_each_and_the_session_stays_as_it_was(
     assert sorted(number for batch in batches for number in batch.column("n").to_pylist()) == list(range(40))
     assert len(batches) >= 3
     assert [spark.conf.get(key, None) for key in keys] == before
+
+
+def test_maintenance_removes_the_files_of_comparisons_that_are_over(
+    spark: SparkSession,
+    write_json: Callable[..., str],
+    make_settings: MakeSettings,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = write_json([{"id": name, "text": f"Text of {name}."} for name in "abc"])
+    settings = make_settings(source, maintenance={"retention_hours": 0})
+    embed(spark, settings)
+    run(spark, settings, f"parquet:{out}")
+    write_json([{"id": name, "text": f"Text of {name}."} for name in "abcd"])
+    embed(spark, settings)
+    monkeypatch.setenv("TEST_FAILPOINT", "export.batch:1:raise")
+    with pytest.raises(SimulatedCrash):
+        run(spark, settings, f"parquet:{out}")
+    monkeypatch.delenv("TEST_FAILPOINT")
+    assert told(run(spark, settings, f"parquet:{out}"))[0] == COMPARISON
+    (held,) = Path(str(settings.store.path), settings.library, settings.space).glob("export_held_*")
+    assert list(held.glob("*.parquet"))
+    maintain_space.run(spark, settings, force=True)
+    assert not list(held.glob("*.parquet"))
+    assert told(run(spark, settings, f"parquet:{out}")) == (INCREMENTAL, 0, 0)
 
 
 def test_a_catalog_store_has_a_view_of_the_active_space(
