@@ -41,6 +41,11 @@ def settings(command: Command, folder: Path) -> Path:
     return path
 
 
+def tables(folder: Path) -> list[Path]:
+    """Every file but the locks, which stay when who held them has gone."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != "locks")
+
+
 def told(answer: dict[str, Any]) -> str:
     assert answer["code"] == 0, answer["stderr"]
     return str(answer["stdout"])
@@ -112,9 +117,9 @@ def test_export_sends_everything_and_then_nothing(command: Command, settings: Pa
 def test_what_cannot_be_done_is_one_message_and_an_exit_code(
     command: Command, settings: Path, folder: Path, verb: str, arguments: list[str], code: int, message: str
 ) -> None:
-    before = sorted(folder.rglob("*"))
+    before = tables(folder)
     answer = command(verb, "--config", settings, *arguments)
     assert (answer["code"], answer["stdout"]) == (code, ""), answer
     assert message in answer["stderr"]
     assert "Traceback" not in answer["stderr"] and "hush" not in answer["stderr"]
-    assert sorted(folder.rglob("*")) == before
+    assert tables(folder) == before
