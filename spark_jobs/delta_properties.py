@@ -29,8 +29,8 @@ SESSION = {
     "spark.sql.files.ignoreCorruptFiles": "false",
 }
 # Set for the length of a run over few documents: to compile a step of a query takes longer than to interpret it for so
-# few rows. A first load of 10,000 documents took 78 instead of 119 processor seconds beside its inference; one of
-# 120,000 took nine seconds more.
+# few rows. Beside its inference a first load of 10,000 documents took 94 instead of 119 processor seconds by the first
+# of these, 63 instead of 81 by the second; one of 120,000 took nine seconds more by both.
 _FEW_ROWS = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 _FEW = 50_000
 # Set for the length of one commit: application id, number, and who commits (kept in the table's history).

@@ -20,8 +20,6 @@ _EXACT = 100
 # Products of float32 that differ by less are equal: indexes add up in another order than exact search.
 _TOLERANCE = 1e-5
 
-_HIT = ("query", "chunk_id", "score")
-
 Hits = Sequence[tuple[str, float]]
 
 
@@ -115,8 +113,9 @@ def _nearest(space: ExportSpace, asked: NDArray[np.float32]) -> dict[int, list[t
         precision=space.precision,
         ranges=space.ranges,
     )
+    hits = ranked(space.vectors.rows, wanted).orderBy("query", "rank").select("query", "chunk_id", "score")
     exact: dict[int, list[tuple[str, float]]] = {}
     # So many of each of the sample, whatever the library's size.
-    for row in ranked(space.vectors.rows, wanted).orderBy("query", "rank").select(*_HIT).collect():
+    for row in hits.collect():
         exact.setdefault(row["query"], []).append((row["chunk_id"], row["score"]))
     return exact

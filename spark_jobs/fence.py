@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pyspark.sql import SparkSession
 
 from spark_jobs.delta_properties import TRANSACTION
-from spark_jobs.session_properties import session_properties
+from spark_jobs.session_properties import set_properties, unset_properties
 
 # Room for every commit of a run below the first one of the next.
 _COMMITS_PER_RUN = 1 << 32
@@ -27,8 +27,11 @@ def transaction(spark: SparkSession, app_id: str, version: int, run_id: str) -> 
     Yields:
         Whether the platform has let all of them be set.
     """
-    with session_properties(spark, dict(zip(TRANSACTION, (app_id, str(version), run_id), strict=True))) as is_fenced:
-        yield is_fenced
+    try:
+        yield set_properties(spark, dict(zip(TRANSACTION, (app_id, str(version), run_id), strict=True)))
+    finally:
+        # Not put back: what an interrupted commit left behind would make Delta pass over the commits of others.
+        unset_properties(spark, TRANSACTION)
 
 
 class Fence:

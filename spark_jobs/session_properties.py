@@ -1,6 +1,6 @@
 """Properties of a live session that are set for the length of a block."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from pyspark.errors import PySparkException
@@ -23,10 +23,7 @@ def session_properties(spark: SparkSession, wanted: Mapping[str, str]) -> Iterat
         yield set_properties(spark, wanted)
     finally:
         set_properties(spark, {key: value for key, value in earlier.items() if value is not None})
-        for key, value in earlier.items():
-            if value is None:
-                with suppress(PySparkException):
-                    spark.conf.unset(key)
+        unset_properties(spark, [key for key, value in earlier.items() if value is None])
 
 
 def set_properties(spark: SparkSession, wanted: Mapping[str, str]) -> bool:
@@ -46,3 +43,15 @@ def set_properties(spark: SparkSession, wanted: Mapping[str, str]) -> bool:
         except PySparkException:
             refused += 1
     return not refused
+
+
+def unset_properties(spark: SparkSession, names: Iterable[str]) -> None:
+    """Takes properties out of the session, as far as the platform lets it.
+
+    Args:
+        spark: The live session.
+        names: Their names.
+    """
+    for key in names:
+        with suppress(PySparkException):
+            spark.conf.unset(key)
