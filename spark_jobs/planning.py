@@ -10,6 +10,8 @@ from schemas.errors import InputError
 _PARTITION_TOKENS = 50_000
 # Once a rate is known: short enough to be spread evenly, long enough for what a task costs beside the model (0.3 s).
 _PARTITION_SECONDS = 30
+# Before that: a first slice is what slow processors do in ten minutes, which leaves each task a minute or two.
+_FIRST_TASKS_A_SLOT = 8
 # What one core cuts into chunks, at the least: counting tokens is far less work than embedding them.
 CHUNKED_TOKENS_PER_SECOND = 50_000
 # So that a huge slice does not drown in tasks.
@@ -119,7 +121,9 @@ def partition_count(tokens: int, slots: int = 1, tokens_per_second: float = 0.0)
         >>> partition_count(30_000, 2), partition_count(250_000, 2), partition_count(10_000_000, 2, 100_000.0)
         (1, 6, 8)
     """
-    size = max(_PARTITION_TOKENS, min(tokens / slots, tokens_per_second / slots * _PARTITION_SECONDS))
+    share = tokens / slots
+    wanted = tokens_per_second / slots * _PARTITION_SECONDS if tokens_per_second else share / _FIRST_TASKS_A_SLOT
+    size = max(_PARTITION_TOKENS, min(share, wanted))
     count = max(1, math.ceil(tokens / size))
     rounded = -(-count // slots) * slots if count > slots else count
     return min(rounded, max(_MOST_PARTITIONS, slots))

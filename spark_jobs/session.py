@@ -12,6 +12,7 @@ from typing import Any
 
 from pyspark import SparkConf
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from schemas.errors import InputError
 from spark_jobs.causes import cause_of
@@ -45,6 +46,8 @@ _LOCAL = {
     "spark.log.level": "ERROR",
 }
 _TASK_POLL_SECONDS = 0.5
+# Rows enough for one in each slot of any cluster.
+_RANGE = 1 << 20
 
 
 def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
@@ -135,9 +138,12 @@ def task_slots(spark: SparkSession) -> int:
         spark: The live session, classic or Connect.
 
     Returns:
-        Cores of all executors; 1 over Connect, which does not tell.
+        Cores of all executors; over Connect, which does not tell, the partitions that Spark cuts a range into.
     """
-    return spark.sparkContext.defaultParallelism if hasattr(spark, "_jsparkSession") else 1
+    if hasattr(spark, "_jsparkSession"):
+        return spark.sparkContext.defaultParallelism
+    last = spark.range(_RANGE).select(F.spark_partition_id().alias("number")).agg(F.max("number"))
+    return int(last.collect()[0][0]) + 1
 
 
 @contextmanager

@@ -45,4 +45,5 @@ def synsets() -> list[str]:
 
 
 def _evenly(texts: list[str], count: int) -> list[str]:
-    return [texts[number * len(texts) // count] for number in range(min(count, len(texts)))]
+    count = min(count, len(texts))
+    return [texts[number * len(texts) // count] for number in range(count)]

@@ -19,6 +19,7 @@ from spark_jobs import store
 from spark_jobs.embed_library import run
 from spark_jobs.preflight import inference_spec
 from spark_jobs.progress import Progress
+from spark_jobs.session import task_slots
 from spark_jobs.settings import Settings, load_settings
 from udfs.embed import embed_udf
 
@@ -75,6 +76,7 @@ def main() -> None:
         "vectors": rows(spark, settings, "vectors"),
         "ledger": rows(spark, settings, "ledger"),
         "in_sql": in_sql(spark, settings, "Owls hunt."),
+        "slots": task_slots(spark),
     }
     spark.stop()
     print(json.dumps(answer), file=sys.__stdout__)

@@ -116,3 +116,4 @@ def test_the_job_needs_nothing_that_spark_connect_lacks(
     stored, made, of_blank, of_null = answer["in_sql"]
     assert len(stored) == 8 and made == stored
     assert (of_blank, of_null) == (None, None)
+    assert answer["slots"] == 2

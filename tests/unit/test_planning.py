@@ -108,10 +108,14 @@ def test_vectors_are_fetched_where_reading_costs_less_than_embedding(
 
 @pytest.mark.parametrize(
     ("tokens", "expected"),
-    [(0, 1), (1, 1), (50_000, 1), (50_001, 2), (100_000, 2), (25_600_000, 512), (10**12, 512)],
+    [(0, 1), (1, 1), (50_000, 1), (50_001, 2), (100_000, 2), (400_000, 8), (400_001, 8), (10**12, 8)],
 )
-def test_partitions_grow_with_the_work_up_to_a_bound(tokens: int, expected: int) -> None:
+def test_first_partitions_grow_with_the_work_up_to_eight_tasks_a_slot(tokens: int, expected: int) -> None:
     assert partition_count(tokens) == expected
+
+
+def test_partitions_have_a_bound() -> None:
+    assert partition_count(10**12, 4, 1) == 512
 
 
 @pytest.mark.parametrize(
