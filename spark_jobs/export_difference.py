@@ -8,9 +8,10 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from schemas.exports import COMPARISON, EXPORTS, HELD_PAIR, INCREMENTAL, held_table
+from schemas.exports import COMPARISON, HELD_PAIR, INCREMENTAL, held_table
 from spark_jobs import store
 from spark_jobs.causes import cause_of
+from spark_jobs.export_log import targets_of
 from spark_jobs.export_plan import Plan, without_feed
 from spark_jobs.export_space import ExportSpace
 from spark_jobs.targets import Target
@@ -133,12 +134,7 @@ def held_tables(spark: SparkSession, place: store.Place) -> list[str]:
     Returns:
         Last parts of their names.
     """
-    if not store.exists(spark, place.name(EXPORTS.name)):
-        return []
-    here = (F.col("library") == place.library) & (F.col("space") == place.space)
-    # So many as somebody has named on a command line.
-    targets = store.read(spark, place, EXPORTS.name).where(here).select("target").distinct().collect()
-    tables = sorted(held_table(_digest(row.target)).name for row in targets)
+    tables = [held_table(_digest(target)).name for target in targets_of(spark, place)]
     return [table for table in tables if store.exists(spark, place.name(table))]
 
 

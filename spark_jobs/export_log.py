@@ -70,7 +70,8 @@ def open_attempt(spark: SparkSession, settings: Settings, space: ExportSpace, ta
     rows: list[Row] = []
     if store.exists(spark, space.place.name(EXPORTS.name)):
         newest = F.desc("export_number"), F.desc(F.col("event") == FINISHED)
-        rows = _events(spark, space.place, target).orderBy(*newest).limit(_EVENTS).collect()
+        earlier = _events(spark, space.place).where(F.col("target") == target)
+        rows = earlier.orderBy(*newest).limit(_EVENTS).collect()
     events = tuple(
         Event(
             number=row.export_number,
@@ -148,8 +149,14 @@ def check_alone(spark: SparkSession, attempt: Attempt, plan: Plan) -> None:
     Raises:
         RunActiveError: Another one began.
     """
-    later = _events(spark, attempt.space.place, attempt.target).where(F.col("export_number") >= attempt.number)
-    others = later.where(F.col("owner") != attempt.owner).orderBy(F.desc("export_number")).limit(1).collect()
+    later = (F.col("target") == attempt.target) & (F.col("export_number") >= attempt.number)
+    others = (
+        _events(spark, attempt.space.place)
+        .where(later & (F.col("owner") != attempt.owner))
+        .orderBy(F.desc("export_number"))
+        .limit(1)
+        .collect()
+    )
     if not others:
         return
     last = Attempt(
@@ -162,6 +169,21 @@ def check_alone(spark: SparkSession, attempt: Attempt, plan: Plan) -> None:
     )
 
 
-def _events(spark: SparkSession, place: store.Place, target: str) -> DataFrame:
-    here = (F.col("library") == place.library) & (F.col("space") == place.space) & (F.col("target") == target)
+def targets_of(spark: SparkSession, place: store.Place) -> list[str]:
+    """Names the targets to which a space was exported.
+
+    Args:
+        spark: The live session.
+        place: Where the tables of the space lie.
+
+    Returns:
+        The targets, as they may be printed: so many as somebody has named on a command line.
+    """
+    if not store.exists(spark, place.name(EXPORTS.name)):
+        return []
+    return sorted(row.target for row in _events(spark, place).select("target").distinct().collect())
+
+
+def _events(spark: SparkSession, place: store.Place) -> DataFrame:
+    here = (F.col("library") == place.library) & (F.col("space") == place.space)
     return store.read(spark, place, EXPORTS.name).where(here)

@@ -27,7 +27,7 @@ def session(properties: dict[str, str]) -> Any:
     from spark_jobs.session import get_session
     from spark_jobs.settings_sections import SparkSettings
 
-    own = {**LONG_LIVED, "spark.sql.warehouse.dir": tempfile.mkdtemp(prefix="warehouse-"), **properties}
+    own = {**LONG_LIVED, "spark.sql.warehouse.dir": str(Path(tempfile.gettempdir(), "soak-warehouse")), **properties}
     return get_session(SparkSettings(master="local[2]", properties=own), quiet=True)
 
 
