@@ -62,9 +62,9 @@ def embed_queries(
     inference = replace(searchable.inference, role="query")
     if rescore:
         inference = replace(inference, model=replace(inference.model, precision="float32"))
-    rows = spark.createDataFrame(list(queries), "text_hash string, text string").repartition(
-        min(len(queries), task_slots(spark))
-    )
+    # One question needs no count of slots, which over Connect is a job of its own.
+    partitions = min(len(queries), task_slots(spark)) if len(queries) > 1 else 1
+    rows = spark.createDataFrame(list(queries), "text_hash string, text string").repartition(partitions)
     made = rows.mapInArrow(embed_arrow(inference), inference_schema(inference.model.precision)).toArrow()
     found = {
         row["text_hash"]: row for row in made.select(["text_hash", "embedding", "truncated", "reason"]).to_pylist()

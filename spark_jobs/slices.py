@@ -38,21 +38,25 @@ def embed_slices(spark: SparkSession, run: Run, work: Work, counts: Counter[str]
     if not groups:
         return
     weights = weight_bytes(run.checked.inference.model)
-    first = first_slice_tokens(weights, task_slots(spark), settings.slice_seconds)
     # A text that moves from one document to another may have left `vectors` by the slice that looks for it.
     before = read_pinned(spark, run.place, "vectors")
     while groups:
+        # Clusters grow while a run is at work; over Connect, counting is a job of its own.
+        slots = task_slots(spark)
+        first = first_slice_tokens(weights, slots, settings.slice_seconds)
         left = sum(group.tokens for group in groups)
         rate = (last, work.tokens - left, progress.slice_seconds)
         bound = slice_bound(settings.slice_tokens, settings.slice_seconds, first, *rate)
         bound = with_rest(settings.slice_tokens, bound, left)
         part, groups = next_slice(groups, counts["slices"] + 1, bound)
-        counts.update(embed_slice(spark, run, part, before, progress))
+        counts.update(embed_slice(spark, run, part, before, slots, progress))
         counts["slices"] += 1
         last = part.tokens
 
 
-def embed_slice(spark: SparkSession, run: Run, part: Slice, before: DataFrame, progress: Progress) -> Counter[str]:
+def embed_slice(
+    spark: SparkSession, run: Run, part: Slice, before: DataFrame, slots: int, progress: Progress
+) -> Counter[str]:
     """Does one slice, whose documents become visible together.
 
     Args:
@@ -60,6 +64,7 @@ def embed_slice(spark: SparkSession, run: Run, part: Slice, before: DataFrame, p
         run: The run.
         part: The slice.
         before: The space's vectors as they were before the run's first slice.
+        slots: Tasks that run at the same time.
         progress: Where progress is shown.
 
     Returns:
@@ -73,14 +78,14 @@ def embed_slice(spark: SparkSession, run: Run, part: Slice, before: DataFrame, p
     with progress.step("chunk"):
         # Counted from Delta's log: no file is read.
         stored = only_planned(vectors, plan) if vectors.count() else None
-        found = stage_chunks(spark, plan, stored, run, part)
+        found = stage_chunks(spark, plan, stored, run, part, slots)
     counts: Counter[str] = Counter(chunks=found["chunks"], tokens_saved=found["tokens"])
     if found["new"]:
         if before.count():
             with progress.step("reuse"):
                 stage_reused(spark, chunks, staged, before, run)
         with progress.step("embed"):
-            counts += stage_vectors(spark, chunks, staged, run, part, progress)
+            counts += stage_vectors(spark, chunks, staged, run, part, slots, progress)
             counts["tokens_saved"] -= counts["tokens_embedded"]
     _commit(spark, run, part, plan, chunks, staged, progress, is_fresh=not found["stored"])
     progress.committed(part, counts)

@@ -17,13 +17,14 @@ from spark_jobs.planning import CHUNKED_TOKENS_PER_SECOND, Slice, partition_coun
 from spark_jobs.progress import Progress
 from spark_jobs.resources import inference_profile
 from spark_jobs.runs import Run
-from spark_jobs.session import task_slots
 from spark_jobs.staging_transforms import as_staged_chunks, has_chunk, only_missing
 from udfs.chunk_documents import chunk_documents
 from udfs.embed import embed_arrow
 
 
-def stage_chunks(spark: SparkSession, plan: DataFrame, stored: DataFrame | None, run: Run, part: Slice) -> Counter[str]:
+def stage_chunks(
+    spark: SparkSession, plan: DataFrame, stored: DataFrame | None, run: Run, part: Slice, slots: int
+) -> Counter[str]:
     """Cuts the slice's new texts into chunks, and puts the documents' stored chunks beside them.
 
     Args:
@@ -32,6 +33,7 @@ def stage_chunks(spark: SparkSession, plan: DataFrame, stored: DataFrame | None,
         stored: Stored chunks of the slice's documents; None where the space has none at all.
         run: The run.
         part: The slice.
+        slots: Tasks that run at the same time.
 
     Returns:
         Counts: `chunks` made now, `new` ones of these that are not stored, `tokens` of the made ones, and `stored`
@@ -40,7 +42,6 @@ def stage_chunks(spark: SparkSession, plan: DataFrame, stored: DataFrame | None,
     observed = Observation("chunking")
     made = spark.createDataFrame([], StructType(list(CHUNK_FIELDS)))
     if part.to_embed:
-        slots = task_slots(spark)
         partitions = partition_count(part.tokens, slots, slots * CHUNKED_TOKENS_PER_SECOND)
         cut = chunk_documents(run.settings.library, run.checked.chunking, run.checked.inference.model)
         made = (
@@ -90,7 +91,7 @@ def stage_reused(spark: SparkSession, chunks: DataFrame, staged: DataFrame, vect
 
 
 def stage_vectors(
-    spark: SparkSession, chunks: DataFrame, staged: DataFrame, run: Run, part: Slice, progress: Progress
+    spark: SparkSession, chunks: DataFrame, staged: DataFrame, run: Run, part: Slice, slots: int, progress: Progress
 ) -> Counter[str]:
     """Embeds texts and appends their vectors to `staged_vectors`: the only place where the model runs for good.
 
@@ -100,12 +101,13 @@ def stage_vectors(
         staged: Staged vectors.
         run: The run.
         part: The slice.
+        slots: Tasks that run at the same time.
         progress: Where progress is shown.
 
     Returns:
         Counts: chunks_embedded, tokens_embedded, chunks_failed.
     """
-    partitions = partition_count(part.tokens, task_slots(spark), progress.tokens_per_second)
+    partitions = partition_count(part.tokens, slots, progress.tokens_per_second)
     inference, profile = run.checked.inference, inference_profile(spark, run.settings.inference)
     observed = Observation("inference")
     rows = (
