@@ -9,7 +9,6 @@ First load, refresh and resume are the same run. Started as `embedlake embed --c
     print(run(spark, load_settings("conf/quickstart.yaml")))
 """
 
-from collections import Counter
 from typing import Annotated
 
 import typer
@@ -24,6 +23,7 @@ from spark_jobs.embedding.report import RunReport, summarise
 from spark_jobs.embedding.run import check_still_ours, record, recorded_end
 from spark_jobs.embedding.self_check import check_model
 from spark_jobs.embedding.slices import close_staged, embed_slices
+from spark_jobs.embedding.tally import Tally
 from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, show, watched_session
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.properties import session_properties
@@ -80,22 +80,23 @@ def run(
             with progress.step("open"):
                 checked = ensure_tables(spark, settings, checked)
                 this = open_run(spark, settings, checked, take_over)
-            counts: Counter[str] = Counter()
-            with recorded_end(spark, this, counts, progress):
+            tally = Tally(progress.seconds)
+            with recorded_end(spark, this, tally):
                 with progress.step("plan"):
                     work = plan_run(spark, this, allow_removals, retry_quarantined)
-                progress.planned(work)
+                progress.say(f"plan: {work}")
+                progress.expect(work.tokens)
                 if work.tokens:
                     with progress.step("self-check"):
                         check_model(spark, this)
-                embed_slices(spark, this, work, counts, progress)
+                embed_slices(spark, this, work, tally, progress)
                 with progress.step("reconcile"):
                     ledger = reconcile(spark, this, checked.documents)
                 with progress.step("close"):
                     close_staged(spark, this, work)
                     check_still_ours(spark, this)
-                report = summarise(this, work, counts, ledger, progress)
-                record(spark, this, FINISHED, report.counts, progress, plan=work.how)
+                report = summarise(this, work, tally, ledger)
+                record(spark, this, FINISHED, report.counts, tally, plan=work.how)
     return report
 
 

@@ -1,6 +1,5 @@
 """The record of runs: events appended to the store's `runs` table."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pyspark.sql import functions as F
 from schemas.errors import EmbedlakeError, RunActiveError
 from schemas.runs import FAILED, RUNS, STOPPED
 from spark_jobs.embedding.preflight import PreflightResult
-from spark_jobs.runtime.progress import Progress
+from spark_jobs.embedding.tally import Tally
 from spark_jobs.runtime.signals import interruption_of
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store import tables
@@ -73,7 +72,7 @@ def record(
     run: Run,
     event: str,
     counts: Mapping[str, int] | None = None,
-    progress: Progress | None = None,
+    tally: Tally | None = None,
     slice_number: int | None = None,
     message: str | None = None,
     plan: str | None = None,
@@ -85,7 +84,7 @@ def record(
         run: The run.
         event: One of the events that `schemas.runs` names.
         counts: Documents by change and status, chunks, tokens.
-        progress: What its steps and the model took so far.
+        tally: What its steps and the model took so far.
         slice_number: Slice that was committed, from 1.
         message: What went wrong.
         plan: How the work was found.
@@ -106,8 +105,8 @@ def record(
         "source_rule": run.checked.source.rule,
         "plan": plan,
         "counts": dict(counts or {}),
-        "seconds": {step: round(value, 3) for step, value in progress.seconds.items()} if progress else {},
-        "inference": dict(progress.inference.values) or None if progress else None,
+        "seconds": {step: round(value, 3) for step, value in tally.seconds.items()} if tally else {},
+        "inference": dict(tally.inference.values) or None if tally else None,
         "versions": installed_versions(),
         "message": message,
     }
@@ -117,14 +116,13 @@ def record(
 
 
 @contextmanager
-def recorded_end(spark: SparkSession, run: Run, counts: Counter[str], progress: Progress) -> Iterator[None]:
+def recorded_end(spark: SparkSession, run: Run, tally: Tally) -> Iterator[None]:
     """Records that a run failed or was stopped, and cancels what Spark still does for it.
 
     Args:
         spark: The live session.
         run: The run.
-        counts: What its slices counted so far.
-        progress: The time of its steps.
+        tally: What it counted and took so far.
 
     Raises:
         RunActiveError: A later run has taken over, whatever that looked like from here.
@@ -138,13 +136,13 @@ def recorded_end(spark: SparkSession, run: Run, counts: Counter[str], progress: 
         if stop is not None:
             with suppress(Exception):
                 spark.interruptTag(tag)
-            _record(spark, run, STOPPED, counts, progress, str(stop) or "interrupted")
+            _record(spark, run, STOPPED, tally, str(stop) or "interrupted")
             raise stop from None
         # Nothing more is written for a run that was overtaken, not even its end.
         _check(spark, run, error)
         # Only our own messages are known to hold no text of a document.
         message = str(error) if isinstance(error, EmbedlakeError) else type(error).__name__
-        _record(spark, run, FAILED, counts, progress, message[:_MESSAGE_CHARACTERS])
+        _record(spark, run, FAILED, tally, message[:_MESSAGE_CHARACTERS])
         raise
     finally:
         with suppress(Exception):
@@ -160,7 +158,7 @@ def _check(spark: SparkSession, run: Run, error: BaseException) -> None:
         return
 
 
-def _record(spark: SparkSession, run: Run, event: str, counts: Counter[str], progress: Progress, message: str) -> None:
+def _record(spark: SparkSession, run: Run, event: str, tally: Tally, message: str) -> None:
     # A session that died cannot record it, and must not hide why it died.
     with suppress(Exception):
-        record(spark, run, event, counts, progress, message=message)
+        record(spark, run, event, tally.counts, tally, message=message)

@@ -11,6 +11,7 @@ from spark_jobs.embedding.merging import as_ledger_changes, as_outcomes, as_vect
 from spark_jobs.embedding.run import Run, check_still_ours, record
 from spark_jobs.embedding.slicing import Slice, Work, first_slice_tokens, next_slice, slice_bound, with_rest
 from spark_jobs.embedding.staging import only_planned, stage_chunks, stage_reused, stage_vectors
+from spark_jobs.embedding.tally import Tally
 from spark_jobs.runtime.parallelism import task_slots
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.store import tables
@@ -18,14 +19,14 @@ from spark_jobs.store.versions import read_pinned
 from udfs.models.source import weight_bytes
 
 
-def embed_slices(spark: SparkSession, run: Run, work: Work, counts: Counter[str], progress: Progress) -> None:
+def embed_slices(spark: SparkSession, run: Run, work: Work, tally: Tally, progress: Progress) -> None:
     """Does the work of a run, slice by slice.
 
     Args:
         spark: The live session.
         run: The run.
         work: What it has to do.
-        counts: Where the counts of `embed_slice` are summed up, and `slices`.
+        tally: Where the slices are added up.
         progress: Where progress is shown.
     """
     settings, groups, last = run.settings.run, work.groups, 0
@@ -39,18 +40,19 @@ def embed_slices(spark: SparkSession, run: Run, work: Work, counts: Counter[str]
         slots = task_slots(spark)
         first = first_slice_tokens(weights, slots, settings.slice_seconds)
         left = sum(group.tokens for group in groups)
-        rate = (last, work.tokens - left, progress.slice_seconds)
+        rate = (last, work.tokens - left, tally.slice_seconds)
         bound = slice_bound(settings.slice_tokens, settings.slice_seconds, first, *rate)
         bound = with_rest(settings.slice_tokens, bound, left)
-        part, groups = next_slice(groups, counts["slices"] + 1, bound)
-        counts.update(embed_slice(spark, run, part, before, slots, progress))
-        counts["slices"] += 1
+        part, groups = next_slice(groups, tally.counts["slices"] + 1, bound)
+        embed_slice(spark, run, part, before, slots, tally, progress)
+        progress.advance(tally.tokens, state_of(work, tally))
+        progress.say(f"slice {part.number} committed: {state_of(work, tally)} · {rate_of(work, tally)}")
         last = part.tokens
 
 
 def embed_slice(
-    spark: SparkSession, run: Run, part: Slice, before: DataFrame, slots: int, progress: Progress
-) -> Counter[str]:
+    spark: SparkSession, run: Run, part: Slice, before: DataFrame, slots: int, tally: Tally, progress: Progress
+) -> None:
     """Does one slice, whose documents become visible together.
 
     Args:
@@ -59,10 +61,8 @@ def embed_slice(
         part: The slice.
         before: The space's vectors as they were before the run's first slice.
         slots: Tasks that run at the same time.
+        tally: Where the slice is added once it is committed.
         progress: Where progress is shown.
-
-    Returns:
-        Counts: chunks, chunks_embedded, chunks_failed, tokens_embedded, tokens_saved.
     """
     plan = tables.read(spark, run.place, "plan").where(F.col("slice_key").between(part.first_key, part.last_key))
     vectors = tables.read(spark, run.place, "vectors")
@@ -79,12 +79,24 @@ def embed_slice(
             with progress.step("reuse"):
                 stage_reused(spark, chunks, staged, before, run)
         with progress.step("embed"):
-            counts += stage_vectors(spark, chunks, staged, run, part, slots, progress)
+            counts += stage_vectors(spark, chunks, staged, run, part, slots, tally, progress)
             counts["tokens_saved"] -= counts["tokens_embedded"]
     _commit(spark, run, part, plan, chunks, staged, progress, is_fresh=not found["stored"])
-    progress.committed(part, counts)
-    record(spark, run, SLICE_COMMITTED, counts, progress, part.number)
-    return counts
+    tally.add_slice(counts, part.documents, part.tokens)
+    record(spark, run, SLICE_COMMITTED, counts, tally, part.number)
+
+
+def state_of(work: Work, tally: Tally) -> str:
+    """Renders what is committed."""
+    chunks = tally.counts["chunks"]
+    return f"{tally.documents:,} documents · {chunks:,} chunks · {tally.tokens:,} of about {work.tokens:,} tokens"
+
+
+def rate_of(work: Work, tally: Tally) -> str:
+    """Renders the rate of all slices so far, and the time left at that rate."""
+    rate = tally.tokens_per_second
+    left = (work.tokens - tally.tokens) / rate if rate else 0
+    return f"{rate:,.0f} tokens/s · {left:,.0f} s left"
 
 
 def _commit(

@@ -10,9 +10,9 @@ from schemas.plan import TRIED
 from schemas.staged import CHUNK_FIELDS, STAGED_CHUNKS, STAGED_VECTORS, staged_vectors_table
 from schemas.table import conform
 from schemas.worker_rows import inference_schema
-from spark_jobs.embedding.report import meter_columns
 from spark_jobs.embedding.run import Run
 from spark_jobs.embedding.slicing import Slice, reading_pays
+from spark_jobs.embedding.tally import Tally, meter_columns
 from spark_jobs.runtime.parallelism import CHUNKED_TOKENS_PER_SECOND, inference_profile, partition_count
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.store import tables
@@ -91,7 +91,14 @@ def stage_reused(spark: SparkSession, chunks: DataFrame, staged: DataFrame, vect
 
 
 def stage_vectors(
-    spark: SparkSession, chunks: DataFrame, staged: DataFrame, run: Run, part: Slice, slots: int, progress: Progress
+    spark: SparkSession,
+    chunks: DataFrame,
+    staged: DataFrame,
+    run: Run,
+    part: Slice,
+    slots: int,
+    tally: Tally,
+    progress: Progress,
 ) -> Counter[str]:
     """Embeds texts and appends their vectors to `staged_vectors`: the only place where the model runs for good.
 
@@ -102,12 +109,13 @@ def stage_vectors(
         run: The run.
         part: The slice.
         slots: Tasks that run at the same time.
+        tally: What the run took so far; the inference of this slice is added.
         progress: Where progress is shown.
 
     Returns:
         Counts: chunks_embedded, tokens_embedded, chunks_failed.
     """
-    partitions = partition_count(part.tokens, slots, progress.tokens_per_second)
+    partitions = partition_count(part.tokens, slots, tally.tokens_per_second)
     inference, profile = run.checked.inference, inference_profile(spark, run.settings.inference)
     observed = Observation("inference")
     rows = (
@@ -124,10 +132,10 @@ def stage_vectors(
         )
         .select(*STAGED_VECTORS.schema.names)
     )
-    with progress.watching(spark, part, partitions), run.fence.commit(spark):
+    with progress.watching(spark, partitions, part.tokens), run.fence.commit(spark):
         tables.append(rows, run.place, STAGED_VECTORS.name)
     found = observed.get
-    progress.inference.add(found)
+    tally.inference.add(found)
     return Counter({name: int(found[name]) for name in ("chunks_embedded", "tokens_embedded", "chunks_failed")})
 
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""From settings to the specs that travel to the executors: the model with its inference, and the chunking rule."""
 
 from schemas.errors import InputError
 from spark_jobs.settings.loading import Settings

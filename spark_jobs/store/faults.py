@@ -6,7 +6,6 @@ from pyspark.sql import functions as F
 from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED, REDO
 from schemas.precision import stored_dimension
 from schemas.table import quoted
-from spark_jobs.embedding.merging import INCOMING
 from spark_jobs.store.failpoints import boundary
 from spark_jobs.store.ledger import compared
 from spark_jobs.store.tables import TableLocation
@@ -33,8 +32,10 @@ FAULTS = (*ROW_FAULTS, NO_LEDGER_ID, ORPHANS, SEVERAL, OTHER_COUNT, LATER, WRONG
 # Rounding of half-precision models stays far below it.
 _LENGTH_TOLERANCE = 1e-3
 
-_OPERATION = INCOMING + "operation"
-_KEY = INCOMING + "key"
+# Columns of a MERGE's source, so that none of the target's has the same name.
+_INCOMING = "_incoming_"
+_OPERATION = _INCOMING + "operation"
+_KEY = _INCOMING + "key"
 _MARK, _DROP, _INSERT = "mark", "drop", "insert"
 
 
@@ -161,9 +162,9 @@ def mark_documents(
         .whenMatched(F.col(_OPERATION) == _DROP)
         .delete()
         .whenMatched(F.col(_OPERATION) == _MARK)
-        .update({quoted(name): F.col(INCOMING + name) for name in ("text_hash", "chunk_count")})
+        .update({quoted(name): F.col(_INCOMING + name) for name in ("text_hash", "chunk_count")})
         .whenNotMatched(F.col(_OPERATION) == _INSERT)
-        .insert({quoted(name): F.col(INCOMING + name) for name in LEDGER.schema.names})
+        .insert({quoted(name): F.col(_INCOMING + name) for name in LEDGER.schema.names})
     )
     if with_null_ids:
         merge = merge.whenNotMatchedBySource(F.col("doc_id").isNull()).delete()
@@ -192,7 +193,8 @@ def _as_marks(documents: DataFrame, ledger: DataFrame, vectors: DataFrame) -> Da
         "run_id": F.col("run_id"),
     }
     columns = [
-        values.get(field.name, F.lit(None)).cast(field.dataType).alias(INCOMING + field.name) for field in LEDGER.schema
+        values.get(field.name, F.lit(None)).cast(field.dataType).alias(_INCOMING + field.name)
+        for field in LEDGER.schema
     ]
     # One commit replaces several rows by one: MERGE inserts what matches no row, and a null key matches none.
     key = F.when(F.col("operation") != _INSERT, F.col("doc_id")).alias(_KEY)

@@ -184,7 +184,9 @@ def test_a_file_of_queries_becomes_a_table_of_hits(
     ]
     with pytest.raises(InputError, match=r"--out .*hits cannot be written: \[DELTA_PATH_EXISTS\]"):
         search_library.run(spark, settings, str(file), str(tmp_path / "hits"), SearchOptions(k=3))
-    search_library.run(spark, settings, str(file), str(tmp_path / "hits.parquet"), SearchOptions(k=1, per_document=True))
+    search_library.run(
+        spark, settings, str(file), str(tmp_path / "hits.parquet"), SearchOptions(k=1, per_document=True)
+    )
     assert spark.read.parquet(str(tmp_path / "hits.parquet")).count() == 9
 
 
@@ -259,7 +261,9 @@ def test_another_space_is_searched_by_the_model_that_made_it(spark: SparkSession
 
 
 def test_hits_are_shown_without_what_a_terminal_would_obey(spark: SparkSession, settings: Settings) -> None:
-    (hit,) = search_library.answer(spark, settings, "Owls hunt mouse 8.", SearchOptions(k=1, where="doc_id = 'd9'")).hits
+    (hit,) = search_library.answer(
+        spark, settings, "Owls hunt mouse 8.", SearchOptions(k=1, where="doc_id = 'd9'")
+    ).hits
     hostile = type(hit)(**{**hit.asDict(), "text": "red \x1b[31m\x07text\n" * 40, "doc_id": "d\x1b]0;9"})
     lines = as_lines(SearchResult("toy.main", [hostile], False)).splitlines()
     assert lines[0] == "  1  1.000  d ]0;9 [0:18]  package=a  payload_rank=5"

@@ -21,7 +21,10 @@ class AcceleratorError(RuntimeError):
         (RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"), PassFault.MEMORY),
         (RuntimeError("CUDA error: out of memory"), PassFault.MEMORY),
         (AcceleratorError("CUDA error: out of memory"), PassFault.MEMORY),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"), PassFault.MEMORY),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"),
+            PassFault.MEMORY,
+        ),
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), PassFault.MEMORY),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), PassFault.MEMORY),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), PassFault.DEVICE),

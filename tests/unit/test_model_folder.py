@@ -751,7 +751,7 @@ def test_every_failure_of_the_hub_is_an_input_error(monkeypatch: pytest.MonkeyPa
 
 def test_offline_without_a_cache_is_an_input_error(tmp_path: Path) -> None:
     code = (
-        "from udfs.models.folder import resolve_model_folder; from schemas.errors import InputError\n"
+        "from udfs.models.hub import resolve_model_folder; from schemas.errors import InputError\n"
         "try:\n    resolve_model_folder('owner/name', 'a' * 40)\nexcept InputError as error:\n    print(error)"
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from udfs.encoders.tokens import Tokenized
+from udfs.models.source import FAKE_MAX_TOKENS
 from udfs.specs import Precision
 
-FAKE_MAX_TOKENS = 256
 _TOKEN = re.compile(r"\w{1,12}|[^\w\s]")
 # Texts that hold these words fail on purpose, so that quarantine can be tried without a broken model.
 RAISES = "FAKE-ENCODER-RAISES"

@@ -12,7 +12,6 @@ from udfs.models.fingerprint import folder_digest
 from udfs.models.files import FolderFiles
 from udfs.models.files import collect_files
 from udfs.models.files import shown
-from udfs.models.hub import resolve_model_folder
 from udfs.models.files import JsonFiles
 from udfs.models.files import parse_json
 from udfs.models.files import within
@@ -27,7 +26,6 @@ from udfs.models.transformer import read_transformer
 from udfs.models.weights import check_indexes
 from udfs.models.weights import read_shapes
 
-__all__ = ["ModelFolder", "inspect_model_folder", "resolve_model_folder"]
 _MODEL_CONFIG = "config_sentence_transformers.json"
 
 
