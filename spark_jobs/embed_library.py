@@ -28,9 +28,9 @@ from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, show, 
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.properties import session_properties
 from spark_jobs.settings.loading import Settings
-from spark_jobs.store import tables
 from spark_jobs.store.locks import space_lock
 from spark_jobs.store.properties import for_rows
+from spark_jobs.store.tables import delta_session
 
 AllowRemovals = Annotated[
     bool, typer.Option("--allow-removals", help="Lets documents go beyond run.max_removed_fraction.")
@@ -73,7 +73,7 @@ def run(
         ReconciliationError: The tables do not agree after the last commit.
     """
     progress = progress or Progress()
-    with tables.delta_session(spark):
+    with delta_session(spark):
         with progress.step("pre-flight"):
             checked = preflight(spark, settings)
         with space_lock(settings, take_over), session_properties(spark, for_rows(checked.documents)):

@@ -33,8 +33,8 @@ from spark_jobs.evaluation.report import (
 from spark_jobs.evaluation.retrieval import RetrievedDocuments, find_documents
 from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, session, show
 from spark_jobs.settings.loading import Settings
-from spark_jobs.store import tables
 from spark_jobs.store.open_space import OpenSpace, open_space
+from spark_jobs.store.tables import delta_session
 
 MOST_K = 10_000
 
@@ -79,7 +79,7 @@ def run(
     elif queries is not None and judgements is not None:
         require_measures()
         judged = read_judged(queries, judgements)
-        with tables.delta_session(spark):
+        with delta_session(spark):
             found = _evaluated(spark, settings, judged, against, k)
             record_evaluation(spark, settings, rows_of(found))
     else:

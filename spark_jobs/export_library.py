@@ -29,9 +29,9 @@ from spark_jobs.export.rows import row_format_of, send_difference
 from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, show, watched_session
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.settings.loading import Settings
-from spark_jobs.store import tables
 from spark_jobs.store.locks import export_lock
 from spark_jobs.store.open_space import open_export_space
+from spark_jobs.store.tables import delta_session
 from spark_jobs.targets.factory import open_target, printed
 from spark_jobs.targets.target import RowFormat, Target
 
@@ -64,7 +64,7 @@ def run(
         ReconciliationError: The target does not hold as many rows as the table.
     """
     progress, name = progress or Progress(), printed(to)
-    with tables.delta_session(spark), closing(open_target(to)) as target:
+    with delta_session(spark), closing(open_target(to)) as target:
         with progress.step("open"):
             space = open_export_space(spark, settings)
             shape = row_format_of(space)

@@ -9,7 +9,7 @@ from rich.table import Table
 from schemas.ledger import LEDGER, QUARANTINED
 from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, output, session
 from spark_jobs.settings.loading import Settings
-from spark_jobs.store import tables
+from spark_jobs.store.tables import space_tables
 
 # A library whose every document fails has a fault that the first thousand show.
 _SHOWN = 1000
@@ -23,11 +23,11 @@ def run(spark: SparkSession, settings: Settings, console: Console) -> None:
         settings: The whole configuration.
         console: Where to print.
     """
-    place = tables.location_of(settings)
-    if not tables.exists(spark, place.name(LEDGER.name)):
+    tables = space_tables(spark, settings)
+    if not tables.exists(LEDGER.name):
         console.print(f"No run has written to space {settings.library}.{settings.space} yet.")
         return
-    quarantined = tables.read(spark, place, LEDGER.name).where(F.col("status") == QUARANTINED)
+    quarantined = tables.read(LEDGER.name).where(F.col("status") == QUARANTINED)
     total = quarantined.count()
     table = Table("document", "reason", "detail", "attempts", "last run")
     for row in quarantined.orderBy("doc_id").limit(_SHOWN).collect():

@@ -16,8 +16,8 @@ from spark_jobs.search.hits import SearchResult, as_json, as_lines
 from spark_jobs.search.nearest import SearchOptions, matching, nearest, queries_per_scan
 from spark_jobs.search.queries import Query, embed_queries, read_queries
 from spark_jobs.settings.loading import Settings
-from spark_jobs.store import tables
 from spark_jobs.store.open_space import OpenSpace, open_space
+from spark_jobs.store.tables import delta_session
 
 Where = Annotated[str | None, typer.Option(help="Boolean SQL expression: \"package = 'numpy'\".")]
 PerDocument = Annotated[bool, typer.Option("--per-document", help="Documents, each by its best chunk.")]
@@ -73,7 +73,7 @@ def answer(
     Raises:
         InputError: The space, the question or the filter cannot be used.
     """
-    with tables.delta_session(spark):
+    with delta_session(spark):
         searchable = open_space(spark, settings, space)
         rows = matching(searchable, wanted.where)
         asked = embed_queries(spark, searchable, [("question", question)], wanted.rescore)
@@ -100,7 +100,7 @@ def run(
     Raises:
         InputError: The space, a query or the filter cannot be used, or there is no writing at the path.
     """
-    with tables.delta_session(spark):
+    with delta_session(spark):
         searchable = open_space(spark, settings, space)
         rows = matching(searchable, wanted.where)
         passes: list[DataFrame] = []

@@ -14,7 +14,6 @@ from schemas.runs import RUNS
 from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, session, show
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.specs import chunk_spec, inference_spec
-from spark_jobs.store import tables
 from spark_jobs.store.faults import (
     FAULTS,
     NO_ID,
@@ -28,6 +27,7 @@ from spark_jobs.store.faults import (
 from spark_jobs.store.ledger import summarise_ledger
 from spark_jobs.store.runs import exclusive, history, require_tables
 from spark_jobs.store.spaces import check_space, registered
+from spark_jobs.store.tables import delta_session, space_tables
 from spark_jobs.store.versions import read_pinned
 from udfs.specs import ModelSpec
 
@@ -113,7 +113,7 @@ def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> Ver
         RunActiveError: A repair was asked for while a run is at work.
         ReconciliationError: Something is wrong and no repair was asked for.
     """
-    with tables.delta_session(spark):
+    with delta_session(spark):
         require_tables(spark, settings)
         model = inference_spec(settings).model
         check_space(registered(spark, settings), settings.space, model, chunk_spec(settings, model))
@@ -129,9 +129,9 @@ def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> Ver
 def _verified(
     spark: SparkSession, settings: Settings, model: ModelSpec
 ) -> tuple[VerificationReport, DataFrame, DataFrame, DataFrame]:
-    place = tables.location_of(settings)
+    tables = space_tables(spark, settings)
     # Several passes and a repair's own commits must not see different rows.
-    ledger, vectors = (read_pinned(spark, place, table) for table in (LEDGER.name, "vectors"))
+    ledger, vectors = (read_pinned(tables, table) for table in (LEDGER.name, "vectors"))
     rows = faulty_rows(vectors, model)
     faults = rows.select("doc_id", "fault").unionByName(faulty_documents(ledger, vectors))
     found = VerificationReport(
@@ -172,21 +172,21 @@ def _findings(faults: DataFrame) -> tuple[Finding, ...]:
 
 
 def _repaired(spark: SparkSession, settings: Settings, model: ModelSpec) -> VerificationReport:
-    place = tables.location_of(settings)
+    tables = space_tables(spark, settings)
     found, ledger, rows, faults = _verified(spark, settings, model)
     kinds = {finding.fault for finding in found.findings}
     if kinds.intersection(ROW_FAULTS):
-        remove_rows(rows, place, with_null_ids=NO_ID in kinds)
-    left = tables.read(spark, place, "vectors")
+        remove_rows(rows, tables, with_null_ids=NO_ID in kinds)
+    left = tables.read("vectors")
     if kinds:
         documents = faults.select("doc_id").where(F.col("doc_id").isNotNull()).distinct()
-        mark_documents(documents, ledger, left, place, with_null_ids=NO_LEDGER_ID in kinds)
-    return replace(found, removed=found.chunks - left.count(), waiting=_waiting(tables.read(spark, place, LEDGER.name)))
+        mark_documents(documents, ledger, left, tables, with_null_ids=NO_LEDGER_ID in kinds)
+    return replace(found, removed=found.chunks - left.count(), waiting=_waiting(tables.read(LEDGER.name)))
 
 
 def _message(spark: SparkSession, settings: Settings, found: VerificationReport) -> str:
-    place = tables.location_of(settings)
-    last = history(spark, place)[0] if tables.exists(spark, place.name(RUNS.name)) else None
+    tables = space_tables(spark, settings)
+    last = history(tables)[0] if tables.exists(RUNS.name) else None
     lines = "".join(f"\n  - {finding}" for finding in found.findings)
     at_work = (
         f"\nrun {found.space}.{last.run_number} has not ended: what it is about to finish looks wrong until it does"

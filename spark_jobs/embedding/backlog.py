@@ -15,9 +15,9 @@ from spark_jobs.embedding.slicing import guard_removals
 from spark_jobs.embedding.source import Source, check_ids, open_source
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.loading import Settings
-from spark_jobs.store import tables
 from spark_jobs.store.ledger import suspects
 from spark_jobs.store.runs import history
+from spark_jobs.store.tables import space_tables
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def backlog_of(spark: SparkSession, settings: Settings) -> Backlog:
     Returns:
         The counts, or why there are none.
     """
-    place = tables.location_of(settings)
-    last, good = history(spark, place) if tables.exists(spark, place.name(RUNS.name)) else (None, None)
+    tables = space_tables(spark, settings)
+    last, good = history(tables) if tables.exists(RUNS.name) else (None, None)
     version = None
     try:
         source = open_source(spark, settings.source)
@@ -89,11 +89,11 @@ def backlog_of(spark: SparkSession, settings: Settings) -> Backlog:
 
 
 def _counted(spark: SparkSession, settings: Settings, source: Source, left: int, is_clean: bool) -> dict[str, int]:
-    place = tables.location_of(settings)
+    tables = space_tables(spark, settings)
     found: dict[str, int] = {ADDED: left}
-    if tables.exists(spark, place.name(LEDGER.name)):
-        ledger = tables.read(spark, place, LEDGER.name)
-        doubtful = None if is_clean else suspects(ledger, tables.read(spark, place, "vectors"))
+    if tables.exists(LEDGER.name):
+        ledger = tables.read(LEDGER.name)
+        doubtful = None if is_clean else suspects(ledger, tables.read("vectors"))
         documents = as_documents(source.rows, settings.source, source.payload)
         found = _by_change(only_differing(documents, ledger, doubtful), only_removed(ledger, documents, doubtful))
     counts = {change: found.get(change, 0) for change in CHANGES}

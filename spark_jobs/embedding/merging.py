@@ -13,7 +13,7 @@ from schemas.table import quoted
 from schemas.vectors import vectors_table
 from spark_jobs.embedding.staging import POSITION, has_chunk
 from spark_jobs.store.failpoints import boundary
-from spark_jobs.store.tables import TableLocation, append
+from spark_jobs.store.tables import SpaceTables
 
 # MERGE resolves names over both sides at once, so the incoming side's get a prefix of their own.
 INCOMING = "_incoming_"
@@ -36,7 +36,7 @@ def _renamed(changes: DataFrame) -> DataFrame:
 
 
 def merge_vectors(
-    changes: DataFrame, place: TableLocation, payload: Sequence[StructField], insert_only: bool, is_fenced: bool
+    changes: DataFrame, tables: SpaceTables, payload: Sequence[StructField], insert_only: bool, is_fenced: bool
 ) -> None:
     """Brings a slice's chunks into `vectors` in one commit: upserts and deletes together.
 
@@ -44,7 +44,7 @@ def merge_vectors(
 
     Args:
         changes: Rows of `as_vector_changes`.
-        place: Where the tables lie.
+        tables: The space's tables.
         payload: The payload columns' fields.
         insert_only: Whether none of the documents has a stored chunk. Delta then writes no second copy of each vector
             for the change feed, which tells inserts from the data files themselves.
@@ -53,13 +53,13 @@ def merge_vectors(
     """
     names = vectors_table(payload).schema.names
     if insert_only and is_fenced:
-        append(changes.where(F.col(OPERATION) == UPSERT).select(*map(quoted, names)), place, "vectors")
+        tables.append(changes.where(F.col(OPERATION) == UPSERT).select(*map(quoted, names)), "vectors")
         return
     moved = F.lit(False)
     for name in POSITION:
         moved = moved | ~F.col(name).eqNullSafe(_incoming(name))
     rewritten = [*POSITION, *(field.name for field in payload), "run_id"]
-    merge = _renamed(changes).mergeInto(place.name("vectors"), F.col("chunk_id") == _incoming("chunk_id"))
+    merge = _renamed(changes).mergeInto(tables.name("vectors"), F.col("chunk_id") == _incoming("chunk_id"))
     if not insert_only:
         merge = (
             merge.whenMatched(_incoming(OPERATION) == DELETE)
@@ -72,21 +72,21 @@ def merge_vectors(
         merge.whenNotMatched(_incoming(OPERATION) == UPSERT).insert(every).merge()
 
 
-def merge_ledger(changes: DataFrame, place: TableLocation, is_new: bool) -> None:
+def merge_ledger(changes: DataFrame, tables: SpaceTables, is_new: bool) -> None:
     """Brings a slice's outcomes into `ledger` in one commit, after `vectors` holds what it will claim.
 
     Args:
         changes: Rows of `as_ledger_changes`.
-        place: Where the tables lie.
+        tables: The space's tables.
         is_new: Whether none of the documents has a row and the commit is fenced; see `merge_vectors`.
     """
     if is_new:
-        append(changes.select(*LEDGER.schema.names), place, LEDGER.name)
+        tables.append(changes.select(*LEDGER.schema.names), LEDGER.name)
         return
     every = {quoted(name): _incoming(name) for name in LEDGER.schema.names}
     merge = (
         _renamed(changes)
-        .mergeInto(place.name("ledger"), F.col("doc_id") == _incoming("doc_id"))
+        .mergeInto(tables.name("ledger"), F.col("doc_id") == _incoming("doc_id"))
         .whenMatched(_incoming(OPERATION) == REMOVED)
         .delete()
         .whenMatched(_incoming(OPERATION) == PAYLOAD)

@@ -13,7 +13,6 @@ from spark_jobs.embedding.run import Run, check_still_ours
 from spark_jobs.embedding.slicing import Group, Work, guard_removals
 from spark_jobs.embedding.source_feed import changed_rows, why_not
 from spark_jobs.runtime.spark_errors import cause_of
-from spark_jobs.store import tables
 from spark_jobs.store.ledger import suspects
 
 
@@ -71,19 +70,19 @@ def _write_plan(spark: SparkSession, run: Run, retry_quarantined: bool) -> str:
 def _half_done(spark: SparkSession, run: Run) -> DataFrame | None:
     if run.is_clean:
         return None
-    found = suspects(tables.read(spark, run.place, LEDGER.name), tables.read(spark, run.place, "vectors"))
+    found = suspects(run.tables.read(LEDGER.name), run.tables.read("vectors"))
     return None if found.isEmpty() else found
 
 
 def _from_comparison(spark: SparkSession, run: Run, doubtful: DataFrame | None, retry_below: int) -> DataFrame:
-    source, ledger = run.checked.source, tables.read(spark, run.place, LEDGER.name)
+    source, ledger = run.checked.source, run.tables.read(LEDGER.name)
     documents = as_documents(source.rows, run.settings.source, source.payload)
     removed = only_removed(ledger, documents, doubtful)
     return as_plan(only_differing(documents, ledger, doubtful, retry_below), removed, source.payload)
 
 
 def _from_feed(spark: SparkSession, run: Run) -> DataFrame:
-    source, ledger = run.checked.source, tables.read(spark, run.place, LEDGER.name)
+    source, ledger = run.checked.source, run.tables.read(LEDGER.name)
     first = (run.before.source_version if run.before else 0) + 1
     last = source.version or 0
     if first > last:
@@ -97,12 +96,12 @@ def _from_feed(spark: SparkSession, run: Run) -> DataFrame:
 
 def _write(plan: DataFrame, spark: SparkSession, run: Run) -> None:
     with run.fence.commit(spark):
-        tables.replace(plan, run.place, "plan")
+        run.tables.replace(plan, "plan")
 
 
 def _planned(spark: SparkSession, run: Run, how: str) -> Work:
     rows = (
-        tables.read(spark, run.place, "plan")
+        run.tables.read("plan")
         .groupBy("slice_key", "change")
         .agg(
             F.sum("estimated_tokens").alias("tokens"),

@@ -83,4 +83,4 @@ def summarise(run: Run, work: Work, tally: Tally, ledger: LedgerSummary) -> RunR
         "chunks_reused": done["chunks"] - done["chunks_embedded"],
         "truncated": ledger.truncated,
     }
-    return RunReport(run.run_id, work.how, run.place.name("vectors"), total, dict(tally.seconds), tally.inference)
+    return RunReport(run.run_id, work.how, run.tables.name("vectors"), total, dict(tally.seconds), tally.inference)

@@ -14,10 +14,10 @@ from spark_jobs.embedding.preflight import PreflightResult
 from spark_jobs.embedding.tally import Tally
 from spark_jobs.runtime.signals import interruption_of
 from spark_jobs.settings.loading import Settings
-from spark_jobs.store import tables
 from spark_jobs.store.fence import Fence
 from spark_jobs.store.locks import store_lock
 from spark_jobs.store.runs import events, installed_versions
+from spark_jobs.store.tables import SpaceTables
 
 _MESSAGE_CHARACTERS = 500
 
@@ -31,7 +31,7 @@ class Run:
         run_id: Library, space and number in one word.
         settings: The whole configuration.
         checked: What pre-flight found.
-        place: Where the tables lie.
+        tables: Its tables.
         fence: What numbers its commits.
         owner: Host, process and a random word: who the run is.
         before: The newest finished run of the space: run_number, source_version, source_id and source_rule; or None.
@@ -42,7 +42,7 @@ class Run:
     run_id: str
     settings: Settings
     checked: PreflightResult
-    place: tables.TableLocation
+    tables: SpaceTables
     fence: Fence
     owner: str
     before: Row | None
@@ -59,7 +59,7 @@ def check_still_ours(spark: SparkSession, run: Run) -> None:
     Raises:
         RunActiveError: A later run has started.
     """
-    newest = events(spark, run.place).agg(F.max("run_number")).collect()[0][0] or 0
+    newest = events(run.tables).agg(F.max("run_number")).collect()[0][0] or 0
     if newest > run.number:
         raise RunActiveError(
             f"run {run.settings.library}.{run.settings.space}.{newest} has taken over from {run.run_id}, which ends "
@@ -112,7 +112,7 @@ def record(
     }
     values = tuple(row[name] for name in RUNS.schema.names)
     with store_lock(run.settings):
-        tables.append(spark.createDataFrame([values], RUNS.schema), run.place, RUNS.name)
+        run.tables.append(spark.createDataFrame([values], RUNS.schema), RUNS.name)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from schemas.errors import InputError
 from schemas.precision import OutputPrecision
 from schemas.worker_rows import inference_schema
 from spark_jobs.embedding.run import Run
-from spark_jobs.store import tables
 from udfs.embed import embed_arrow
 from udfs.quantization import restored
 from udfs.specs import InferenceSpec
@@ -29,7 +28,7 @@ def check_model(spark: SparkSession, run: Run) -> None:
     Raises:
         InputError: A vector differs: another library version, or another model under the same name.
     """
-    vectors = tables.read(spark, run.place, "vectors")
+    vectors = run.tables.read("vectors")
     # Counted from Delta's log: no file is read where there is none to read.
     if not vectors.count():
         return

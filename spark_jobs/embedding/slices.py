@@ -14,7 +14,6 @@ from spark_jobs.embedding.staging import only_planned, stage_chunks, stage_reuse
 from spark_jobs.embedding.tally import Tally
 from spark_jobs.runtime.parallelism import task_slots
 from spark_jobs.runtime.progress import Progress
-from spark_jobs.store import tables
 from spark_jobs.store.versions import read_pinned
 from udfs.models.source import weight_bytes
 
@@ -34,7 +33,7 @@ def embed_slices(spark: SparkSession, run: Run, work: Work, tally: Tally, progre
         return
     weights = weight_bytes(run.checked.inference.model)
     # A text that moves from one document to another may have left `vectors` by the slice that looks for it.
-    before = read_pinned(spark, run.place, "vectors")
+    before = read_pinned(run.tables, "vectors")
     while groups:
         # Clusters grow while a run is at work; over Connect, counting is a job of its own.
         slots = task_slots(spark)
@@ -64,11 +63,11 @@ def embed_slice(
         tally: Where the slice is added once it is committed.
         progress: Where progress is shown.
     """
-    plan = tables.read(spark, run.place, "plan").where(F.col("slice_key").between(part.first_key, part.last_key))
-    vectors = tables.read(spark, run.place, "vectors")
+    plan = run.tables.read("plan").where(F.col("slice_key").between(part.first_key, part.last_key))
+    vectors = run.tables.read("vectors")
     here = (F.col("run_id") == run.run_id) & (F.col("slice_number") == part.number)
-    chunks = tables.read(spark, run.place, STAGED_CHUNKS.name).where(here)
-    staged = tables.read(spark, run.place, STAGED_VECTORS.name)
+    chunks = run.tables.read(STAGED_CHUNKS.name).where(here)
+    staged = run.tables.read(STAGED_VECTORS.name)
     with progress.step("chunk"):
         # Counted from Delta's log: no file is read.
         stored = only_planned(vectors, plan) if vectors.count() else None
@@ -113,11 +112,11 @@ def _commit(
     check_still_ours(spark, run)
     with progress.step("merge vectors"), run.fence.commit(spark) as is_fenced:
         changes = as_vector_changes(plan, chunks, staged, payload, run.run_id, keep)
-        merge_vectors(changes, run.place, payload, is_fresh, is_fenced)
+        merge_vectors(changes, run.tables, payload, is_fresh, is_fenced)
     with progress.step("merge ledger"), run.fence.commit(spark) as is_fenced:
         outcomes = as_outcomes(chunks, staged, keep)
         rows = as_ledger_changes(plan, outcomes, run.checked.source.version, run.run_id)
-        merge_ledger(rows, run.place, is_new=is_fenced and part.added == part.documents)
+        merge_ledger(rows, run.tables, is_new=is_fenced and part.added == part.documents)
     # Delta passes over the commits of a run that was overtaken without a word: they may not count as done.
     check_still_ours(spark, run)
 
@@ -134,7 +133,7 @@ def close_staged(spark: SparkSession, run: Run, work: Work) -> None:
     if run.is_clean and not work.groups:
         return
     for table in ("plan", *(staged.name for staged in STAGED)):
-        rows = tables.read(spark, run.place, table)
+        rows = run.tables.read(table)
         if rows.count():
             with run.fence.commit(spark):
-                tables.replace(spark.createDataFrame([], rows.schema), run.place, table)
+                run.tables.replace(spark.createDataFrame([], rows.schema), table)

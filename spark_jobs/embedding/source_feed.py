@@ -9,7 +9,6 @@ from schemas.ledger import LEDGER, REDO
 from schemas.table import quoted
 from spark_jobs.embedding.run import Run
 from spark_jobs.settings.sections import SourceSettings
-from spark_jobs.store import tables
 from spark_jobs.store.versions import arrives, newest_changes
 
 # A filter of these words, columns, literals and operators depends on the row alone, hence a row that did not change
@@ -46,7 +45,7 @@ def why_not(spark: SparkSession, run: Run, retry_quarantined: bool) -> str | Non
         return "source.filter calls functions, which may answer otherwise today"
     if retry_quarantined:
         return "quarantined documents are tried again"
-    if not tables.read(spark, run.place, LEDGER.name).where(F.col("text_hash") == REDO).isEmpty():
+    if not run.tables.read(LEDGER.name).where(F.col("text_hash") == REDO).isEmpty():
         return "a repair marked documents to be done again"
     return None
 

@@ -15,7 +15,6 @@ from spark_jobs.embedding.slicing import Slice, reading_pays
 from spark_jobs.embedding.tally import Tally, meter_columns
 from spark_jobs.runtime.parallelism import CHUNKED_TOKENS_PER_SECOND, inference_profile, partition_count
 from spark_jobs.runtime.progress import Progress
-from spark_jobs.store import tables
 from udfs.chunk_documents import chunk_documents
 from udfs.embed import embed_arrow
 
@@ -60,7 +59,7 @@ def stage_chunks(
         F.count_if("is_stored").alias("stored"),
     )
     with run.fence.commit(spark):
-        tables.append(rows, run.place, STAGED_CHUNKS.name)
+        run.tables.append(rows, STAGED_CHUNKS.name)
     return Counter({name: int(value) for name, value in observed.get.items()})
 
 
@@ -87,7 +86,7 @@ def stage_reused(spark: SparkSession, chunks: DataFrame, staged: DataFrame, vect
     )
     with run.fence.commit(spark):
         table = staged_vectors_table(run.checked.inference.model.precision)
-        tables.append(conform(found, table.schema), run.place, table.name)
+        run.tables.append(conform(found, table.schema), table.name)
 
 
 def stage_vectors(
@@ -133,7 +132,7 @@ def stage_vectors(
         .select(*STAGED_VECTORS.schema.names)
     )
     with progress.watching(spark, partitions, part.tokens), run.fence.commit(spark):
-        tables.append(rows, run.place, STAGED_VECTORS.name)
+        run.tables.append(rows, STAGED_VECTORS.name)
     found = observed.get
     tally.inference.add(found)
     return Counter({name: int(found[name]) for name in ("chunks_embedded", "tokens_embedded", "chunks_failed")})

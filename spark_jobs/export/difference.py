@@ -15,8 +15,8 @@ from spark_jobs.export.plan import ExportPlan, decide, without_feed
 from spark_jobs.export.report import ExportReport
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.spark_errors import cause_of
-from spark_jobs.store import tables as store
 from spark_jobs.store.open_space import ExportSpace
+from spark_jobs.store.tables import SpaceTables
 from spark_jobs.store.versions import changes_since, read_pinned
 from spark_jobs.targets.target import Target
 
@@ -84,7 +84,7 @@ def by_feed(spark: SparkSession, space: ExportSpace, plan: ExportPlan) -> tuple[
     if plan.since == space.vectors.version:
         return plan, _counted(None, 0, None, 0)
     try:
-        rows, gone = changes_since(spark, space.place, space.vectors, plan.since)
+        rows, gone = changes_since(space.tables, space.vectors, plan.since)
         # Counting reads every file that sending will read, so that a gap shows before anything is sent.
         return plan, _counted(rows, rows.count(), gone, gone.count())
     except Exception as error:  # PySpark's where a version is gone or the feed was off, Py4J's where a file is
@@ -122,22 +122,21 @@ def forget_held(spark: SparkSession, space: ExportSpace, name: str) -> None:
         name: The target's name, as it may be printed.
     """
     table = held_table(_digest(name)).name
-    if store.exists(spark, space.place.name(table)):
-        store.replace(spark.createDataFrame([], HELD_PAIR), space.place, table)
+    if space.tables.exists(table):
+        space.tables.replace(spark.createDataFrame([], HELD_PAIR), table)
 
 
-def held_tables(spark: SparkSession, place: store.TableLocation) -> list[str]:
+def held_tables(tables: SpaceTables) -> list[str]:
     """Names the tables in which targets of a space were compared.
 
     Args:
-        spark: The live session.
-        place: Where the tables of the space lie.
+        tables: The space's tables.
 
     Returns:
         Last parts of their names.
     """
-    tables = [held_table(_digest(target)).name for target in targets_of(spark, place)]
-    return [table for table in tables if store.exists(spark, place.name(table))]
+    names = [held_table(_digest(target)).name for target in targets_of(tables)]
+    return [name for name in names if tables.exists(name)]
 
 
 def _counted(rows: DataFrame | None, to_send: int, gone: DataFrame | None, to_remove: int) -> ExportDifference:
@@ -168,11 +167,11 @@ def _same_run(plan: ExportPlan) -> Column:
 def _written(spark: SparkSession, space: ExportSpace, held: Iterator[pa.RecordBatch], name: str) -> DataFrame:
     # A table, for executors see no disk of the driver's. One for each target, which the target's lock protects.
     table = held_table(_digest(name))
-    store.ensure_table(spark, space.place, table)
-    store.replace(spark.createDataFrame([], HELD_PAIR), space.place, table.name)
+    space.tables.ensure(table)
+    space.tables.replace(spark.createDataFrame([], HELD_PAIR), table.name)
     for pairs in _regrouped(held):
-        store.append(spark.createDataFrame(pairs, HELD_PAIR), space.place, table.name)
-    return read_pinned(spark, space.place, table.name)
+        space.tables.append(spark.createDataFrame(pairs, HELD_PAIR), table.name)
+    return read_pinned(space.tables, table.name)
 
 
 def _regrouped(held: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:

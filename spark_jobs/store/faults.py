@@ -8,7 +8,7 @@ from schemas.precision import stored_dimension
 from schemas.table import quoted
 from spark_jobs.store.failpoints import boundary
 from spark_jobs.store.ledger import compared
-from spark_jobs.store.tables import TableLocation
+from spark_jobs.store.tables import SpaceTables
 from udfs.specs import ModelSpec
 
 NO_ID = "rows of vectors without doc_id or chunk_id"
@@ -128,16 +128,16 @@ def _document_faults() -> list[Column]:
     ]
 
 
-def remove_rows(rows: DataFrame, place: TableLocation, with_null_ids: bool) -> None:
+def remove_rows(rows: DataFrame, tables: SpaceTables, with_null_ids: bool) -> None:
     """Takes every row out of `vectors` that has one of the given chunk ids.
 
     Args:
         rows: Column chunk_id and others, from a fixed version of the table: MERGE may read them more than once.
-        place: Where the tables lie.
+        tables: The space's tables.
         with_null_ids: Whether rows without an id of their own or their document go too; all rows are then read.
     """
     ids = rows.where(F.col("chunk_id").isNotNull()).select(F.col("chunk_id").alias(_KEY)).distinct()
-    merge = ids.mergeInto(place.name("vectors"), F.col("chunk_id") == F.col(_KEY)).whenMatched().delete()
+    merge = ids.mergeInto(tables.name("vectors"), F.col("chunk_id") == F.col(_KEY)).whenMatched().delete()
     if with_null_ids:
         merge = merge.whenNotMatchedBySource(F.col("chunk_id").isNull() | F.col("doc_id").isNull()).delete()
     with boundary("vectors"):
@@ -145,7 +145,7 @@ def remove_rows(rows: DataFrame, place: TableLocation, with_null_ids: bool) -> N
 
 
 def mark_documents(
-    documents: DataFrame, ledger: DataFrame, vectors: DataFrame, place: TableLocation, with_null_ids: bool
+    documents: DataFrame, ledger: DataFrame, vectors: DataFrame, tables: SpaceTables, with_null_ids: bool
 ) -> None:
     """Marks documents in `ledger`, so that the next run does them again, or takes out what the source no longer has.
 
@@ -153,12 +153,12 @@ def mark_documents(
         documents: Column doc_id, each once, from fixed versions of the tables.
         ledger: The ledger at a fixed version.
         vectors: The vectors that are left.
-        place: Where the tables lie.
+        tables: The space's tables.
         with_null_ids: Whether rows without doc_id go too.
     """
     rows = _as_marks(documents, ledger, vectors)
     merge = (
-        rows.mergeInto(place.name(LEDGER.name), F.col("doc_id") == F.col(_KEY))
+        rows.mergeInto(tables.name(LEDGER.name), F.col("doc_id") == F.col(_KEY))
         .whenMatched(F.col(_OPERATION) == _DROP)
         .delete()
         .whenMatched(F.col(_OPERATION) == _MARK)

@@ -9,8 +9,8 @@ from schemas.errors import InputError
 from schemas.precision import OutputPrecision, stored_dimension
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.specs import inference_spec
-from spark_jobs.store import tables
 from spark_jobs.store.spaces import ranges_of, require_space
+from spark_jobs.store.tables import SpaceTables, space_tables
 from spark_jobs.store.versions import PinnedVectors, newest_version, pin_vectors, read_pinned
 from udfs.models.fingerprint import model_fingerprint
 from udfs.quantization import Ranges
@@ -26,7 +26,7 @@ class OpenSpace:
 
     Attributes:
         name: Library and space.
-        place: Where its tables lie.
+        tables: Its tables.
         vectors: Its rows, at one version, however often they are read.
         version: That version.
         inference: The model and how it runs, with the space's ranges; embeds documents.
@@ -34,7 +34,7 @@ class OpenSpace:
     """
 
     name: str
-    place: tables.TableLocation
+    tables: SpaceTables
     vectors: DataFrame
     version: int
     inference: InferenceSpec
@@ -57,7 +57,7 @@ def open_space(spark: SparkSession, settings: Settings, space: str | None = None
     """
     if space is not None:
         settings = settings.model_copy(update={"space": space})
-    row, place = require_space(spark, settings), tables.location_of(settings)
+    row, tables = require_space(spark, settings), space_tables(spark, settings)
     inference = inference_spec(settings if space is None else _as_made(settings, row))
     found = model_fingerprint(inference.model)
     if found != row.model_fingerprint:
@@ -66,11 +66,11 @@ def open_space(spark: SparkSession, settings: Settings, space: str | None = None
             f"space {settings.library}.{settings.space} was made by the model {made['path']}, which is another one "
             f"than {inference.model.path} is now, or had other settings: put it back, or name another space"
         )
-    version = newest_version(spark, place, "vectors")
+    version = newest_version(tables, "vectors")
     return OpenSpace(
         name=f"{settings.library}.{settings.space}",
-        place=place,
-        vectors=read_pinned(spark, place, "vectors", version),
+        tables=tables,
+        vectors=read_pinned(tables, "vectors", version),
         version=version,
         inference=replace(inference, ranges=ranges_of(row)),
         model_fingerprint=found,
@@ -91,7 +91,7 @@ class ExportSpace:
 
     Attributes:
         name: Library and space.
-        place: Where its tables lie.
+        tables: Its tables.
         vectors: Its rows, at one version.
         model_fingerprint: Hash of everything that decides a vector.
         dimension: Numbers of an embedding.
@@ -100,7 +100,7 @@ class ExportSpace:
     """
 
     name: str
-    place: tables.TableLocation
+    tables: SpaceTables
     vectors: PinnedVectors
     model_fingerprint: str
     dimension: int
@@ -131,11 +131,11 @@ def open_export_space(spark: SparkSession, settings: Settings) -> ExportSpace:
     Raises:
         InputError: There is no such space.
     """
-    row, place = require_space(spark, settings), tables.location_of(settings)
+    row, tables = require_space(spark, settings), space_tables(spark, settings)
     return ExportSpace(
         name=f"{settings.library}.{settings.space}",
-        place=place,
-        vectors=pin_vectors(spark, place),
+        tables=tables,
+        vectors=pin_vectors(tables),
         model_fingerprint=row.model_fingerprint,
         dimension=row.dimension,
         precision=json.loads(row.model)["precision"],

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from schemas.table import quoted
-from spark_jobs.store.tables import TableLocation
+from spark_jobs.store.tables import SpaceTables
 
 
 def newest_changes(changes: DataFrame, identity: Column, wanted: Column) -> DataFrame:
@@ -37,34 +37,32 @@ def arrives() -> Column:
     return F.col("_change_type").isin("insert", "update_postimage")
 
 
-def newest_version(spark: SparkSession, place: TableLocation, table: str) -> int:
+def newest_version(tables: SpaceTables, table: str) -> int:
     """Asks a table for its version.
 
     Args:
-        spark: The live session.
-        place: Where the tables lie.
+        tables: The space's tables.
         table: Last part of its name.
 
     Returns:
         The newest.
     """
-    return int(spark.sql(f"DESCRIBE HISTORY {place.name(table)} LIMIT 1").collect()[0].version)
+    return int(tables.spark.sql(f"DESCRIBE HISTORY {tables.name(table)} LIMIT 1").collect()[0].version)
 
 
-def read_pinned(spark: SparkSession, place: TableLocation, table: str, version: int | None = None) -> DataFrame:
+def read_pinned(tables: SpaceTables, table: str, version: int | None = None) -> DataFrame:
     """Reads a table as it is now, however often the rows are read and whatever is committed meanwhile.
 
     Args:
-        spark: The live session.
-        place: Where the tables lie.
+        tables: The space's tables.
         table: Last part of its name.
         version: An earlier version; what is the newest at the time of the call where None.
 
     Returns:
         The rows of that version.
     """
-    pinned = newest_version(spark, place, table) if version is None else version
-    return spark.read.option("versionAsOf", pinned).table(place.name(table))
+    pinned = newest_version(tables, table) if version is None else version
+    return tables.spark.read.option("versionAsOf", pinned).table(tables.name(table))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,31 +82,27 @@ class PinnedVectors:
     count: int
 
 
-def pin_vectors(spark: SparkSession, place: TableLocation) -> PinnedVectors:
+def pin_vectors(tables: SpaceTables) -> PinnedVectors:
     """Pins the table of vectors as it is now.
 
     Args:
-        spark: The live session.
-        place: Where the tables of the space lie.
+        tables: The space's tables.
 
     Returns:
         The table at its newest version.
     """
-    detail = spark.sql(f"DESCRIBE DETAIL {place.name('vectors')}").select("id").collect()[0]
-    version = newest_version(spark, place, "vectors")
-    rows = read_pinned(spark, place, "vectors", version)
+    detail = tables.spark.sql(f"DESCRIBE DETAIL {tables.name('vectors')}").select("id").collect()[0]
+    version = newest_version(tables, "vectors")
+    rows = read_pinned(tables, "vectors", version)
     # Counted from Delta's log: no file is read.
     return PinnedVectors(rows, version, str(detail.id), rows.count())
 
 
-def changes_since(
-    spark: SparkSession, place: TableLocation, pinned: PinnedVectors, version: int
-) -> tuple[DataFrame, DataFrame]:
+def changes_since(tables: SpaceTables, pinned: PinnedVectors, version: int) -> tuple[DataFrame, DataFrame]:
     """Reads what the change feed tells between two versions: the end of it, not the way there.
 
     Args:
-        spark: The live session.
-        place: Where the tables of the space lie.
+        tables: The space's tables.
         pinned: The table at the last version whose changes count.
         version: An earlier version; what was changed after it counts.
 
@@ -116,8 +110,8 @@ def changes_since(
         Rows of `vectors` that are new or have a new state, as they are at the last version; and the ids (`chunk_id`)
         of those that were there at the earlier version and are not any more.
     """
-    reader = spark.read.option("readChangeFeed", "true").option("startingVersion", version + 1)
-    changes = reader.option("endingVersion", pinned.version).table(place.name("vectors"))
+    reader = tables.spark.read.option("readChangeFeed", "true").option("startingVersion", version + 1)
+    changes = reader.option("endingVersion", pinned.version).table(tables.name("vectors"))
     end = F.struct("_commit_version", arrives().alias("arrives"))
     newest = newest_changes(changes, F.col("chunk_id"), end).select("chunk_id", "row.*", "was_there")
     # Ids alone are grouped: vectors go from the files to their reader, and through no shuffle.

@@ -12,7 +12,7 @@ from pyspark.sql import Row, SparkSession
 from schemas.errors import InputError, QuarantineLimitError
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
-from spark_jobs.store import tables
+from spark_jobs.store.tables import delta_session, space_tables
 from udfs.chunk_documents import chunk_id
 from udfs.encoders.fake import FakeEncoder, FakeTokenCounter
 
@@ -24,12 +24,12 @@ WriteJson = Callable[..., str]
 
 def rows(spark: SparkSession, settings: Settings, table: str) -> list[Row]:
     key = {"vectors": ["doc_id", "chunk_index"], "ledger": ["doc_id"], "runs": ["event_time"], "spaces": ["space"]}
-    with tables.delta_session(spark):
-        return tables.read(spark, tables.location_of(settings), table).orderBy(*key[table]).collect()
+    with delta_session(spark):
+        return space_tables(spark, settings).read(table).orderBy(*key[table]).collect()
 
 
 def commits(spark: SparkSession, settings: Settings, table: str) -> int:
-    return spark.sql(f"DESCRIBE HISTORY {tables.location_of(settings).name(table)}").count()
+    return spark.sql(f"DESCRIBE HISTORY {space_tables(spark, settings).name(table)}").count()
 
 
 def sha256(text: str) -> str:
@@ -200,9 +200,9 @@ def test_staged_rows_are_gone_after_a_good_run_and_found_again_after_a_bad_one(
     report = run(spark, settings)
     assert report.counts["chunks_embedded"] == 0  # finished inference was found by its text's hash
     assert [row.text for row in rows(spark, settings, "vectors")] == ["Alpha.", "Beta."]
-    with tables.delta_session(spark):
+    with delta_session(spark):
         for table in ("plan", "staged_chunks", "staged_vectors"):
-            assert tables.read(spark, tables.location_of(settings), table).count() == 0
+            assert space_tables(spark, settings).read(table).count() == 0
 
 
 def test_vectors_committed_without_their_ledger_rows_are_not_written_twice(
@@ -292,8 +292,8 @@ def test_another_model_or_chunking_rule_is_refused_with_the_difference(
 def test_a_catalog_store_has_three_part_names(
     spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
 ) -> None:
-    place = {"path": None, "catalog": "spark_catalog", "schema": "default"}
-    settings = make_settings(write_json([{"id": "a", "text": "Alpha."}]), library="cat", store=place)
+    tables = {"path": None, "catalog": "spark_catalog", "schema": "default"}
+    settings = make_settings(write_json([{"id": "a", "text": "Alpha."}]), library="cat", store=tables)
     report = run(spark, settings)
     assert report.vectors == "`spark_catalog`.`default`.`cat__main__vectors`"
     assert [row.doc_id for row in rows(spark, settings, "vectors")] == ["a"]

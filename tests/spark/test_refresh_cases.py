@@ -13,8 +13,9 @@ from pyspark.sql import functions as F
 from schemas.errors import InputError, ReconciliationError, RunActiveError, SourceError
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
-from spark_jobs.store import failpoints, tables
+from spark_jobs.store import failpoints
 from spark_jobs.store.failpoints import SimulatedCrash
+from spark_jobs.store.tables import delta_session, space_tables
 from tests.refresh.library import Library
 from tests.refresh.machine import at
 from tests.refresh.oracle import query
@@ -116,11 +117,11 @@ def test_a_model_that_makes_other_vectors_is_refused(
 ) -> None:
     settings = make_settings(write_json([{"id": "a", "text": "Owls."}, {"id": "b", "text": "Bees."}]))
     run(spark, settings)
-    place = tables.location_of(settings)
-    with tables.delta_session(spark):
-        turned = tables.read(spark, place, "vectors").withColumn("embedding", F.reverse("embedding"))
+    tables = space_tables(spark, settings)
+    with delta_session(spark):
+        turned = tables.read("vectors").withColumn("embedding", F.reverse("embedding"))
         before = texts(settings)
-        turned.localCheckpoint().writeTo(place.name("vectors")).overwrite(F.lit(True))
+        turned.localCheckpoint().writeTo(tables.name("vectors")).overwrite(F.lit(True))
     write_json([{"id": "a", "text": "Owls."}, {"id": "b", "text": "Elms."}])
     with pytest.raises(InputError, match=r"2 of 2 texts differ, lowest cosine .*name a new space"):
         run(spark, settings)
@@ -150,7 +151,7 @@ def test_rows_that_vanished_are_named_and_the_next_run_makes_them_good(
 ) -> None:
     settings = make_settings(write_json([{"id": n, "text": f"{n} owls."} for n in "abc"]))
     run(spark, settings)
-    name = tables.location_of(settings).name("vectors")
+    name = space_tables(spark, settings).name("vectors")
     spark.sql(f"DELETE FROM {name} WHERE doc_id = 'b'")
     with pytest.raises(ReconciliationError, match=r"disagree about 1 documents, such as 'b' \(ledger 1, stored None\)"):
         run(spark, settings)

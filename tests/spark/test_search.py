@@ -18,8 +18,8 @@ from spark_jobs.search import nearest
 from spark_jobs.search.hits import SearchResult, as_json, as_lines
 from spark_jobs.search.nearest import SearchOptions, matching
 from spark_jobs.settings import Settings, as_settings
-from spark_jobs.store import tables
 from spark_jobs.store.open_space import OpenSpace, open_space
+from spark_jobs.store.tables import delta_session
 from udfs.encoders.fake import FakeEncoder
 
 pytestmark = pytest.mark.spark
@@ -67,7 +67,7 @@ def settings(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> S
 
 @pytest.fixture(scope="module")
 def searchable(spark: SparkSession, settings: Settings) -> Iterator[OpenSpace]:
-    with tables.delta_session(spark):
+    with delta_session(spark):
         yield open_space(spark, settings)
 
 
@@ -80,8 +80,8 @@ def stored(settings: Settings) -> list[dict[str, Any]]:
 def by_brute_force(rows: list[dict[str, Any]], vector: np.ndarray, k: int) -> list[tuple[str, float]]:
     matrix = np.array([row["embedding"] for row in rows], np.float64).reshape(len(rows), -1)
     scores = (matrix @ vector.astype(np.float64)).astype(np.float32)
-    order = sorted(range(len(rows)), key=lambda place: (-scores[place], rows[place]["chunk_id"]))
-    return [(rows[place]["chunk_id"], float(scores[place])) for place in order[:k]]
+    order = sorted(range(len(rows)), key=lambda tables: (-scores[tables], rows[tables]["chunk_id"]))
+    return [(rows[tables]["chunk_id"], float(scores[tables])) for tables in order[:k]]
 
 
 def asked(text: str) -> np.ndarray:
@@ -89,7 +89,7 @@ def asked(text: str) -> np.ndarray:
 
 
 def found(spark: SparkSession, settings: Settings, wanted: SearchOptions) -> dict[str, list[tuple[str, float]]]:
-    with tables.delta_session(spark):
+    with delta_session(spark):
         hits: DataFrame = search_library.search(spark, open_space(spark, settings), QUERIES, wanted)
         rows = hits.orderBy("query_id", "rank").collect()
     lists: dict[str, list[tuple[str, float]]] = {}

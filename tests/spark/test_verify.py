@@ -15,7 +15,8 @@ from schemas.vectors import vectors_table
 from spark_jobs import verify_space
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
-from spark_jobs.store import faults, tables
+from spark_jobs.store import faults
+from spark_jobs.store.tables import delta_session, space_tables
 
 pytestmark = pytest.mark.spark
 
@@ -46,15 +47,15 @@ def long_text(name: str) -> str:
 
 
 def load(spark: SparkSession, settings: Settings, table: str) -> Rows:
-    with tables.delta_session(spark):
-        found: list[Row] = tables.read(spark, tables.location_of(settings), table).collect()
+    with delta_session(spark):
+        found: list[Row] = space_tables(spark, settings).read(table).collect()
     return sorted((row.asDict() for row in found), key=lambda row: (str(row["doc_id"]), row.get("chunk_index") or 0))
 
 
 def save(spark: SparkSession, settings: Settings, table: str, schema: StructType, rows: Rows) -> None:
     values = [tuple(row[name] for name in schema.names) for row in rows]
-    with tables.delta_session(spark):
-        tables.replace(spark.createDataFrame(values, schema), tables.location_of(settings), table)
+    with delta_session(spark):
+        space_tables(spark, settings).replace(spark.createDataFrame(values, schema), table)
 
 
 def record(spark: SparkSession, settings: Settings, event: str, number: int) -> None:
@@ -67,9 +68,9 @@ def record(spark: SparkSession, settings: Settings, event: str, number: int) -> 
         "event_time": datetime.now().astimezone(),
         "owner": "elsewhere:1:abcd",
     }
-    with tables.delta_session(spark):
+    with delta_session(spark):
         rows = spark.createDataFrame([tuple(row.get(name) for name in RUNS.schema.names)], RUNS.schema)
-        tables.append(rows, tables.location_of(settings), RUNS.name)
+        space_tables(spark, settings).append(rows, RUNS.name)
 
 
 def plant_in_vectors(rows: Rows) -> Rows:

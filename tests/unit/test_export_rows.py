@@ -10,7 +10,7 @@ from schemas.errors import InputError
 from schemas.precision import OutputPrecision
 from spark_jobs.export.rows import _packing, as_sent
 from spark_jobs.store.open_space import ExportSpace
-from spark_jobs.store.tables import TableLocation
+from spark_jobs.store.tables import SpaceTables, TableLocation
 from spark_jobs.store.versions import PinnedVectors
 
 IDS = ["00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"]
@@ -20,7 +20,7 @@ def space_of(precision: OutputPrecision = "float32", dimension: int = 2, ranges:
     nowhere: Any = None
     return ExportSpace(
         name="toy.main",
-        place=TableLocation(nowhere, "toy", "main"),
+        tables=SpaceTables(nowhere, TableLocation(nowhere, "toy", "main")),
         vectors=PinnedVectors(nowhere, 1, "t1", 2),
         model_fingerprint="m1",
         dimension=dimension,

@@ -1,7 +1,7 @@
 """What a run adds up as its slices are committed."""
 
-from spark_jobs.embedding.slicing import Group, Work
 from spark_jobs.embedding.slices import rate_of, state_of
+from spark_jobs.embedding.slicing import Group, Work
 from spark_jobs.embedding.tally import Tally
 
 
