@@ -18,6 +18,7 @@ from schemas.worker_rows import TRIALS
 from spark_jobs.embedding.sampling import sample_chunks
 from spark_jobs.embedding.source import open_source
 from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, output, session
+from spark_jobs.runtime.inference import inference_profile
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.specs import chunk_spec, inference_spec
 from udfs.embed import calibrate_arrow
@@ -108,7 +109,8 @@ def run(
     inference = inference_spec(settings)
     source, chunking = open_source(spark, settings.source), chunk_spec(settings, inference.model)
     sample = sample_chunks(settings, source, chunking, inference.model, texts).repartition(1)
-    rows = sample.mapInArrow(calibrate_arrow(inference, rounds), TRIALS).collect()
+    profile = inference_profile(spark, settings.inference)
+    rows = sample.mapInArrow(calibrate_arrow(inference, rounds), TRIALS, profile=profile).collect()
     if not rows:
         raise InputError("the source has no text to calibrate with: check source.path, source.table and source.filter")
     found = as_calibration(rows)

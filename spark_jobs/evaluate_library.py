@@ -33,7 +33,7 @@ from spark_jobs.evaluation.report import (
 from spark_jobs.evaluation.retrieval import RetrievedDocuments, find_documents
 from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, session, show
 from spark_jobs.settings.loading import Settings
-from spark_jobs.store.open_space import OpenSpace, open_space
+from spark_jobs.store.open_space import OpenSpace, open_space, search_model
 from spark_jobs.store.tables import delta_session
 
 MOST_K = 10_000
@@ -95,13 +95,14 @@ def _evaluated(
     # Whatever can be refused is refused before a space is searched.
     space = open_space(spark, settings)
     other = open_space(spark, settings, against) if against is not None else None
+    model, other_model = search_model(space), search_model(other) if other is not None else None
     ensure_evaluations(spark, settings)
     depth = search_depth(k)
-    found = find_documents(spark, space, judged, depth)
+    found = find_documents(space, model, judged, depth)
     scores = _scores(space, judged, found, k)
-    if other is None:
+    if other is None or other_model is None:
         return Evaluation(judged, k, depth, scores)
-    found_there = find_documents(spark, other, judged, depth)
+    found_there = find_documents(other, other_model, judged, depth)
     scores_there = _scores(other, judged, found_there, k)
     comparison = Comparison(
         other=scores_there,
@@ -115,7 +116,7 @@ def _scores(space: OpenSpace, judged: JudgedQueries, found: RetrievedDocuments, 
     return SpaceScores(
         space=space.name,
         model_fingerprint=space.model_fingerprint,
-        vectors_version=space.version,
+        vectors_version=space.vectors.version,
         truncated=found.truncated,
         missing=found.missing,
         scores=score_queries(judged, found.documents, k),

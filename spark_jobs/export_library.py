@@ -30,7 +30,7 @@ from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, show, 
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.locks import export_lock
-from spark_jobs.store.open_space import open_export_space
+from spark_jobs.store.open_space import open_space
 from spark_jobs.store.tables import delta_session
 from spark_jobs.targets.factory import open_target, printed
 from spark_jobs.targets.target import RowFormat, Target
@@ -66,7 +66,7 @@ def run(
     progress, name = progress or Progress(), printed(to)
     with delta_session(spark), closing(open_target(to)) as target:
         with progress.step("open"):
-            space = open_export_space(spark, settings)
+            space = open_space(spark, settings)
             shape = row_format_of(space)
         if dry_run:
             return preview(spark, open_export_run(spark, settings, space, name), target, full, progress)

@@ -6,9 +6,8 @@ from pyspark.sql import functions as F
 
 from schemas.errors import InputError
 from schemas.precision import OutputPrecision
-from schemas.worker_rows import inference_schema
 from spark_jobs.embedding.run import Run
-from udfs.embed import embed_arrow
+from spark_jobs.runtime.inference import embed_rows
 from udfs.quantization import restored
 from udfs.specs import InferenceSpec
 
@@ -49,8 +48,7 @@ def check_model(spark: SparkSession, run: Run) -> None:
 
 
 def _embedded(texts: DataFrame, run: Run) -> DataFrame:
-    inference = run.checked.inference
-    rows = texts.repartition(1).mapInArrow(embed_arrow(inference), inference_schema(inference.model.precision))
+    rows = embed_rows(texts.repartition(1), run.checked.inference, run.settings.inference)
     return rows.where(F.col("reason").isNull()).select("text_hash", "embedding")
 
 

@@ -9,14 +9,13 @@ from pyspark.sql.types import StructType
 from schemas.plan import TRIED
 from schemas.staged import CHUNK_FIELDS, STAGED_CHUNKS, STAGED_VECTORS, staged_vectors_table
 from schemas.table import conform
-from schemas.worker_rows import inference_schema
 from spark_jobs.embedding.run import Run
 from spark_jobs.embedding.slicing import Slice, reading_pays
 from spark_jobs.embedding.tally import Tally, meter_columns
-from spark_jobs.runtime.parallelism import CHUNKED_TOKENS_PER_SECOND, inference_profile, partition_count
+from spark_jobs.runtime.inference import embed_rows
+from spark_jobs.runtime.parallelism import CHUNKED_TOKENS_PER_SECOND, partition_count
 from spark_jobs.runtime.progress import Progress
 from udfs.chunk_documents import chunk_documents
-from udfs.embed import embed_arrow
 
 POSITION = ("chunk_index", "char_start", "char_end")
 
@@ -115,12 +114,10 @@ def stage_vectors(
         Counts: chunks_embedded, tokens_embedded, chunks_failed.
     """
     partitions = partition_count(part.tokens, slots, tally.tokens_per_second)
-    inference, profile = run.checked.inference, inference_profile(spark, run.settings.inference)
     observed = Observation("inference")
+    missing = only_missing(chunks, staged).repartition(partitions, "text_hash")
     rows = (
-        only_missing(chunks, staged)
-        .repartition(partitions, "text_hash")
-        .mapInArrow(embed_arrow(inference), inference_schema(inference.model.precision), profile=profile)
+        embed_rows(missing, run.checked.inference, run.settings.inference)
         # Counted on the way to the table: a count() of its own would run the model again.
         .observe(
             observed,

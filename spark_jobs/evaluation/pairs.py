@@ -18,14 +18,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from schemas.errors import InputError
-from schemas.worker_rows import inference_schema
 from spark_jobs.evaluation.report import ensure_evaluations, record_evaluation
 from spark_jobs.evaluation.text_files import LineFault, TextFile, first_faults, read_text, shown
-from spark_jobs.runtime.parallelism import inference_profile, partition_count, task_slots
+from spark_jobs.runtime.inference import embed_rows
+from spark_jobs.runtime.parallelism import partition_count, task_slots
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.specs import inference_spec
 from spark_jobs.store import tables
-from udfs.embed import embed_arrow
 from udfs.models.fingerprint import model_fingerprint
 from udfs.specs import InferenceSpec
 from udfs.texts import is_blank
@@ -218,12 +217,9 @@ def _embedded(spark: SparkSession, settings: Settings, inference: InferenceSpec,
     rows = spark.createDataFrame(
         [(str(place), text) for place, text in enumerate(texts)], "text_hash string, text string"
     )
-    return (
-        rows.repartition(partition_count(tokens, task_slots(spark)), "text_hash")
-        .mapInArrow(embed_arrow(inference), inference_schema(), profile=inference_profile(spark, settings.inference))
-        .where(F.col("reason").isNull())
-        .select(F.col("text_hash").cast("long").alias("place"), "truncated", "embedding")
-    )
+    rows = rows.repartition(partition_count(tokens, task_slots(spark)), "text_hash")
+    made = embed_rows(rows, inference, settings.inference).where(F.col("reason").isNull())
+    return made.select(F.col("text_hash").cast("long").alias("place"), "truncated", "embedding")
 
 
 def read_pairs(path: Path) -> ScoredPairs:

@@ -15,7 +15,7 @@ from spark_jobs.export.plan import ExportPlan, decide, without_feed
 from spark_jobs.export.report import ExportReport
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.spark_errors import cause_of
-from spark_jobs.store.open_space import ExportSpace
+from spark_jobs.store.open_space import OpenSpace
 from spark_jobs.store.tables import SpaceTables
 from spark_jobs.store.versions import changes_since, read_pinned
 from spark_jobs.targets.target import Target
@@ -46,7 +46,7 @@ class ExportDifference:
 
 
 def find_difference(
-    spark: SparkSession, space: ExportSpace, plan: ExportPlan, target: Target, name: str
+    spark: SparkSession, space: OpenSpace, plan: ExportPlan, target: Target, name: str
 ) -> tuple[ExportPlan, ExportDifference]:
     """Finds what has to be sent and taken out.
 
@@ -68,7 +68,7 @@ def find_difference(
     return plan, difference
 
 
-def by_feed(spark: SparkSession, space: ExportSpace, plan: ExportPlan) -> tuple[ExportPlan, ExportDifference | None]:
+def by_feed(spark: SparkSession, space: OpenSpace, plan: ExportPlan) -> tuple[ExportPlan, ExportDifference | None]:
     """Asks the change feed, where the plan is incremental.
 
     Args:
@@ -91,7 +91,7 @@ def by_feed(spark: SparkSession, space: ExportSpace, plan: ExportPlan) -> tuple[
         return without_feed(plan, cause_of(error)), None
 
 
-def count_difference(spark: SparkSession, space: ExportSpace, plan: ExportPlan, target: Target) -> ExportDifference:
+def count_difference(spark: SparkSession, space: OpenSpace, plan: ExportPlan, target: Target) -> ExportDifference:
     """Counts what a comparison would find, and writes nothing.
 
     Args:
@@ -113,7 +113,7 @@ def count_difference(spark: SparkSession, space: ExportSpace, plan: ExportPlan, 
     return ExportDifference(None, None, space.vectors.count - same, gone)
 
 
-def forget_held(spark: SparkSession, space: ExportSpace, name: str) -> None:
+def forget_held(spark: SparkSession, space: OpenSpace, name: str) -> None:
     """Empties the table in which a target's ids were compared.
 
     Args:
@@ -144,7 +144,7 @@ def _counted(rows: DataFrame | None, to_send: int, gone: DataFrame | None, to_re
 
 
 def _by_comparison(
-    spark: SparkSession, space: ExportSpace, plan: ExportPlan, target: Target, name: str
+    spark: SparkSession, space: OpenSpace, plan: ExportPlan, target: Target, name: str
 ) -> ExportDifference:
     held = _written(spark, space, target.held(), name)
     rows, ids = space.vectors.rows, space.vectors.rows.select("chunk_id", "run_id")
@@ -164,7 +164,7 @@ def _same_run(plan: ExportPlan) -> Column:
     return F.col("run_id").eqNullSafe(F.col("held_run_id")) & F.lit(plan.trusts_runs)
 
 
-def _written(spark: SparkSession, space: ExportSpace, held: Iterator[pa.RecordBatch], name: str) -> DataFrame:
+def _written(spark: SparkSession, space: OpenSpace, held: Iterator[pa.RecordBatch], name: str) -> DataFrame:
     # A table, for executors see no disk of the driver's. One for each target, which the target's lock protects.
     table = held_table(_digest(name))
     space.tables.ensure(table)

@@ -17,7 +17,7 @@ from schemas.runs import FINISHED, STARTED
 from spark_jobs.export.plan import ExportEvent, ExportPlan, TableVersion
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.locks import store_lock
-from spark_jobs.store.open_space import ExportSpace
+from spark_jobs.store.open_space import OpenSpace
 from spark_jobs.store.tables import SpaceTables
 
 # A target whose last hundred exports all failed is compared without regard to what came before them.
@@ -38,7 +38,7 @@ class ExportRun:
     """
 
     settings: Settings
-    space: ExportSpace
+    space: OpenSpace
     target: str
     number: int
     owner: str
@@ -55,7 +55,7 @@ class ExportRun:
         return bool(self.events) and self.events[0].event == FINISHED
 
 
-def open_export_run(spark: SparkSession, settings: Settings, space: ExportSpace, target: str) -> ExportRun:
+def open_export_run(spark: SparkSession, settings: Settings, space: OpenSpace, target: str) -> ExportRun:
     """Reads what is on record of a target; writes nothing.
 
     Args:

@@ -1,6 +1,7 @@
 """Tables of the store at one version."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -65,37 +66,36 @@ def read_pinned(tables: SpaceTables, table: str, version: int | None = None) -> 
     return tables.spark.read.option("versionAsOf", pinned).table(tables.name(table))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PinnedVectors:
     """The table of vectors at one version.
 
     Attributes:
+        tables: The space's tables.
         rows: Its rows, however often they are read.
         version: That version.
-        table_id: Delta's id of the table, which another table under the same name would not have.
-        count: Number of rows.
     """
 
+    tables: SpaceTables
     rows: DataFrame
     version: int
-    table_id: str
-    count: int
+
+    @cached_property
+    def table_id(self) -> str:
+        """Delta's id of the table, which another table under the same name would not have."""
+        detail = self.tables.spark.sql(f"DESCRIBE DETAIL {self.tables.name('vectors')}")
+        return str(detail.select("id").collect()[0].id)
+
+    @cached_property
+    def count(self) -> int:
+        """Number of rows; counted from Delta's log, no file is read."""
+        return self.rows.count()
 
 
 def pin_vectors(tables: SpaceTables) -> PinnedVectors:
-    """Pins the table of vectors as it is now.
-
-    Args:
-        tables: The space's tables.
-
-    Returns:
-        The table at its newest version.
-    """
-    detail = tables.spark.sql(f"DESCRIBE DETAIL {tables.name('vectors')}").select("id").collect()[0]
+    """Pins the table of vectors at its newest version."""
     version = newest_version(tables, "vectors")
-    rows = read_pinned(tables, "vectors", version)
-    # Counted from Delta's log: no file is read.
-    return PinnedVectors(rows, version, str(detail.id), rows.count())
+    return PinnedVectors(tables, read_pinned(tables, "vectors", version), version)
 
 
 def changes_since(tables: SpaceTables, pinned: PinnedVectors, version: int) -> tuple[DataFrame, DataFrame]:

@@ -9,19 +9,20 @@ import pytest
 from schemas.errors import InputError
 from schemas.precision import OutputPrecision
 from spark_jobs.export.rows import _packing, as_sent
-from spark_jobs.store.open_space import ExportSpace
+from spark_jobs.store.open_space import OpenSpace
 from spark_jobs.store.tables import SpaceTables, TableLocation
 from spark_jobs.store.versions import PinnedVectors
 
 IDS = ["00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"]
 
 
-def space_of(precision: OutputPrecision = "float32", dimension: int = 2, ranges: Any = None) -> ExportSpace:
+def space_of(precision: OutputPrecision = "float32", dimension: int = 2, ranges: Any = None) -> OpenSpace:
     nowhere: Any = None
-    return ExportSpace(
-        name="toy.main",
+    return OpenSpace(
+        settings=nowhere,
         tables=SpaceTables(nowhere, TableLocation(nowhere, "toy", "main")),
-        vectors=PinnedVectors(nowhere, 1, "t1", 2),
+        vectors=PinnedVectors(nowhere, nowhere, 1),
+        model_path="fake:2",
         model_fingerprint="m1",
         dimension=dimension,
         precision=precision,
