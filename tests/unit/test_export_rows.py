@@ -1,5 +1,6 @@
 """Rows of `vectors` in the form in which targets take them, and on their way through the workers."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ IDS = ["00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000
 
 def space_of(precision: OutputPrecision = "float32", dimension: int = 2, ranges: Any = None) -> OpenSpace:
     nowhere: Any = None
+    rows: Any = SimpleNamespace(count=lambda: 2)
     return OpenSpace(
         settings=nowhere,
         tables=SpaceTables(nowhere, TableLocation(nowhere, "toy", "main")),
-        vectors=PinnedVectors(nowhere, nowhere, 1),
+        vectors=PinnedVectors(nowhere, rows, 1),
         model_path="fake:2",
         model_fingerprint="m1",
         dimension=dimension,
