@@ -1,8 +1,9 @@
 """The command line: one command a job."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from spark_jobs import (
     calibrate_inference,
@@ -17,26 +18,47 @@ from spark_jobs import (
 )
 from udfs import __version__
 
+
+class _BareFlags:
+    """Shows flags in the help without a type behind them, `--help` included."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for parameter in parameters:
+            if getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
+        return parameters
+
+
+class _Command(_BareFlags, TyperCommand):
+    pass
+
+
+class _Group(_BareFlags, TyperGroup):
+    pass
+
+
 app = typer.Typer(
-    help="Keep a Delta table of embeddings in sync with a document library.",
+    cls=_Group,
+    help="Keep Delta tables of embeddings in sync with a document library.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-BUILD, RETRIEVE, OPERATE = "Build and refresh", "Retrieve", "Operate"
-app.command("embed", rich_help_panel=BUILD)(embed_library.command)
-app.command("calibrate", rich_help_panel=BUILD)(calibrate_inference.command)
-app.command("search", rich_help_panel=RETRIEVE)(search_library.command)
-app.command("evaluate", rich_help_panel=RETRIEVE)(evaluate_library.command)
-app.command("export", rich_help_panel=RETRIEVE)(export_library.command)
-app.command("status", rich_help_panel=OPERATE)(show_status.command)
-app.command("quarantine", rich_help_panel=OPERATE)(list_quarantine.command)
-app.command("verify", rich_help_panel=OPERATE)(verify_space.command)
-app.command("maintain", rich_help_panel=OPERATE)(maintain_space.command)
+BUILD, RETRIEVE, OPERATE = "Build and refresh", "Search, evaluate and export", "Operate"
+app.command("embed", cls=_Command, rich_help_panel=BUILD)(embed_library.command)
+app.command("calibrate", cls=_Command, rich_help_panel=BUILD)(calibrate_inference.command)
+app.command("search", cls=_Command, rich_help_panel=RETRIEVE)(search_library.command)
+app.command("evaluate", cls=_Command, rich_help_panel=RETRIEVE)(evaluate_library.command)
+app.command("export", cls=_Command, rich_help_panel=RETRIEVE)(export_library.command)
+app.command("status", cls=_Command, rich_help_panel=OPERATE)(show_status.command)
+app.command("quarantine", cls=_Command, rich_help_panel=OPERATE)(list_quarantine.command)
+app.command("verify", cls=_Command, rich_help_panel=OPERATE)(verify_space.command)
+app.command("maintain", cls=_Command, rich_help_panel=OPERATE)(maintain_space.command)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
         typer.echo(__version__)
         raise typer.Exit
 
@@ -50,7 +72,7 @@ def _options(
     pass
 
 
-@app.command("version", hidden=True)
+@app.command("version", cls=_Command, hidden=True)
 def print_version() -> None:
     """Print the version."""
     _print_version(True)

@@ -14,6 +14,7 @@ from schemas.staged import STAGED, STAGED_VECTORS
 from spark_jobs.export.difference import held_tables
 from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, session, show
 from spark_jobs.runtime.properties import session_properties
+from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.properties import LISTING, RETENTION_HOURS, UNCHECKED_RETENTION, file_sizes
 from spark_jobs.store.runs import exclusive, history, require_tables
@@ -64,7 +65,7 @@ class MaintenanceReport:
 
     def __str__(self) -> str:
         """Renders the summary in plain text."""
-        return "\n".join(f"{label:<16}{text}" for label, text in self.lines())
+        return render_lines(self.lines(), 16)
 
     def lines(self) -> list[tuple[str, str]]:
         """Renders the summary as pairs.

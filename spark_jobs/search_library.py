@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from schemas.errors import InputError
 from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, session, show
+from spark_jobs.runtime.report import render_lines
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.search.hits import SearchResult, as_json, as_lines
 from spark_jobs.search.nearest import SearchOptions, matching, nearest, queries_per_scan
@@ -48,11 +49,12 @@ class BatchSearchReport:
 
     def __str__(self) -> str:
         """Renders the summary in plain text."""
-        lines = [f"space      {self.space}, vectors at version {self.version}", f"queries    {self.queries:,}"]
+        lines = [("space", f"{self.space}, vectors at version {self.version}"), ("queries", f"{self.queries:,}")]
         if self.truncated:
             named = ", ".join(ascii(query_id[:80]) for query_id in self.truncated[:_NAMED])
-            lines.append(f"truncated  {len(self.truncated):,} queries, of which the model saw the beginning: {named}")
-        return "\n".join([*lines, f"hits       {self.out}"])
+            shown = f"{len(self.truncated):,} queries, of which the model saw the beginning: {named}"
+            lines.append(("truncated", shown))
+        return render_lines([*lines, ("hits", self.out)])
 
 
 def answer(

@@ -13,6 +13,7 @@ from schemas.runs import ENDS, RUNS, SLICE_COMMITTED
 from schemas.spaces import SPACES
 from spark_jobs.embedding.backlog import backlog_of
 from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, output, session
+from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.ledger import summarise_ledger
 from spark_jobs.store.tables import SpaceTables, TableLocation, delta_session, space_tables
@@ -38,9 +39,9 @@ def run(spark: SparkSession, settings: Settings, console: Console) -> None:
         if tables.exists(RUNS.name):
             console.print(_runs(tables))
         console.print(f"space {settings.library}.{settings.space}", markup=False, highlight=False)
-        for label, text in backlog_of(spark, settings).lines():
-            # What the source says of itself is no markup, and a line that wraps is no line to search for.
-            console.print(f"{label:<11}{text}", markup=False, highlight=False, soft_wrap=True)
+        # What the source says of itself is not markup, and nobody can search for a line that wraps.
+        backlog = render_lines(backlog_of(spark, settings).lines())
+        console.print(backlog, markup=False, highlight=False, soft_wrap=True)
 
 
 def _spaces(spark: SparkSession, settings: Settings) -> Table:

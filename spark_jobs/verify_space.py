@@ -12,6 +12,7 @@ from schemas.errors import ReconciliationError
 from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED, REDO
 from schemas.runs import RUNS
 from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, session, show
+from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.specs import chunk_spec, inference_spec
 from spark_jobs.store.faults import (
@@ -79,7 +80,7 @@ class VerificationReport:
 
     def __str__(self) -> str:
         """Renders the summary in plain text."""
-        return "\n".join(f"{label:<11}{text}" for label, text in self.lines())
+        return render_lines(self.lines())
 
     def lines(self) -> list[tuple[str, str]]:
         """Renders the summary as pairs.

@@ -8,6 +8,7 @@ from schemas.plan import CHANGE_WORDS
 from spark_jobs.embedding.run import Run
 from spark_jobs.embedding.slicing import Work
 from spark_jobs.embedding.tally import InferenceSummary, Tally
+from spark_jobs.runtime.report import render_lines
 from spark_jobs.store.ledger import LedgerSummary
 
 _STATUSES = (EMBEDDED, EMPTY, QUARANTINED)
@@ -36,7 +37,7 @@ class RunReport:
 
     def __str__(self) -> str:
         """Renders the summary in plain text."""
-        return "\n".join(f"{label:<11}{text}" for label, text in self.lines())
+        return render_lines(self.lines())
 
     def lines(self) -> list[tuple[str, str]]:
         """Renders the summary as pairs.

@@ -22,6 +22,7 @@ from spark_jobs.evaluation.report import ensure_evaluations, record_evaluation
 from spark_jobs.evaluation.text_files import LineFault, TextFile, first_faults, read_text, shown
 from spark_jobs.runtime.inference import embed_rows
 from spark_jobs.runtime.parallelism import partition_count, task_slots
+from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.specs import inference_spec
 from spark_jobs.store import tables
@@ -61,7 +62,7 @@ class PairScores:
 
     def __str__(self) -> str:
         """Renders the scores in plain text."""
-        return "\n".join(f"{label:<11}{text}" for label, text in self.lines())
+        return render_lines(self.lines())
 
     def lines(self) -> list[tuple[str, str]]:
         """Renders the scores as pairs.

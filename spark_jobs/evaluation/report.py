@@ -10,12 +10,12 @@ from pyspark.sql import SparkSession
 from schemas.evaluations import EVALUATIONS
 from spark_jobs.evaluation.judgements import JudgedQueries
 from spark_jobs.evaluation.measures import MeasureDifference, Scores
+from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.locks import store_lock
 from spark_jobs.store.runs import installed_versions
 from spark_jobs.store.tables import space_tables
 
-_LABEL_WIDTH = 11
 # Enough to tell models apart.
 _FINGERPRINT_DIGITS = 12
 
@@ -108,9 +108,7 @@ class Evaluation:
 
     def __str__(self) -> str:
         """Renders the evaluation in plain text."""
-        lines = self.lines()
-        width = max(_LABEL_WIDTH, *(len(label) + 1 for label, _ in lines))
-        return "\n".join(f"{label:<{width}}{text}" for label, text in lines)
+        return render_lines(self.lines())
 
     def lines(self) -> list[tuple[str, str]]:
         """Renders the evaluation as pairs.

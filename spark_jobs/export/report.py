@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from spark_jobs.export.check import NEIGHBOURS, SAMPLE
+from spark_jobs.runtime.report import render_lines
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class ExportReport:
 
     def __str__(self) -> str:
         """Renders the summary in plain text."""
-        return "\n".join(f"{label:<11}{text}" for label, text in self.lines())
+        return render_lines(self.lines())
 
     def lines(self) -> list[tuple[str, str]]:
         """Renders the summary as pairs.

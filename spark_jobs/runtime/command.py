@@ -1,7 +1,8 @@
-"""What all verbs of the command line share: options, the session, output, and how errors end."""
+"""What all commands share: their common options, the session, output, and how errors end the process."""
 
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,35 +19,25 @@ from spark_jobs.runtime.signals import stop_in_order
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.loading import Settings, load_settings
 
-K = Annotated[int, typer.Option("-k", "--top-k", min=1, max=10_000, help="Hits of each query.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Prints JSON.")]
+Config = Annotated[Path, typer.Option("--config", help="Settings file (YAML).")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting. Can be repeated.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show stack traces and Spark's own messages.")]
+K = Annotated[int, typer.Option("-k", "--top-k", min=1, max=10_000, help="Number of hits for each query.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _WORKER_ERROR = re.compile(r"^(?:schemas\.errors\.InputError|ModuleNotFoundError): (.+)$", re.MULTILINE)
-Config = Annotated[Path, typer.Option("--config", help="Settings file (YAML).")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Overrides a setting.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Shows stack traces and Spark's own messages.")]
 
 
 def session(settings: Settings, debug: bool) -> SparkSession:
-    """Finds or starts the session.
-
-    Args:
-        settings: The whole configuration.
-        debug: Whether Spark may speak.
-
-    Returns:
-        The session.
-    """
+    """Finds or starts the session; Spark's own messages are shown only where `debug` asks for them."""
     return get_session(_with_log_level(settings, debug).spark, quiet=not debug)
 
 
 @contextmanager
 def watched_session(settings: Settings, debug: bool) -> Iterator[tuple[SparkSession, Progress]]:
-    """Finds or starts the session of a verb that writes: with progress, and stopped in order.
-
-    Args:
-        settings: The whole configuration.
-        debug: Whether Spark may speak.
+    """Finds or starts the session of a command that writes, shows its progress, and stops it in order.
 
     Yields:
         The session, and where progress is shown.
@@ -55,26 +46,18 @@ def watched_session(settings: Settings, debug: bool) -> Iterator[tuple[SparkSess
     with Progress(Console(stderr=True)).live() as progress:
         with progress.step("session"):
             spark = session(settings, debug)
-        # From here on: starting Java sets handlers of its own.
+        # Only now, because Java sets handlers of its own when it starts.
         with stop_in_order():
             yield spark, progress
 
 
 def show(text: str) -> None:
-    """Prints text as it is on standard output.
-
-    Args:
-        text: Lines.
-    """
+    """Prints text as it is on standard output."""
     output().print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def output() -> Console:
-    """Opens standard output.
-
-    Returns:
-        A console; a file or a pipe has no width, and tables in it are cut for nobody.
-    """
+    """Opens standard output; a file or pipe is given a width at which no table is cut."""
     return Console(width=None if sys.stdout.isatty() else 200)
 
 
@@ -89,10 +72,10 @@ def guarded(job: Callable[[Settings], object], config: Path, overrides: list[str
     """Loads the settings and runs a job; ends the process with the exit code of what it raises.
 
     Args:
-        job: What to do.
+        job: What to do with the settings.
         config: Settings file.
-        overrides: Settings that count more than the file's.
-        debug: Whether stack traces are shown.
+        overrides: Settings that win over the file's.
+        debug: Whether the stack trace of an error is shown in place of its message; the exit code is then 1.
 
     Raises:
         SystemExit: The job failed or was stopped; the message is on standard error.
@@ -100,11 +83,16 @@ def guarded(job: Callable[[Settings], object], config: Path, overrides: list[str
     try:
         job(load_settings(config, overrides))
     except KeyboardInterrupt as error:
-        typer.echo("embedlake: stopped; what was committed stays: run the same command again to go on", err=True)
+        typer.echo(
+            "embedlake: stopped. What was committed stays. Run the same command again to continue.",
+            err=True,
+        )
         raise SystemExit(error.exit_code if isinstance(error, StoppedError) else 130) from None
     except Exception as error:
         if debug:
-            raise
+            # Printed here, not left to typer: its own traces can show local variables, which hold texts of documents.
+            traceback.print_exc()
+            raise SystemExit(1) from None
         message, code = _explained(error)
         typer.echo(f"embedlake: {message}", err=True)
         raise SystemExit(code) from None

@@ -1,5 +1,8 @@
 """What the command line refuses before it starts Spark."""
 
+import re
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from schemas.errors import InputError
 from spark_jobs.cli import app
 from spark_jobs.runtime import command
 from spark_jobs.settings.sections import SparkSettings
+from tests.conftest import ROOT
 from udfs import __version__
 
 GOOD = """
@@ -95,7 +99,7 @@ def test_an_interrupt_says_that_commits_stay(empty_folder: Path, monkeypatch: py
     empty_folder.joinpath("settings.yaml").write_text(GOOD)
     result = run("status", "--config", "settings.yaml")
     assert result.exit_code == 130
-    assert result.stderr == ("embedlake: stopped; what was committed stays: run the same command again to go on\n")
+    assert result.stderr == ("embedlake: stopped. What was committed stays. Run the same command again to continue.\n")
 
 
 def test_an_environment_variable_that_is_no_setting_is_refused(
@@ -118,10 +122,71 @@ def test_wrong_arguments_are_refused(empty_folder: Path, arguments: list[str]) -
 
 def test_debug_shows_where_an_error_comes_from() -> None:
     result = run("embed", "--config", "missing.yaml", "--debug")
-    assert result.exit_code == 1
-    assert "cannot be read" in str(result.exception)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Traceback (most recent call last):")
+    assert result.stderr.endswith(
+        "schemas.errors.InputError: settings file missing.yaml cannot be read: No such file or directory\n"
+    )
 
 
-def test_the_version_is_printed() -> None:
-    result = run("version")
+@pytest.mark.parametrize("arguments", [["version"], ["--version"]])
+def test_the_version_is_printed(arguments: list[str]) -> None:
+    result = run(*arguments)
     assert (result.exit_code, result.stdout) == (0, f"{__version__}\n")
+
+
+COMMANDS = {
+    "embed": "embed_library",
+    "calibrate": "calibrate_inference",
+    "search": "search_library",
+    "evaluate": "evaluate_library",
+    "export": "export_library",
+    "status": "show_status",
+    "quarantine": "list_quarantine",
+    "verify": "verify_space",
+    "maintain": "maintain_space",
+}
+
+
+def test_no_help_page_shows_a_type_behind_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    pages = {name: run(*([name] if name else []), "--help").stdout for name in ["", *COMMANDS, "version"]}
+    assert all("--help" in page for page in pages.values())
+    assert [name for name, page in pages.items() if "<bool>" in page or "BOOLEAN" in page] == []
+    listed = re.findall(r"^│ (\w+) ", pages[""], re.MULTILINE)
+    assert listed == list(COMMANDS)
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_a_job_file_ends_as_its_command_does(
+    verb: str, empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # typer sets one of its own
+    arguments = ["--config", "missing.yaml", *(["--to", "parquet:out"] if verb == "export" else [])]
+    for more in ([], ["--debug"], ["--no-such-option"]):
+        expected = run(verb, *arguments, *more)
+        monkeypatch.setattr(sys, "argv", [verb, *arguments, *more])
+        with pytest.raises(SystemExit) as caught:
+            runpy.run_path(str(ROOT / "spark_jobs" / f"{COMMANDS[verb]}.py"), run_name="__main__")
+        assert caught.value.code == expected.exit_code
+        out, err = capsys.readouterr()
+        assert (out, err.splitlines()[-1]) == ("", expected.stderr.splitlines()[-1])
+
+
+def test_a_stack_trace_shows_no_values(
+    empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(settings: SparkSettings, **options: object) -> None:
+        text = "".join(["sec", "ret"])
+        raise RuntimeError(f"a text of {len(text)} characters")
+
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(command, "get_session", broken)
+    monkeypatch.setattr(sys, "argv", ["show_status", "--config", "settings.yaml", "--debug"])
+    empty_folder.joinpath("settings.yaml").write_text(GOOD)
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(ROOT / "spark_jobs" / "show_status.py"), run_name="__main__")
+    assert caught.value.code == 1
+    shown = capsys.readouterr().err
+    assert shown.endswith("RuntimeError: a text of 6 characters\n")
+    assert "secret" not in shown
