@@ -1,4 +1,4 @@
-"""Named places where a test can stop a run: at both sides of every commit. Inert unless a test's variable is set."""
+"""Named points where a test can stop a run: before and after every commit. Inert unless a test sets its variable."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# `name:hit:action`, such as `vectors.after:2:kill`: what happens when the run comes by for the second time.
+# `name:hit:action`. With `vectors.after:2:kill` the run is killed when it reaches that point for the second time.
 VARIABLE = "TEST_FAILPOINT"
 _SLEEP_SECONDS = 3600
 _hits: Counter[str] = Counter()
@@ -18,7 +18,7 @@ class SimulatedCrash(BaseException):
 
 
 def failpoint(name: str) -> None:
-    """Does what the test's variable says when this place is the one it names.
+    """Does what the test's variable says, where it names this point.
 
     Args:
         name: `<table>.before` or `<table>.after`, around a commit to that table.
@@ -26,15 +26,15 @@ def failpoint(name: str) -> None:
     Raises:
         SimulatedCrash: The variable asks for `raise`.
     """
-    wanted = os.environ.get(VARIABLE)
-    if wanted is None:
+    order = os.environ.get(VARIABLE)
+    if order is None:
         _hits.clear()
         return
-    place, hit, action = wanted.split(":")
-    if place not in (name, "*"):
+    point, hit, action = order.split(":")
+    if point not in (name, "*"):
         return
-    _hits[wanted] += 1
-    if _hits[wanted] != int(hit):
+    _hits[order] += 1
+    if _hits[order] != int(hit):
         return
     if action == "raise":
         raise SimulatedCrash(name)
@@ -45,10 +45,10 @@ def failpoint(name: str) -> None:
 
 @contextmanager
 def boundary(table: str) -> Iterator[None]:
-    """Marks a commit: the places before and after it are failpoints.
+    """Puts a failpoint before and after the commit in its block.
 
     Args:
-        table: Last part of the table's name; `create` where a table is made.
+        table: Last part of the table's name; `create` where a table is created.
     """
     failpoint(f"{table}.before")
     yield

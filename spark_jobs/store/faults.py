@@ -1,4 +1,4 @@
-"""What can be wrong with the rows of a space: DataFrame in, DataFrame out, no I/O."""
+"""What can be wrong with the rows of a space, and the commits that repair it."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -12,27 +12,27 @@ from spark_jobs.store.tables import SpaceTables
 from udfs.specs import ModelSpec
 
 NO_ID = "rows of vectors without doc_id or chunk_id"
-REPEATED = "rows of vectors whose chunk_id stands on other rows too"
+REPEATED = "rows of vectors whose chunk_id appears on other rows too"
 WRONG_HASH = "rows of vectors whose text_hash is not the SHA-256 of their text"
 NO_VECTOR = "rows of vectors without an embedding"
-WRONG_DIMENSION = "rows of vectors with an embedding of another dimension than the space's"
-NOT_FINITE = "rows of vectors with an embedding that is not finite"
-ZERO = "rows of vectors with an embedding that is zero"
-NOT_UNIT = "rows of vectors with an embedding that has not unit length, although the model normalises"
+WRONG_DIMENSION = "rows of vectors whose embedding does not have the space's dimension"
+NOT_FINITE = "rows of vectors whose embedding is not finite"
+ZERO = "rows of vectors whose embedding is zero"
+NOT_UNIT = "rows of vectors whose embedding does not have unit length, although the model normalizes"
 NO_LEDGER_ID = "rows of the ledger without doc_id"
-ORPHANS = "documents with chunks but without a row in the ledger"
-SEVERAL = "documents with several rows in the ledger"
-OTHER_COUNT = "documents with another number of chunks than the ledger says"
-LATER = "documents with chunks of a later run than the ledger knows of"
+ORPHANS = "documents with chunks but no row in the ledger"
+SEVERAL = "documents with more than one row in the ledger"
+OTHER_COUNT = "documents whose number of chunks differs from the ledger's"
+LATER = "documents with chunks of a later run than the ledger records"
 WRONG_STATUS = "documents whose status in the ledger contradicts their chunk_count"
 WRONG_INDEX = "documents whose chunks are not numbered 0, 1, 2, ..."
-# Rows that are bad in themselves: whatever the next run makes of their documents, they may not stay.
+# Rows that are wrong in themselves. A repair removes them, whatever the next run makes of their documents.
 ROW_FAULTS = (NO_ID, REPEATED, WRONG_HASH, NO_VECTOR, WRONG_DIMENSION, NOT_FINITE, ZERO, NOT_UNIT)
 FAULTS = (*ROW_FAULTS, NO_LEDGER_ID, ORPHANS, SEVERAL, OTHER_COUNT, LATER, WRONG_STATUS, WRONG_INDEX)
-# Rounding of half-precision models stays far below it.
+# Rounding in half-precision models stays far below this.
 _LENGTH_TOLERANCE = 1e-3
 
-# Columns of a MERGE's source, so that none of the target's has the same name.
+# Prefix of columns in the source of a MERGE, so that none has the name of a column in the target.
 _INCOMING = "_incoming_"
 _OPERATION = _INCOMING + "operation"
 _KEY = _INCOMING + "key"
@@ -40,16 +40,16 @@ _MARK, _DROP, _INSERT = "mark", "drop", "insert"
 
 
 def faulty_rows(vectors: DataFrame, model: ModelSpec) -> DataFrame:
-    """Finds rows of vectors that are bad in themselves, whatever the ledger says.
+    """Finds rows of vectors that are wrong in themselves, whatever the ledger says.
 
     Args:
         vectors: The space's vectors.
-        model: What made them: dimension, whether they have unit length, and how numbers are stored.
+        model: The model that created them: dimension, whether they have unit length, and how numbers are stored.
 
     Returns:
         Columns doc_id, chunk_id and `fault`: one row for each fault of each row.
     """
-    # One walk over the numbers tells all: a null or NaN among them makes the sum null or NaN.
+    # One pass over the numbers is enough: a null or NaN among them makes the sum null or NaN.
     squares = F.aggregate("embedding", F.lit(0.0), lambda total, x: total + x.cast("double") * x.cast("double"))
     faults = [
         F.when(F.col("doc_id").isNull() | F.col("chunk_id").isNull(), NO_ID),
@@ -68,7 +68,7 @@ def faulty_rows(vectors: DataFrame, model: ModelSpec) -> DataFrame:
 def _embedding_fault(model: ModelSpec) -> Column:
     squares = F.col("squares")
     not_finite = squares.isNull() | F.isnan(squares) | (squares == F.lit(float("inf")))
-    # Bytes stand for other numbers than they are: any of them is finite, and zero is one among others.
+    # Stored bytes encode other numbers: every byte is finite, and a zero byte is an ordinary value.
     is_float = F.lit(model.precision == "float32")
     not_unit = F.lit(model.normalize) & is_float & (F.abs(F.sqrt(squares) - 1) > _LENGTH_TOLERANCE)
     return (
@@ -81,15 +81,11 @@ def _embedding_fault(model: ModelSpec) -> Column:
 
 
 def faulty_documents(ledger: DataFrame, vectors: DataFrame) -> DataFrame:
-    """Finds documents about which ledger and vectors disagree; no text and no vector is read.
-
-    Args:
-        ledger: The space's ledger.
-        vectors: The space's vectors.
+    """Finds documents on which ledger and vectors disagree; reads neither texts nor vectors.
 
     Returns:
-        Columns doc_id and `fault`: one row for each fault of each document. What an earlier repair marked is known to
-        be incomplete and no fault.
+        Columns doc_id and `fault`: one row for each fault of each document. A document that an earlier repair marked is
+        known to be incomplete, which is not a fault.
     """
     known, chunks = ledger.where(F.col("doc_id").isNotNull()), vectors.where(F.col("doc_id").isNotNull())
     marked = known.where(F.col("text_hash") == REDO).select("doc_id", F.lit(True).alias("marked")).distinct()
@@ -107,7 +103,7 @@ def faulty_documents(ledger: DataFrame, vectors: DataFrame) -> DataFrame:
 def _document_faults() -> list[Column]:
     rows, count, stored = F.col("ledger_rows"), F.col("chunk_count"), F.coalesce("stored", F.lit(0))
     is_later = F.coalesce(F.col("stored_in") > F.col("claimed_in"), F.lit(False))
-    one = (rows == 1) & F.col("marked").isNull()
+    is_single = (rows == 1) & F.col("marked").isNull()
     fits = (
         ((F.col("status") == EMBEDDED) & (count > 0))
         | ((F.col("status") == EMPTY) & (count == 0))
@@ -116,25 +112,25 @@ def _document_faults() -> list[Column]:
     in_order = F.coalesce(
         (F.col("first") == 0) & (F.col("last") == stored - 1) & (F.col("numbers") == stored), stored == 0
     )
-    # A repair may take a chunk out of a document that then fails: what is left of it is served as it is.
-    numbered = F.col("status") != QUARANTINED
+    # A repair can remove a chunk from a document that then fails: its other chunks stay as they are.
+    must_be_numbered = F.col("status") != QUARANTINED
     return [
         F.when(rows.isNull(), ORPHANS),
         F.when(rows > 1, SEVERAL),
-        F.when(one & is_later, LATER),
-        F.when(one & F.col("wrong") & ~is_later, OTHER_COUNT),
-        F.when(one & ~F.coalesce(fits, F.lit(False)), WRONG_STATUS),
-        F.when(one & numbered & ~in_order, WRONG_INDEX),
+        F.when(is_single & is_later, LATER),
+        F.when(is_single & F.col("wrong") & ~is_later, OTHER_COUNT),
+        F.when(is_single & ~F.coalesce(fits, F.lit(False)), WRONG_STATUS),
+        F.when(is_single & must_be_numbered & ~in_order, WRONG_INDEX),
     ]
 
 
 def remove_rows(rows: DataFrame, tables: SpaceTables, with_null_ids: bool) -> None:
-    """Takes every row out of `vectors` that has one of the given chunk ids.
+    """Removes every row from `vectors` that has one of the given chunk ids.
 
     Args:
         rows: Column chunk_id and others, from a fixed version of the table: MERGE may read them more than once.
         tables: The space's tables.
-        with_null_ids: Whether rows without an id of their own or their document go too; all rows are then read.
+        with_null_ids: Whether to remove rows without chunk_id or doc_id too; all rows are then read.
     """
     ids = rows.where(F.col("chunk_id").isNotNull()).select(F.col("chunk_id").alias(_KEY)).distinct()
     merge = ids.mergeInto(tables.name("vectors"), F.col("chunk_id") == F.col(_KEY)).whenMatched().delete()
@@ -147,14 +143,16 @@ def remove_rows(rows: DataFrame, tables: SpaceTables, with_null_ids: bool) -> No
 def mark_documents(
     documents: DataFrame, ledger: DataFrame, vectors: DataFrame, tables: SpaceTables, with_null_ids: bool
 ) -> None:
-    """Marks documents in `ledger`, so that the next run does them again, or takes out what the source no longer has.
+    """Marks documents in `ledger`, so that the next run embeds them again or removes them.
+
+    One row replaces several of the same document, and chunks without a row get one.
 
     Args:
         documents: Column doc_id, each once, from fixed versions of the tables.
         ledger: The ledger at a fixed version.
         vectors: The vectors that are left.
         tables: The space's tables.
-        with_null_ids: Whether rows without doc_id go too.
+        with_null_ids: Whether to remove rows without doc_id too.
     """
     rows = _as_marks(documents, ledger, vectors)
     merge = (
@@ -196,7 +194,7 @@ def _as_marks(documents: DataFrame, ledger: DataFrame, vectors: DataFrame) -> Da
         values.get(field.name, F.lit(None)).cast(field.dataType).alias(_INCOMING + field.name)
         for field in LEDGER.schema
     ]
-    # One commit replaces several rows by one: MERGE inserts what matches no row, and a null key matches none.
+    # One commit replaces several rows with one: MERGE inserts what matches no row, and a null key matches none.
     key = F.when(F.col("operation") != _INSERT, F.col("doc_id")).alias(_KEY)
     return rows.select(key, F.col("operation").alias(_OPERATION), *columns)
 
@@ -206,7 +204,7 @@ def _operation() -> Column:
     return F.explode(
         F.when(F.col("ledger_rows") == 1, F.array(F.lit(_MARK)))
         .when(several, F.array(F.lit(_DROP), F.lit(_INSERT)))
-        # What is in neither table any more is no document of the space.
+        # A document in neither table no longer belongs to the space.
         .when(is_stored, F.array(F.lit(_INSERT)))
         .otherwise(F.array().cast("array<string>"))
     )

@@ -1,4 +1,4 @@
-"""What keeps a run that was overtaken from writing: numbers that Delta compares at every commit."""
+"""The fence that keeps an overtaken run from writing: numbers that Delta compares at every commit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,32 +14,32 @@ _COMMITS_PER_RUN = 1 << 32
 
 @contextmanager
 def transaction(spark: SparkSession, app_id: str, version: int, run_id: str) -> Iterator[bool]:
-    """Gives the one commit that is made in its block an application id and a number.
+    """Gives the one commit in its block an application id and a number.
 
     MERGE takes no writer options, so they are properties of the session for as long as the commit takes.
 
     Args:
         spark: The live session.
         app_id: Application id.
-        version: Number of the commit; Delta passes over one that is not above the table's highest.
-        run_id: Run that commits; kept in the table's history.
+        version: Number of the commit; Delta skips a commit whose number is not above the table's highest.
+        run_id: Run that commits; recorded in the table's history.
 
     Yields:
-        Whether the platform has let all of them be set.
+        Whether the platform allowed all of them to be set.
     """
     try:
         yield set_properties(spark, dict(zip(TRANSACTION, (app_id, str(version), run_id), strict=True)))
     finally:
-        # Not put back: what an interrupted commit left behind would make Delta pass over the commits of others.
+        # Not restored: values left by an interrupted commit would make Delta skip the commits of others.
         unset_properties(spark, TRANSACTION)
 
 
 class Fence:
     """Numbers the commits of one run.
 
-    Every table keeps the highest number written to it for each application id, and Delta passes over a commit whose
-    number is not higher. A run numbers its commits above those of every earlier run; so after the first commit of a
-    later run to a table, nothing of an earlier one gets in.
+    Every table keeps the highest number written to it for each application id, and Delta skips a commit whose number
+    is not higher. A run numbers its commits above those of every earlier run. So once a later run has committed to a
+    table, an earlier one can no longer write to it.
 
     Args:
         app_id: Application id, one for each space.
@@ -53,10 +53,7 @@ class Fence:
 
     @contextmanager
     def commit(self, spark: SparkSession) -> Iterator[bool]:
-        """Numbers the one commit that is made in its block.
-
-        Args:
-            spark: The live session.
+        """Numbers the one commit in its block.
 
         Yields:
             Whether Delta will see the number.

@@ -1,4 +1,4 @@
-"""What the ledger says of a space, in a handful of numbers."""
+"""The ledger of a space: its counts, and where it disagrees with the vectors."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,11 @@ class LedgerSummary:
     """Counts over a ledger.
 
     Attributes:
-        statuses: Documents by status.
-        reasons: Quarantined documents by reason.
+        statuses: Number of documents by status.
+        reasons: Number of quarantined documents by reason.
         chunks: Chunks of all documents.
-        truncated: Chunks that the given run wrote and of which the model saw only the beginning.
-        wrong: Documents about which ledger and vectors disagree, where both were looked at.
+        truncated: Chunks that the given run wrote and that the model saw only in part.
+        wrong: Documents on which ledger and vectors disagree; 0 where only the ledger was read.
     """
 
     statuses: dict[str, int]
@@ -28,7 +28,7 @@ class LedgerSummary:
 
     @property
     def documents(self) -> int:
-        """Documents of the ledger."""
+        """Number of documents in the ledger."""
         return sum(self.statuses.values())
 
 
@@ -36,11 +36,8 @@ def summarise_ledger(ledger: DataFrame, run_id: str = "") -> LedgerSummary:
     """Counts a ledger in one pass.
 
     Args:
-        ledger: A space's ledger, or the rows of `reconcile.compared`.
+        ledger: A space's ledger, or the rows of `compared`.
         run_id: Run whose truncated chunks are counted.
-
-    Returns:
-        The counts.
     """
     cut = F.when(F.col("run_id") == run_id, F.col("truncated_count")).otherwise(0)
     wrong = F.count_if("wrong") if "wrong" in ledger.columns else F.lit(0)
@@ -56,7 +53,7 @@ def summarise_ledger(ledger: DataFrame, run_id: str = "") -> LedgerSummary:
     )
     statuses: dict[str, int] = {}
     for group in groups:
-        if group.status is not None:  # chunks without a ledger row have none
+        if group.status is not None:  # chunks without a row in the ledger have no status
             statuses[group.status] = statuses.get(group.status, 0) + group.documents
     return LedgerSummary(
         statuses=statuses,
@@ -67,20 +64,13 @@ def summarise_ledger(ledger: DataFrame, run_id: str = "") -> LedgerSummary:
     )
 
 
-def _run_number() -> Column:
-    return F.max(F.substring_index("run_id", ".", -1).cast("long"))
-
-
 def compared(ledger: DataFrame, vectors: DataFrame) -> DataFrame:
-    """Puts what the ledger says of each document beside what is stored of it; no vector is read.
-
-    Args:
-        ledger: The space's ledger.
-        vectors: The space's vectors.
+    """Compares what the ledger says of each document with what is stored of it; reads no vector.
 
     Returns:
-        Columns doc_id, status, reason, chunk_count, truncated_count, run_id, stored and `wrong`: whether the document
-        has no ledger row or several, another number of chunks than its row says, or chunks of a later run than it.
+        Columns doc_id, ledger_rows, status, reason, chunk_count, truncated_count, run_id, claimed_in, stored,
+        stored_in and `wrong`: whether the document does not have exactly one row in the ledger, has another number of
+        chunks than that row says, or has chunks of a later run.
     """
     claims = ledger.groupBy("doc_id").agg(
         F.count(F.lit(1)).alias("ledger_rows"),
@@ -102,13 +92,9 @@ def compared(ledger: DataFrame, vectors: DataFrame) -> DataFrame:
 
 
 def suspects(ledger: DataFrame, vectors: DataFrame) -> DataFrame:
-    """Finds the documents that a run left half done: new chunks are in, the ledger does not say so yet.
-
-    Args:
-        ledger: The space's ledger.
-        vectors: The space's vectors.
-
-    Returns:
-        Column doc_id.
-    """
+    """Finds the doc_id of documents that a run left half done: their new chunks are in, their ledger row is not."""
     return compared(ledger, vectors).where("wrong").select("doc_id")
+
+
+def _run_number() -> Column:
+    return F.max(F.substring_index("run_id", ".", -1).cast("long"))

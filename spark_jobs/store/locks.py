@@ -1,7 +1,7 @@
-"""Locks between processes, for stores on local paths: there Delta has no protection of its own.
+"""Locks between processes, for stores on local paths, where Delta gives no protection of its own.
 
-On a local disk Delta looks whether a version is there and then renames its file, which two processes can do at once.
-Object stores and catalogs make commits exclusive themselves.
+On a local disk Delta checks that a version does not exist yet and then renames its file, and two processes can do so
+at once. Object stores and catalogs make commits exclusive themselves.
 """
 
 import hashlib
@@ -18,45 +18,27 @@ from spark_jobs.settings.loading import Settings
 _APPEND_SECONDS = 60
 
 
-def _folder(settings: Settings) -> Path | None:
-    path = settings.store.path
-    if path is None or not settings.store.is_local:
-        return None
-    return Path(path.removeprefix("file:")) / "_embedlake" / "locks"
-
-
-def _lock(folder: Path, name: str) -> FileLock:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"the store cannot be written at {folder}: {error.strerror}: check that the job may write there"
-        ) from error
-    return FileLock(folder / f"{name}.lock")
-
-
 @contextmanager
 def space_lock(settings: Settings, take_over: bool = False) -> Iterator[None]:
-    """Holds the space for one process.
+    """Holds the settings' space for this process.
 
     Args:
-        settings: The whole configuration.
-        take_over: Whether to go on although another process holds it; that process keeps a lock nobody looks at.
+        settings: Which space, in which store.
+        take_over: Whether to take it from another process; that process keeps a lock that nobody checks.
 
     Raises:
         RunActiveError: Another process holds it.
     """
-    folder = _folder(settings)
-    if folder is None:
+    lock = _lock(settings, f"{settings.library}__{settings.space}")
+    if lock is None:
         yield
         return
-    lock = _lock(folder, f"{settings.library}__{settings.space}")
     if take_over:
         with suppress(FileNotFoundError):
             os.unlink(lock.lock_file)
     refusal = (
-        f"another process on this machine works on space {settings.library}.{settings.space} and holds "
-        f"{lock.lock_file}: wait for it to end, or end it by --take-over"
+        f"another process on this machine is working on space {settings.library}.{settings.space} and holds "
+        f"{lock.lock_file}. Wait for it to finish, or take over from it with --take-over."
     )
     with _held(lock, 0, refusal):
         yield
@@ -67,21 +49,20 @@ def export_lock(settings: Settings, target: str) -> Iterator[None]:
     """Holds a target for one export.
 
     Args:
-        settings: The whole configuration.
+        settings: Which store.
         target: The target's name as it is printed.
 
     Raises:
-        RunActiveError: Another process of this machine exports to it.
+        RunActiveError: Another process on this machine is exporting to it.
     """
-    folder = _folder(settings)
-    if folder is None:
+    # The name is hashed, because it can be long and contain any character of a path.
+    lock = _lock(settings, f"export__{hashlib.sha256(target.encode()).hexdigest()[:16]}")
+    if lock is None:
         yield
         return
-    # A name may be long, and hold whatever a path may hold.
-    lock = _lock(folder, f"export__{hashlib.sha256(target.encode()).hexdigest()[:16]}")
     refusal = (
-        f"another process on this machine exports to {target} and holds {lock.lock_file}: wait for it to end, or end "
-        f"it (`fuser {lock.lock_file}` names it)"
+        f"another process on this machine is exporting to {target} and holds {lock.lock_file}. Wait for it to finish, "
+        f"or end it (`fuser {lock.lock_file}` names it)."
     )
     with _held(lock, 0, refusal):
         yield
@@ -91,25 +72,35 @@ def export_lock(settings: Settings, target: str) -> Iterator[None]:
 def store_lock(settings: Settings) -> Iterator[None]:
     """Holds the tables that all spaces of a store share, for the length of one commit.
 
-    Args:
-        settings: The whole configuration.
-
     Raises:
         RunActiveError: Another process holds them for longer than a commit takes.
     """
-    folder = _folder(settings)
-    if folder is None:
+    lock = _lock(settings, "store")
+    if lock is None:
         yield
         return
-    lock = _lock(folder, "store")
-    # Not taken from its holder, even by --take-over: a process that was paused in the middle of a commit finishes it
-    # when it wakes, over another one's.
+    # Never taken from its holder, even with --take-over: a process that was paused in the middle of a commit finishes
+    # it when it wakes, over somebody else's.
     refusal = (
-        f"another process on this machine has held {lock.lock_file} for more than {_APPEND_SECONDS:g} s, which no "
-        f"commit takes: it is paused or hangs: end it (`fuser {lock.lock_file}` names it), then run again"
+        f"another process on this machine has held {lock.lock_file} for more than {_APPEND_SECONDS:g} s, longer than "
+        f"any commit takes: it is paused or hangs. End it (`fuser {lock.lock_file}` names it), then run again."
     )
     with _held(lock, _APPEND_SECONDS, refusal):
         yield
+
+
+def _lock(settings: Settings, name: str) -> FileLock | None:
+    path = settings.store.path
+    if path is None or not settings.store.is_local:
+        return None
+    folder = Path(path.removeprefix("file:")) / "_embedlake" / "locks"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the store cannot be written at {folder}: {error.strerror}. Check that the job may write there."
+        ) from error
+    return FileLock(folder / f"{name}.lock")
 
 
 @contextmanager

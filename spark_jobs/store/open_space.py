@@ -1,4 +1,4 @@
-"""A space at one version, as search, evaluation and export see it; and, for search, the model that made it."""
+"""A space at one version, as search, evaluation and export read it, and the model that its queries need."""
 
 import json
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from udfs.models.fingerprint import model_fingerprint
 from udfs.quantization import Ranges
 from udfs.specs import InferenceSpec
 
-# Text, ids and payload of a chunk, roughly.
+# What the text, ids and payload of a chunk take, roughly.
 _OTHER_BYTES = 2048
 
 
@@ -25,12 +25,12 @@ class OpenSpace:
     """A space at one version. Opening it does not look for the model.
 
     Attributes:
-        settings: The configuration, with the space's own model where another space than the configured one is open.
-        tables: Its tables.
-        vectors: Its rows, at one version, which may be none.
-        model_path: Name of the model that made it.
+        settings: The configuration, with the space's own model where a space other than the configured one is open.
+        tables: The space's tables.
+        vectors: Its rows at that version; there may be none.
+        model_path: Name of the model that created it.
         model_fingerprint: Hash of everything that decides a vector.
-        dimension: Numbers of an embedding.
+        dimension: Numbers in an embedding.
         precision: How they are stored.
         ranges: Lowest and highest value of each number, where they are stored as int8.
     """
@@ -51,12 +51,12 @@ class OpenSpace:
 
     @property
     def stored_width(self) -> int:
-        """Entries of a stored embedding."""
+        """Entries in a stored embedding: bytes where precision is binary, numbers otherwise."""
         return stored_dimension(self.dimension, self.precision)
 
     @property
     def row_bytes(self) -> int:
-        """What a row takes on its way to the driver, roughly."""
+        """Rough size of a row on its way to the driver."""
         return self.stored_width * (4 if self.precision == "float32" else 1) + _OTHER_BYTES
 
 
@@ -64,12 +64,9 @@ def open_space(spark: SparkSession, settings: Settings, space: str | None = None
     """Opens a space for reading.
 
     Args:
-        spark: The live session, with the properties that reading the store needs.
-        settings: The whole configuration.
-        space: Another space of the library than the configured one.
-
-    Returns:
-        The space.
+        spark: The live session, with the properties of `delta_session`.
+        settings: The configuration, which names a space.
+        space: Another space of the library to open in its place.
 
     Raises:
         InputError: The space does not exist.
@@ -77,37 +74,37 @@ def open_space(spark: SparkSession, settings: Settings, space: str | None = None
     if space is not None:
         settings = settings.model_copy(update={"space": space})
     row, tables = require_space(spark, settings), space_tables(spark, settings)
-    made = json.loads(row.model)
+    spec = json.loads(row.model)
     if space is not None:
-        # What the registry says of its model, which is inspected anew when it is used.
+        # As the registry describes its model, which is inspected again when it is used.
         kept = ("path", "revision", "document_prompt", "query_prompt", "normalize", "precision")
-        model = {**{name: made[name] for name in kept}, "dimensions": made["dimension"]}
+        model = {**{name: spec[name] for name in kept}, "dimensions": spec["dimension"]}
         settings = settings.model_copy(update={"model": settings.model.model_copy(update=model)})
     return OpenSpace(
         settings=settings,
         tables=tables,
         vectors=pin_vectors(tables),
-        model_path=made["path"],
+        model_path=spec["path"],
         model_fingerprint=row.model_fingerprint,
         dimension=row.dimension,
-        precision=made["precision"],
+        precision=spec["precision"],
         ranges=ranges_of(row),
     )
 
 
 def search_model(space: OpenSpace) -> InferenceSpec:
-    """Describes the model that made a space, so that queries can be embedded by it.
+    """Describes the model that created a space, so that it can embed queries.
 
     Returns:
-        The model and how it runs, with the space's ranges; embeds documents.
+        The model and how it runs, with the space's ranges; as it stands it embeds documents.
 
     Raises:
-        InputError: The model cannot be used, or is not the one that made the space.
+        InputError: The model cannot be used, or is not the one that created the space.
     """
     inference = inference_spec(space.settings)
     if model_fingerprint(inference.model) != space.model_fingerprint:
         raise InputError(
-            f"space {space.name} was made by the model {space.model_path}, which is another one than "
-            f"{inference.model.path} is now, or had other settings: put it back, or name another space"
+            f"space {space.name} was made by the model {space.model_path}. The configured model {inference.model.path} "
+            "differs from it in its files or settings. Restore them, or name another space."
         )
     return replace(inference, ranges=space.ranges)

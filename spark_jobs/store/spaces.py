@@ -1,4 +1,4 @@
-"""The registry of spaces: which model and chunking rule made the vectors of each."""
+"""The registry of spaces: which model and chunking rule created the vectors of each, and which space readers use."""
 
 import json
 from dataclasses import asdict
@@ -18,20 +18,12 @@ from udfs.models.fingerprint import chunking_fingerprint, model_fingerprint
 from udfs.quantization import Ranges
 from udfs.specs import ChunkSpec, ModelSpec
 
-# What Spark says of a catalog that has tables and no views.
+# Spark's conditions for a catalog that has tables but no views.
 _NO_VIEWS = ("MISSING_CATALOG_ABILITY", "UNSUPPORTED_FEATURE.CATALOG_OPERATION")
 
 
 def registered(spark: SparkSession, settings: Settings) -> Row | None:
-    """Looks a space up.
-
-    Args:
-        spark: The live session.
-        settings: The whole configuration.
-
-    Returns:
-        Its row, or None where no run has opened it yet.
-    """
+    """Looks up the row of the settings' space; None where no run has opened it yet."""
     tables = space_tables(spark, settings)
     if not tables.exists(SPACES.name):
         return None
@@ -41,17 +33,10 @@ def registered(spark: SparkSession, settings: Settings) -> Row | None:
 
 
 def require_space(spark: SparkSession, settings: Settings) -> Row:
-    """Looks up a space that must be there.
-
-    Args:
-        spark: The live session.
-        settings: The whole configuration.
-
-    Returns:
-        Its row of the registry.
+    """Looks up the row of a space that must exist.
 
     Raises:
-        InputError: There is no such space, or it has no vectors yet.
+        InputError: The space does not exist, or has no vectors yet.
     """
     row = registered(spark, settings)
     if row is None or not space_tables(spark, settings).exists("vectors"):
@@ -63,41 +48,32 @@ def check_space(row: Row | None, name: str, model: ModelSpec, chunking: ChunkSpe
     """Refuses to mix vectors of two models or chunking rules in one space.
 
     Args:
-        row: The space's row of the registry; None where it has none.
+        row: The space's row in the registry; None where it has none.
         name: The space.
-        model: The model.
-        chunking: The chunking rule.
+        model: The configured model.
+        chunking: The configured chunking rule.
 
     Returns:
         Whether the space is in the registry.
 
     Raises:
-        InputError: The space was made otherwise; the differences are named.
+        InputError: The space has another model or chunking rule; the message names the differences.
     """
     if row is None:
         return False
-    way_out = "go back to it, or name a new space by the setting `space`"
+    remedy = "Go back to it, or name a new space with the setting `space`."
     faults = []
     if row.model_fingerprint != model_fingerprint(model):
-        faults.append(f"space {name} holds vectors of another model ({_difference(row.model, model)}): {way_out}")
+        faults.append(f"space {name} holds vectors of another model ({_difference(row.model, model)}). {remedy}")
     if row.chunking_fingerprint != chunking_fingerprint(chunking, model):
-        faults.append(
-            f"space {name} was cut by another chunking rule ({_difference(row.chunking, chunking)}): {way_out}"
-        )
+        faults.append(f"space {name} was chunked by another rule ({_difference(row.chunking, chunking)}). {remedy}")
     if faults:
         raise InputError(faults)
     return True
 
 
 def ranges_of(row: Row) -> Ranges | None:
-    """Reads the ranges by which a space's numbers are stored.
-
-    Args:
-        row: The space's row of the registry.
-
-    Returns:
-        Lowest and highest value of each number; None where the space needs none.
-    """
+    """Reads the lowest and highest value of each number from a row of the registry; None where precision needs none."""
     if row.ranges is None:
         return None
     low, high = json.loads(row.ranges)
@@ -107,13 +83,13 @@ def ranges_of(row: Row) -> Ranges | None:
 def register(
     spark: SparkSession, settings: Settings, model: ModelSpec, chunking: ChunkSpec, ranges: Ranges | None = None
 ) -> None:
-    """Enters a space into the registry; where it is the library's active one, its view is made first.
+    """Adds a space to the registry; the first one of a library becomes its active one, and gets its view.
 
     Args:
         spark: The live session.
-        settings: The whole configuration.
-        model: The model.
-        chunking: The chunking rule.
+        settings: Names the space.
+        model: Its model.
+        chunking: Its chunking rule.
         ranges: Lowest and highest value of each number, where precision is int8.
 
     Raises:
@@ -121,7 +97,6 @@ def register(
     """
     tables = space_tables(spark, settings)
     others = tables.read(SPACES.name).where(F.col("library") == settings.library)
-    # The first space of a library is the one that readers should use.
     is_active = others.isEmpty()
     if is_active:
         make_view(tables)
@@ -164,22 +139,18 @@ def _unknown(spark: SparkSession, settings: Settings) -> str:
     known = []
     if tables.exists(SPACES.name):
         rows = tables.read(SPACES.name).where(F.col("library") == settings.library)
-        # The registry has a row for each space that somebody made by hand.
         known = sorted({row.space for row in rows.select("space").distinct().collect()})
-    of_them = f"it has {', '.join(known)}" if known else "no run has written to it yet"
-    return f"library {settings.library} has no space {settings.space} ({of_them}): run embedlake embed, or name another"
+    others = f"it has {', '.join(known)}" if known else "no run has written to it yet"
+    return f"library {settings.library} has no space {settings.space} ({others}). Run embedlake embed, or name another."
 
 
 def make_view(tables: SpaceTables) -> None:
-    """Makes the view `<library>__vectors` select from a space's vectors; a store with a path has none.
+    """Makes the view `<library>__vectors` select from a space's vectors; a store with a path has no view.
 
-    A catalog that knows no views is passed over: the table itself is there under its own name.
-
-    Args:
-        tables: The space's tables.
+    A catalog that does not support views is left without one: readers use the table under its own name.
 
     Raises:
-        InputError: The catalog refuses the view, for want of a right or because a table has its name.
+        InputError: The catalog refuses the view, because a privilege is missing or a table has its name.
     """
     view = tables.location.view
     if view is None:
@@ -187,10 +158,10 @@ def make_view(tables: SpaceTables) -> None:
     comment = "Vectors of the library, from the space that readers should use"
     try:
         tables.spark.sql(f"CREATE OR REPLACE VIEW {view} COMMENT '{comment}' AS SELECT * FROM {tables.name('vectors')}")
-    except Exception as error:  # what goes wrong in a catalog comes as Py4J's error or PySpark's
+    except Exception as error:  # errors of a catalog are Py4J's or PySpark's
         if isinstance(error, PySparkException) and (error.getCondition() or "").startswith(_NO_VIEWS):
             return
         raise InputError(
-            f"the view {view} cannot be made: {cause_of(error)}: check that the job may make views there and "
-            "that nothing else has this name"
+            f"the view {view} cannot be created: {cause_of(error).rstrip('.')}. Check that the job may create views "
+            "there and that nothing else has this name."
         ) from error

@@ -26,13 +26,7 @@ _ABSENT = {"DELTA_MISSING_DELTA_TABLE", "DELTA_PATH_DOES_NOT_EXIST", "DELTA_TABL
 
 @dataclass(frozen=True, slots=True)
 class TableLocation:
-    """Where the tables of one space are.
-
-    Attributes:
-        store: The store's settings.
-        library: Name of the library.
-        space: Name of the space.
-    """
+    """Where the tables of one space are."""
 
     store: StoreSettings
     library: str
@@ -62,9 +56,9 @@ class TableLocation:
 
 @dataclass(frozen=True, slots=True)
 class SpaceTables:
-    """The tables of one space, and those of its whole store, through one session.
+    """The tables of one space, and those of its whole store, in one session.
 
-    A table is named by the last part of its name, such as `vectors`.
+    Methods take the last part of a table's name, such as `vectors`.
 
     Attributes:
         spark: The live session, with the properties of `delta_session`.
@@ -79,7 +73,7 @@ class SpaceTables:
         return self.location.name(table)
 
     def exists(self, table: str) -> bool:
-        """Whether the table can be read."""
+        """Returns whether the table can be read."""
         return table_exists(self.spark, self.name(table))
 
     def read(self, table: str) -> DataFrame:
@@ -99,7 +93,7 @@ class SpaceTables:
                 faults = discrepancies(self.spark.table(name).schema, table.schema)
                 if faults:
                     raise SourceError(
-                        f"table {name}: {fault}: give the changed library a space of its own" for fault in faults
+                        f"table {name}: {fault}. Give the changed library a space of its own." for fault in faults
                     )
                 return
             writer = self.spark.createDataFrame([], table.schema).writeTo(name).using("delta")
@@ -110,10 +104,10 @@ class SpaceTables:
                 writer.create()
         except InputError:
             raise
-        except Exception as error:  # what goes wrong in Java's input and output comes as Py4J's error or PySpark's
-            cause = cause_of(error)
+        except Exception as error:  # errors of Java's input and output are Py4J's or PySpark's
+            cause = cause_of(error).rstrip(".")
             raise InputError(
-                f"the store cannot be written at {name}: {cause}: check that the job may write there"
+                f"the store cannot be written at {name}: {cause}. Check that the job may write there."
             ) from error
 
     def append(self, rows: DataFrame, table: str) -> None:
@@ -127,7 +121,7 @@ class SpaceTables:
             rows.writeTo(self.name(table)).overwrite(F.lit(True))
 
     def last_committers(self, table: str) -> list[str]:
-        """Lists the ids of the runs in the table's history; none where the table does not exist."""
+        """Lists the ids of the runs that committed to the table; none where it does not exist."""
         if not self.exists(table):
             return []
         history = self.spark.sql(f"DESCRIBE HISTORY {self.name(table)}").select("userMetadata").dropna().distinct()
@@ -135,22 +129,22 @@ class SpaceTables:
 
 
 def location_of(settings: Settings) -> TableLocation:
-    """Finds where the tables of the settings' space are."""
+    """Returns where the tables of the settings' space are."""
     return TableLocation(settings.store, settings.library, settings.space)
 
 
 def space_tables(spark: SparkSession, settings: Settings) -> SpaceTables:
-    """Opens the handle on the tables of the settings' space."""
+    """Returns a handle on the tables of the settings' space."""
     return SpaceTables(spark, location_of(settings))
 
 
 def delta_session(spark: SparkSession) -> AbstractContextManager[bool]:
-    """Sets what reading and writing the store needs, and restores the session at the end of the block."""
+    """Sets the properties that reading and writing the store needs, for the length of a block."""
     return session_properties(spark, SESSION)
 
 
 def table_exists(spark: SparkSession, name: str) -> bool:
-    """Whether the table of this quoted name can be read."""
+    """Returns whether the table of this quoted name can be read."""
     try:
         return bool(spark.catalog.tableExists(name))
     except AnalysisException as error:
@@ -163,11 +157,11 @@ def read_vectors(spark: SparkSession, settings: Settings) -> DataFrame:
     """Reads the vectors of the settings' space, for notebooks and downstream jobs.
 
     Args:
-        spark: The live session.
-        settings: The whole configuration.
+        spark: The live session; keeps the properties that reading the store needs.
+        settings: The configuration, which names store, library and space.
 
     Returns:
-        Rows of the vectors table.
+        The current rows of the space's `vectors` table.
     """
     set_properties(spark, SESSION)
     return space_tables(spark, settings).read("vectors")

@@ -102,7 +102,7 @@ def test_export_sends_everything_and_then_nothing(command: Command, settings: Pa
         ("search", ["owls", "--space", "other"], "library toy has no space other (it has main): "),
         ("search", ["owls", "--where", "colour = 'red'"], "--where takes one boolean SQL expression "),
         ("search", ["owls", "--where", "doc_id"], "--where takes one boolean SQL expression "),
-        ("search", ["owls", "--set", "model.path=fake:16"], "space toy.main was made by the model fake:8, "),
+        ("search", ["owls", "--set", "model.path=fake:16"], "space toy.main was made by the model fake:8. "),
         ("search", ["owls", "-k", "0"], "Invalid value for '-k'"),
         ("search", ["--queries", "none.csv", "--out", "hits"], "the queries none.csv cannot be read: "),
         ("evaluate", [], "--queries and --judgements go together: "),

@@ -120,7 +120,7 @@ def test_the_command_embeds_shows_its_store_embeds_nothing_twice_and_keeps_to_it
     assert (refused.returncode, refused.stdout) == (2, "")
     message = refused.stderr.partition("embedlake: ")[2]
     assert "space main holds vectors of another model" in message and "dimension was 8, is 16" in message
-    assert "name a new space by the setting `space`" in message
+    assert "name a new space with the setting `space`" in message
     assert not NOISE.search(refused.stderr)
     assert contents(tmp_path) == before
 

@@ -488,7 +488,7 @@ def test_a_table_in_the_place_of_the_view_is_left_alone(spark: SparkSession, mak
     spark.createDataFrame([(1,)], "mine int").writeTo("spark_catalog.default.taken__vectors").using("delta").create()
     tables = {"path": None, "catalog": "spark_catalog", "schema": "default"}
     settings = make_settings("unused", library="taken", store=tables)
-    with pytest.raises(InputError, match=r"the view `spark_catalog`\.`default`\.`taken__vectors` cannot be made"):
+    with pytest.raises(InputError, match=r"the view `spark_catalog`\.`default`\.`taken__vectors` cannot be created"):
         Space(spark, settings)
     assert spark.table("spark_catalog.default.taken__vectors").columns == ["mine"]
     with delta_session(spark):

@@ -221,7 +221,7 @@ def test_what_cannot_be_searched_is_refused(
     refused(r"library toy has no space other \(it has main.*\): run embedlake embed", settings, space="other")
     refused(r"library toy has no space main \(no run has written to it yet\)", make_settings(str(tmp_path / "none")))
     other = settings.model_copy(update={"model": settings.model.model_copy(update={"path": "fake:8"})})
-    refused("space toy.main was made by the model fake:16, which is another one than fake:8 is now", other)
+    refused("space toy.main was made by the model fake:16. The configured model fake:8 differs from it", other)
     refused("query 'question' is empty: ask something", settings, question=" \n")
     refused("query 'question' cannot be embedded: model_error", settings, question="FAKE-ENCODER-RAISES")
 

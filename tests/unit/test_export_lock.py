@@ -24,7 +24,7 @@ def test_a_target_has_one_export_at_a_time_and_others_have_theirs(tmp_path: Path
     settings = settings_of({"path": str(tmp_path / "lake")})
     name = "postgresql://localhost/db#" + 'public."a/b' * 40
     with locks.export_lock(settings, name), locks.export_lock(settings, "parquet:/out"):
-        told = "another process on this machine exports to postgresql://"
+        told = "another process on this machine is exporting to postgresql://"
         with pytest.raises(RunActiveError, match=told) as caught, locks.export_lock(settings, name):
             pytest.fail("two exports to one target")
         assert caught.value.exit_code == 4

@@ -31,7 +31,7 @@ def _held(settings: Settings, name: str) -> FileLock:
 def test_a_space_has_one_holder(settings: Settings) -> None:
     with (
         _held(settings, "toy__main"),
-        pytest.raises(RunActiveError, match=r"works on space toy\.main"),
+        pytest.raises(RunActiveError, match=r"is working on space toy\.main"),
         locks.space_lock(settings),
     ):
         pytest.fail("two processes hold one space")
