@@ -37,11 +37,7 @@ def session(settings: Settings, debug: bool) -> SparkSession:
 
 @contextmanager
 def watched_session(settings: Settings, debug: bool) -> Iterator[tuple[SparkSession, Progress]]:
-    """Finds or starts the session of a command that writes, shows its progress, and stops it in order.
-
-    Yields:
-        The session, and where progress is shown.
-    """
+    """Finds or starts the session of a command that writes, shows its progress, and stops it in order."""
     # Progress on standard error, the summary on standard output: a scheduler can keep them apart.
     with Progress(Console(stderr=True)).live() as progress:
         with progress.step("session"):

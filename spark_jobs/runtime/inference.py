@@ -1,4 +1,4 @@
-"""Embedding rows on the executors; all jobs embed through it, each task with a whole GPU where there are any."""
+"""Embedding rows on the executors: every job does it here, with a whole GPU for each task where there are GPUs."""
 
 from pyspark.resource import ResourceProfile, ResourceProfileBuilder, TaskResourceRequests
 from pyspark.sql import DataFrame, SparkSession
@@ -10,12 +10,12 @@ from udfs.specs import InferenceSpec
 
 _GPUS = "spark.executor.resource.gpu.amount"
 _CORES = "spark.executor.cores"
-# Elsewhere a profile fails when the stage starts: local sessions have no executors to choose among.
+# Elsewhere a profile fails when the stage starts, because local sessions have no executors to choose from.
 _MASTERS = ("spark://", "local-cluster[", "yarn", "k8s://")
 
 
 def embed_rows(rows: DataFrame, inference: InferenceSpec, settings: InferenceSettings) -> DataFrame:
-    """Embeds rows, in the partitions that they come in.
+    """Embeds rows, in the partitions in which they come.
 
     Args:
         rows: Columns text_hash and text; text_hash is any string that tells rows apart.
@@ -33,18 +33,11 @@ def embed_rows(rows: DataFrame, inference: InferenceSpec, settings: InferenceSet
 
 
 def inference_profile(spark: SparkSession, inference: InferenceSettings) -> ResourceProfile | None:
-    """Describes what one inference task needs.
+    """Describes what one inference task needs: a GPU and its share of the executor's cores.
 
-    Other stages then may use every core beside a small share of a GPU (`spark.task.resource.gpu.amount`), and still one
-    model is loaded for each GPU.
-
-    Args:
-        spark: The live session.
-        inference: Whether a profile is wanted.
-
-    Returns:
-        A profile of one GPU and the executor's cores for each task; None where executors have no GPUs, or the cluster
-        cannot take profiles.
+    Other stages can then use every core with a small share of a GPU each (`spark.task.resource.gpu.amount`), while only
+    one model is loaded for each GPU. None where the settings turn the profile off, executors have no GPUs, or the
+    cluster does not support profiles.
     """
     gpus = float(spark.conf.get(_GPUS, None) or 0)
     master = spark.conf.get("spark.master", None) or ""

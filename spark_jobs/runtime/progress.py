@@ -1,4 +1,4 @@
-"""What a person sees while a job works: one live line on a terminal, one line a step elsewhere."""
+"""Progress of a job: one live line on a terminal, one line a step elsewhere."""
 
 import threading
 import time
@@ -17,10 +17,10 @@ _TASK_POLL_SECONDS = 0.5
 
 @dataclass
 class Progress:
-    """Times each step of a job and shows how far it is. Knows numbers and text, not what they count.
+    """Times each step of a job and shows how far it is. It knows numbers and text, but not what they count.
 
     Attributes:
-        console: Where it is shown; None shows nothing.
+        console: Where to show it; None shows nothing.
         seconds: Wall-clock seconds by step, in order of first use.
     """
 
@@ -49,12 +49,12 @@ class Progress:
             self.console.print(f"{time.strftime('%H:%M:%S')} {text}", highlight=False, markup=False, soft_wrap=True)
 
     def expect(self, total: int) -> None:
-        """Sets how much there is to do, in the unit of `advance`."""
+        """Sets the total, in the unit of `advance`."""
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], total=max(1, total))
 
     def advance(self, done: int, state: str) -> None:
-        """Moves the bar to what is done, and shows a state beside the steps from now on."""
+        """Moves the bar to what is done so far, and shows a state next to the steps from now on."""
         self._done, self._state = done, state
         self._draw(done)
 
@@ -64,8 +64,8 @@ class Progress:
 
         Args:
             spark: The live session.
-            tasks: Tasks of the job.
-            amount: What all of them do together, in the unit of `advance`.
+            tasks: Number of tasks in the job.
+            amount: Work of all of them together, in the unit of `advance`.
         """
         if self._bar is None:
             yield
@@ -75,11 +75,7 @@ class Progress:
 
     @contextmanager
     def live(self) -> Iterator["Progress"]:
-        """Draws a moving line where the console is a terminal.
-
-        Yields:
-            This progress.
-        """
+        """Draws a moving line where the console is a terminal, for the length of a block."""
         if self.console is None or not self.console.is_terminal:
             yield self
             return
@@ -101,11 +97,11 @@ class Progress:
 
 @contextmanager
 def watch_tasks(spark: SparkSession, tasks: int, report: Callable[[int], None]) -> Iterator[None]:
-    """Follows the running stage that has a given number of tasks.
+    """Follows a stage that runs in the block.
 
     Args:
-        spark: The live session.
-        tasks: Tasks of the stage.
+        spark: The live session, classic or Connect.
+        tasks: Number of tasks in the stage, which identifies it.
         report: Called with the number of finished tasks, from another thread.
     """
     if hasattr(spark, "addProgressHandler") and not hasattr(spark, "_jsparkSession"):

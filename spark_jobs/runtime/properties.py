@@ -1,4 +1,4 @@
-"""Properties of a live session that are set for the length of a block."""
+"""Setting properties of a live session, as far as the platform allows it."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -8,36 +8,23 @@ from pyspark.sql import SparkSession
 
 
 @contextmanager
-def session_properties(spark: SparkSession, wanted: Mapping[str, str]) -> Iterator[bool]:
-    """Sets properties of the session, and puts it back as it was.
+def session_properties(spark: SparkSession, properties: Mapping[str, str]) -> Iterator[bool]:
+    """Sets properties of the session for the length of a block, and yields whether all of them could be set.
 
-    Args:
-        spark: The live session.
-        wanted: Values by name.
-
-    Yields:
-        Whether the platform has let all of them be set; serverless ones fix some, and their own choice then counts.
+    Serverless platforms fix some; their own choice then counts.
     """
-    earlier = {key: spark.conf.get(key, None) for key in wanted}
+    earlier = {key: spark.conf.get(key, None) for key in properties}
     try:
-        yield set_properties(spark, wanted)
+        yield set_properties(spark, properties)
     finally:
         set_properties(spark, {key: value for key, value in earlier.items() if value is not None})
         unset_properties(spark, [key for key, value in earlier.items() if value is None])
 
 
-def set_properties(spark: SparkSession, wanted: Mapping[str, str]) -> bool:
-    """Sets properties of the session for good.
-
-    Args:
-        spark: The live session.
-        wanted: Values by name.
-
-    Returns:
-        Whether the platform has let all of them be set.
-    """
+def set_properties(spark: SparkSession, properties: Mapping[str, str]) -> bool:
+    """Sets properties of the session for good; returns whether the platform allowed all of them to be set."""
     refused = 0
-    for key, value in wanted.items():
+    for key, value in properties.items():
         try:
             spark.conf.set(key, value)
         except PySparkException:
@@ -46,12 +33,7 @@ def set_properties(spark: SparkSession, wanted: Mapping[str, str]) -> bool:
 
 
 def unset_properties(spark: SparkSession, names: Iterable[str]) -> None:
-    """Takes properties out of the session, as far as the platform lets it.
-
-    Args:
-        spark: The live session.
-        names: Their names.
-    """
+    """Removes properties from the session."""
     for key in names:
         with suppress(PySparkException):
             spark.conf.unset(key)

@@ -8,7 +8,10 @@ def render_lines(lines: Sequence[tuple[str, str]], width: int = 11) -> str:
 
     Args:
         lines: Label and text of each line.
-        width: Characters that a label takes at least, the space behind it included.
+        width: Least number of characters for a label and the space behind it.
+
+    Returns:
+        The text, without a line break at its end.
 
     Example:
         >>> print(render_lines([("space", "toy.main"), ("queries", "2")]))

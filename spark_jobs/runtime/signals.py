@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run in order: once, and not twice."""
+"""Ctrl-C and SIGTERM end a run in order."""
 
 import logging
 import signal
@@ -9,7 +9,7 @@ from types import FrameType
 from schemas.errors import StoppedError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# A spot machine gives little notice, and an orchestrator kills what does not end by itself.
+# Spot machines give little notice, and orchestrators kill a process that does not end by itself.
 _SECONDS_TO_END = 10
 
 
@@ -17,8 +17,8 @@ _SECONDS_TO_END = 10
 def stop_in_order() -> Iterator[None]:
     """Turns the first signal into `StoppedError` in the main thread; a second one ends the process at once.
 
-    What handles the error (cancelling Spark's work, recording the end) has ten seconds, after which the process ends
-    with the signal's exit code whatever it is doing.
+    Handling the error (cancelling Spark's work, recording the end) may take ten seconds. After that the process ends
+    with the signal's exit code, whatever it is doing.
     """
     earlier = {number: signal.getsignal(number) for number in _SIGNALS}
     for number in _SIGNALS:
@@ -38,25 +38,15 @@ def stop_in_order() -> Iterator[None]:
 
 
 def interruption_of(error: BaseException) -> KeyboardInterrupt | None:
-    """Finds the interrupt behind an error.
+    """Finds the interrupt behind an error; None where there was none.
 
-    What is tidied up on the way out may fail in its turn, for an interrupt in the middle of a call breaks the
-    connection to Java; Python then shows that error and keeps the interrupt as its context.
-
-    Args:
-        error: What was raised.
-
-    Returns:
-        The interrupt; None where there was none.
-
-    Example:
-        >>> interruption_of(ValueError()), interruption_of(KeyboardInterrupt())
-        (None, KeyboardInterrupt())
+    Cleaning up can fail too, because an interrupt in the middle of a call breaks the connection to Java. Python then
+    raises that error and keeps the interrupt as its context.
     """
-    found: BaseException | None = error
-    while found is not None and not isinstance(found, KeyboardInterrupt):
-        found = found.__context__
-    return found
+    current: BaseException | None = error
+    while current is not None and not isinstance(current, KeyboardInterrupt):
+        current = current.__context__
+    return current
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
@@ -68,6 +58,6 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
     signal.signal(signal.SIGALRM, give_up)
     signal.setitimer(signal.ITIMER_REAL, _SECONDS_TO_END)
-    # Py4J logs the trace of whatever interrupts it, and a stop that was asked for is no fault to trace.
+    # Py4J logs a stack trace of whatever interrupts it, but a stop on request is not a fault.
     logging.disable()
     raise StoppedError(number)

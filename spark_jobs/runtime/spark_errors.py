@@ -1,20 +1,16 @@
-"""What an error of Spark says, in one line."""
+"""The cause of an error from Spark, in one line."""
 
 import re
 
-# Spark and Delta begin what they have to say with the name of its condition; Py4J puts a line of its own before it.
+# Messages of Spark and Delta begin with the name of a condition; Py4J puts a line of its own before them.
 _CONDITION = re.compile(r"\[[A-Z][A-Z0-9_]+(?:\.[A-Z0-9_]+)*\] [^\n]*")
 _PY4J = "An error occurred while calling"
 
 
 def cause_of(error: BaseException) -> str:
-    """Takes from an error's message the one line that says what is wrong; the rest is plans and stack traces.
+    """Finds the one line of an error's message that says what is wrong; the rest is plans and stack traces.
 
-    Args:
-        error: Any error.
-
-    Returns:
-        The line, or the error's type where it says nothing.
+    An error without a message is named by its type.
     """
     condition = _CONDITION.search(str(error))
     if condition is not None:

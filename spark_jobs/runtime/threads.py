@@ -1,4 +1,4 @@
-"""A question asked beside others: a session that is cold answers two at a time in little more than the time of one."""
+"""Queries that run at the same time: a cold session answers two in little more than the time of one."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -7,20 +7,20 @@ from typing import TypeVar
 from pyspark import inheritable_thread_target
 from pyspark.sql import SparkSession
 
-Found = TypeVar("Found")
+Answer = TypeVar("Answer")
 
 
-def beside(spark: SparkSession, question: Callable[[], Found]) -> Callable[[], Found]:
-    """Begins a question in a thread of its own, which a run that is stopped does not wait for.
+def beside(spark: SparkSession, question: Callable[[], Answer]) -> Callable[[], Answer]:
+    """Starts a question in a thread of its own; a run that is stopped does not wait for it.
 
     Args:
         spark: The live session, classic or Connect.
-        question: What to ask; it shares no state with what runs meanwhile.
+        question: Shares no state with what runs meanwhile.
 
     Returns:
         A function that waits for the answer, and raises what the question raised.
     """
-    answers: list[Found] = []
+    answers: list[Answer] = []
     errors: list[BaseException] = []
 
     def ask() -> None:
@@ -29,11 +29,11 @@ def beside(spark: SparkSession, question: Callable[[], Found]) -> Callable[[], F
         except BaseException as error:  # raised where the answer is waited for
             errors.append(error)
 
-    # Tags and properties of the session's thread reach the other one only this way.
+    # Only this way do tags and properties of the session's thread reach the other one.
     thread = threading.Thread(target=inheritable_thread_target(spark)(ask), name="embedlake-beside", daemon=True)
     thread.start()
 
-    def answer() -> Found:
+    def answer() -> Answer:
         thread.join()
         if errors:
             raise errors[0]
@@ -43,14 +43,14 @@ def beside(spark: SparkSession, question: Callable[[], Found]) -> Callable[[], F
 
 
 def together(spark: SparkSession, questions: Iterable[Callable[[], object]]) -> None:
-    """Does several things at the same time; none is still at work when this returns or raises.
+    """Asks several questions at the same time; none is still running when this returns or raises.
 
     Args:
         spark: The live session, classic or Connect.
-        questions: What to do; they share no state.
+        questions: What to ask; they share no state.
 
     Raises:
-        BaseException: What the first of them raised, in their order.
+        BaseException: What the first question to fail raised, in their order.
     """
     errors: list[BaseException] = []
     for answer in [beside(spark, question) for question in questions]:

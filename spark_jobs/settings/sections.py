@@ -13,7 +13,7 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 
 
 def _absolute(path: str) -> str:
-    # Spark and a Connect server each have a working directory of their own: only an absolute path means one place.
+    # Spark and a Connect server have working directories of their own, so only an absolute path is unambiguous.
     return path if re.match(r"^[A-Za-z][A-Za-z0-9+.-]*:/", path) else str(Path(path).expanduser().absolute())
 
 
@@ -37,7 +37,7 @@ class Section(BaseModel):
 
 
 class StoreSettings(Section):
-    """Where the tables lie: a folder or object-store prefix, or a catalog and schema."""
+    """Where the tables are: a folder or object-store prefix, or a catalog and schema."""
 
     path: Location | None = None
     catalog: Text | None = None
@@ -45,9 +45,9 @@ class StoreSettings(Section):
     vector_encoding: Literal["byte_stream_split", "plain"] = "byte_stream_split"
 
     @model_validator(mode="after")
-    def _one_place(self) -> "StoreSettings":
+    def _one_location(self) -> "StoreSettings":
         if (self.path is None) == (self.catalog is None and self.schema_ is None):
-            raise ValueError("give either path, or catalog and schema")
+            raise ValueError("set either path, or catalog and schema")
         if self.path is None and (self.catalog is None or self.schema_ is None):
             raise ValueError("catalog and schema go together")
         return self
@@ -59,7 +59,7 @@ class StoreSettings(Section):
 
 
 class SourceSettings(Section):
-    """Where documents come from and which columns make them."""
+    """Where documents come from, and which columns they consist of."""
 
     format: Literal["delta", "parquet", "json", "csv", "orc", "table", "files"]
     path: Location | None = None
@@ -73,12 +73,12 @@ class SourceSettings(Section):
     track: Literal["auto", "feed", "compare"] = "auto"
 
     @model_validator(mode="after")
-    def _columns_and_place(self) -> "SourceSettings":
-        wanted, other = ("table", "path") if self.format == "table" else ("path", "table")
-        if getattr(self, wanted) is None or getattr(self, other) is not None:
-            raise ValueError(f"format {self.format} takes {wanted}, not {other}")
+    def _columns_and_location(self) -> "SourceSettings":
+        needed, other = ("table", "path") if self.format == "table" else ("path", "table")
+        if getattr(self, needed) is None or getattr(self, other) is not None:
+            raise ValueError(f"format {self.format} takes {needed}, not {other}")
         if self.format != "files" and (self.id_column is None or not self.text_columns):
-            raise ValueError("name id_column and at least one of text_columns")
+            raise ValueError("set id_column and at least one of text_columns")
         for key in ("text_columns", "payload_columns"):
             names = [name.lower() for name in getattr(self, key)]
             if len(set(names)) < len(names):
@@ -97,7 +97,7 @@ class SourceSettings(Section):
 
 
 class ChunkingSettings(Section):
-    """How documents become chunks; sizes in tokens of the model, special tokens and prompt included."""
+    """How documents are cut into chunks; sizes are in the model's tokens, special tokens and prompt included."""
 
     method: Literal["structure", "none"] = "structure"
     max_tokens: Annotated[int, Field(ge=16, le=1_000_000)] | None = None
@@ -113,7 +113,7 @@ class ChunkingSettings(Section):
 
 
 class ModelSettings(Section):
-    """Which model makes the vectors. What is left out is as the model folder says."""
+    """Which model computes the vectors. Settings that are left out are as the model folder says."""
 
     path: Text
     revision: Text | None = None
@@ -135,7 +135,7 @@ class InferenceSettings(Section):
 
 
 class RunSettings(Section):
-    """How a run is cut up and when it gives up."""
+    """How a run is divided into slices, and when it stops."""
 
     slice_tokens: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     slice_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600

@@ -1,4 +1,4 @@
-"""From settings to the specs that travel to the executors: the model with its inference, and the chunking rule."""
+"""The specs that follow from the settings and travel to the executors: model, inference and chunking rule."""
 
 from schemas.errors import InputError
 from spark_jobs.settings.loading import Settings
@@ -13,52 +13,41 @@ def inference_spec(settings: Settings) -> InferenceSpec:
     """Describes the settings' model, for a run or for `embed_udf` in a notebook.
 
     Args:
-        settings: The whole configuration.
+        settings: The configuration; its sections `model` and `inference` count.
 
     Returns:
-        The description.
+        The model, inspected but not loaded, and how it runs.
 
     Raises:
         InputError: The model cannot be used.
     """
-    wanted, inference = settings.model, settings.inference
-    model = describe_model(
-        wanted.path,
-        revision=wanted.revision,
-        document_prompt=wanted.document_prompt,
-        query_prompt=wanted.query_prompt,
-        dimensions=wanted.dimensions,
-        normalize=wanted.normalize,
-        precision=wanted.precision,
+    model, inference = settings.model, settings.inference
+    spec = describe_model(
+        model.path,
+        revision=model.revision,
+        document_prompt=model.document_prompt,
+        query_prompt=model.query_prompt,
+        dimensions=model.dimensions,
+        normalize=model.normalize,
+        precision=model.precision,
     )
     budget = None if inference.token_budget == "auto" else inference.token_budget
     return InferenceSpec(
-        model=model, device=inference.device, dtype=wanted.dtype, backend=inference.backend, token_budget=budget
+        model=spec, device=inference.device, dtype=model.dtype, backend=inference.backend, token_budget=budget
     )
 
 
 def chunk_spec(settings: Settings, model: ModelSpec) -> ChunkSpec:
-    """Completes the chunking rule from the model's limit.
-
-    Args:
-        settings: The whole configuration.
-        model: The model.
-
-    Returns:
-        The rule.
-
-    Raises:
-        InputError: Chunks would be longer than the model can see.
-    """
-    wanted = settings.chunking
+    """Completes the chunking rule with the model's limit; refuses chunks longer than the model can see."""
+    chunking = settings.chunking
     limit = model.max_tokens or UNLIMITED_MAX_TOKENS
-    if wanted.max_tokens and model.max_tokens and wanted.max_tokens > model.max_tokens:
+    if chunking.max_tokens and model.max_tokens and chunking.max_tokens > model.max_tokens:
         raise InputError(
-            f"chunking.max_tokens is {wanted.max_tokens}, but the model sees {model.max_tokens} tokens: "
-            f"ask for {model.max_tokens} or fewer"
+            f"chunking.max_tokens is {chunking.max_tokens}, but the model sees {model.max_tokens} tokens. "
+            f"Set it to {model.max_tokens} or less."
         )
-    most = wanted.max_tokens or limit
-    fewest = wanted.min_tokens or max(1, most // 4)
+    most = chunking.max_tokens or limit
+    fewest = chunking.min_tokens or max(1, most // 4)
     if fewest > most // 2:
-        raise InputError(f"chunking.min_tokens is {fewest}, more than half of max_tokens {most}: ask for fewer")
-    return ChunkSpec(method=wanted.method, max_tokens=most, min_tokens=fewest)
+        raise InputError(f"chunking.min_tokens is {fewest}, more than half of max_tokens {most}. Set a smaller value.")
+    return ChunkSpec(method=chunking.method, max_tokens=most, min_tokens=fewest)

@@ -83,9 +83,8 @@ def _embedding_fault(model: ModelSpec) -> Column:
 def faulty_documents(ledger: DataFrame, vectors: DataFrame) -> DataFrame:
     """Finds documents on which ledger and vectors disagree; reads neither texts nor vectors.
 
-    Returns:
-        Columns doc_id and `fault`: one row for each fault of each document. A document that an earlier repair marked is
-        known to be incomplete, which is not a fault.
+    The result has the columns doc_id and `fault`, one row for each fault of each document. A document that an earlier
+    repair marked is known to be incomplete, which is not a fault.
     """
     known, chunks = ledger.where(F.col("doc_id").isNotNull()), vectors.where(F.col("doc_id").isNotNull())
     marked = known.where(F.col("text_hash") == REDO).select("doc_id", F.lit(True).alias("marked")).distinct()

@@ -53,11 +53,7 @@ class Fence:
 
     @contextmanager
     def commit(self, spark: SparkSession) -> Iterator[bool]:
-        """Numbers the one commit in its block.
-
-        Yields:
-            Whether Delta will see the number.
-        """
+        """Numbers the one commit in its block, and yields whether Delta will see the number."""
         self._version += 1
         with transaction(spark, self._app_id, self._version, self._run_id) as is_fenced:
             yield is_fenced

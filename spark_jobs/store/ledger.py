@@ -33,12 +33,7 @@ class LedgerSummary:
 
 
 def summarise_ledger(ledger: DataFrame, run_id: str = "") -> LedgerSummary:
-    """Counts a ledger in one pass.
-
-    Args:
-        ledger: A space's ledger, or the rows of `compared`.
-        run_id: Run whose truncated chunks are counted.
-    """
+    """Counts a ledger, or the rows of `compared`, in one pass; `run_id` is the run whose truncated chunks count."""
     cut = F.when(F.col("run_id") == run_id, F.col("truncated_count")).otherwise(0)
     wrong = F.count_if("wrong") if "wrong" in ledger.columns else F.lit(0)
     groups = (
@@ -67,10 +62,8 @@ def summarise_ledger(ledger: DataFrame, run_id: str = "") -> LedgerSummary:
 def compared(ledger: DataFrame, vectors: DataFrame) -> DataFrame:
     """Compares what the ledger says of each document with what is stored of it; reads no vector.
 
-    Returns:
-        Columns doc_id, ledger_rows, status, reason, chunk_count, truncated_count, run_id, claimed_in, stored,
-        stored_in and `wrong`: whether the document does not have exactly one row in the ledger, has another number of
-        chunks than that row says, or has chunks of a later run.
+    Column `wrong` of the result says whether a document does not have exactly one row in the ledger, has another number
+    of chunks than that row says, or has chunks of a later run.
     """
     claims = ledger.groupBy("doc_id").agg(
         F.count(F.lit(1)).alias("ledger_rows"),

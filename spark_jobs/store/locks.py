@@ -70,11 +70,7 @@ def export_lock(settings: Settings, target: str) -> Iterator[None]:
 
 @contextmanager
 def store_lock(settings: Settings) -> Iterator[None]:
-    """Holds the tables that all spaces of a store share, for the length of one commit.
-
-    Raises:
-        RunActiveError: Another process holds them for longer than a commit takes.
-    """
+    """Holds the tables that all spaces of a store share, for the length of one commit."""
     lock = _lock(settings, "store")
     if lock is None:
         yield

@@ -68,6 +68,9 @@ def open_space(spark: SparkSession, settings: Settings, space: str | None = None
         settings: The configuration, which names a space.
         space: Another space of the library to open in its place.
 
+    Returns:
+        The space at its newest version.
+
     Raises:
         InputError: The space does not exist.
     """
@@ -93,13 +96,9 @@ def open_space(spark: SparkSession, settings: Settings, space: str | None = None
 
 
 def search_model(space: OpenSpace) -> InferenceSpec:
-    """Describes the model that created a space, so that it can embed queries.
+    """Describes the model that created a space, with the space's ranges; the spec still embeds documents.
 
-    Returns:
-        The model and how it runs, with the space's ranges; as it stands it embeds documents.
-
-    Raises:
-        InputError: The model cannot be used, or is not the one that created the space.
+    Refuses a model that cannot be used, or that is not the one that created the space.
     """
     inference = inference_spec(space.settings)
     if model_fingerprint(inference.model) != space.model_fingerprint:

@@ -27,9 +27,8 @@ _PACKAGES = ("pyspark", "delta-spark", "torch", "sentence-transformers", "transf
 def history(tables: SpaceTables) -> tuple[Row | None, Row | None]:
     """Finds the last run of a space and the last one that finished; run numbers decide, not clocks.
 
-    Returns:
-        The last run (run_number, ended, finished, event_time, owner) and the last finished one (run_number,
-        source_version, source_id, source_rule); None where no such run exists.
+    The last run has run_number, ended, finished, event_time and owner; the last finished one has run_number,
+    source_version, source_id and source_rule. Either is None where no such run exists.
     """
     is_end = [F.col("event").isin(*ENDS).alias("ended"), (F.col("event") == FINISHED).alias("finished")]
     last = F.max(F.struct("run_number", *is_end, "event_time", "owner"))
@@ -79,11 +78,7 @@ def require_tables(spark: SparkSession, settings: Settings) -> None:
 
 @contextmanager
 def exclusive(spark: SparkSession, settings: Settings) -> Iterator[None]:
-    """Holds a space for work other than a run.
-
-    Raises:
-        RunActiveError: A run, or other work of this kind, is in progress.
-    """
+    """Holds a space for work other than a run; refused while a run, or other work of this kind, is in progress."""
     tables = space_tables(spark, settings)
     with space_lock(settings):
         # A store that lost its record of runs cannot name an active one.

@@ -33,11 +33,7 @@ def registered(spark: SparkSession, settings: Settings) -> Row | None:
 
 
 def require_space(spark: SparkSession, settings: Settings) -> Row:
-    """Looks up the row of a space that must exist.
-
-    Raises:
-        InputError: The space does not exist, or has no vectors yet.
-    """
+    """Looks up the row of the settings' space; refuses one that does not exist or has no vectors yet."""
     row = registered(spark, settings)
     if row is None or not space_tables(spark, settings).exists("vectors"):
         raise InputError(_unknown(spark, settings))
@@ -148,9 +144,6 @@ def make_view(tables: SpaceTables) -> None:
     """Makes the view `<library>__vectors` select from a space's vectors; a store with a path has no view.
 
     A catalog that does not support views is left without one: readers use the table under its own name.
-
-    Raises:
-        InputError: The catalog refuses the view, because a privilege is missing or a table has its name.
     """
     view = tables.location.view
     if view is None:

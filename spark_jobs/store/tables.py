@@ -33,11 +33,7 @@ class TableLocation:
     space: str
 
     def name(self, table: str) -> str:
-        """Returns the quoted name that SQL takes: ``delta.`<path>` `` or a three-part catalog name.
-
-        Args:
-            table: Last part of the name, such as `vectors`.
-        """
+        """Returns the quoted name that SQL takes: ``delta.`<path>` `` or a three-part catalog name."""
         whole = table in _STORE_WIDE
         if self.store.path is not None:
             folder = "_embedlake" if whole else f"{self.library}/{self.space}"
@@ -81,12 +77,7 @@ class SpaceTables:
         return self.spark.table(self.name(table))
 
     def ensure(self, table: Table) -> None:
-        """Creates a table that does not exist, and compares the columns of one that does.
-
-        Raises:
-            InputError: The store cannot be written.
-            SourceError: The table has other columns.
-        """
+        """Creates a table that does not exist; refuses one that exists with other columns."""
         name = self.name(table.name)
         try:
             if table_exists(self.spark, name):

@@ -46,10 +46,7 @@ def newest_version(tables: SpaceTables, table: str) -> int:
 def read_pinned(tables: SpaceTables, table: str, version: int | None = None) -> DataFrame:
     """Reads a table so that every pass over the rows sees the same version, whatever is committed meanwhile.
 
-    Args:
-        tables: The space's tables.
-        table: Last part of the table's name.
-        version: Version to read; None takes the newest at the time of the call.
+    Without a version, that is the newest one at the time of the call.
     """
     pinned = newest_version(tables, table) if version is None else version
     return tables.spark.read.option("versionAsOf", pinned).table(tables.name(table))

@@ -163,7 +163,7 @@ def test_without_java_the_command_says_what_it_needs(
     empty.mkdir()
     done = embedlake("embed", "--config", settings, JAVA_HOME=str(empty))
     assert (done.returncode, done.stdout) == (2, "")
-    message = f"embedlake: JAVA_HOME is {empty}, where there is no bin/java: mend it, or unset it"
+    message = f"embedlake: JAVA_HOME is {empty}, but {empty}/bin/java does not exist. Correct or unset it."
     assert done.stderr.splitlines()[1:] == [message]
 
     # Neither beside this Python nor on the path.
@@ -171,7 +171,7 @@ def test_without_java_the_command_says_what_it_needs(
     run = (bare_python, "-c", code, "embed", "--config", settings)
     done = start(*run, PYTHONPATH=str(root), JAVA_HOME=None, PATH=str(empty))
     assert (done.returncode, done.stdout) == (2, "")
-    message = "embedlake: Spark needs Java 17 or newer and none was found: install one, or set JAVA_HOME to where it is"
+    message = "embedlake: Spark needs Java 17 or newer, and none was found. Install it, or set JAVA_HOME to its folder."
     assert done.stderr.splitlines()[1:] == [message]
     assert not tmp_path.joinpath("lake").exists()
 
