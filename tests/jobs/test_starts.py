@@ -91,8 +91,8 @@ def test_the_command_embeds_shows_its_store_embeds_nothing_twice_and_keeps_to_it
     steps = ["session", "pre-flight", "open", "plan", "chunk", "embed", "merge vectors", "merge ledger", "reconcile"]
     assert [line[9:] for line in done.stderr.splitlines() if line[9:] in steps] == steps
 
-    # The installed command, once: only a cold start shows that Spark and Java keep quiet. What Java itself has to say, on
-    # its own standard output, stays out of ours.
+    # The installed command, once: only a cold start shows that Spark and Java keep quiet. What Java itself says, on its
+    # own standard output, stays out of ours.
     talkative = f"spark.properties.spark.driver.extraJavaOptions={FIRST_COMPILER} -Xlog:gc"
     again = summary(embedlake("embed", "--config", settings, "--set", talkative), embeds=False)
     assert again["run"] == "toy.main.2"
