@@ -39,6 +39,8 @@ class Command:
                 stdout=subprocess.PIPE,
                 stderr=noise,
                 text=True,
+                # Ctrl-C in a terminal is for the tests, which then end this process in order.
+                start_new_session=True,
             )
 
     def __call__(self, *arguments: str | Path) -> Completed:
