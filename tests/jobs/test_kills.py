@@ -91,7 +91,7 @@ def test_the_next_run_repairs_what_a_killed_run_left(
 ) -> None:
     seed = 7
     properties = {**small, "spark.sql.warehouse.dir": str(tmp_path / "warehouse")}
-    rig = Rig(tmp_path, COMMAND, environment, properties, seed, command.embed)
+    rig = Rig(tmp_path, COMMAND, environment, properties, seed, command.embed, edits=40)
     rig.prepare()
     points = [("staged_vectors.after", 1), ("vectors.after", 1)]
     rounds = [rig.round(f"round{number}", point) for number, point in enumerate(points)]

@@ -28,13 +28,15 @@ class Rig:
     seed: int
     # Runs the job on a settings file in a live session, to its end; only what is to be killed needs its own process.
     run: Callable[[Path], object]
+    # Of the library, before each of its two states.
+    edits: int = 120
 
     def __post_init__(self) -> None:
         self.library = Library(self.folder / "source", self.seed)
 
     def prepare(self) -> None:
         """Loads the first state and brings the source to the second."""
-        self.library.change(120)
+        self.library.change(self.edits)
         self.library.publish()
         self._settings("base")
         self.run(self.folder / "base.yaml")
@@ -42,7 +44,7 @@ class Rig:
         self.base.attempted(self.library.documents)
         self._expect(self.base, "base")
         self.library.touched.clear()
-        self.library.change(120)
+        self.library.change(self.edits)
         self.library.publish()
 
     def round(self, name: str, point: tuple[str, int]) -> dict[str, Any]:
