@@ -187,7 +187,7 @@ def test_a_signal_ends_a_run_cleanly_and_the_next_run_continues(
 # A run that hangs while it ends: what the first signal raises is not the end of it.
 HANGS = """
 import time
-from spark_jobs.signals import stop_in_order
+from spark_jobs.runtime.signals import stop_in_order
 with stop_in_order():
     try:
         print("at work", flush=True)
@@ -217,7 +217,7 @@ def test_a_second_signal_ends_the_process_at_once(number: signal.Signals) -> Non
 
 
 def test_failpoints_do_nothing_without_their_variable() -> None:
-    code = "from spark_jobs.failpoints import failpoint; failpoint('vectors.before'); print('on')"
+    code = "from spark_jobs.store.failpoints import failpoint; failpoint('vectors.before'); print('on')"
     environment = {name: value for name, value in os.environ.items() if name != "TEST_FAILPOINT"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "on\n"
