@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 PACKAGES = ("schemas", "udfs", "spark_jobs")
 # What Spark calls: these modules at the top of `udfs` are the only ones there that know Spark.
 SKINS = {"udfs.chunk_documents", "udfs.embed", "udfs.search", "udfs.worker"}

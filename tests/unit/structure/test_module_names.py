@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import setuptools
 
-from tests.support.code_tree import PACKAGES, ROOT
+from tests.support.code_tree import PACKAGES
+from tests.support.paths import ROOT
 
 
 def normalised(name: str) -> str:

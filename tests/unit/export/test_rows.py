@@ -7,27 +7,11 @@ import pyarrow as pa
 import pytest
 
 from schemas.errors import InputError
-from schemas.precision import OutputPrecision
 from spark_jobs.arrow_stream import _packing
 from spark_jobs.export_rows import as_sent
-from spark_jobs.export_space import ExportSpace
-from spark_jobs.store import Place
-from spark_jobs.vector_history import Pinned
+from tests.support.export_spaces import space_of
 
 IDS = ["00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"]
-
-
-def space_of(precision: OutputPrecision = "float32", dimension: int = 2, ranges: Any = None) -> ExportSpace:
-    nowhere: Any = None
-    return ExportSpace(
-        name="toy.main",
-        place=Place(nowhere, "toy", "main"),
-        vectors=Pinned(nowhere, 1, "t1", 2),
-        model_fingerprint="m1",
-        dimension=dimension,
-        precision=precision,
-        ranges=ranges,
-    )
 
 
 def schema_of(payload: pa.DataType, dimension: int = 2) -> pa.Schema:

@@ -4,17 +4,17 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import InputError
+from tests.support.paths import SHARED_DATA
 from udfs.chunking import Chunk, chunk_text
 from udfs.specs import ChunkSpec
 
-NAUGHTY_STRINGS = Path(__file__).parents[2].parent / "shared" / "data" / "bad-input" / "blns" / "blns.json"
+NAUGHTY_STRINGS = SHARED_DATA / "bad-input" / "blns" / "blns.json"
 SPECIAL_TOKENS = 2
 
 

@@ -20,7 +20,7 @@ from schemas.errors import (
 from schemas.reasons import REASONS
 from spark_jobs.cli import app
 from spark_jobs.settings import Settings, as_settings
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Locks of a store on a local path, against another holder."""
+"""Locks of a space, a store and a target, against another holder."""
 
 from pathlib import Path
 
@@ -10,16 +10,20 @@ from spark_jobs import locks
 from spark_jobs.settings import Settings, as_settings
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings_of(store: dict[str, str]) -> Settings:
     return as_settings(
         {
             "library": "toy",
-            "store": {"path": str(tmp_path / "lake")},
+            "store": store,
             "source": {"format": "json", "path": "documents", "id_column": "id", "text_columns": ["text"]},
             "model": {"path": "fake:8"},
         }
     )
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_of({"path": str(tmp_path / "lake")})
 
 
 def _held(settings: Settings, name: str) -> FileLock:
@@ -62,3 +66,19 @@ def test_a_process_that_is_paused_in_a_commit_is_named_and_not_waited_for_withou
     assert str(lock.lock_file) in str(caught.value)
     with locks.store_lock(settings):
         pass
+
+
+def test_a_target_has_one_export_at_a_time_and_others_have_theirs(settings: Settings) -> None:
+    name = "postgresql://localhost/db#" + 'public."a/b' * 40
+    with locks.export_lock(settings, name), locks.export_lock(settings, "parquet:/out"):
+        told = "another process on this machine exports to postgresql://"
+        with pytest.raises(RunActiveError, match=told) as caught, locks.export_lock(settings, name):
+            pytest.fail("two exports to one target")
+        assert caught.value.exit_code == 4
+    with locks.export_lock(settings, name):
+        pass
+
+
+def test_a_store_in_a_catalog_needs_no_folder_for_locks(tmp_path: Path) -> None:
+    with locks.export_lock(settings_of({"catalog": "main", "schema": "retrieval"}), "parquet:/out"):
+        assert not list(tmp_path.iterdir())

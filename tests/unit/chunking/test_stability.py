@@ -6,15 +6,15 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
 from statistics import mean
 
 import pytest
 
+from tests.support.paths import SHARED_DATA
 from udfs.chunking import Chunk, chunk_text
 from udfs.specs import ChunkSpec
 
-CORPUS = Path(__file__).parents[2].parent / "shared" / "data" / "scifact" / "corpus.jsonl"
+CORPUS = SHARED_DATA / "scifact" / "corpus.jsonl"
 TRIALS = 500
 LONG = 4
 LONGEST_DOCUMENT = 30_000

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 from schemas.errors import InputError
 from spark_jobs.settings import Settings, as_settings, load_settings
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 SMALLEST: dict[str, Any] = {
     "library": "handbook",
     "store": {"path": "/lake"},
