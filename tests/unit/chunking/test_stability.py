@@ -77,7 +77,8 @@ def test_one_edited_sentence_changes_few_chunks(documents: Callable[[], list[str
     changed = []
     for _ in range(TRIALS):
         which = choice.randrange(len(texts))
-        before.setdefault(which, chunk_text(texts[which], spec, counter))
+        if which not in before:
+            before[which] = chunk_text(texts[which], spec, counter)
         old = {chunk.text for chunk in before[which]}
         after = chunk_text(edited(texts[which], choice), spec, counter)
         changed.append(sum(chunk.text not in old for chunk in after))

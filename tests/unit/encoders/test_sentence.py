@@ -98,7 +98,7 @@ def test_token_counts_are_those_of_the_tokenizer_without_truncation(
 ) -> None:
     expected = [len(ids) for ids in plain.tokenizer(TEXTS, truncation=False, padding=False)["input_ids"]]
     assert max(expected) > 256
-    found = embed_texts(loaded(model), TEXTS, spec_of(model, token_budget=4096))
+    found = embed_texts(loaded(model), TEXTS, spec_of(model, token_budget=512))
     assert found.token_counts.tolist() == expected
     assert found.truncated.tolist() == [count > 256 for count in expected]
 

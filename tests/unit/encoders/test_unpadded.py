@@ -1,5 +1,6 @@
 """Passes without padding: the vectors of padded ones, and padding where a model does not take to it."""
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,17 @@ BATCHES = [["Who hunts at night?", "owl", "night " * 300], ["x"]]
 OTHERS = ["a b c", "", "zz top " * 90, "\U0001f989", "[SEP]"]
 
 
-@pytest.fixture
-def model(model_folder: Path) -> Any:
+@pytest.fixture(scope="module")
+def loaded(model_folder: Path) -> Any:
     from sentence_transformers import SentenceTransformer
 
     return SentenceTransformer(str(model_folder), device="cpu", local_files_only=True).eval()
+
+
+@pytest.fixture
+def model(loaded: Any) -> Any:
+    """A model of the test's own: unpadding changes it."""
+    return deepcopy(loaded)
 
 
 @pytest.fixture
