@@ -51,13 +51,6 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def plain(model_folder: Path) -> "SentenceTransformer":
-    from sentence_transformers import SentenceTransformer
-
-    return SentenceTransformer(str(model_folder), device="cpu", local_files_only=True).eval()
-
-
-@pytest.fixture(scope="module")
 def model(model_folder: Path) -> ModelSpec:
     return describe_model(str(model_folder))
 

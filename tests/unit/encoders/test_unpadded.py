@@ -17,17 +17,10 @@ BATCHES = [["Who hunts at night?", "owl", "night " * 300], ["x"]]
 OTHERS = ["a b c", "", "zz top " * 90, "\U0001f989", "[SEP]"]
 
 
-@pytest.fixture(scope="module")
-def loaded(model_folder: Path) -> Any:
-    from sentence_transformers import SentenceTransformer
-
-    return SentenceTransformer(str(model_folder), device="cpu", local_files_only=True).eval()
-
-
 @pytest.fixture
-def model(loaded: Any) -> Any:
+def model(plain: Any) -> Any:
     """A model of the test's own: unpadding changes it."""
-    return deepcopy(loaded)
+    return deepcopy(plain)
 
 
 @pytest.fixture

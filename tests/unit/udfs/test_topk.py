@@ -94,7 +94,7 @@ def test_no_rows_and_no_queries_give_no_hits() -> None:
 
 
 def test_many_queries_and_rows_are_searched_in_tiles() -> None:
-    rows, asked = table(9000, documents=3000), queries(1500)
+    rows, asked = table(8300, documents=3000), queries(1100)
     products = asked.astype(np.float64) @ rows.matrix.astype(np.float64).T
     found = hits(asked, parts(rows, 5000), 3)
     first = np.argpartition(-products, 3, axis=1)[:, :3]
