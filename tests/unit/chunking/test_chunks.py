@@ -138,7 +138,7 @@ def assert_sound(text: str, chunks: Sequence[Chunk], spec: ChunkSpec, counter: W
         ),
     ],
 )
-def test_cuts_at_the_strongest_boundary_in_reach(text: str, max_tokens: int, expected: list[str]) -> None:
+def test_chunks_are_cut_at_the_strongest_boundary_within_reach(text: str, max_tokens: int, expected: list[str]) -> None:
     assert texts_of(text, max_tokens) == expected
 
 
@@ -184,7 +184,7 @@ def test_an_overlong_word_is_cut_inside() -> None:
     assert len(chunks) >= 3000 / 8 / 18
 
 
-def test_no_cut_parts_a_character_from_its_marks() -> None:
+def test_no_cut_separates_a_character_from_its_marks() -> None:
     family = "\U0001f469\u200d\U0001f469\u200d\U0001f467\ufe0f"
     for unit in ("a\u0301\u0323", "\u0e01\u0e33\u0e49", family, "\U0001f44d\U0001f3fd"):
         for part in texts_of(unit * 500, 40):
@@ -197,7 +197,7 @@ def test_control_characters_are_kept() -> None:
     assert texts_of("One\x00two.\x00\n\n\x07Three four. Five.", 8) == ["One\x00two.\x00", "\x07Three four. Five."]
 
 
-def test_the_last_chunk_is_not_shorter_than_the_least() -> None:
+def test_the_last_chunk_is_not_shorter_than_min_tokens() -> None:
     for length in range(7, 60):
         text = " ".join(f"Sentence {number} has words." for number in range(length))
         chunks = chunk_text(text, structure(32, 12), WordCounter())
@@ -205,7 +205,7 @@ def test_the_last_chunk_is_not_shorter_than_the_least() -> None:
 
 
 @pytest.mark.parametrize("glue", [2, 5, 100])
-def test_tokens_that_only_whole_texts_have_count_too(glue: int) -> None:
+def test_tokens_that_only_whole_inputs_have_are_counted(glue: int) -> None:
     text = "One two three four. Five six seven eight nine ten. " * 20
     counter, spec = WordCounter(glue), structure(32)
     assert_sound(text, chunk_text(text, spec, counter), spec, counter)
@@ -254,7 +254,7 @@ def test_chunks_of_any_text_are_sound(text: str, max_tokens: int, least: int, gl
 
 @pytest.mark.skipif(not NAUGHTY_STRINGS.exists(), reason=f"{NAUGHTY_STRINGS.name} is not in the data folder")
 @pytest.mark.parametrize("max_tokens", [4, 16, 256])
-def test_naughty_strings(max_tokens: int) -> None:
+def test_chunks_of_naughty_strings_are_sound(max_tokens: int) -> None:
     strings = json.loads(NAUGHTY_STRINGS.read_text(encoding="utf-8"))
     counter, spec = WordCounter(), structure(max_tokens)
     assert len(strings) > 500
@@ -283,7 +283,7 @@ def test_naughty_strings(max_tokens: int) -> None:
         "the fox ",
     ],
 )
-def test_work_grows_with_the_length_alone(unit: str) -> None:
+def test_work_grows_linearly_with_the_length(unit: str) -> None:
     work = []
     for length in (10_000, 100_000):
         counter = WordCounter()
@@ -292,7 +292,7 @@ def test_work_grows_with_the_length_alone(unit: str) -> None:
     assert work[1] <= 12 * work[0]
 
 
-def test_work_on_a_text_without_repetition_grows_with_the_length_alone() -> None:
+def test_work_on_a_text_without_repetition_grows_linearly() -> None:
     work = []
     for length in (10_000, 100_000):
         counter = WordCounter()
@@ -302,7 +302,7 @@ def test_work_on_a_text_without_repetition_grows_with_the_length_alone() -> None
     assert work[1] <= 12 * work[0]
 
 
-def test_an_overlong_sentence_does_not_make_the_rest_of_the_text_counted_again() -> None:
+def test_an_overlong_sentence_does_not_recount_the_rest_of_the_text() -> None:
     text = " ".join(f"Sentence {number} has words." for number in range(2000)) + "\n\n" + "word " * 200
     counter = WordCounter()
     chunk_text(text, structure(64), counter)

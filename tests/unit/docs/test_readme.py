@@ -67,7 +67,7 @@ def test_the_table_names_every_setting_and_no_other() -> None:
         ("store.vector_encoding", "`byte_stream_split`"),
     ],
 )
-def test_defaults_are_those_of_the_code(key: str, default: str) -> None:
+def test_documented_defaults_match_the_code(key: str, default: str) -> None:
     (row,) = [row for row in table_rows("setting") if f"`{key}`" in row[0]]
     assert row[1] == default
     value = known_settings(Settings)[key]
@@ -85,18 +85,18 @@ def test_every_make_target_exists() -> None:
     assert not {target for target in named if f"\n{target}:" not in MAKEFILE}
 
 
-def test_exit_codes_are_those_of_the_errors() -> None:
+def test_documented_exit_codes_match_the_errors() -> None:
     codes = {code for row in table_rows("exit code") for code in row[0].split(", ")}
     errors = (InputError, QuarantineLimitError, RunActiveError, SourceError, ReconciliationError)
     stopped = {StoppedError(number).exit_code for number in (signal.SIGINT, signal.SIGTERM)}
     assert codes == {"0", "1", *map(str, {error.exit_code for error in errors} | stopped)}
 
 
-def test_reasons_for_quarantine_are_those_of_the_code() -> None:
+def test_documented_quarantine_reasons_match_the_code() -> None:
     assert [row[0].strip("`") for row in table_rows("reason")] == list(REASONS)
 
 
-def test_commands_and_their_options_are_those_of_the_code() -> None:
+def test_documented_commands_and_options_match_the_code() -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
     named = {row[0].strip("`").removeprefix("embedlake ") for row in table_rows("other command")}
     assert named == set(commands) - {"embed", "version"}

@@ -20,7 +20,7 @@ def test_automatic_slices_aim_at_a_duration(last: int, done: int, seconds: float
     assert slice_bound("auto", 600, 900_000, last, done, seconds) == expected
 
 
-def test_a_number_of_tokens_stands() -> None:
+def test_a_fixed_number_of_tokens_is_kept() -> None:
     assert slice_bound(7, 600, 900_000, 250_000, 250_000, 1.0) == 7
     assert with_rest(7, 7, 8) == 7
 
@@ -34,12 +34,12 @@ def test_a_number_of_tokens_stands() -> None:
         pytest.param(0, 64, 600.0, 4_000_000, id="a model without weights"),
     ],
 )
-def test_a_first_slice_is_guessed_by_the_size_of_the_model(
+def test_the_first_slice_is_estimated_from_the_size_of_the_model(
     weight_bytes: int, slots: int, seconds: float, expected: int
 ) -> None:
     assert first_slice_tokens(weight_bytes, slots, seconds) == expected
 
 
 @pytest.mark.parametrize(("left", "expected"), [(50, 50), (100, 100), (200, 200), (201, 100)])
-def test_a_rest_of_less_than_a_slice_goes_along(left: int, expected: int) -> None:
+def test_a_small_remainder_joins_the_last_slice(left: int, expected: int) -> None:
     assert with_rest("auto", 100, left) == expected

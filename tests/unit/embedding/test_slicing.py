@@ -61,7 +61,7 @@ def cut_slices(keys: list[Key], slice_tokens: int) -> tuple[Slice, ...]:
         pytest.param([(0, 0, 5, 0), (4095, 0, 5, 0)], 1, [Slice(1, 0, 4095, 0, 10, 0)], id="nothing to embed"),
     ],
 )
-def test_slices_by_hand(keys: list[Key], slice_tokens: int, expected: list[Slice]) -> None:
+def test_slices_match_those_cut_by_hand(keys: list[Key], slice_tokens: int, expected: list[Slice]) -> None:
     assert cut_slices(keys, slice_tokens) == tuple(expected)
 
 
@@ -74,7 +74,7 @@ KEYS = st.lists(
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(keys=KEYS, slice_tokens=st.integers(1, 500))
-def test_slices_part_the_keys(keys: list[Key], slice_tokens: int) -> None:
+def test_every_key_is_in_exactly_one_slice(keys: list[Key], slice_tokens: int) -> None:
     slices = cut_slices(keys, slice_tokens)
     assert [part.number for part in slices] == list(range(1, len(slices) + 1))
     assert all(part.first_key <= part.last_key for part in slices)
@@ -100,9 +100,7 @@ def test_work_sums_the_tokens_of_its_groups() -> None:
     ("texts", "stored_rows", "expected"),
     [(0, 0, False), (0, 10, False), (1, 0, False), (1, 500, True), (1, 501, False), (2, 1_000, True)],
 )
-def test_vectors_are_fetched_where_reading_costs_less_than_embedding(
-    texts: int, stored_rows: int, expected: bool
-) -> None:
+def test_vectors_are_read_when_reading_costs_less_than_embedding(texts: int, stored_rows: int, expected: bool) -> None:
     assert reading_pays(texts, stored_rows) is expected
 
 
@@ -114,7 +112,7 @@ def test_first_partitions_grow_with_the_work_up_to_eight_tasks_a_slot(tokens: in
     assert partition_count(tokens) == expected
 
 
-def test_partitions_have_a_bound() -> None:
+def test_the_number_of_partitions_is_bounded() -> None:
     assert partition_count(10**12, 4, 1) == 512
 
 
@@ -131,7 +129,9 @@ def test_partitions_have_a_bound() -> None:
         pytest.param(800_000, 4, 100, 16, id="no shorter ones for a slow model"),
     ],
 )
-def test_partitions_fill_the_slots(tokens: int, slots: int, tokens_per_second: float, expected: int) -> None:
+def test_partitions_are_multiples_of_the_slots(
+    tokens: int, slots: int, tokens_per_second: float, expected: int
+) -> None:
     assert partition_count(tokens, slots, tokens_per_second) == expected
 
 
@@ -149,14 +149,14 @@ def test_partitions_fill_the_slots(tokens: int, slots: int, tokens_per_second: f
         (7, 100, 93, 0.07),
     ],
 )
-def test_removals_up_to_the_share_pass(removed: int, known: int, left: int, most: float) -> None:
+def test_removals_up_to_the_limit_pass(removed: int, known: int, left: int, most: float) -> None:
     guard_removals(removed, known, left, most)
 
 
 @pytest.mark.parametrize(
     ("removed", "known", "left", "most"), [(1, 10, 9, 0.0), (4, 10, 6, 0.3), (10, 10, 5, 0.99), (30, 100, 70, 0.29)]
 )
-def test_removals_beyond_the_share_are_refused(removed: int, known: int, left: int, most: float) -> None:
+def test_removals_beyond_the_limit_are_refused(removed: int, known: int, left: int, most: float) -> None:
     with pytest.raises(InputError) as caught:
         guard_removals(removed, known, left, most)
     assert str(caught.value) == (
@@ -165,6 +165,6 @@ def test_removals_beyond_the_share_are_refused(removed: int, known: int, left: i
     )
 
 
-def test_an_emptied_source_is_refused_whatever_share_may_go() -> None:
+def test_an_empty_source_is_refused_whatever_the_limit() -> None:
     with pytest.raises(InputError, match="10 of 10 documents are gone from the source, which has none left: check"):
         guard_removals(10, 10, 0, 1.0)

@@ -38,14 +38,14 @@ def run_with(**changes: Any) -> Any:
         ({"filter": "lang(text) = 'en'"}, "source.filter calls functions"),
     ],
 )
-def test_why_the_feed_cannot_be_asked(changes: dict[str, Any], reason: str) -> None:
+def test_the_reason_for_not_using_the_feed_is_given(changes: dict[str, Any], reason: str) -> None:
     assert (why_not(None, run_with(**changes), False) or "").startswith(reason)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     "expression", [None, "lang = 'en'", "n > 3 AND (lang IN ('en', 'de') or not lang is null)", "lang like 'now()%'"]
 )
-def test_filters_on_the_row_alone_leave_the_feed_open(expression: str | None) -> None:
+def test_filters_on_single_rows_still_allow_the_feed(expression: str | None) -> None:
     # The last question, about retries, is reached only when nothing before it speaks against the feed.
     answer = why_not(None, run_with(filter=expression), True)  # type: ignore[arg-type]
     assert answer == "quarantined documents are tried again"

@@ -32,7 +32,7 @@ from udfs.token_counter import load_token_counter
         ("\U0001f600", 1),
     ],
 )
-def test_tokens_by_hand(text: str, tokens: int) -> None:
+def test_tokens_match_those_counted_by_hand(text: str, tokens: int) -> None:
     assert FakeTokenCounter().pieces([text]) == [tokens]
     assert FakeTokenCounter().inputs([text]) == [tokens + 2]
     assert FakeEncoder(4).tokenize([text]).counts == [tokens + 2]
@@ -43,7 +43,7 @@ def test_no_texts() -> None:
     assert FakeEncoder(4).encode([]).shape == (0, 4)
 
 
-def test_a_vector_is_drawn_from_the_text_alone() -> None:
+def test_a_vector_depends_on_the_text_alone() -> None:
     seed = int.from_bytes(hashlib.sha256(b"one").digest()[:8], "big")
     values = np.random.default_rng(seed).standard_normal(4)
     expected = (values / np.linalg.norm(values)).astype(np.float32)
@@ -52,7 +52,7 @@ def test_a_vector_is_drawn_from_the_text_alone() -> None:
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(texts=st.lists(st.text(), min_size=1, max_size=8), dimension=st.integers(1, 64))
-def test_equal_texts_have_equal_unit_vectors_and_others_do_not(texts: list[str], dimension: int) -> None:
+def test_equal_texts_have_equal_unit_vectors_and_different_texts_do_not(texts: list[str], dimension: int) -> None:
     rows = FakeEncoder(dimension).encode(texts)
     assert rows.shape == (len(texts), dimension)
     assert rows.dtype == np.float32
@@ -94,11 +94,11 @@ def test_a_fake_model_without_a_dimension_is_refused(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["models/fake", "./fake:8", "owner/fake", "FAKE:8", ""])
-def test_other_names_are_no_fake_model(path: str) -> None:
+def test_other_names_are_not_fake_models(path: str) -> None:
     assert not is_fake(path)
 
 
-def test_what_a_fake_model_cannot_do_is_refused_at_once() -> None:
+def test_unsupported_options_of_a_fake_model_are_refused() -> None:
     with pytest.raises(InputError) as caught:
         describe_model("fake:8", dimensions=9, normalize=False)
     assert caught.value.faults == (
@@ -115,7 +115,7 @@ def test_a_fake_model_is_loaded_once_for_equal_descriptions() -> None:
     assert load_encoder(InferenceSpec(model=describe_model("fake:12"), role="query")) is not one
 
 
-def test_a_fake_model_keeps_the_dimensions_it_is_asked_for() -> None:
+def test_a_fake_model_keeps_the_requested_dimensions() -> None:
     spec = InferenceSpec(model=describe_model("fake:8", dimensions=4))
     rows = load_encoder(spec).forward(["one"])()
     assert rows.shape == (1, 4)

@@ -43,7 +43,7 @@ def test_a_text_that_is_too_long_keeps_its_special_tokens(
     assert (found.items[0].tolist(), found.lengths, found.counts) == (expected, [len(expected)], [6])
 
 
-def test_the_prompt_is_read_before_each_text() -> None:
+def test_the_prompt_is_tokenized_before_each_text() -> None:
     found = words(None, prompt="query ")(["a", "b c"])
     assert [item.tolist() for item in found.items] == [[1, 9, 3, 2], [1, 9, 4, 5, 2]]
 
@@ -60,7 +60,7 @@ def test_many_characters_are_read_in_parts() -> None:
         (True, [[7, 8, 9], [0, 0, 5]], [[1, 1, 1], [0, 0, 1]]),
     ],
 )
-def test_padding_by_hand(left: bool, ids: list[list[int]], mask: list[list[int]]) -> None:
+def test_padding_matches_values_written_by_hand(left: bool, ids: list[list[int]], mask: list[list[int]]) -> None:
     rows = [np.array([7, 8, 9], dtype=np.int32), np.array([5], dtype=np.int32)]
     found = padded(pad_id=0, token_type_ids=True, left=left)(rows)
     assert {name: value.tolist() for name, value in found.items()} == {
@@ -71,7 +71,7 @@ def test_padding_by_hand(left: bool, ids: list[list[int]], mask: list[list[int]]
     assert "token_type_ids" not in padded(pad_id=0, token_type_ids=False, left=left)(rows)
 
 
-def test_bags_by_hand() -> None:
+def test_bags_match_values_written_by_hand() -> None:
     rows = [np.array(ids, dtype=np.int32) for ids in ([7, 8, 9], [], [5])]
     assert {name: value.tolist() for name, value in bags(rows).items()} == {
         "input_ids": [7, 8, 9, 5],
@@ -92,7 +92,7 @@ def spec(model_folder: Path) -> ModelSpec:
 
 
 @pytest.mark.parametrize("prompt", ["", "query: "])
-def test_features_are_the_librarys_own(model: Any, spec: ModelSpec, prompt: str) -> None:
+def test_features_match_the_librarys_own(model: Any, spec: ModelSpec, prompt: str) -> None:
     tokenize, build = read_and_build(model, spec, prompt)
     assert isinstance(tokenize, TextTokenizer)
     found, expected = build(tokenize(TEXTS).items), model.preprocess(TEXTS, prompt=prompt)
@@ -102,7 +102,7 @@ def test_features_are_the_librarys_own(model: Any, spec: ModelSpec, prompt: str)
     }
 
 
-def test_where_ids_would_not_give_the_same_the_library_reads_the_texts(
+def test_the_library_tokenizes_where_ids_would_not_give_the_same(
     model: Any, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     by_ids = read_and_build(model, spec, "query: ")[0](TEXTS)

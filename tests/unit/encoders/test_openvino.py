@@ -59,7 +59,7 @@ def converted_once() -> Iterator[None]:
         yield
 
 
-def test_vectors_equal_torchs(spec: InferenceSpec, by_torch: np.ndarray) -> None:
+def test_vectors_match_torch(spec: InferenceSpec, by_torch: np.ndarray) -> None:
     other = replace(spec, backend="openvino")
     encoder = load_encoder(other, cores=2)
     for texts in (TEXTS, TEXTS[::-1], TEXTS[:1]):
@@ -90,7 +90,7 @@ def test_workers_of_one_machine_do_not_share_one_core(spec: InferenceSpec) -> No
     assert cores == {frozenset(os.sched_getaffinity(0))}
 
 
-def test_a_model_with_other_vectors_than_torchs_is_refused(
+def test_a_model_whose_vectors_differ_from_torch_is_refused(
     spec: InferenceSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = openvino_forward._by_torch
@@ -100,13 +100,13 @@ def test_a_model_with_other_vectors_than_torchs_is_refused(
         load_encoder(asked, cores=2)
 
 
-def test_where_it_is_not_installed_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_openvino_is_reported_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(InputError, match=r"pip install 'embedlake\[openvino\]'"):
         openvino_forward._openvino()
 
 
-def test_conversions_are_reported_to_nobody() -> None:
+def test_conversions_send_no_telemetry() -> None:
     openvino_forward._openvino()
     from openvino.tools.ovc import telemetry_utils
 

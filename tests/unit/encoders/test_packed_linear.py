@@ -9,7 +9,7 @@ from udfs.packed_linear import PackedLinear, pack_linears
 
 @pytest.mark.parametrize("shape", [(1, 8), (7, 8), (2, 5, 8), (300, 8)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_packed_layer_gives_the_layers_numbers(shape: tuple[int, ...], bias: bool) -> None:
+def test_a_packed_layer_gives_the_same_numbers(shape: tuple[int, ...], bias: bool) -> None:
     linear = torch.nn.Linear(8, 12, bias=bias)
     rows = torch.randn(shape)
     with torch.inference_mode():
@@ -42,7 +42,7 @@ def test_all_plain_layers_are_replaced_where_it_pays(
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [((2.0, 1.0), True), ((1.05, 1.0), False), ((1.0, 2.0), False)])
-def test_it_pays_by_a_tenth_or_more(
+def test_packing_pays_from_a_tenth_upward(
     monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], expected: bool
 ) -> None:
     taken = iter(seconds)
@@ -50,12 +50,12 @@ def test_it_pays_by_a_tenth_or_more(
     assert packed_linear._pays(torch.nn.Linear(8, 12)) is expected
 
 
-def test_other_numbers_never_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packing_that_changes_numbers_never_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PackedLinear, "forward", lambda self, rows: torch.zeros(*rows.shape[:-1], 12))
     assert packed_linear._pays(torch.nn.Linear(8, 12)) is False
 
 
-def test_a_torch_without_the_operation_goes_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_without_the_operation_skips_packing(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: object) -> None:
         raise AttributeError("no such operation")
 
@@ -63,5 +63,5 @@ def test_a_torch_without_the_operation_goes_without(monkeypatch: pytest.MonkeyPa
     assert packed_linear._pays(torch.nn.Linear(8, 12)) is False
 
 
-def test_a_model_without_linear_layers() -> None:
+def test_a_model_without_linear_layers_is_left_alone() -> None:
     assert pack_linears(torch.nn.Sequential(torch.nn.Identity())) == 0  # type: ignore[arg-type]

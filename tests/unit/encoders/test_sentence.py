@@ -76,9 +76,7 @@ def encoded(plain: "SentenceTransformer", texts: list[str], **options: Any) -> N
 
 
 @pytest.mark.parametrize("budget", [64, 512, 4096])
-def test_vectors_are_those_of_sentence_transformers(
-    vectors: NDArray[np.float32], model: ModelSpec, budget: int
-) -> None:
+def test_vectors_match_sentence_transformers(vectors: NDArray[np.float32], model: ModelSpec, budget: int) -> None:
     order = random.Random(budget).sample(range(len(TEXTS)), len(TEXTS))
     found = embed_texts(loaded(model), [TEXTS[i] for i in order], spec_of(model, token_budget=budget))
     assert found.reasons == [None] * len(TEXTS)
@@ -86,9 +84,7 @@ def test_vectors_are_those_of_sentence_transformers(
     assert np.abs(np.linalg.norm(found.matrix, axis=1) - 1).max() < 1e-6
 
 
-def test_token_counts_are_those_of_the_tokenizer_without_truncation(
-    plain: "SentenceTransformer", model: ModelSpec
-) -> None:
+def test_token_counts_match_the_tokenizer_without_truncation(plain: "SentenceTransformer", model: ModelSpec) -> None:
     expected = [len(ids) for ids in plain.tokenizer(TEXTS, truncation=False, padding=False)["input_ids"]]
     assert max(expected) > 256
     found = embed_texts(loaded(model), TEXTS, spec_of(model, token_budget=512))
@@ -109,7 +105,7 @@ def test_truncation_begins_after_the_last_token_that_the_model_sees(
     assert np.abs(found.matrix - encoded(plain, [full, longer, other])).max() < 1e-5
 
 
-def test_fewer_dimensions_are_cut_off_and_scaled_again(
+def test_fewer_dimensions_are_truncated_and_normalized_again(
     plain: "SentenceTransformer", model_folder: Path, model: ModelSpec
 ) -> None:
     texts = TEXTS[:10]
@@ -172,13 +168,13 @@ def test_a_folder_that_changed_since_the_driver_saw_it_is_refused(model_folder: 
     shutil.rmtree(folder)
 
 
-def test_a_folder_that_is_gone_is_refused(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     gone = ModelSpec(path=str(tmp_path / "gone"), digest="0", dimension=4, max_tokens=8)
     with pytest.raises(InputError, match="is no folder and no hub name"):
         load_encoder(spec_of(gone))
 
 
-def test_nothing_of_a_folder_is_run_or_fetched(model: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_in_a_folder_is_run_or_downloaded(model: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     from udfs import encoder_sentence
 
     asked: dict[str, Any] = {}
@@ -206,7 +202,7 @@ def test_nothing_of_a_folder_is_run_or_fetched(model: ModelSpec, monkeypatch: py
         ("cuda:3", 0, 5, "cuda:3"),
     ],
 )
-def test_auto_spreads_partitions_over_the_gpus_there_are(
+def test_auto_spreads_partitions_over_the_available_gpus(
     monkeypatch: pytest.MonkeyPatch, device: str, gpus: int, partition: int, expected: str
 ) -> None:
     import torch
@@ -232,7 +228,7 @@ def test_auto_spreads_partitions_over_the_gpus_there_are(
         ("auto", "cuda", "amx", "float32", "float16"),
     ],
 )
-def test_auto_takes_half_precision_where_the_hardware_has_it(
+def test_auto_uses_half_precision_where_the_hardware_supports_it(
     monkeypatch: pytest.MonkeyPatch, dtype: str, device: str, supported: str, stored: str, expected: str
 ) -> None:
     import torch

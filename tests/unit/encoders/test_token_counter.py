@@ -44,7 +44,7 @@ def test_no_texts() -> None:
 
 
 @pytest.mark.parametrize("characters", [1, 3, 4, 7, 1000])
-def test_counts_do_not_depend_on_how_a_list_is_parted(monkeypatch: pytest.MonkeyPatch, characters: int) -> None:
+def test_counts_do_not_depend_on_how_a_list_is_split(monkeypatch: pytest.MonkeyPatch, characters: int) -> None:
     monkeypatch.setattr(tokens, "_PART_CHARACTERS", characters)
     assert small_counter().pieces(["one", "", "one two", "one two three", "one"]) == [1, 0, 2, 3, 1]
 
@@ -63,7 +63,7 @@ def tokenizer(model_folder: Path) -> "PreTrainedTokenizerBase":
 
 
 @pytest.mark.parametrize("prompt", ["", "passage: "])
-def test_inputs_are_those_of_the_model_s_own_tokenizer(
+def test_inputs_match_the_model_s_own_tokenizer(
     model: ModelSpec, tokenizer: "PreTrainedTokenizerBase", prompt: str
 ) -> None:
     expected = tokenizer([prompt + text for text in TEXTS], truncation=False, padding=False)["input_ids"]
@@ -84,7 +84,7 @@ def test_the_tokenizer_s_own_truncation_and_padding_are_off(model_folder: Path, 
     assert counter.pieces(["river " * 1000, "river"]) == [1000, 1]
 
 
-def test_a_folder_other_than_the_driver_s_is_refused(model: ModelSpec) -> None:
+def test_a_folder_that_differs_from_the_driver_s_is_refused(model: ModelSpec) -> None:
     from dataclasses import replace
 
     with pytest.raises(InputError, match="the driver saw 000000000000"):

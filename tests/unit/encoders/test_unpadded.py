@@ -30,7 +30,7 @@ def reading(model: Any, model_folder: Path) -> tuple[Any, Any]:
     return tokenize, build
 
 
-def test_vectors_are_those_of_padded_passes(model: Any, reading: tuple[Any, Any]) -> None:
+def test_vectors_match_padded_passes(model: Any, reading: tuple[Any, Any]) -> None:
     tokenize, build = reading
     items = tokenize(OTHERS).items
     expected = unpadded._vectors(model, build(items))
@@ -43,7 +43,7 @@ def test_vectors_are_those_of_padded_passes(model: Any, reading: tuple[Any, Any]
 
 
 @pytest.mark.parametrize("broken", ["attends across texts", "raises"])
-def test_a_model_that_does_not_take_to_it_stays_padded(
+def test_a_model_that_does_not_support_it_stays_padded(
     model: Any, reading: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     def across(q: Any, k: Any, v: Any, bounds: Any, longest: int, how: Any) -> Any:
@@ -62,7 +62,7 @@ def test_a_model_that_does_not_take_to_it_stays_padded(
     assert model[0].model_forward_params == named
 
 
-def test_positions_begin_anew_with_each_text_and_where_the_model_wants() -> None:
+def test_positions_restart_with_each_text_at_the_offset_of_the_model() -> None:
     rows = [torch.tensor([7, 8, 9]).numpy(), torch.tensor([5]).numpy()]
     found = unpadded._flat(2, {"modality": "text"})(rows)
     assert {name: value.tolist() if isinstance(value, torch.Tensor) else value for name, value in found.items()} == {
@@ -96,7 +96,7 @@ def test_attention_stays_within_each_text(causal: bool) -> None:
 
 
 @pytest.mark.parametrize("options", [{"attention_mask": torch.ones(1)}, {"sliding_window": 4}, {"cu_seq_lens_q": None}])
-def test_what_it_cannot_do_it_refuses(options: dict[str, Any]) -> None:
+def test_unsupported_options_are_refused(options: dict[str, Any]) -> None:
     states = torch.randn(1, 1, 2, 8)
     given = {"attention_mask": None, "cu_seq_lens_q": torch.tensor([0, 2]), "max_length_q": 2, **options}
     with pytest.raises(NotImplementedError):

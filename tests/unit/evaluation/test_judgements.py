@@ -74,7 +74,7 @@ def test_queries_and_grades_as_beir_writes_them(folder: Path) -> None:
         "twice-the-same",
     ],
 )
-def test_every_form_of_judgements_gives_the_same_grades(folder: Path, judgements: str) -> None:
+def test_every_format_of_judgments_gives_the_same_grades(folder: Path, judgements: str) -> None:
     assert judged_of(folder, judgements=judgements).grades == {"q1": {"d1": 1}, "q2": {"d2": 2}}
 
 
@@ -88,7 +88,7 @@ def test_ids_may_hold_spaces_where_tabs_separate(folder: Path) -> None:
     assert judged_of(folder, judgements="q1\tnumpy: a b\t1\n").grades == {"q1": {"numpy: a b": 1}}
 
 
-def test_what_is_not_relevant_has_grade_0_and_queries_without_judgement_are_left_out(folder: Path) -> None:
+def test_irrelevant_documents_have_grade_0_and_queries_without_judgments_are_left_out(folder: Path) -> None:
     queries = line("q1", "a") + line("q2", "b") + line("q3", "c")
     found = judged_of(folder, queries, "q3\td1\t-2\nq3\td2\t0\nq1\td1\t3\nq1\td9\t-1\n")
     assert list(found.queries) == ["q1", "q3"]
@@ -96,7 +96,7 @@ def test_what_is_not_relevant_has_grade_0_and_queries_without_judgement_are_left
     assert (found.unjudged, found.hopeless, found.documents) == (1, 1, ["d1", "d2", "d9"])
 
 
-def test_scifact(data_folder: Path) -> None:
+def test_scifact_is_read_in_full(data_folder: Path) -> None:
     scifact = data_folder / "scifact"
     found = read_judged(scifact / "queries.jsonl", scifact / "qrels" / "test.tsv")
     assert (len(found.queries), found.unjudged) == (300, 809)
@@ -127,7 +127,7 @@ def test_scifact(data_folder: Path) -> None:
         ('{"_id": "\\u001b[31m", "text": ""}', r"query '\x1b[31m' has an empty text"),
     ],
 )
-def test_a_wrong_query_is_told_with_its_line(folder: Path, wrong: str, words: str) -> None:
+def test_an_invalid_query_is_reported_with_its_line(folder: Path, wrong: str, words: str) -> None:
     (fault,) = faults_of(folder, QUERIES + "\n" + wrong + "\n")
     assert fault.startswith("queries.jsonl, line 4: ") and words in fault
 
@@ -153,17 +153,17 @@ def test_a_wrong_query_is_told_with_its_line(folder: Path, wrong: str, words: st
         (HEADING.strip(), "score 'score' is no whole number"),
     ],
 )
-def test_a_wrong_judgement_is_told_with_its_line(folder: Path, wrong: str, words: str) -> None:
+def test_an_invalid_judgment_is_reported_with_its_line(folder: Path, wrong: str, words: str) -> None:
     (fault,) = faults_of(folder, judgements=f"{HEADING}q1\td1\t1\n{wrong}\n")
     assert fault.startswith("test.tsv, line 3: ") and words in fault
 
 
-def test_a_first_line_is_a_heading_only_by_its_name(folder: Path) -> None:
+def test_a_first_line_is_a_header_only_if_it_has_the_known_names(folder: Path) -> None:
     (fault,) = faults_of(folder, judgements="q1\td1\tone\nq2\td2\t1\n")
     assert fault.startswith("test.tsv, line 1: score 'one' is no whole number")
 
 
-def test_all_faults_of_both_files_are_told_in_the_order_of_their_lines(folder: Path) -> None:
+def test_all_faults_of_both_files_are_reported_in_line_order(folder: Path) -> None:
     queries = line("q1", "a") + "{\n" + line("q1", "b")
     faults = faults_of(folder, queries.encode() + b"\xff\n", b"q1\td1\tx\n\xe4\nq1\nq7\td1\t1\n")
     assert [fault.partition(": ")[0] for fault in faults] == [
@@ -177,26 +177,26 @@ def test_all_faults_of_both_files_are_told_in_the_order_of_their_lines(folder: P
     assert "is not UTF-8" in faults[2] and "is not UTF-8" in faults[4]
 
 
-def test_of_many_faults_ten_are_told_and_the_others_counted(folder: Path) -> None:
+def test_ten_faults_are_listed_and_the_rest_counted(folder: Path) -> None:
     faults = faults_of(folder, "{\n" * 2500, "q1\n" * 11)
     assert faults[9].startswith("queries.jsonl, line 10: ") and faults[10] == "and 2,490 more in queries.jsonl"
     assert faults[20].startswith("test.tsv, line 10: ") and faults[21:] == ["and 1 more in test.tsv"]
 
 
 @pytest.mark.parametrize("content", ["", "\n\r\n", "\ufeff"])
-def test_empty_files_are_told_together(folder: Path, content: str) -> None:
+def test_empty_files_are_reported_together(folder: Path, content: str) -> None:
     assert faults_of(folder, content, content) == [
         "the queries file queries.jsonl is empty: name a file that has queries",
         "the judgements file test.tsv is empty: name a file that has judgements",
     ]
 
 
-def test_judgements_that_are_a_heading_only(folder: Path) -> None:
+def test_judgments_with_only_a_header_are_refused(folder: Path) -> None:
     (fault,) = faults_of(folder, judgements=HEADING)
     assert fault.startswith("the judgements file test.tsv has a heading and no judgement")
 
 
-def test_files_that_are_not_there_or_are_folders_are_told_together(tmp_path: Path) -> None:
+def test_missing_files_and_folders_are_reported_together(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         read_judged(tmp_path / "none.jsonl", tmp_path)
     absent, folder = error.value.faults
@@ -204,6 +204,6 @@ def test_files_that_are_not_there_or_are_folders_are_told_together(tmp_path: Pat
     assert f"the judgements file {tmp_path} cannot be read: Is a directory" in folder
 
 
-def test_no_text_of_a_query_stands_in_a_message(folder: Path) -> None:
+def test_no_query_text_appears_in_a_message(folder: Path) -> None:
     faults = faults_of(folder, line("q1", "secret words") * 2 + '{"_id": "q2", "text": "secret words"\n')
     assert len(faults) == 2 and "secret" not in " ".join(faults)

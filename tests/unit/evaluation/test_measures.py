@@ -65,7 +65,7 @@ FORMULAS = {"nDCG": ndcg, "R": recall, "AP": precision_mean, "RR": reciprocal}
         (200, "nDCG@10 nDCG@200 R@10 R@100 R@200 AP@10 AP@100 AP@200 RR@10 RR@200"),
     ],
 )
-def test_every_measure_of_random_rankings_is_what_its_formula_says(k: int, names: str) -> None:
+def test_every_measure_of_random_rankings_matches_its_formula(k: int, names: str) -> None:
     needs_measures()
     draw = random.Random(k)
     documents = [f"d{number}" for number in range(400)]
@@ -79,7 +79,7 @@ def test_every_measure_of_random_rankings_is_what_its_formula_says(k: int, names
         assert values == pytest.approx(expected, abs=1e-9), name
 
 
-def test_one_ranking_by_hand() -> None:
+def test_measures_of_one_ranking_match_values_computed_by_hand() -> None:
     needs_measures()
     grades = {"q": {"a": 3, "b": 1, "c": 0, "absent": 1}}
     scores = score_queries(judged_of(grades), {"q": ["x", "a", "c", "b"]})
@@ -90,7 +90,7 @@ def test_one_ranking_by_hand() -> None:
     assert scores["RR@10"] == pytest.approx([1 / 2])
 
 
-def test_queries_without_hits_or_without_a_relevant_document_count_with_0() -> None:
+def test_queries_without_hits_or_relevant_documents_count_as_0() -> None:
     needs_measures()
     judged = judged_of({"none": {"a": 1}, "hopeless": {"a": 0}, "good": {"a": 1}})
     scores = score_queries(judged, {"none": [], "hopeless": ["a", "b"], "good": ["a"]})
@@ -98,7 +98,7 @@ def test_queries_without_hits_or_without_a_relevant_document_count_with_0() -> N
     assert judged.hopeless == 1
 
 
-def test_nothing_found_at_all() -> None:
+def test_measures_are_0_when_nothing_is_found() -> None:
     needs_measures()
     scores = score_queries(judged_of({"q": {"a": 1}, "r": {"b": 1}}), {"q": [], "r": []})
     assert all(list(values) == [0.0, 0.0] for values in scores.values())
@@ -112,7 +112,7 @@ def test_documents_keep_the_order_in_which_they_were_found() -> None:
         assert scores["RR@10"] == scores["AP@10"] == [1 / (1 + order.index("a"))]
 
 
-def test_ids_are_any_text() -> None:
+def test_ids_may_be_any_text() -> None:
     needs_measures()
     documents = ["a b", "ä\u2028", "🦉", "-1", "1", "01", " 1"]
     grades = {"q 1": {"🦉": 1, "01": 1}, "1": {" 1": 1}}
@@ -122,7 +122,7 @@ def test_ids_are_any_text() -> None:
 
 
 @pytest.mark.parametrize(("k", "depth"), [(1, 100), (10, 100), (100, 100), (101, 101), (1000, 1000)])
-def test_a_hundred_documents_are_searched_for_or_more_if_asked(k: int, depth: int) -> None:
+def test_the_search_depth_is_a_hundred_documents_or_more_if_asked(k: int, depth: int) -> None:
     assert search_depth(k) == depth
 
 
@@ -135,7 +135,7 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 # Two spaces
 
 
-def test_the_interval_is_that_of_a_bootstrap_over_queries() -> None:
+def test_the_interval_matches_a_bootstrap_over_queries() -> None:
     draw = np.random.default_rng(7)
     first, noise = draw.uniform(0.4, 0.9, 400), draw.normal(0.02, 0.1, 400)
     found = paired_differences({"a": first, "b": first}, {"a": first - noise, "b": first})
@@ -158,7 +158,7 @@ def test_queries_are_paired_so_that_easy_and_hard_ones_cancel_out() -> None:
     assert str(found) == "+0.12500 (95% interval +0.12500 to +0.12500)"
 
 
-def test_the_same_queries_give_the_same_interval_and_are_drawn_alike_for_all_measures() -> None:
+def test_intervals_are_reproducible_and_all_measures_use_the_same_draws() -> None:
     draw = np.random.default_rng(3)
     first, second = draw.uniform(size=20), draw.uniform(size=20)
     once = paired_differences({"a": first, "b": 2 * first}, {"a": second, "b": 2 * second})
@@ -215,7 +215,7 @@ def evaluation(with_other: bool) -> Evaluation:
     return Evaluation(judged, 10, 100, scores, comparison)
 
 
-def test_the_report_of_one_space() -> None:
+def test_the_report_of_one_space_is_as_expected() -> None:
     assert str(evaluation(with_other=False)).splitlines() == [
         "space      toy.main · model mmmmmmmmmmmm · vectors at version 3 · 2 judged documents are not there",
         "queries    2 with judgements · 1 without a relevant document, which score 0",
@@ -224,7 +224,7 @@ def test_the_report_of_one_space() -> None:
     ]
 
 
-def test_the_report_of_two_spaces() -> None:
+def test_the_report_of_two_spaces_is_as_expected() -> None:
     lines = str(evaluation(with_other=True)).splitlines()
     assert lines[1] == "against    toy.small · model ssssssssssss · vectors at version 3"
     assert lines[-2].startswith("nDCG@10    0.75000 · against 0.50000 · +0.25000 (95% interval +0.00000 to +0.50000)")
@@ -241,7 +241,7 @@ def test_json_has_means_and_single_queries() -> None:
     assert "against" not in evaluation(with_other=False).as_dict()
 
 
-def test_rows_of_the_table() -> None:
+def test_rows_name_spaces_measures_and_differences() -> None:
     (alone,) = rows_of(evaluation(with_other=False))
     assert (alone["space"], alone["measure"], alone["value"], alone["query_count"]) == ("main", "nDCG@10", 0.75, 2)
     assert (alone["queries"], alone["judgements"], alone["missing_documents"]) == ("queries.jsonl", "test.tsv", 2)

@@ -38,12 +38,12 @@ def faults_of(folder: Path, content: str | bytes, name: str = "pairs.csv") -> li
     ],
     ids=["csv", "crlf", "bom", "heading", "blank-lines", "tsv", "tsv-heading"],
 )
-def test_every_form_gives_the_same_pairs(tmp_path: Path, content: str, name: str) -> None:
+def test_every_format_gives_the_same_pairs(tmp_path: Path, content: str, name: str) -> None:
     found = pairs_of(tmp_path, content, name)
     assert [(*pair, score) for pair, score in zip(found.sentences, found.scores, strict=True)] == PAIRS
 
 
-def test_named_columns_stand_in_any_order_among_others(tmp_path: Path) -> None:
+def test_named_columns_may_come_in_any_order_among_others(tmp_path: Path) -> None:
     content = "index\tscore\tgenre\tsentence2\tsentence1\n0\t1.5\tnews\tsecond\tfirst\n1\t2\tnews\td\tc\n"
     found = pairs_of(tmp_path, content, "dev.tsv")
     assert (found.sentences, found.scores) == ([("first", "second"), ("c", "d")], [1.5, 2.0])
@@ -75,17 +75,17 @@ def test_a_quoted_sentence_may_hold_a_line_break(tmp_path: Path) -> None:
         (f"{'a' * 200_000},b,1", "is not CSV"),
     ],
 )
-def test_a_wrong_pair_is_told_with_its_line(tmp_path: Path, wrong: str, words: str) -> None:
+def test_an_invalid_pair_is_reported_with_its_line(tmp_path: Path, wrong: str, words: str) -> None:
     (fault,) = faults_of(tmp_path, f'"a\n\nb",c,1\n\n{wrong}\nd,e,2\n')
     assert fault.startswith("pairs.csv, line 5: ") and words in fault
 
 
-def test_a_quotation_mark_that_is_not_closed_is_told_where_it_began(tmp_path: Path) -> None:
+def test_an_unclosed_quotation_mark_is_reported_where_it_opened(tmp_path: Path) -> None:
     (fault,) = faults_of(tmp_path, 'a,b,1\n"c,d,2\ne,f,3\n')
     assert fault.startswith("pairs.csv, line 2: is not CSV")
 
 
-def test_lines_that_are_not_utf8_are_told_and_ten_faults_are_enough(tmp_path: Path) -> None:
+def test_lines_that_are_not_utf8_are_reported_up_to_ten_faults(tmp_path: Path) -> None:
     # Without its last line the quotation would not end: one fault makes no second one.
     (fault,) = faults_of(tmp_path, b'a,b,1\n"c\n\xff",d,2\n')
     assert fault.startswith("pairs.csv, line 3: is not UTF-8")
@@ -93,25 +93,25 @@ def test_lines_that_are_not_utf8_are_told_and_ten_faults_are_enough(tmp_path: Pa
     assert len(faults) == 11 and faults[-1] == "and 2 more in pairs.csv"
 
 
-def test_names_without_all_that_are_needed(tmp_path: Path) -> None:
+def test_a_header_without_all_required_columns_is_refused(tmp_path: Path) -> None:
     (fault,) = faults_of(tmp_path, "sentence1,text,gold\na,b,1\n")
     assert fault.startswith("pairs.csv, line 1: names no column sentence2 and no column score")
 
 
 @pytest.mark.parametrize("content", ["a,b,1\n", "a,b,1\nc,d,1\n", "sentence1,sentence2,score\n"])
-def test_scores_that_do_not_differ_correlate_with_nothing(tmp_path: Path, content: str) -> None:
+def test_constant_scores_have_no_correlation(tmp_path: Path, content: str) -> None:
     (fault,) = faults_of(tmp_path, content)
     assert "has fewer than two different scores" in fault
 
 
-def test_no_file_and_an_empty_one(tmp_path: Path) -> None:
+def test_a_missing_file_and_an_empty_one_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"the pairs file .*none\.csv cannot be read"):
         read_pairs(tmp_path / "none.csv")
     (fault,) = faults_of(tmp_path, "")
     assert fault == "the pairs file pairs.csv is empty: name a file that has pairs"
 
 
-def test_sts_benchmark(data_folder: Path) -> None:
+def test_the_sts_benchmark_is_read_in_full(data_folder: Path) -> None:
     folder = data_folder / "stsb-en"
     assert len(read_pairs(folder / "stsb-en-test.csv").scores) == 1379
     assert len(read_pairs(folder / "stsb-en-dev.csv").scores) == 1500
@@ -121,7 +121,7 @@ def scored(folder: Path, scores: list[float]) -> ScoredPairs:
     return pairs_of(folder, "".join(f"a{place},b,{score}\n" for place, score in enumerate(scores)))
 
 
-def test_correlations_by_their_textbook_formulas(tmp_path: Path) -> None:
+def test_correlations_match_their_textbook_formulas(tmp_path: Path) -> None:
     scores = [1.0, 4.0, 2.0, 2.0, 5.0]
     cosines = np.array([0.1, 0.8, 0.7, np.nan, 0.9])
     spearman, pearson = correlations(scored(tmp_path, scores), cosines)
@@ -135,7 +135,7 @@ def test_correlations_by_their_textbook_formulas(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cosines", [[0.5, 0.5, 0.5], [0.1, np.nan, np.nan], [np.nan] * 3, [0.1, 0.2, np.nan]])
-def test_nothing_to_correlate(tmp_path: Path, cosines: list[float]) -> None:
+def test_cosines_that_cannot_correlate_are_refused(tmp_path: Path, cosines: list[float]) -> None:
     pairs = scored(tmp_path, [1, 1, 2])
     with pytest.raises(InputError, match=r"that could be embedded have one score, or all the same cosine"):
         correlations(pairs, np.array(cosines))

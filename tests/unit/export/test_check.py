@@ -11,7 +11,7 @@ from tests.support.export_spaces import space_of
 EXACT = {0: [("a", 1.0), ("b", 0.9), ("c", 0.5)], 1: [("d", 0.4), ("e", -0.1), ("f", -0.2)]}
 
 
-def test_a_count_that_differs_ends_with_its_own_exit_code() -> None:
+def test_a_count_mismatch_has_its_own_exit_code() -> None:
     check_count(space_of(), "parquet:/out", 2)
     with pytest.raises(
         ReconciliationError, match=r"parquet:/out holds 3 rows, .* has 2 at version 1: .*--full"
@@ -45,11 +45,11 @@ def test_rows_that_are_equally_near_are_equally_right(second: float) -> None:
     assert recall([["a", "d"]], exact, 2) == 0.5
 
 
-def test_negative_products_tie_as_positive_ones_do() -> None:
+def test_negative_products_tie_like_positive_ones() -> None:
     exact: Any = {0: [("a", -0.5), ("b", -0.5000001), ("c", -0.6)]}
     assert recall([["b"]], exact, 1) == 1.0
     assert recall([["c"]], exact, 1) == 0.0
 
 
-def test_nothing_to_ask_has_no_neighbours() -> None:
+def test_recall_without_queries_is_0() -> None:
     assert recall([], {}, 10) == 0.0

@@ -19,22 +19,22 @@ def test_the_first_export_is_full() -> None:
     assert (plan.mode, plan.why) == (FULL, "the target holds no rows of the space yet")
 
 
-def test_a_target_that_lost_its_rows_gets_all_of_them() -> None:
+def test_a_target_that_lost_its_rows_is_exported_in_full() -> None:
     plan = decide([DONE], NOW, None, full=False)
     assert str(plan) == "full: the target holds no rows of the space any more"
 
 
-def test_full_is_full_whatever_is_on_record() -> None:
+def test_full_exports_everything_whatever_is_on_record() -> None:
     assert str(decide([DONE], NOW, 20, full=True)) == "full: asked for by --full"
 
 
-def test_a_finished_export_of_the_same_table_is_gone_on_from() -> None:
+def test_a_finished_export_of_the_same_table_is_continued() -> None:
     plan = decide([DONE], NOW, 20, full=False)
     assert (plan.mode, plan.since) == (INCREMENTAL, 7)
     assert str(plan) == "incremental: by the change feed since version 7"
 
 
-def test_an_export_of_this_very_version_is_gone_on_from() -> None:
+def test_an_export_of_this_same_version_is_continued() -> None:
     plan = decide([replace(DONE, version=9)], NOW, 20, full=False)
     assert (plan.mode, plan.since) == (INCREMENTAL, 9)
 
@@ -50,12 +50,12 @@ def test_an_export_of_this_very_version_is_gone_on_from() -> None:
         ({"rows": 0}, 1, "the target holds 1 rows, and the last export left 0"),
     ],
 )
-def test_what_speaks_against_going_on_leads_to_a_comparison(changes: dict[str, Any], held: int, reason: str) -> None:
+def test_an_export_that_cannot_be_continued_is_compared(changes: dict[str, Any], held: int, reason: str) -> None:
     plan = decide([replace(DONE, **changes)], NOW, held, full=False)
     assert (plan.mode, plan.why, plan.since) == (COMPARISON, reason, None)
 
 
-def test_rows_that_no_record_knows_are_compared_and_their_runs_not_trusted() -> None:
+def test_rows_without_a_record_are_compared_and_their_runs_not_trusted() -> None:
     plan = decide([], NOW, 20, full=False)
     assert plan.mode == COMPARISON and not plan.trusts_runs
     assert plan.why == "the target holds rows of the space, and no export to it is on record"
@@ -84,12 +84,12 @@ def test_rows_that_no_record_knows_are_compared_and_their_runs_not_trusted() -> 
         ([BEGUN, DONE, replace(DONE, number=1, table_id="t0")], True),
     ],
 )
-def test_runs_are_trusted_only_where_all_rows_came_from_this_table(events: list[Event], trusted: bool) -> None:
+def test_runs_are_trusted_only_if_all_rows_came_from_this_table(events: list[Event], trusted: bool) -> None:
     plan = decide(events, NOW, 21, full=False)
     assert (plan.mode, plan.trusts_runs) == (COMPARISON, trusted)
 
 
-def test_a_gap_in_the_feed_leads_to_a_comparison_that_says_why() -> None:
+def test_a_gap_in_the_feed_leads_to_a_comparison_with_its_reason() -> None:
     plan = without_feed(decide([DONE], NOW, 20, full=False), "[DELTA_GONE] no file")
     assert str(plan) == "comparison: the change feed since version 7 cannot be read: [DELTA_GONE] no file"
     assert plan.trusts_runs and plan.since is None

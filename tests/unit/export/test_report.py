@@ -18,7 +18,7 @@ DONE = Export(
 )
 
 
-def test_every_line_of_an_export() -> None:
+def test_the_report_has_every_line_of_an_export() -> None:
     assert str(DONE).splitlines() == [
         "target     faiss:/out",
         "space      toy.main · 1,234 rows of vectors at version 12",
@@ -30,16 +30,16 @@ def test_every_line_of_an_export() -> None:
     ]
 
 
-def test_a_dry_run_says_what_would_be() -> None:
+def test_a_dry_run_says_what_would_be_sent() -> None:
     lines = str(replace(DONE, is_dry=True, recall=None, notes=())).splitlines()
     assert lines[3] == "rows       1,001 would be sent · 3 would be removed · nothing was changed"
     assert len(lines) == 5
 
 
-def test_nothing_to_do_is_said() -> None:
+def test_the_report_says_when_there_is_nothing_to_do() -> None:
     lines = str(replace(DONE, sent=0, removed=0, recall=None)).splitlines()
     assert lines[3] == "rows       nothing to send and nothing to remove"
 
 
-def test_a_small_library_is_asked_for_what_it_has() -> None:
+def test_a_small_library_is_checked_with_the_rows_it_has() -> None:
     assert "of 7 stored vectors" in str(replace(DONE, rows=7))

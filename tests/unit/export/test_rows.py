@@ -29,20 +29,20 @@ def floats(*rows: list[float] | None) -> pa.Array:
     return pa.array(rows, pa.list_(pa.float32()))
 
 
-def test_float32_arrives_as_it_is_stored() -> None:
+def test_float32_is_sent_as_stored() -> None:
     sent = as_sent(batch_of(floats([0.1, -2.5], [3.0, 0.0])), space_of(), schema_of(pa.int64()))
     assert sent.schema == schema_of(pa.int64())
     assert sent.column("embedding").to_pylist() == [[np.float32(0.1), -2.5], [3.0, 0.0]]
     assert sent.column("payload").to_pylist() == [1, 2]
 
 
-def test_a_part_of_a_batch_is_that_part() -> None:
+def test_a_slice_of_a_batch_is_sent_as_that_slice() -> None:
     part = batch_of(floats([1.0, 2.0], [3.0, 4.0])).slice(1, 1)
     sent = as_sent(part, space_of(), schema_of(pa.int64()))
     assert sent.to_pylist() == [{"chunk_id": IDS[1], "payload": 2, "embedding": [3.0, 4.0]}]
 
 
-def test_int8_arrives_as_the_middle_of_each_step() -> None:
+def test_int8_is_sent_as_the_middle_of_each_step() -> None:
     stored = pa.array([[-128, 127], [0, -1]], pa.list_(pa.int8()))
     ranges = ((-1.0, 0.0), (1.0, 2.55))
     sent = as_sent(batch_of(stored), space_of("int8", ranges=ranges), schema_of(pa.int64()))
@@ -51,13 +51,13 @@ def test_int8_arrives_as_the_middle_of_each_step() -> None:
     np.testing.assert_allclose(sent.column("embedding").to_pylist(), expected, rtol=1e-6)
 
 
-def test_binary_arrives_as_minus_one_and_one() -> None:
+def test_binary_is_sent_as_minus_one_and_one() -> None:
     stored = pa.array([[0b10100000 - 128], [0b00000001 - 128]], pa.list_(pa.int8()))
     sent = as_sent(batch_of(stored), space_of("binary", dimension=8), schema_of(pa.int64(), 8))
     assert sent.column("embedding").to_pylist() == [[1, -1, 1, -1, -1, -1, -1, -1], [-1] * 7 + [1]]
 
 
-def test_types_that_sessions_choose_differently_arrive_alike() -> None:
+def test_types_that_differ_between_sessions_are_sent_alike() -> None:
     there = pa.array([0, 3_600_000_000], pa.timestamp("us", tz="Europe/Zurich"))
     wanted = pa.timestamp("us", tz="UTC")
     sent = as_sent(batch_of(floats([1.0, 0.0], [0.0, 1.0]), there), space_of(), schema_of(wanted))
@@ -79,7 +79,7 @@ def test_types_that_sessions_choose_differently_arrive_alike() -> None:
         (floats([1.0, 2.0], [1.0, float("-inf")]), "not finite"),
     ],
 )
-def test_a_broken_embedding_is_refused_and_the_way_out_named(embeddings: pa.Array, fault: str) -> None:
+def test_a_broken_embedding_is_refused_with_the_remedy(embeddings: pa.Array, fault: str) -> None:
     with pytest.raises(InputError, match=rf"space toy\.main .*{fault}.*embedlake verify --repair"):
         as_sent(batch_of(embeddings), space_of(), schema_of(pa.int64()))
 
@@ -90,7 +90,7 @@ def test_a_row_without_id_is_refused() -> None:
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_bytes_that_pass_for_a_string_are_refused_without_being_shown(nested: bool) -> None:
+def test_strings_that_are_not_utf8_are_refused_without_being_shown(nested: bool) -> None:
     bad = pa.array([b"good", b"se\xffcret"]).view(pa.string())
     payload = pa.ListArray.from_arrays([0, 1, 2], bad) if nested else bad
     with pytest.raises(InputError, match="strings in column payload that are not UTF-8") as caught:

@@ -32,7 +32,7 @@ def batches_of(lengths: list[int], budget: int, is_padded: bool = True) -> list[
         pytest.param([0, 0, 0], 1, [[0, 1, 2]], id="texts without a token"),
     ],
 )
-def test_padded_batches_by_hand(lengths: list[int], budget: int, expected: list[list[int]]) -> None:
+def test_padded_batches_match_those_formed_by_hand(lengths: list[int], budget: int, expected: list[list[int]]) -> None:
     assert batches_of(lengths, budget) == expected
 
 
@@ -44,19 +44,21 @@ def test_padded_batches_by_hand(lengths: list[int], budget: int, expected: list[
         pytest.param([600, 30], 100, [[0], [1]], id="a text above the budget is alone"),
     ],
 )
-def test_batches_without_padding_by_hand(lengths: list[int], budget: int, expected: list[list[int]]) -> None:
+def test_batches_without_padding_match_those_formed_by_hand(
+    lengths: list[int], budget: int, expected: list[list[int]]
+) -> None:
     assert batches_of(lengths, budget, is_padded=False) == expected
 
 
 @pytest.mark.parametrize(("is_padded", "expected"), [(True, 30), (False, 16)])
-def test_cost_of_a_batch(is_padded: bool, expected: int) -> None:
+def test_the_cost_of_a_batch_counts_padding(is_padded: bool, expected: int) -> None:
     assert batch_cost([10, 5, 1], is_padded) == expected
     assert batch_cost([], is_padded) == 0
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(lengths=st.lists(st.integers(0, 600), max_size=60), budget=st.integers(1, 2000), is_padded=st.booleans())
-def test_laws_of_batches(lengths: list[int], budget: int, is_padded: bool) -> None:
+def test_batches_of_any_texts_are_full_and_longest_first(lengths: list[int], budget: int, is_padded: bool) -> None:
     batches = batches_of(lengths, budget, is_padded)
     order = [position for batch in batches for position in batch]
     assert sorted(order) == list(range(len(lengths))), "each position once"

@@ -55,7 +55,7 @@ def test_every_size_sees_every_text_in_every_round() -> None:
     assert all(trial.peak_mebibytes > 1 for trial in found)
 
 
-def test_a_size_that_does_not_fit_is_told() -> None:
+def test_a_size_that_does_not_fit_is_reported() -> None:
     encoder = SmallEncoder()
     small, large = trials(encoder, ["aaa", "bbb", "cc", "dd"], [Size("rows", 2), Size("rows", 4)], rounds=1)
     assert (small.texts, large.texts, large.latencies) == (4, 0, [])
@@ -63,7 +63,7 @@ def test_a_size_that_does_not_fit_is_told() -> None:
 
 
 @pytest.mark.parametrize(("device", "largest"), [("cpu", 8192), ("cuda:1", 131_072)])
-def test_sizes_are_rows_in_powers_of_two_and_budgets_that_suit_the_device(device: str, largest: int) -> None:
+def test_sizes_are_powers_of_two_and_budgets_for_the_device(device: str, largest: int) -> None:
     sizes = sizes_for(device)
     assert [size.value for size in sizes if size.kind == "rows"] == [16, 32, 64, 128, 256, 512]
     assert max(size.value for size in sizes if size.kind == "tokens") == largest
@@ -75,7 +75,7 @@ def row(kind: str, value: int, seconds: float, texts: int = 100, peak: float = 1
     return Row(*TRIALS.names)(kind, value, *counted, "cpu", "float32")
 
 
-def test_medians_over_rounds() -> None:
+def test_figures_are_medians_over_rounds() -> None:
     rows = [row("tokens", 64, seconds) for seconds in (1.0, 2.0, 10.0)] + [row("rows", 8, 4.0)]
     found = as_calibration(rows)
     rows_of_8, tokens_64 = found.results
@@ -99,7 +99,9 @@ def result(value: int, rate: float, kind: str = "tokens") -> SizeResult:
         ({512: 0.0, 1024: 0.0}, 256, "not even 512 tokens fit into memory"),
     ],
 )
-def test_the_smallest_budget_that_is_as_fast_as_the_fastest(rates: dict[int, float], expected: int, words: str) -> None:
+def test_the_smallest_budget_within_3_percent_of_the_fastest_is_recommended(
+    rates: dict[int, float], expected: int, words: str
+) -> None:
     budget, why = recommend([result(value, rate) for value, rate in rates.items()])
     assert budget == expected
     assert words in why
@@ -110,7 +112,7 @@ def test_a_size_that_failed_once_is_not_recommended() -> None:
     assert as_calibration(rows).token_budget == 32
 
 
-def test_figures_and_picture(tmp_path: Path) -> None:
+def test_figures_and_plot_are_written(tmp_path: Path) -> None:
     found = as_calibration([row("tokens", 64, 1.0), row("tokens", 128, 0.0, texts=0), row("rows", 8, 2.0)])
     assert json.loads(json.dumps(found.as_dict()))["token_budget"] == 64
     assert found.table().row_count == 3

@@ -123,14 +123,14 @@ def test_batches_are_formed_by_what_the_model_sees_of_a_text() -> None:
 @pytest.mark.parametrize(
     ("budget", "is_padded", "expected"), [(77, True, 77), (77, False, 77), (None, True, 1024), (None, False, 262_144)]
 )
-def test_the_budget_is_the_settings_or_suits_the_model(budget: int | None, is_padded: bool, expected: int) -> None:
+def test_the_budget_comes_from_settings_or_suits_the_model(budget: int | None, is_padded: bool, expected: int) -> None:
     encoder = ScriptedEncoder(as_asked, is_padded=is_padded)
     found = token_budget(spec(budget=budget), encoder)
     assert (found.tokens, found.is_chosen) == (expected, budget is not None or not is_padded)
     assert token_budget(spec(budget=budget), encoder) is found
 
 
-def test_a_gpu_begins_with_a_larger_budget() -> None:
+def test_a_gpu_starts_with_a_larger_budget() -> None:
     encoder = ScriptedEncoder(as_asked)
     encoder.device = "cuda:3"
     assert (
@@ -145,7 +145,7 @@ def test_windows_come_back_in_order_each_with_its_own_rows() -> None:
     assert [result.matrix.tolist() for result in found] == [[row_of(text) for text in texts] for texts in windows]
 
 
-def test_the_meter_tells_tokens_padding_and_passes() -> None:
+def test_the_meter_counts_tokens_padding_and_passes() -> None:
     meter = Meter()
     list(embed_windows(ScriptedEncoder(as_asked), iter([["aaaa", "bb"], ["c"]]), spec(), TokenBudget([8]), meter))
     taken = meter.take()
@@ -164,7 +164,7 @@ def test_the_meter_tells_tokens_padding_and_passes() -> None:
 
 
 @pytest.mark.timeout(20)
-def test_leaving_half_way_leaves_no_thread_behind() -> None:
+def test_stopping_part_way_leaves_no_thread_behind() -> None:
     read = []
 
     def endless() -> Iterator[list[str]]:
@@ -188,7 +188,7 @@ def _reading_fails() -> Iterator[list[str]]:
 
 
 @pytest.mark.timeout(20)
-def test_an_error_of_the_input_is_raised_after_what_came_before_it() -> None:
+def test_an_input_error_is_raised_after_the_results_before_it() -> None:
     found = embed_windows(ScriptedEncoder(as_asked), _reading_fails(), spec(), TokenBudget([8]), Meter())
     assert next(found).matrix.tolist() == [row_of("text")]
     with pytest.raises(OSError, match="the input is gone"):
@@ -198,7 +198,7 @@ def test_an_error_of_the_input_is_raised_after_what_came_before_it() -> None:
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("stage", ["tokenize", "result"])
-def test_an_error_of_a_stage_reaches_the_caller(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_a_stage_reaches_the_caller(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> Any:
         raise OSError("no more")
 
@@ -222,7 +222,7 @@ def raises_on_canary(texts: Sequence[str], rows: NDArray[np.float32]) -> None:
 
 
 @pytest.mark.parametrize("place", range(7))
-def test_a_text_that_raises_does_not_take_its_neighbours_along(place: int) -> None:
+def test_a_text_that_raises_does_not_affect_its_neighbours(place: int) -> None:
     texts = [f"text {number:020d}" for number in range(7)]
     texts[place] = f"fail {CANARY}"
     encoder = ScriptedEncoder(raises_on_canary)
@@ -246,7 +246,7 @@ def test_when_every_text_raises_every_text_has_its_reason() -> None:
     assert CANARY not in repr(found)
 
 
-def test_a_vector_that_is_finite_only_alone_is_made_alone() -> None:
+def test_a_vector_that_is_finite_only_alone_is_computed_alone() -> None:
     def overflows_in_company(texts: Sequence[str], rows: NDArray[np.float32]) -> None:
         if len(texts) > 1:
             rows[[text == "second" for text in texts], 2] = np.inf
@@ -270,7 +270,7 @@ def test_a_vector_that_is_finite_only_alone_is_made_alone() -> None:
     ],
 )
 @pytest.mark.parametrize("company", [[], ["good one", "good two"]])
-def test_a_vector_that_is_useless_even_alone_is_not_kept(value: float, detail: str, company: list[str]) -> None:
+def test_a_vector_that_is_not_finite_even_alone_is_dropped(value: float, detail: str, company: list[str]) -> None:
     def spoils_canary(texts: Sequence[str], rows: NDArray[np.float32]) -> None:
         rows[[CANARY in text for text in texts]] = value
 
@@ -308,7 +308,7 @@ def test_a_matrix_of_the_wrong_shape_stops_everything(
     assert CANARY not in str(caught.value)
 
 
-def test_stopping_the_process_is_no_fault_of_a_text() -> None:
+def test_an_interrupt_is_not_blamed_on_a_text() -> None:
     def stops(texts: Sequence[str], rows: NDArray[np.float32]) -> None:
         raise KeyboardInterrupt
 
@@ -316,7 +316,7 @@ def test_stopping_the_process_is_no_fault_of_a_text() -> None:
         embed_texts(ScriptedEncoder(stops), ["a", "b"], spec())
 
 
-def test_half_precision_that_overflows_is_made_again_in_float32_even_alone() -> None:
+def test_half_precision_that_overflows_is_computed_again_in_float32() -> None:
     encoder = ScriptedEncoder(as_asked, dtype="float16")
     overflowed = np.full((1, DIMENSION), np.inf, dtype=np.float32)
     encoder.forward = lambda items: lambda: overflowed  # type: ignore[method-assign]
@@ -325,7 +325,7 @@ def test_half_precision_that_overflows_is_made_again_in_float32_even_alone() -> 
     assert found.matrix.tolist() == [row_of("one")]
 
 
-def test_a_text_that_raises_when_it_is_made_again_has_its_reason() -> None:
+def test_a_text_that_raises_on_the_second_try_has_its_reason() -> None:
     def script(texts: Sequence[str], rows: NDArray[np.float32]) -> None:
         if texts == ["second"]:
             raise ValueError(f"cannot embed {CANARY}")
@@ -357,7 +357,7 @@ def test_a_pass_that_does_not_fit_is_halved_until_it_fits() -> None:
     assert meter.take()["out_of_memory"] == 2
 
 
-def test_a_text_that_does_not_fit_even_alone_has_its_reason() -> None:
+def test_a_text_that_does_not_fit_even_alone_has_a_reason() -> None:
     found = embed_texts(ScriptedEncoder(needs_memory(6)), ["aaaa", "b" * 9, "cccc"], spec())
     assert found.reasons == [None, OUT_OF_MEMORY, None]
     assert found.details[1] == "it does not fit even alone"
@@ -378,9 +378,7 @@ WORDS = st.sampled_from(["a", "bb", "ccc dd", "e " * 30, "", RAISES, NOT_FINITE,
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(texts=st.lists(WORDS, max_size=20), budget=st.integers(1, 300), data=st.data())
-def test_what_becomes_of_a_text_depends_on_nothing_but_the_text(
-    texts: list[str], budget: int, data: st.DataObject
-) -> None:
+def test_the_result_for_a_text_depends_on_that_text_alone(texts: list[str], budget: int, data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(len(texts))))
     encoder, how = FakeEncoder(8), spec(dimension=8, budget=budget)
     found = embed_texts(encoder, [texts[position] for position in order], how)

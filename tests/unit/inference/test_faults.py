@@ -33,11 +33,11 @@ class AcceleratorError(RuntimeError):
         (IndexError("index out of range in self"), Fault.TEXT),
     ],
 )
-def test_faults(error: Exception, expected: Fault) -> None:
+def test_errors_are_classified_by_class_and_message(error: Exception, expected: Fault) -> None:
     assert fault_of(error) is expected
 
 
-def test_torch_still_names_its_errors_so() -> None:
+def test_torch_still_uses_these_error_names() -> None:
     import torch
 
     assert fault_of(torch.OutOfMemoryError("no words")) is Fault.MEMORY

@@ -26,14 +26,14 @@ def numbers(count: int, seen: list[str]) -> Iterator[int]:
 
 @pytest.mark.parametrize("count", [0, 1, 5, 500])
 @pytest.mark.parametrize("depth", [1, 3])
-def test_the_same_items_in_order_from_another_thread(count: int, depth: int) -> None:
+def test_items_come_in_order_from_another_thread(count: int, depth: int) -> None:
     seen: list[str] = []
     assert list(ahead(numbers(count, seen), depth)) == list(range(count))
     assert seen == [*(f"made {number} in embedlake-stage" for number in range(count)), "closed"]
     assert stages() == []
 
 
-def test_nothing_is_made_before_it_is_asked_for() -> None:
+def test_nothing_is_produced_before_it_is_asked_for() -> None:
     seen: list[str] = []
     stage = ahead(numbers(5, seen), 1)
     time.sleep(0.05)
@@ -42,7 +42,7 @@ def test_nothing_is_made_before_it_is_asked_for() -> None:
     assert stages() == []
 
 
-def test_no_more_is_made_ahead_than_the_depth() -> None:
+def test_no_more_than_depth_items_are_produced_ahead() -> None:
     seen: list[str] = []
     stage = ahead(numbers(100, seen), 2)
     next(stage)
@@ -64,7 +64,7 @@ def test_closing_ends_the_thread_and_closes_the_source() -> None:
     assert stages() == []
 
 
-def test_an_error_comes_where_its_item_would_have_come() -> None:
+def test_an_error_is_raised_in_place_of_its_item() -> None:
     def failing() -> Iterator[int]:
         yield 1
         raise KeyError("two")
@@ -76,11 +76,11 @@ def test_an_error_comes_where_its_item_would_have_come() -> None:
     assert stages() == []
 
 
-def test_a_source_that_is_no_generator() -> None:
+def test_any_iterator_can_be_prefetched() -> None:
     assert list(ahead(iter([1, 2]), 1)) == [1, 2]
 
 
-def test_the_consumers_waiting_is_told() -> None:
+def test_the_time_spent_waiting_is_reported() -> None:
     def slow() -> Iterator[int]:
         for number in range(3):
             time.sleep(0.02)

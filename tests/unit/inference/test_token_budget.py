@@ -32,7 +32,7 @@ def test_the_fastest_candidate_is_chosen_after_three_passes_of_each(fastest: int
     assert budget.is_chosen
 
 
-def test_one_slow_pass_decides_nothing() -> None:
+def test_one_slow_pass_does_not_decide() -> None:
     budget = TokenBudget([100, 200])
     for number in range(20):
         tokens = budget.tokens
@@ -41,14 +41,14 @@ def test_one_slow_pass_decides_nothing() -> None:
     assert budget.tokens == 200
 
 
-def test_a_pass_that_is_not_nearly_full_tells_nothing() -> None:
+def test_a_pass_that_is_far_from_full_is_not_measured() -> None:
     budget = TokenBudget([100, 200])
     for _ in range(50):
         budget.passed(20, 20, 0.001)
     assert not budget.is_chosen
 
 
-def test_out_of_memory_halves_and_clean_passes_bring_it_back() -> None:
+def test_out_of_memory_halves_the_budget_and_clean_passes_restore_it() -> None:
     budget = TokenBudget([1000])
     budget.ran_out(900)
     assert budget.tokens == 450

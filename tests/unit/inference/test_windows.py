@@ -35,7 +35,7 @@ def lengths(sizes: list[int], rows: int) -> list[int]:
         pytest.param([3, 25, 4], [3, 10, 10, 9], id="and its rest is joined"),
     ],
 )
-def test_window_lengths(sizes: list[int], expected: list[int]) -> None:
+def test_windows_have_the_expected_lengths(sizes: list[int], expected: list[int]) -> None:
     assert lengths(sizes, rows=10) == expected
 
 
@@ -65,7 +65,7 @@ def test_batches_are_taken_one_at_a_time() -> None:
     rows=st.integers(1, 15),
     size=st.integers(1, 200),
 )
-def test_the_same_rows_in_the_same_order(batches: list[list[str]], rows: int, size: int) -> None:
+def test_windows_hold_the_same_rows_in_the_same_order(batches: list[list[str]], rows: int, size: int) -> None:
     found = list(windows((batch(*texts) for texts in batches), rows, size))
     assert [text for window in found for text in texts_of(window)] == [text for texts in batches for text in texts]
     assert all(0 < window.num_rows <= rows for window in found)

@@ -49,7 +49,7 @@ def run(*arguments: str) -> Result:
         ("library: a b", [], "4 faults:\n  - library: "),
     ],
 )
-def test_settings_that_cannot_be_used_are_refused(
+def test_invalid_settings_are_refused(
     empty_folder: Path, verb: str, settings: str | None, arguments: list[str], message: str
 ) -> None:
     if settings is not None:
@@ -64,7 +64,7 @@ def test_settings_that_cannot_be_used_are_refused(
     assert sorted(empty_folder.rglob("*")) == before
 
 
-def test_good_settings_get_as_far_as_the_session(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_valid_settings_reach_the_session(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_session(settings: SparkSettings, **options: object) -> None:
         raise InputError(f"no session on {settings.master}")
 
@@ -76,7 +76,7 @@ def test_good_settings_get_as_far_as_the_session(empty_folder: Path, monkeypatch
     assert sorted(path.name for path in empty_folder.rglob("*")) == ["settings.yaml"]
 
 
-def test_an_error_that_nobody_foresaw_is_one_line(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_one_line(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(settings: SparkSettings, **options: object) -> None:
         raise RuntimeError("first line\n  at org.apache.spark.Somewhere")
 
@@ -87,7 +87,7 @@ def test_an_error_that_nobody_foresaw_is_one_line(empty_folder: Path, monkeypatc
     assert result.stderr == "embedlake: first line (unexpected; --debug shows where)\n"
 
 
-def test_an_interrupt_says_that_commits_stay(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_says_that_commits_are_kept(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(settings: SparkSettings, **options: object) -> None:
         raise KeyboardInterrupt
 
@@ -98,7 +98,7 @@ def test_an_interrupt_says_that_commits_stay(empty_folder: Path, monkeypatch: py
     assert result.stderr == ("embedlake: stopped; what was committed stays: run the same command again to go on\n")
 
 
-def test_an_environment_variable_that_is_no_setting_is_refused(
+def test_an_environment_variable_that_is_not_a_setting_is_refused(
     empty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     empty_folder.joinpath("settings.yaml").write_text(GOOD)

@@ -71,7 +71,7 @@ def test_model_fingerprint_follows_what_decides_a_vector(change: dict[str, Any])
 
 
 @pytest.mark.parametrize("change", [{"path": "owner/name", "revision": "a" * 40}, {"query_prompt": "query: "}], ids=str)
-def test_model_fingerprint_ignores_what_decides_no_vector(change: dict[str, Any]) -> None:
+def test_model_fingerprint_ignores_what_does_not_affect_vectors(change: dict[str, Any]) -> None:
     assert model_fingerprint(dataclasses.replace(MODEL, **change)) == model_fingerprint(MODEL)
 
 
@@ -86,7 +86,7 @@ def test_chunking_fingerprint_follows_what_counts_tokens(change: dict[str, Any])
 
 
 @pytest.mark.parametrize("change", [{"dimension": 128}, {"normalize": False}, {"query_prompt": "q"}], ids=str)
-def test_chunking_fingerprint_ignores_what_cuts_nothing(change: dict[str, Any]) -> None:
+def test_chunking_fingerprint_ignores_what_does_not_affect_cuts(change: dict[str, Any]) -> None:
     assert chunking_fingerprint(CHUNKS, dataclasses.replace(MODEL, **change)) == chunking_fingerprint(CHUNKS, MODEL)
 
 

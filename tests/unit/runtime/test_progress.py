@@ -9,7 +9,7 @@ from spark_jobs.planning import Slice
 from spark_jobs.progress import Progress
 
 
-def test_the_rate_is_that_of_all_slices_so_far() -> None:
+def test_the_rate_covers_all_slices_so_far() -> None:
     shown = StringIO()
     progress = Progress(Console(file=shown, width=200))
     for number, (tokens, seconds) in enumerate([(100, 10.0), (300, 20.0)], 1):

@@ -14,7 +14,7 @@ def _close() -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_stop_outlives_what_fails_on_the_way_out(number: signal.Signals, code: int) -> None:
+def test_a_stop_survives_errors_during_shutdown(number: signal.Signals, code: int) -> None:
     earlier = signal.getsignal(number)
     with pytest.raises(StoppedError) as caught, stop_in_order():
         try:
@@ -26,7 +26,7 @@ def test_a_stop_outlives_what_fails_on_the_way_out(number: signal.Signals, code:
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
-def test_what_libraries_log_of_a_stop_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+def test_library_logs_about_a_stop_are_hidden(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(StoppedError), stop_in_order():
         try:
             signal.raise_signal(signal.SIGTERM)
@@ -38,7 +38,7 @@ def test_what_libraries_log_of_a_stop_is_not_shown(caplog: pytest.LogCaptureFixt
     assert caplog.messages == ["afterwards"]
 
 
-def test_other_errors_stay_what_they_are() -> None:
+def test_other_errors_pass_through_unchanged() -> None:
     with pytest.raises(OSError, match="the connection is broken"), stop_in_order():
         _close()
     try:

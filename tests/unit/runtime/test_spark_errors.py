@@ -20,5 +20,5 @@ PY4J = "An error occurred while calling o149.create.\n: java.io.IOException: "
         ("", "RuntimeError"),
     ],
 )
-def test_the_telling_line_is_taken(message: str, shown: str) -> None:
+def test_the_line_that_names_the_cause_is_kept(message: str, shown: str) -> None:
     assert cause_of(RuntimeError(message)) == shown

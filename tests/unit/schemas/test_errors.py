@@ -7,7 +7,7 @@ import pytest
 from schemas.errors import EmbedlakeError, InputError, QuarantineLimitError, ReconciliationError
 
 
-def test_one_fault_is_its_own_message() -> None:
+def test_a_single_fault_is_the_message() -> None:
     assert str(InputError("library is missing")) == "library is missing"
     assert str(InputError(["library is missing"])) == "library is missing"
     assert InputError("library is missing").faults == ("library is missing",)
@@ -35,7 +35,7 @@ def test_each_error_has_its_exit_code(error: EmbedlakeError, exit_code: int) -> 
 
 
 @pytest.mark.parametrize("error", [InputError("one"), InputError(["one", "two"]), QuarantineLimitError("one")])
-def test_an_error_survives_the_way_from_a_worker(error: EmbedlakeError) -> None:
+def test_an_error_survives_pickling_from_a_worker(error: EmbedlakeError) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
     assert str(copy) == str(error)

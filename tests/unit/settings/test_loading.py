@@ -106,13 +106,13 @@ def test_everything_but_the_essentials_has_a_default() -> None:
     }
 
 
-def test_settings_do_not_change_once_read() -> None:
+def test_settings_are_immutable() -> None:
     settings = as_settings(SMALLEST)
     with pytest.raises(ValueError, match="frozen"):
         settings.space = "other"  # type: ignore[misc]
 
 
-def test_an_empty_file_of_settings_names_all_that_is_missing() -> None:
+def test_empty_settings_name_everything_that_is_missing() -> None:
     with pytest.raises(InputError) as caught:
         as_settings({})
     assert caught.value.faults == tuple(
@@ -120,7 +120,7 @@ def test_an_empty_file_of_settings_names_all_that_is_missing() -> None:
     )
 
 
-def test_all_faults_are_told_at_once_with_the_path_of_their_key() -> None:
+def test_all_faults_are_reported_at_once_with_their_keys() -> None:
     faults = faults_of(
         ("library", REMOVE),
         ("model.path", REMOVE),
@@ -152,7 +152,7 @@ def test_all_faults_are_told_at_once_with_the_path_of_their_key() -> None:
         ("store.zzz", "known are path, catalog, schema, vector_encoding"),
     ],
 )
-def test_an_unknown_key_is_refused_with_advice(key: str, advice: str) -> None:
+def test_an_unknown_key_is_refused_with_a_suggestion(key: str, advice: str) -> None:
     assert faults_of((key, 1)) == (f"{key} is not a setting: {advice}",)
 
 
@@ -225,11 +225,11 @@ def test_an_impossible_combination_is_refused(changes: list[tuple[str, Any]], fa
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:0", "cuda:12"])
-def test_devices(device: str) -> None:
+def test_a_device_is_auto_cpu_or_cuda(device: str) -> None:
     assert settings_with(("inference.device", device)).inference.device == device
 
 
-def test_the_edges_of_what_is_allowed() -> None:
+def test_values_at_the_limits_are_accepted() -> None:
     settings = settings_with(
         ("chunking.max_tokens", 100),
         ("chunking.min_tokens", 50),
@@ -244,7 +244,7 @@ def test_the_edges_of_what_is_allowed() -> None:
 
 @pytest.mark.parametrize("name", ["a", "A1", "python-docs", "python_docs", "a-b_c-1"])
 @pytest.mark.parametrize("key", ["library", "space"])
-def test_names(key: str, name: str) -> None:
+def test_plain_names_are_accepted(key: str, name: str) -> None:
     assert getattr(settings_with((key, name)), key) == name
 
 
@@ -272,7 +272,7 @@ def test_names(key: str, name: str) -> None:
     ],
 )
 @pytest.mark.parametrize("key", ["library", "space"])
-def test_a_name_that_could_leave_its_place_is_refused(key: str, name: str) -> None:
+def test_a_name_that_could_escape_its_folder_is_refused(key: str, name: str) -> None:
     assert [fault.partition(":")[0] for fault in faults_of((key, name))] == [key]
 
 
@@ -289,7 +289,7 @@ def test_options_become_the_text_that_spark_reads(key: str) -> None:
     }
 
 
-def test_relative_paths_become_absolute_and_addresses_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_paths_become_absolute_and_urls_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
@@ -386,11 +386,11 @@ def test_an_override_fills_a_group_that_the_file_leaves_empty(tmp_path: Path) ->
         ("run.slice_tokens=many", "run.slice_tokens: should be a valid integer, not 'many'"),
     ],
 )
-def test_an_override_that_makes_no_sense_is_refused(tmp_path: Path, override: str, words: str) -> None:
+def test_an_invalid_override_is_refused(tmp_path: Path, override: str, words: str) -> None:
     assert words in refusal(tmp_path, [override])
 
 
-def test_the_environment_sets_what_its_names_say(tmp_path: Path) -> None:
+def test_the_environment_sets_the_keys_it_names(tmp_path: Path) -> None:
     environ = {"EMBEDLAKE_MODEL__DTYPE": "float16", "EMBEDLAKE_SOURCE__TEXT_COLUMNS": "[a, b]", "PATH": "/bin"}
     settings = loaded(tmp_path, environ=environ)
     assert (settings.model.dtype, settings.source.text_columns) == ("float16", ["a", "b"])
@@ -406,9 +406,7 @@ def test_the_environment_sets_what_its_names_say(tmp_path: Path) -> None:
         ("EMBEDLAKE_SPACE", "{", "environment variable EMBEDLAKE_SPACE is not YAML"),
     ],
 )
-def test_an_environment_variable_that_makes_no_sense_is_refused(
-    tmp_path: Path, name: str, value: str, words: str
-) -> None:
+def test_an_invalid_environment_variable_is_refused(tmp_path: Path, name: str, value: str, words: str) -> None:
     assert words in refusal(tmp_path, environ={name: value})
 
 
@@ -463,7 +461,7 @@ def test_the_process_s_own_environment_is_read(tmp_path: Path, monkeypatch: pyte
         pytest.param("a" * (1 << 20) + "b", "is larger than 1 MiB: is it the right file?", id="over 1 MiB"),
     ],
 )
-def test_a_file_that_is_no_plain_settings_is_refused(tmp_path: Path, text: str, words: str) -> None:
+def test_a_file_that_is_not_plain_settings_is_refused(tmp_path: Path, text: str, words: str) -> None:
     message = refusal(tmp_path, text=text)
     assert words in message
     assert "settings.yaml" in message
@@ -480,7 +478,7 @@ def test_a_file_of_just_under_1_mib_is_read(tmp_path: Path) -> None:
     assert loaded(tmp_path, text=comment + SMALLEST_YAML).library == "handbook"
 
 
-def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     assert loaded(tmp_path, text="\ufeff" + SMALLEST_YAML).library == "handbook"
 
 
@@ -497,7 +495,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_settings(tmp_path / "missing.yaml", environ={})
 
 
-def test_a_folder_in_place_of_a_file_is_named(tmp_path: Path) -> None:
+def test_a_folder_instead_of_a_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read: Is a directory"):
         load_settings(tmp_path, environ={})
 

@@ -53,7 +53,7 @@ def test_a_space_can_be_taken_from_its_holder_and_is_then_held(settings: Setting
         pass
 
 
-def test_a_process_that_is_paused_in_a_commit_is_named_and_not_waited_for_without_end(
+def test_waiting_for_a_process_paused_in_a_commit_times_out_and_names_it(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(locks, "_APPEND_SECONDS", 0.1)
@@ -68,7 +68,7 @@ def test_a_process_that_is_paused_in_a_commit_is_named_and_not_waited_for_withou
         pass
 
 
-def test_a_target_has_one_export_at_a_time_and_others_have_theirs(settings: Settings) -> None:
+def test_each_target_has_one_export_at_a_time(settings: Settings) -> None:
     name = "postgresql://localhost/db#" + 'public."a/b' * 40
     with locks.export_lock(settings, name), locks.export_lock(settings, "parquet:/out"):
         told = "another process on this machine exports to postgresql://"

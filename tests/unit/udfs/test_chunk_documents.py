@@ -33,7 +33,7 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_rows_by_hand() -> None:
+def test_rows_match_those_written_by_hand() -> None:
     assert rows_of(f"{FIRST}\n\n{SECOND}\n") == [
         {
             "doc_id": "doc",
@@ -60,7 +60,7 @@ def test_rows_by_hand() -> None:
     ]
 
 
-def test_a_chunk_id_never_changes_from_one_version_to_the_next() -> None:
+def test_chunk_ids_are_stable_across_versions() -> None:
     # Stored tables hold this id.
     found = chunk_id("library", "doc", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", 0)
     assert found == "71244efa-8590-5d86-89da-dfdb9e40861a"
@@ -127,7 +127,7 @@ def test_a_blank_document_has_one_row_without_a_chunk(text: str, chunking: Chunk
     assert rows_of(text, chunking=chunking) == [{"doc_id": "doc"}]
 
 
-def test_a_document_whose_bytes_are_no_utf_8_has_one_row_with_a_reason() -> None:
+def test_a_document_that_is_not_utf_8_has_one_row_with_a_reason() -> None:
     assert rows_of(None) == [
         {"doc_id": "doc", "reason": INVALID_UTF8, "detail": "the text holds bytes that are not UTF-8"}
     ]

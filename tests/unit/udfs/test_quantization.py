@@ -12,7 +12,7 @@ from udfs.quantization import quantized, restored
 RANGES = ((-1.0, 0.0), (1.0, 2.55))
 
 
-def test_a_byte_a_number_by_the_ranges_that_are_given() -> None:
+def test_int8_uses_one_byte_per_number_and_the_given_ranges() -> None:
     matrix = np.array([[-1.0, 0.0], [0.995, 2.545], [0.0, 1.275], [-9.0, 9.0]], dtype=np.float32)
     found = quantized(matrix, "int8", RANGES)
     assert found.dtype == np.int8
@@ -20,7 +20,7 @@ def test_a_byte_a_number_by_the_ranges_that_are_given() -> None:
     assert found.tolist() == [[-128, -128], [126, 126], [-1, -1], [-128, 127]]
 
 
-def test_a_bit_a_number() -> None:
+def test_binary_uses_one_bit_per_number() -> None:
     matrix = np.array([[1, -1, 1, -1, 1, -1, 1, -1, 0, 0, 0, 0, 0, 0, 0, 0.5]], dtype=np.float32)
     found = quantized(matrix, "binary", None)
     assert (found.dtype, found.tolist()) == (np.int8, [[0b10101010 - 128, 0b00000001 - 128]])
@@ -33,7 +33,7 @@ def test_float32_stays_as_it_is() -> None:
     assert restored(matrix[0].tolist(), "float32", None).tolist() == matrix[0].tolist()
 
 
-def test_ranges_of_a_batch_are_never_taken() -> None:
+def test_ranges_never_come_from_the_batch() -> None:
     with pytest.raises(ValueError, match="int8 needs the ranges of the space"):
         quantized(np.zeros((2, 2), dtype=np.float32), "int8", None)
 
@@ -53,6 +53,8 @@ def test_a_stored_number_comes_back_within_a_step_and_apart_from_its_neighbours(
     ("precision", "entries", "type_name"),
     [("float32", 384, "array<float>"), ("int8", 384, "array<tinyint>"), ("binary", 48, "array<tinyint>")],
 )
-def test_stored_arrays(precision: str, entries: int, type_name: str) -> None:
+def test_stored_embeddings_have_the_length_and_type_of_their_precision(
+    precision: str, entries: int, type_name: str
+) -> None:
     assert stored_dimension(384, precision) == entries  # type: ignore[arg-type]
     assert embedding_type(precision).simpleString() == type_name  # type: ignore[arg-type]

@@ -64,7 +64,7 @@ def pdf() -> bytes:
         " \u200b\n\ufeff\ufe0f\0",
     ],
 )
-def test_nothing_to_be_seen_is_blank(text: str) -> None:
+def test_invisible_text_is_blank(text: str) -> None:
     assert is_blank(text)
     assert is_blank(text * 100)
 
@@ -126,7 +126,7 @@ def test_utf_16_read_as_utf_8_is_binary(encoding: str) -> None:
     assert fault[0] == BINARY
 
 
-def test_utf_16_read_as_what_it_is_is_text() -> None:
+def test_utf_16_read_as_utf_16_is_text() -> None:
     assert fault_of("Two bytes a letter.".encode("utf-16").decode("utf-16")) is None
 
 
@@ -159,12 +159,12 @@ def test_ordinary_text_has_no_fault(text: str) -> None:
     assert fault_of(text) is None
 
 
-def test_text_that_was_no_utf_8_has_the_fault_of_its_bytes() -> None:
+def test_text_that_was_not_utf_8_has_the_fault_of_its_bytes() -> None:
     assert fault_of(None) == (INVALID_UTF8, "the text holds bytes that are not UTF-8")
 
 
 @pytest.mark.parametrize("control", ["\0", "\x08", "\x0e", "\x1b", "\x1f", "\x7f", "\x84", "\x86", "\x9f", "\ufffd"])
-def test_one_control_character_in_twenty_is_borne(control: str) -> None:
+def test_one_control_character_in_twenty_is_tolerated(control: str) -> None:
     assert fault_of(control + "a" * 19) is None
     assert fault_of(control * 5 + "a" * 95) is None
     assert fault_of(control * 6 + "a" * 94) == (BINARY, "6 of 100 characters are control characters")
@@ -172,11 +172,11 @@ def test_one_control_character_in_twenty_is_borne(control: str) -> None:
 
 
 @pytest.mark.parametrize("character", ["\t", "\n", "\v", "\f", "\r", "\x85", "\x20", "\x7e", "\xa0"])
-def test_white_space_is_no_control_character(character: str) -> None:
+def test_white_space_is_not_a_control_character(character: str) -> None:
     assert fault_of(character * 100) is None
 
 
-def test_a_text_of_exactly_the_limit_is_taken() -> None:
+def test_a_text_of_exactly_the_limit_is_accepted() -> None:
     assert MAX_CHARACTERS == 50_000_000
     assert fault_of("a" * MAX_CHARACTERS) is None
     assert fault_of("a" * (MAX_CHARACTERS + 1)) == (TOO_LARGE, "50000001 characters, at most 50000000 are taken")
@@ -188,7 +188,7 @@ def test_the_limit_counts_characters_not_bytes(monkeypatch: pytest.MonkeyPatch) 
     assert fault_of("\U0001f600" * 5) == (TOO_LARGE, "5 characters, at most 4 are taken")
 
 
-def test_a_text_too_large_is_not_searched_for_other_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_that_is_too_large_is_not_checked_further(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "MAX_CHARACTERS", 4)
     assert fault_of("\0" * 5) == (TOO_LARGE, "5 characters, at most 4 are taken")
 

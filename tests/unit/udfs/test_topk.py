@@ -50,7 +50,7 @@ def same(found: list[Hit], expected: list[Hit]) -> bool:
 
 @pytest.mark.parametrize("per_document", [False, True])
 @pytest.mark.parametrize("k", [1, 3, 10])
-def test_hits_are_those_of_a_search_through_everything(k: int, per_document: bool) -> None:
+def test_hits_match_a_search_through_everything(k: int, per_document: bool) -> None:
     rows, asked = table(200), queries(7)
     assert same(hits(asked, [rows], k, per_document), everything(asked, rows, k, per_document))
 
@@ -73,7 +73,7 @@ def test_how_rows_are_cut_into_batches_changes_nothing(
     assert same(hits(asked, [rows], k, per_document), everything(asked, rows, k, per_document))
 
 
-def test_equal_scores_come_by_id() -> None:
+def test_equal_scores_are_ordered_by_id() -> None:
     rows = Rows(
         np.array(["c", "a", "b"], object), np.array(["x", "y", "z"], object), np.ones((3, DIMENSION), np.float32)
     )
