@@ -171,8 +171,13 @@ def test_only_the_encoder_of_real_models_loads_torch() -> None:
 
 
 def test_every_module_imports() -> None:
-    for name in CODE.modules:
-        importlib.import_module(name)
+    broken = []
+    for name, module in CODE.modules.items():
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            broken.append(f"{module.path}: {error}")
+    assert not broken
 
 
 def test_a_fake_model_works_where_spark_and_torch_cannot_be_imported() -> None:
