@@ -102,7 +102,7 @@ class Module:
 
 
 def dotted(node: ast.AST) -> str:
-    """A name with its attributes; what is neither stands as `()`, as in `().load`."""
+    """A name with its attributes; anything else becomes `()`, as in `().load`."""
     if isinstance(node, ast.Attribute):
         return f"{dotted(node.value)}.{node.attr}"
     return node.id if isinstance(node, ast.Name) else "()"

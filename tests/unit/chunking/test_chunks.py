@@ -1,4 +1,4 @@
-"""Chunks of small texts, written out by hand, and what holds for the chunks of any text."""
+"""Chunks of small texts written by hand, and properties of the chunks of any text."""
 
 import json
 import re
@@ -80,7 +80,7 @@ def assert_sound(text: str, chunks: Sequence[Chunk], spec: ChunkSpec, counter: W
             "Run this:\n\n    make\n\nMore text. Alpha beta.\n# a comment\nGamma delta.",
             14,
             ["Run this:\n\n    make", "More text. Alpha beta.\n# a comment\nGamma delta."],
-            id="a number sign under a line of text is no heading",
+            id="a number sign under a line of text is not a heading",
         ),
         pytest.param(
             "One two. Three four. Five six\n\nSeven eight.",
@@ -113,13 +113,13 @@ def assert_sound(text: str, chunks: Sequence[Chunk], spec: ChunkSpec, counter: W
             "One two three\nfour five. Six seven\neight nine ten.",
             11,
             ["One two three\nfour five.", "Six seven\neight nine ten."],
-            id="a newline in a hard-wrapped paragraph is no boundary",
+            id="a newline in a hard-wrapped paragraph is not a boundary",
         ),
         pytest.param(
             "See Fig. 3 by J. Smith et al. (2009), e.g. This! Dr. No. 7 left.",
             26,
             ["See Fig. 3 by J. Smith et al. (2009), e.g. This!", "Dr. No. 7 left."],
-            id="abbreviations and initials end no sentence",
+            id="abbreviations and initials do not end a sentence",
         ),
         pytest.param(
             "He asked: who? me! why not... oh. then \u201cyes!\u201d he left (by car). \u201cOh no!\u201d they said.",

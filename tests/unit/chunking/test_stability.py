@@ -1,4 +1,4 @@
-"""An edit of a real document changes few chunks, and long documents fill theirs."""
+"""An edit of a real document changes few chunks, and chunks of long documents are well filled."""
 
 import importlib.metadata
 import json

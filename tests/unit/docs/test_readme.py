@@ -1,4 +1,4 @@
-"""The README says what is so: settings, defaults, targets, exit codes."""
+"""The README matches the code: settings, defaults, make targets, exit codes."""
 
 import re
 import signal
@@ -46,7 +46,7 @@ def known_settings(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
 
 def test_the_table_names_every_setting_and_no_other() -> None:
     named = {key for row in table_rows("setting") for key in re.findall(r"`([a-z_.]+)`", row[0])}
-    named |= {"store.catalog", "store.schema"}  # these stand in the text of store.path
+    named |= {"store.catalog", "store.schema"}  # named in the text of store.path
     assert named == set(known_settings(Settings))
 
 

@@ -1,4 +1,4 @@
-"""When the change feed may be asked, and when not."""
+"""When the change feed may be used, and when not."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Reading texts once and building batches from ids: equal to what sentence-transformers makes of the same texts."""
+"""Texts are tokenized once and batches built from ids, with the inputs that sentence-transformers would build."""
 
 from pathlib import Path
 from typing import Any

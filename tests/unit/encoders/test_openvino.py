@@ -1,4 +1,4 @@
-"""The model run by OpenVINO: torch's vectors, and nothing told to anyone."""
+"""The model run by OpenVINO gives torch's vectors and sends no telemetry."""
 
 import os
 import sys

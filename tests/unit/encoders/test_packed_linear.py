@@ -1,4 +1,4 @@
-"""Linear layers in another layout: the same numbers, and only where it pays."""
+"""Linear layers in another layout give the same numbers and are used only where that pays."""
 
 import pytest
 import torch

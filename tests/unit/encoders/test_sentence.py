@@ -1,4 +1,4 @@
-"""The encoder of real models, held to plain sentence-transformers."""
+"""The encoder of real models, compared with plain sentence-transformers."""
 
 import random
 import shutil

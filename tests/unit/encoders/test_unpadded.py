@@ -1,4 +1,4 @@
-"""Passes without padding: the vectors of padded ones, and padding where a model does not take to it."""
+"""Passes without padding give the vectors of padded ones; models that do not support them stay padded."""
 
 from copy import deepcopy
 from pathlib import Path

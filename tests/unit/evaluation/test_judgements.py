@@ -1,4 +1,4 @@
-"""Queries and judgements from files: what is read of them, and what is said of wrong ones."""
+"""Queries and judgments from files: what is read, and how invalid ones are reported."""
 
 import json
 from pathlib import Path

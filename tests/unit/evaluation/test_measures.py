@@ -1,4 +1,4 @@
-"""Measures of retrieval beside their textbook formulas, and the comparison of two spaces."""
+"""Retrieval measures checked against their textbook formulas, and the comparison of two spaces."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""Pairs of sentences from files, and how scores are correlated with cosines."""
+"""Sentence pairs from files, and the correlation of scores with cosines."""
 
 from pathlib import Path
 
@@ -129,7 +129,7 @@ def test_correlations_match_their_textbook_formulas(tmp_path: Path) -> None:
     assert spearman == pytest.approx(1.0)
     wanted, found = np.array([1.0, 4.0, 2.0, 5.0]), np.array([0.1, 0.8, 0.7, 0.9])
     assert pearson == pytest.approx(float(np.corrcoef(wanted, found)[0, 1]))
-    # Of equal scores each has the mean of their ranks: 1, 2.5, 2.5, 4 beside 2, 1, 3, 4.
+    # Equal scores share the mean of their ranks: 1, 2.5, 2.5, 4 against 2, 1, 3, 4.
     spearman, _ = correlations(scored(tmp_path, [1, 2, 2, 3]), np.array([0.2, 0.1, 0.3, 0.4]))
     assert spearman == pytest.approx(float(np.corrcoef([1, 2.5, 2.5, 4], [2, 1, 3, 4])[0, 1]))
 

@@ -1,4 +1,4 @@
-"""How an export finds its work, decided from what is on record."""
+"""How an export decides, from its log, what to send."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Rows of `vectors` in the form in which targets take them, and on their way through the workers."""
+"""Rows of `vectors` in the form that targets take, and packed for transport through the workers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Batches of bounded cost: what they are for small examples, and what holds for all."""
+"""Batches of bounded cost: small examples, and properties of all batches."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""Trying sizes of passes, and what is read from the trials."""
+"""Trials of pass sizes, and what is concluded from them."""
 
 import json
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Inference over a window of texts, and the two Spark skins over it, called by hand."""
+"""Inference over a window of texts, and the two Spark skins over it, called directly."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +34,7 @@ def spec(dimension: int = DIMENSION, max_tokens: int | None = 10, budget: int | 
 
 
 class ScriptedEncoder:
-    """A token for each character; a vector that tells its text; and whatever a script makes of a batch."""
+    """One token per character, a vector that identifies its text, and a script that may change a batch."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What errors of a forward pass mean, by class and by the words that libraries use."""
+"""How errors of a forward pass are classified: by class and by the libraries' own messages."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Windows over Arrow batches: the same rows in the same order, in pieces of bounded size."""
+"""Windows over Arrow batches hold the same rows in the same order, in bounded pieces."""
 
 from collections.abc import Iterator
 
@@ -40,7 +40,7 @@ def test_windows_have_the_expected_lengths(sizes: list[int], expected: list[int]
 
 
 def test_a_window_is_closed_before_it_has_too_many_bytes() -> None:
-    # Offsets take a few bytes for each row beside the characters.
+    # Besides the characters, offsets take a few bytes per row.
     batches = [batch("v" * 42), batch("w" * 42), batch("x" * 142), batch("y" * 12), batch("z" * 12)]
     found = [texts_of(window) for window in windows(iter(batches), size=100)]
     assert found == [["v" * 42, "w" * 42], ["x" * 142], ["y" * 12, "z" * 12]]

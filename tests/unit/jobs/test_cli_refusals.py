@@ -22,7 +22,7 @@ model: {path: "fake:8"}
 
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    # Settings may come from the environment, and a name that is no setting is refused.
+    # Settings may come from the environment, and an unknown name is refused.
     for name in ("TEST_MODEL_FOLDER", "TEST_DATA_FOLDER"):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "work"

@@ -1,4 +1,4 @@
-"""What is read from a model folder agrees with what sentence-transformers makes of it."""
+"""What is read from a model folder agrees with sentence-transformers."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Model folders: what is accepted and what is read from them; the digest; links."""
+"""Model folders: which are accepted, what is read from them, their digest, and links."""
 
 import json
 import os

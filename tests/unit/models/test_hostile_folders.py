@@ -1,4 +1,4 @@
-"""Model folders that are refused, and that nothing in any of them is ever run."""
+"""Hostile and broken model folders are refused, and nothing in them is ever run."""
 
 import json
 import os
@@ -28,7 +28,7 @@ from tests.support.model_folders import (
 )
 from tests.support.paths import ROOT
 
-# Hostile folders. `@` stands for the canary: a path that exists once anything of the folder was run.
+# `@` stands for the canary: a path that exists only if something in the folder was run.
 
 
 def payload(protocol: int, canary: Path) -> bytes:

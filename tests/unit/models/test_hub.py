@@ -1,4 +1,4 @@
-"""From the name of a model to its folder."""
+"""Resolving the name of a model to a folder."""
 
 import json
 import os

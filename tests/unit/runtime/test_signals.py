@@ -1,4 +1,4 @@
-"""A stop stays a stop, whatever else goes wrong on the way out."""
+"""A stop stays a stop, whatever else fails during shutdown."""
 
 import logging
 import signal

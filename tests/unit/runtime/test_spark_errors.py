@@ -1,4 +1,4 @@
-"""One line of an error is shown: the one that says what is wrong."""
+"""Of an error, the one line that names the cause is shown."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The words and exit codes of the errors that a person sees."""
+"""Messages and exit codes of the errors that users see."""
 
 import pickle
 

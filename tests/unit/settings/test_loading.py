@@ -1,4 +1,4 @@
-"""Settings: what is left out, what is refused and in which words, and which of three sources wins."""
+"""Settings: defaults, what is refused and with which message, and which of three sources wins."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -191,7 +191,7 @@ def test_an_unknown_key_is_refused_with_a_suggestion(key: str, advice: str) -> N
 )
 def test_a_value_of_the_wrong_kind_is_refused(key: str, value: object, words: str) -> None:
     faults = faults_of((key, value))
-    # A value that may be one of two kinds is told what both want; no part of the path is anything but a key.
+    # For a value of one of two kinds, both are named; every part of the path is a key.
     assert all(fault.startswith((f"{key}: ", "spark.properties.spark.x: ")) for fault in faults), faults
     assert any(words in fault for fault in faults), faults
 
@@ -436,12 +436,12 @@ def test_the_process_s_own_environment_is_read(tmp_path: Path, monkeypatch: pyte
         pytest.param("a: !!python/name:os.system\n", "could not determine", id="name"),
         pytest.param("a: !!python/object/new:os.system ['true']\n", "could not determine", id="object"),
         pytest.param("a: !custom x\n", "could not determine a constructor", id="tag of somebody's own"),
-        pytest.param("a: !!bool perhaps\n", "a value does not fit its tag", id="bool that is none"),
-        pytest.param("a: !!int ''\n", "a value does not fit its tag", id="int that is none"),
-        pytest.param("a: !!float ''\n", "a value does not fit its tag", id="float that is none"),
-        pytest.param("a: !!timestamp soon\n", "a value does not fit its tag", id="timestamp that is none"),
-        pytest.param("a: !!map [b]\n", "a value does not fit its tag", id="map that is none"),
-        pytest.param("a: 2020-13-45\n", "month must be in 1..12", id="date that is none"),
+        pytest.param("a: !!bool perhaps\n", "a value does not fit its tag", id="not a bool"),
+        pytest.param("a: !!int ''\n", "a value does not fit its tag", id="not an int"),
+        pytest.param("a: !!float ''\n", "a value does not fit its tag", id="not a float"),
+        pytest.param("a: !!timestamp soon\n", "a value does not fit its tag", id="not a timestamp"),
+        pytest.param("a: !!map [b]\n", "a value does not fit its tag", id="not a map"),
+        pytest.param("a: 2020-13-45\n", "month must be in 1..12", id="not a date"),
         pytest.param(f"a: {'9' * 5000}\n", "Exceeds the limit", id="endless number"),
         pytest.param("[" * 20_000, "nested too deeply", id="brackets"),
         pytest.param("{a: " * 5000, "nested too deeply", id="braces"),

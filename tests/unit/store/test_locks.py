@@ -1,4 +1,4 @@
-"""Locks of a space, a store and a target, against another holder."""
+"""Locks of a space, a store and a target exclude another holder."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Embeddings in fewer bytes: by hand, and by laws."""
+"""Quantized embeddings: values computed by hand, and properties of all values."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def test_int8_uses_one_byte_per_number_and_the_given_ranges() -> None:
     matrix = np.array([[-1.0, 0.0], [0.995, 2.545], [0.0, 1.275], [-9.0, 9.0]], dtype=np.float32)
     found = quantized(matrix, "int8", RANGES)
     assert found.dtype == np.int8
-    # Steps of 2/255 and 0.01; what lies outside is cut to the ends.
+    # Steps of 2/255 and 0.01; values outside the range are clipped.
     assert found.tolist() == [[-128, -128], [126, 126], [-1, -1], [-128, 127]]
 
 

@@ -1,4 +1,4 @@
-"""Exact top-k beside an oracle that looks at everything."""
+"""Exact top-k checked against an exhaustive search."""
 
 import numpy as np
 import pytest
