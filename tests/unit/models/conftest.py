@@ -1,24 +1,9 @@
 """Model folders that tests change."""
 
-import json
 import os
-import socket
-import struct
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from safetensors.numpy import save_file
-
-from schemas.errors import InputError
-from udfs import model_files, model_json, model_weights
-from udfs.model_folder import ModelFolder, inspect_model_folder, resolve_model_folder
 
 from tests.support.model_folders import NEW, OLD, entry, tensor_file, write
 from tests.support.paths import ROOT
@@ -69,5 +54,3 @@ def real_model() -> Path:
     if not path.is_dir():
         pytest.skip("the test model is not here: set TEST_MODEL_FOLDER to a folder of all-MiniLM-L6-v2")
     return path
-
-

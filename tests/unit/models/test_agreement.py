@@ -1,32 +1,19 @@
 """What is read from a model folder agrees with sentence-transformers."""
 
-import json
-import os
-import socket
-import struct
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from safetensors.numpy import save_file
-
-from schemas.errors import InputError
-from udfs import model_files, model_json, model_weights
-from udfs.model_folder import ModelFolder, inspect_model_folder, resolve_model_folder
-
 
 from tests.support.model_folders import (
-    BASE, COMMIT, CONFIG, DENSE, DENSE_WEIGHTS, INDEX, MODEL_CONFIG, MODULES, NEW, OLD, POOL, POOLING, SETTINGS, TOKENIZER,
-    TRANSFORMER, WEIGHTS, Edit, both, change, entry, faults_of, pooled, raw, set_in, tensor_file, with_dense, without,
+    MODEL_CONFIG,
+    SETTINGS,
+    change,
     write,
 )
-from tests.support.paths import ROOT
+from udfs.model_folder import ModelFolder, inspect_model_folder
+
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:

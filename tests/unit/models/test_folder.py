@@ -2,31 +2,32 @@
 
 import json
 import os
-import socket
-import struct
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from safetensors.numpy import save_file
-
-from schemas.errors import InputError
-from udfs import model_files, model_json, model_weights
-from udfs.model_folder import ModelFolder, inspect_model_folder, resolve_model_folder
-
 
 from tests.support.model_folders import (
-    BASE, COMMIT, CONFIG, DENSE, DENSE_WEIGHTS, INDEX, MODEL_CONFIG, MODULES, NEW, OLD, POOL, POOLING, SETTINGS, TOKENIZER,
-    TRANSFORMER, WEIGHTS, Edit, both, change, entry, faults_of, pooled, raw, set_in, tensor_file, with_dense, without,
+    BASE,
+    COMMIT,
+    MODEL_CONFIG,
+    NEW,
+    OLD,
+    SETTINGS,
+    Edit,
+    both,
+    change,
+    entry,
+    faults_of,
+    pooled,
+    raw,
+    set_in,
+    tensor_file,
+    with_dense,
+    without,
     write,
 )
-from tests.support.paths import ROOT
+from udfs.model_folder import inspect_model_folder
 
 # What is accepted, and what is read from it
 
@@ -212,5 +213,3 @@ def test_a_link_within_the_folder_is_followed(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "weights.safetensors")
     (folder / "model.safetensors").symlink_to("weights.safetensors")
     assert inspect_model_folder(folder).dimension == 8
-
-

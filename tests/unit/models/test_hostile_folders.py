@@ -6,27 +6,46 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import save_file
 
 from schemas.errors import InputError
-from udfs import model_files, model_json, model_weights
-from udfs.model_folder import ModelFolder, inspect_model_folder, resolve_model_folder
-
-
 from tests.support.model_folders import (
-    BASE, COMMIT, CONFIG, DENSE, DENSE_WEIGHTS, INDEX, MODEL_CONFIG, MODULES, NEW, OLD, POOL, POOLING, SETTINGS, TOKENIZER,
-    TRANSFORMER, WEIGHTS, Edit, both, change, entry, faults_of, pooled, raw, set_in, tensor_file, with_dense, without,
+    BASE,
+    CONFIG,
+    DENSE,
+    DENSE_WEIGHTS,
+    INDEX,
+    MODEL_CONFIG,
+    MODULES,
+    OLD,
+    POOL,
+    POOLING,
+    SETTINGS,
+    TOKENIZER,
+    TRANSFORMER,
+    WEIGHTS,
+    Edit,
+    both,
+    change,
+    entry,
+    faults_of,
+    pooled,
+    raw,
+    set_in,
+    tensor_file,
+    with_dense,
+    without,
     write,
 )
 from tests.support.paths import ROOT
+from udfs import model_files, model_json, model_weights
+from udfs.model_folder import inspect_model_folder
 
 # `@` stands for the canary: a path that exists only if something in the folder was run.
 
@@ -348,5 +367,3 @@ def test_inspection_imports_none_of_the_heavy_libraries(folder: Path) -> None:
         [sys.executable, "-c", code, str(folder)], cwd=ROOT, check=True, capture_output=True, text=True
     )
     assert ran.stdout.strip() == "[]"
-
-

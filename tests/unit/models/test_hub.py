@@ -1,32 +1,20 @@
 """Resolving the name of a model to a folder."""
 
-import json
 import os
-import socket
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from safetensors.numpy import save_file
 
 from schemas.errors import InputError
-from udfs import model_files, model_json, model_weights
-from udfs.model_folder import ModelFolder, inspect_model_folder, resolve_model_folder
-
-
 from tests.support.model_folders import (
-    BASE, COMMIT, CONFIG, DENSE, DENSE_WEIGHTS, INDEX, MODEL_CONFIG, MODULES, NEW, OLD, POOL, POOLING, SETTINGS, TOKENIZER,
-    TRANSFORMER, WEIGHTS, Edit, both, change, entry, faults_of, pooled, raw, set_in, tensor_file, with_dense, without,
-    write,
+    COMMIT,
 )
 from tests.support.paths import ROOT
+from udfs.model_folder import resolve_model_folder
 
 
 @pytest.fixture
@@ -131,5 +119,3 @@ def test_offline_without_a_cache_is_an_input_error(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, capture_output=True, text=True
     )
     assert "HF_HUB_OFFLINE is set" in ran.stdout
-
-
