@@ -2,15 +2,7 @@
 
 from typing import Final
 
-from pyspark.sql.types import (
-    BooleanType,
-    DoubleType,
-    LongType,
-    MapType,
-    StringType,
-    StructType,
-    TimestampType,
-)
+from pyspark.sql.types import BooleanType, DoubleType, LongType, MapType, StringType, StructType, TimestampType
 
 from schemas.runs import FINISHED, STARTED
 from schemas.table import Table, column
@@ -18,7 +10,6 @@ from schemas.table import Table, column
 FULL: Final = "full"
 INCREMENTAL: Final = "incremental"
 COMPARISON: Final = "comparison"
-
 EXPORTS = Table(
     "exports",
     "Events of exports, append-only: started, finished",
@@ -44,7 +35,6 @@ EXPORTS = Table(
         ]
     ),
 )
-
 HELD_PAIR = StructType(
     [
         column("held_chunk_id", StringType(), "chunk_id of a row that the target holds"),

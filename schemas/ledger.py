@@ -10,7 +10,6 @@ EMPTY = "empty"
 QUARANTINED = "quarantined"
 # Stands for a text hash in rows that a repair marked: no text has it, so the next run does the document again.
 REDO = "to be done again"
-
 LEDGER = Table(
     "ledger",
     "One row for each document of the source: its hashes, its status and what it became",

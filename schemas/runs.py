@@ -2,8 +2,8 @@
 
 from pyspark.sql.types import DoubleType, IntegerType, LongType, MapType, StringType, StructType, TimestampType
 
-from schemas.inference import METER
 from schemas.table import Table, column
+from schemas.worker_rows import METER
 
 STARTED = "started"
 SLICE_COMMITTED = "slice committed"
@@ -11,7 +11,6 @@ FINISHED = "finished"
 FAILED = "failed"
 STOPPED = "stopped"
 ENDS = (FINISHED, FAILED, STOPPED)
-
 RUNS = Table(
     "runs",
     "Events of runs, append-only: started, slice committed, finished, failed, stopped",

@@ -5,7 +5,6 @@ from pyspark.sql.types import BooleanType, IntegerType, StringType, StructType, 
 from schemas.table import Table, column
 
 READY = "ready"
-
 SPACES = Table(
     "spaces",
     "One row for each space: the model and the chunking rule that all of its vectors were made with",

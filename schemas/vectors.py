@@ -2,9 +2,17 @@
 
 from collections.abc import Sequence
 
-from pyspark.sql.types import BooleanType, IntegerType, StringType, StructField, StructType
+from pyspark.sql.types import (
+    ArrayType,
+    BooleanType,
+    ByteType,
+    FloatType,
+    IntegerType,
+    StringType,
+    StructField,
+    StructType,
+)
 
-from schemas.embedding import embedding_type
 from schemas.precision import OutputPrecision
 from schemas.table import Table, column
 
@@ -39,3 +47,15 @@ def vectors_table(payload: Sequence[StructField] = (), precision: OutputPrecisio
         column("embedding", embedding_type(precision), "embedding of the chunk"),
     ]
     return Table("vectors", "One row for each chunk of each embedded document, with its embedding", StructType(fields))
+
+
+def embedding_type(precision: OutputPrecision) -> ArrayType:
+    """Chooses the column type.
+
+    Args:
+        precision: How numbers are stored.
+
+    Returns:
+        array<float>, or array<tinyint> of one byte for each number or for each eight bits.
+    """
+    return ArrayType(FloatType() if precision == "float32" else ByteType())

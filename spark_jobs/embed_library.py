@@ -9,27 +9,38 @@ First load, refresh and resume are the same run. Started as `embedlake embed --c
     print(run(spark, load_settings("conf/quickstart.yaml")))
 """
 
-from collections import Counter
+from typing import Annotated
 
+import typer
 from pyspark.sql import SparkSession
 
 from schemas.runs import FINISHED
-from spark_jobs import store
-from spark_jobs.claims import check_still_ours, open_run
-from spark_jobs.delta_properties import for_rows
-from spark_jobs.endings import recorded_end
-from spark_jobs.locks import space_lock
-from spark_jobs.plan_run import plan_run
-from spark_jobs.preflight import preflight
-from spark_jobs.progress import Progress
-from spark_jobs.reconcile import reconcile
-from spark_jobs.report import Report, summarise
-from spark_jobs.runs import record
-from spark_jobs.self_check import check_model
-from spark_jobs.session_properties import session_properties
-from spark_jobs.settings import Settings
-from spark_jobs.slices import close_staged, embed_slices
-from spark_jobs.space_tables import ensure_tables
+from spark_jobs.embedding.opening import ensure_tables, open_run
+from spark_jobs.embedding.plan import plan_run
+from spark_jobs.embedding.preflight import preflight
+from spark_jobs.embedding.reconcile import reconcile
+from spark_jobs.embedding.report import RunReport, summarise
+from spark_jobs.embedding.run import check_still_ours, record, recorded_end
+from spark_jobs.embedding.self_check import check_model
+from spark_jobs.embedding.slices import close_staged, embed_slices
+from spark_jobs.embedding.tally import Tally
+from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, show, watched_session
+from spark_jobs.runtime.progress import Progress
+from spark_jobs.runtime.properties import session_properties
+from spark_jobs.settings.loading import Settings
+from spark_jobs.store.locks import space_lock
+from spark_jobs.store.properties import for_rows
+from spark_jobs.store.tables import delta_session
+
+AllowRemovals = Annotated[
+    bool, typer.Option("--allow-removals", help="Lets documents go beyond run.max_removed_fraction.")
+]
+RetryQuarantined = Annotated[
+    bool, typer.Option("--retry-quarantined", help="Tries quarantined documents again, up to run.max_attempts.")
+]
+TakeOver = Annotated[
+    bool, typer.Option("--take-over", help="Goes on although another run has not ended; that one then stops.")
+]
 
 
 def run(
@@ -40,7 +51,7 @@ def run(
     retry_quarantined: bool = False,
     take_over: bool = False,
     progress: Progress | None = None,
-) -> Report:
+) -> RunReport:
     """Embeds what is new in a library and takes out what is gone.
 
     Args:
@@ -62,33 +73,57 @@ def run(
         ReconciliationError: The tables do not agree after the last commit.
     """
     progress = progress or Progress()
-    with store.delta_session(spark):
+    with delta_session(spark):
         with progress.step("pre-flight"):
             checked = preflight(spark, settings)
         with space_lock(settings, take_over), session_properties(spark, for_rows(checked.documents)):
             with progress.step("open"):
                 checked = ensure_tables(spark, settings, checked)
                 this = open_run(spark, settings, checked, take_over)
-            counts: Counter[str] = Counter()
-            with recorded_end(spark, this, counts, progress):
+            tally = Tally(progress.seconds)
+            with recorded_end(spark, this, tally):
                 with progress.step("plan"):
                     work = plan_run(spark, this, allow_removals, retry_quarantined)
-                progress.planned(work)
+                progress.say(f"plan: {work}")
+                progress.expect(work.tokens)
                 if work.tokens:
                     with progress.step("self-check"):
                         check_model(spark, this)
-                embed_slices(spark, this, work, counts, progress)
+                embed_slices(spark, this, work, tally, progress)
                 with progress.step("reconcile"):
                     ledger = reconcile(spark, this, checked.documents)
                 with progress.step("close"):
                     close_staged(spark, this, work)
                     check_still_ours(spark, this)
-                report = summarise(this, work, counts, ledger, progress)
-                record(spark, this, FINISHED, report.counts, progress, plan=work.how)
+                report = summarise(this, work, tally, ledger)
+                record(spark, this, FINISHED, report.counts, tally, plan=work.how)
     return report
 
 
-if __name__ == "__main__":
-    from spark_jobs.cli import submit
+def command(
+    config: Config,
+    overrides: Overrides = None,
+    allow_removals: AllowRemovals = False,
+    retry_quarantined: RetryQuarantined = False,
+    take_over: TakeOver = False,
+    debug: Debug = False,
+) -> None:
+    """Embeds what is new in the library and takes out what is gone."""
 
-    submit("embed")
+    def job(settings: Settings) -> None:
+        with watched_session(settings, debug) as (spark, progress):
+            report = run(
+                spark,
+                settings,
+                allow_removals=allow_removals,
+                retry_quarantined=retry_quarantined,
+                take_over=take_over,
+                progress=progress,
+            )
+        show(str(report))
+
+    guarded(job, config, overrides, debug)
+
+
+if __name__ == "__main__":
+    typer.run(command)

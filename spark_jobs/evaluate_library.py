@@ -6,20 +6,35 @@ Started as `embedlake evaluate --config F --queries Q --judgements J`, or with `
 import json
 import os
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from pyspark.sql import SparkSession
 
 from schemas.errors import InputError
-from spark_jobs import evaluate_pairs, store
-from spark_jobs.evaluate_pairs import PairScores
-from spark_jobs.evaluation_comparison import neighbour_overlap, paired_differences
-from spark_jobs.evaluation_measures import require_measures, score_queries, search_depth
-from spark_jobs.evaluation_records import ensure_evaluations, record_evaluation, rows_of
-from spark_jobs.evaluation_report import Comparison, Evaluation, SpaceScores
-from spark_jobs.evaluation_search import Found, find_documents
-from spark_jobs.judgements import JudgedQueries, read_judged
-from spark_jobs.searchable import Searchable, open_space
-from spark_jobs.settings import Settings
+from spark_jobs.evaluation import pairs as evaluate_pairs
+from spark_jobs.evaluation.judgements import JudgedQueries, read_judged
+from spark_jobs.evaluation.measures import (
+    neighbour_overlap,
+    paired_differences,
+    require_measures,
+    score_queries,
+    search_depth,
+)
+from spark_jobs.evaluation.pairs import PairScores
+from spark_jobs.evaluation.report import (
+    Comparison,
+    Evaluation,
+    SpaceScores,
+    ensure_evaluations,
+    record_evaluation,
+    rows_of,
+)
+from spark_jobs.evaluation.retrieval import RetrievedDocuments, find_documents
+from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, session, show
+from spark_jobs.settings.loading import Settings
+from spark_jobs.store.open_space import OpenSpace, open_space, search_model
+from spark_jobs.store.tables import delta_session
 
 MOST_K = 10_000
 
@@ -64,7 +79,7 @@ def run(
     elif queries is not None and judgements is not None:
         require_measures()
         judged = read_judged(queries, judgements)
-        with store.delta_session(spark):
+        with delta_session(spark):
             found = _evaluated(spark, settings, judged, against, k)
             record_evaluation(spark, settings, rows_of(found))
     else:
@@ -80,13 +95,14 @@ def _evaluated(
     # Whatever can be refused is refused before a space is searched.
     space = open_space(spark, settings)
     other = open_space(spark, settings, against) if against is not None else None
+    model, other_model = search_model(space), search_model(other) if other is not None else None
     ensure_evaluations(spark, settings)
     depth = search_depth(k)
-    found = find_documents(spark, space, judged, depth)
+    found = find_documents(space, model, judged, depth)
     scores = _scores(space, judged, found, k)
-    if other is None:
+    if other is None or other_model is None:
         return Evaluation(judged, k, depth, scores)
-    found_there = find_documents(spark, other, judged, depth)
+    found_there = find_documents(other, other_model, judged, depth)
     scores_there = _scores(other, judged, found_there, k)
     comparison = Comparison(
         other=scores_there,
@@ -96,11 +112,11 @@ def _evaluated(
     return Evaluation(judged, k, depth, scores, comparison)
 
 
-def _scores(space: Searchable, judged: JudgedQueries, found: Found, k: int) -> SpaceScores:
+def _scores(space: OpenSpace, judged: JudgedQueries, found: RetrievedDocuments, k: int) -> SpaceScores:
     return SpaceScores(
         space=space.name,
         model_fingerprint=space.model_fingerprint,
-        vectors_version=space.version,
+        vectors_version=space.vectors.version,
         truncated=found.truncated,
         missing=found.missing,
         scores=score_queries(judged, found.documents, k),
@@ -138,7 +154,35 @@ def _write(out: Path, found: Evaluation | PairScores) -> None:
         ) from error
 
 
-if __name__ == "__main__":
-    from spark_jobs.cli import submit
+def command(
+    config: Config,
+    queries: Annotated[Path | None, typer.Option(help="Queries in BEIR's format (JSON lines).")] = None,
+    judgements: Annotated[Path | None, typer.Option(help="Judgements (qrels) in BEIR's or TREC's format.")] = None,
+    against: Annotated[str | None, typer.Option(help="Another space of the library to compare with.")] = None,
+    pairs: Annotated[Path | None, typer.Option(help="Pairs of sentences with a score, instead.")] = None,
+    k: K = 10,
+    out: Annotated[Path | None, typer.Option(help="File for the result as JSON.")] = None,
+    as_json_text: AsJson = False,
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Measures retrieval from the space by judged queries, or the model by pairs of sentences."""
 
-    submit("evaluate")
+    def job(settings: Settings) -> None:
+        found = run(
+            session(settings, debug),
+            settings,
+            queries=queries,
+            judgements=judgements,
+            pairs=pairs,
+            against=against,
+            k=k,
+            out=out,
+        )
+        show(json.dumps(found.as_dict(), indent=1) if as_json_text else str(found))
+
+    guarded(job, config, overrides, debug)
+
+
+if __name__ == "__main__":
+    typer.run(command)

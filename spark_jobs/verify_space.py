@@ -2,24 +2,36 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Annotated
 
+import typer
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from schemas.errors import ReconciliationError
 from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED, REDO
 from schemas.runs import RUNS
-from spark_jobs import store
-from spark_jobs.checks import FAULTS, NO_ID, NO_LEDGER_ID, ROW_FAULTS, faulty_documents, faulty_rows
-from spark_jobs.claims import history
-from spark_jobs.guards import exclusive, require_tables
-from spark_jobs.ledger_summary import summarise_ledger
-from spark_jobs.preflight import chunk_spec, inference_spec
-from spark_jobs.repair import mark_documents, remove_rows
-from spark_jobs.settings import Settings
-from spark_jobs.spaces import check_space, registered
-from spark_jobs.versions import read_pinned
+from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, session, show
+from spark_jobs.settings.loading import Settings
+from spark_jobs.settings.specs import chunk_spec, inference_spec
+from spark_jobs.store.faults import (
+    FAULTS,
+    NO_ID,
+    NO_LEDGER_ID,
+    ROW_FAULTS,
+    faulty_documents,
+    faulty_rows,
+    mark_documents,
+    remove_rows,
+)
+from spark_jobs.store.ledger import summarise_ledger
+from spark_jobs.store.runs import exclusive, history, require_tables
+from spark_jobs.store.spaces import check_space, registered
+from spark_jobs.store.tables import delta_session, space_tables
+from spark_jobs.store.versions import read_pinned
 from udfs.specs import ModelSpec
+
+Repair = Annotated[bool, typer.Option("--repair", help="Marks what is wrong, so that the next run does it again.")]
 
 _NAMED = 5
 _NAME_CHARACTERS = 80
@@ -46,7 +58,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Verification:
+class VerificationReport:
     """What a space holds and what is wrong with it.
 
     Attributes:
@@ -85,7 +97,7 @@ class Verification:
         return lines
 
 
-def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> Verification:
+def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> VerificationReport:
     """Checks every row of a space.
 
     Args:
@@ -101,7 +113,7 @@ def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> Ver
         RunActiveError: A repair was asked for while a run is at work.
         ReconciliationError: Something is wrong and no repair was asked for.
     """
-    with store.delta_session(spark):
+    with delta_session(spark):
         require_tables(spark, settings)
         model = inference_spec(settings).model
         check_space(registered(spark, settings), settings.space, model, chunk_spec(settings, model))
@@ -116,13 +128,13 @@ def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> Ver
 
 def _verified(
     spark: SparkSession, settings: Settings, model: ModelSpec
-) -> tuple[Verification, DataFrame, DataFrame, DataFrame]:
-    place = store.place_of(settings)
+) -> tuple[VerificationReport, DataFrame, DataFrame, DataFrame]:
+    tables = space_tables(spark, settings)
     # Several passes and a repair's own commits must not see different rows.
-    ledger, vectors = (read_pinned(spark, place, table) for table in (LEDGER.name, "vectors"))
+    ledger, vectors = (read_pinned(tables, table) for table in (LEDGER.name, "vectors"))
     rows = faulty_rows(vectors, model)
     faults = rows.select("doc_id", "fault").unionByName(faulty_documents(ledger, vectors))
-    found = Verification(
+    found = VerificationReport(
         space=f"{settings.library}.{settings.space}",
         statuses=summarise_ledger(ledger).statuses,
         chunks=vectors.count(),
@@ -159,22 +171,22 @@ def _findings(faults: DataFrame) -> tuple[Finding, ...]:
     )
 
 
-def _repaired(spark: SparkSession, settings: Settings, model: ModelSpec) -> Verification:
-    place = store.place_of(settings)
+def _repaired(spark: SparkSession, settings: Settings, model: ModelSpec) -> VerificationReport:
+    tables = space_tables(spark, settings)
     found, ledger, rows, faults = _verified(spark, settings, model)
     kinds = {finding.fault for finding in found.findings}
     if kinds.intersection(ROW_FAULTS):
-        remove_rows(rows, place, with_null_ids=NO_ID in kinds)
-    left = store.read(spark, place, "vectors")
+        remove_rows(rows, tables, with_null_ids=NO_ID in kinds)
+    left = tables.read("vectors")
     if kinds:
         documents = faults.select("doc_id").where(F.col("doc_id").isNotNull()).distinct()
-        mark_documents(documents, ledger, left, place, with_null_ids=NO_LEDGER_ID in kinds)
-    return replace(found, removed=found.chunks - left.count(), waiting=_waiting(store.read(spark, place, LEDGER.name)))
+        mark_documents(documents, ledger, left, tables, with_null_ids=NO_LEDGER_ID in kinds)
+    return replace(found, removed=found.chunks - left.count(), waiting=_waiting(tables.read(LEDGER.name)))
 
 
-def _message(spark: SparkSession, settings: Settings, found: Verification) -> str:
-    place = store.place_of(settings)
-    last = history(spark, place)[0] if store.exists(spark, place.name(RUNS.name)) else None
+def _message(spark: SparkSession, settings: Settings, found: VerificationReport) -> str:
+    tables = space_tables(spark, settings)
+    last = history(tables)[0] if tables.exists(RUNS.name) else None
     lines = "".join(f"\n  - {finding}" for finding in found.findings)
     at_work = (
         f"\nrun {found.space}.{last.run_number} has not ended: what it is about to finish looks wrong until it does"
@@ -185,3 +197,17 @@ def _message(spark: SparkSession, settings: Settings, found: Verification) -> st
         f"space {found.space} does not hold what its ledger says:{lines}{at_work}\n"
         "embedlake verify --repair marks these documents so that the next embedlake embed does them again"
     )
+
+
+def command(config: Config, overrides: Overrides = None, repair: Repair = False, debug: Debug = False) -> None:
+    """Checks every row of the space's tables; reads all of them."""
+    guarded(
+        lambda settings: show(str(run(session(settings, debug), settings, repair=repair))),
+        config,
+        overrides,
+        debug,
+    )
+
+
+if __name__ == "__main__":
+    typer.run(command)

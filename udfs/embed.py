@@ -14,18 +14,16 @@ from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import ArrayType, FloatType
 
-from schemas.calibration import TRIALS
-from schemas.inference import NAMES, PEAKS, SUMS
-from udfs.calibration import sizes_for, trials
-from udfs.documents import is_blank
-from udfs.encoder import Encoder, load_encoder
-from udfs.engine import Embeddings, embed_windows, token_budget
-from udfs.memory_peak import peak_mebibytes
-from udfs.meter import Meter
+from schemas.worker_rows import NAMES, PEAKS, SUMS, TRIALS
+from udfs.encoders.encoder import Encoder, load_encoder
+from udfs.inference.calibration import sizes_for, trials
+from udfs.inference.engine import Embeddings, embed_windows
+from udfs.inference.meter import Meter, peak_mebibytes
+from udfs.inference.prefetch import windows
+from udfs.inference.token_budget import TokenBudget, token_budget
 from udfs.quantization import quantized
 from udfs.specs import InferenceSpec
-from udfs.token_budget import TokenBudget
-from udfs.windows import windows
+from udfs.texts import is_blank
 from udfs.worker import require_version, task_cores
 
 Batches = Iterator[pa.RecordBatch]

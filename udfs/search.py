@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from schemas.hits import PARTIAL_HITS
 from schemas.precision import OutputPrecision, stored_dimension
+from schemas.worker_rows import PARTIAL_HITS
 from udfs.quantization import Ranges, restored
 from udfs.topk import Matrix, Rows, top_k
 from udfs.worker import require_version
@@ -18,7 +18,7 @@ Batches = Iterator[pa.RecordBatch]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class QueryBatch:
     """Queries as they travel to the executors, and what is wanted of each.
 
     Attributes:
@@ -46,7 +46,7 @@ class Asked:
         return np.frombuffer(self.embeddings, dtype=np.float32).reshape(-1, self.dimension)
 
 
-def search_arrow(asked: Asked) -> Callable[[Batches], Batches]:
+def search_arrow(asked: QueryBatch) -> Callable[[Batches], Batches]:
     """Makes the function that a search gives to `mapInArrow`; called on the driver, it runs on executors.
 
     Args:

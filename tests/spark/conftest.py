@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_jobs.session import get_session
+from spark_jobs.runtime.session import get_session
 from spark_jobs.settings import Settings, as_settings
-from spark_jobs.settings_sections import SparkSettings
+from spark_jobs.settings.sections import SparkSettings
 from tests.small_tables import COLLECTOR, FIRST_COMPILER, PROPERTIES
 
 Document = dict[str, Any]

@@ -10,9 +10,9 @@ import pytest
 from pyspark.sql import Row, SparkSession
 
 from schemas.errors import InputError
-from spark_jobs import store
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
+from spark_jobs.store.tables import delta_session, space_tables
 
 pytestmark = pytest.mark.spark
 
@@ -22,8 +22,8 @@ GOOD = [{"id": "a", "text": "Alpha."}]
 
 
 def ledger(spark: SparkSession, settings: Settings) -> dict[str, Row]:
-    with store.delta_session(spark):
-        return {row.doc_id: row for row in store.read(spark, store.place_of(settings), "ledger").collect()}
+    with delta_session(spark):
+        return {row.doc_id: row for row in space_tables(spark, settings).read("ledger").collect()}
 
 
 def refusal(spark: SparkSession, settings: Settings) -> str:
@@ -90,8 +90,8 @@ def test_payload_names_with_dots_quotes_and_letters_of_all_scripts_are_stored(
     source = write_json([{"id": "a", "text": "Alpha.", **{name: f"value of {name}" for name in names}}])
     settings = make_settings(source, source={"payload_columns": names})
     run(spark, settings)
-    with store.delta_session(spark):
-        (row,) = store.read(spark, store.place_of(settings), "vectors").collect()
+    with delta_session(spark):
+        (row,) = space_tables(spark, settings).read("vectors").collect()
     assert [row[name] for name in names] == [f"value of {name}" for name in names]
 
 
@@ -178,8 +178,8 @@ def test_texts_of_all_sizes_go_through(spark: SparkSession, write_json: WriteJso
         "blank": "empty",
         "one": "embedded",
     }
-    with store.delta_session(spark):
-        vectors = store.read(spark, store.place_of(settings), "vectors").where("doc_id = 'long'")
+    with delta_session(spark):
+        vectors = space_tables(spark, settings).read("vectors").where("doc_id = 'long'")
         kept = vectors.selectExpr("sum(char_end - char_start) as characters", "max(token_count) as most").collect()[0]
     assert kept.most <= 256
     assert kept.characters > 0.98 * len(sentences)
@@ -196,8 +196,8 @@ def test_naughty_strings_as_texts_and_as_ids(
     assert report.counts["added"] == len(unique)
     found = ledger(spark, settings)
     assert set(found) == set(unique)
-    with store.delta_session(spark):
-        stored = {row.doc_id: row for row in store.read(spark, store.place_of(settings), "vectors").collect()}
+    with delta_session(spark):
+        stored = {row.doc_id: row for row in space_tables(spark, settings).read("vectors").collect()}
     for document in documents:
         row = found[document["id"]]
         if row.chunk_count == 1:

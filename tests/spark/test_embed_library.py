@@ -10,11 +10,11 @@ import pytest
 from pyspark.sql import Row, SparkSession
 
 from schemas.errors import InputError, QuarantineLimitError
-from spark_jobs import store
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
+from spark_jobs.store.tables import delta_session, space_tables
 from udfs.chunk_documents import chunk_id
-from udfs.encoder_fake import FakeEncoder, FakeTokenCounter
+from udfs.encoders.fake import FakeEncoder, FakeTokenCounter
 
 pytestmark = pytest.mark.spark
 
@@ -24,12 +24,12 @@ WriteJson = Callable[..., str]
 
 def rows(spark: SparkSession, settings: Settings, table: str) -> list[Row]:
     key = {"vectors": ["doc_id", "chunk_index"], "ledger": ["doc_id"], "runs": ["event_time"], "spaces": ["space"]}
-    with store.delta_session(spark):
-        return store.read(spark, store.place_of(settings), table).orderBy(*key[table]).collect()
+    with delta_session(spark):
+        return space_tables(spark, settings).read(table).orderBy(*key[table]).collect()
 
 
 def commits(spark: SparkSession, settings: Settings, table: str) -> int:
-    return spark.sql(f"DESCRIBE HISTORY {store.place_of(settings).name(table)}").count()
+    return spark.sql(f"DESCRIBE HISTORY {space_tables(spark, settings).name(table)}").count()
 
 
 def sha256(text: str) -> str:
@@ -191,7 +191,7 @@ def test_staged_rows_are_gone_after_a_good_run_and_found_again_after_a_bad_one(
         raise RuntimeError("the machine was taken away")
 
     with monkeypatch.context() as patch:
-        patch.setattr("spark_jobs.slices.merge_vectors", broken)
+        patch.setattr("spark_jobs.embedding.merging.merge_vectors", broken)
         with pytest.raises(RuntimeError):
             run(spark, settings)
     assert rows(spark, settings, "runs")[-1].event == "failed"
@@ -200,9 +200,9 @@ def test_staged_rows_are_gone_after_a_good_run_and_found_again_after_a_bad_one(
     report = run(spark, settings)
     assert report.counts["chunks_embedded"] == 0  # finished inference was found by its text's hash
     assert [row.text for row in rows(spark, settings, "vectors")] == ["Alpha.", "Beta."]
-    with store.delta_session(spark):
+    with delta_session(spark):
         for table in ("plan", "staged_chunks", "staged_vectors"):
-            assert store.read(spark, store.place_of(settings), table).count() == 0
+            assert space_tables(spark, settings).read(table).count() == 0
 
 
 def test_vectors_committed_without_their_ledger_rows_are_not_written_twice(
@@ -214,7 +214,7 @@ def test_vectors_committed_without_their_ledger_rows_are_not_written_twice(
         raise RuntimeError("the machine was taken away")
 
     with monkeypatch.context() as patch:
-        patch.setattr("spark_jobs.slices.merge_ledger", broken)
+        patch.setattr("spark_jobs.embedding.merging.merge_ledger", broken)
         with pytest.raises(RuntimeError):
             run(spark, settings)
     assert len(rows(spark, settings, "vectors")) == 2
@@ -235,7 +235,7 @@ def test_new_documents_leave_no_second_copy_for_the_change_feed(
     if not is_fenced:
         # Properties that Spark lets nobody change in a live session stand for a platform that fixes Delta's.
         fixed = ("spark.sql.warehouse.dir", "spark.sql.extensions", "spark.sql.catalogImplementation")
-        monkeypatch.setattr("spark_jobs.fence.TRANSACTION", fixed)
+        monkeypatch.setattr("spark_jobs.store.properties.TRANSACTION", fixed)
     settings = make_settings(write_json([{"id": "a", "text": "Alpha."}, {"id": "b", "text": "Beta."}]))
     run(spark, settings)
     assert [row.doc_id for row in rows(spark, settings, "vectors")] == ["a", "b"]
@@ -292,8 +292,8 @@ def test_another_model_or_chunking_rule_is_refused_with_the_difference(
 def test_a_catalog_store_has_three_part_names(
     spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
 ) -> None:
-    place = {"path": None, "catalog": "spark_catalog", "schema": "default"}
-    settings = make_settings(write_json([{"id": "a", "text": "Alpha."}]), library="cat", store=place)
+    tables = {"path": None, "catalog": "spark_catalog", "schema": "default"}
+    settings = make_settings(write_json([{"id": "a", "text": "Alpha."}]), library="cat", store=tables)
     report = run(spark, settings)
     assert report.vectors == "`spark_catalog`.`default`.`cat__main__vectors`"
     assert [row.doc_id for row in rows(spark, settings, "vectors")] == ["a"]

@@ -14,22 +14,24 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, LongType, StringType, StructField, TimestampType
 
-from schemas.conform import quoted
 from schemas.errors import InputError, ReconciliationError, RunActiveError
 from schemas.exports import COMPARISON, FULL, INCREMENTAL
 from schemas.runs import FINISHED, STARTED
 from schemas.spaces import SPACES
+from schemas.table import quoted
 from schemas.vectors import vectors_table
-from spark_jobs import arrow_stream, export_sending, maintain_space, store
+from spark_jobs import maintain_space
 from spark_jobs.embed_library import run as embed
+from spark_jobs.export import rows as arrow_stream
+from spark_jobs.export.report import ExportReport
 from spark_jobs.export_library import run
-from spark_jobs.export_report import Export
-from spark_jobs.failpoints import SimulatedCrash
 from spark_jobs.settings import Settings
-from spark_jobs.spaces import register, registered
-from spark_jobs.targets import open_target
+from spark_jobs.store.failpoints import SimulatedCrash
+from spark_jobs.store.spaces import register, registered
+from spark_jobs.store.tables import SpaceTables, delta_session, space_tables
+from spark_jobs.targets.factory import open_target
 from tests.refresh.oracle import query
-from udfs.model_source import describe_model
+from udfs.models.source import describe_model
 from udfs.quantization import Ranges
 from udfs.specs import ChunkSpec
 
@@ -59,19 +61,19 @@ class Space:
     def __post_init__(self) -> None:
         model = describe_model(self.settings.model.path, precision=self.settings.model.precision)
         self.table, self.dimension = vectors_table(self.payload, model.precision), model.dimension
-        with store.delta_session(self.spark):
+        with delta_session(self.spark):
             for table in (SPACES, self.table):
-                store.ensure_table(self.spark, self.place, table)
+                self.tables.ensure(table)
             chunking = ChunkSpec(method="none", max_tokens=64, min_tokens=1)
             register(self.spark, self.settings, model, chunking, self.ranges)
 
     @property
-    def place(self) -> store.Place:
-        return store.place_of(self.settings)
+    def tables(self) -> SpaceTables:
+        return space_tables(self.spark, self.settings)
 
     @property
     def name(self) -> str:
-        return self.place.name("vectors")
+        return self.tables.name("vectors")
 
     @property
     def folder(self) -> Path:
@@ -86,17 +88,17 @@ class Space:
         )
         if self.runs == 1:
             # Into an empty table, which takes a fraction of the time of a merge.
-            with store.delta_session(self.spark):
-                return store.append(frame, self.place, "vectors")
+            with delta_session(self.spark):
+                return self.tables.append(frame, "vectors")
         renamed = frame.select([F.col(quoted(name)).alias(f"new_{name}") for name in frame.columns])
         every = {quoted(name): F.col(quoted(f"new_{name}")) for name in frame.columns}
         merge = renamed.mergeInto(self.name, F.col("chunk_id") == F.col("new_chunk_id"))
-        with store.delta_session(self.spark):
+        with delta_session(self.spark):
             merge.whenMatched().update(every).whenNotMatched().insert(every).merge()
 
     def drop(self, *names: str) -> None:
         ids = self.spark.createDataFrame([(chunk_id(name),) for name in names], "gone string")
-        with store.delta_session(self.spark):
+        with delta_session(self.spark):
             ids.mergeInto(self.name, F.col("chunk_id") == F.col("gone")).whenMatched().delete().merge()
 
     def vector(self, name: str) -> list[float]:
@@ -145,7 +147,7 @@ def state_of(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(p.relative_to(folder)): (p.stat().st_ino, p.stat().st_mtime_ns) for p in sorted(folder.rglob("*"))}
 
 
-def told(report: Export) -> tuple[str, int, int]:
+def told(report: ExportReport) -> tuple[str, int, int]:
     return report.plan.partition(":")[0], report.sent, report.removed
 
 
@@ -231,11 +233,11 @@ def test_rows_that_got_through_before_a_crash_are_not_sent_again(
 
 
 def leave_only(spark: SparkSession, space: Space, whole: Path, out: Path, names: set[str]) -> None:
-    from spark_jobs.export_rows import shape_of
-    from spark_jobs.export_space import open_export_space
+    from spark_jobs.export.rows import row_format_of
+    from spark_jobs.store.open_space import open_space
 
-    with store.delta_session(spark):
-        shape = shape_of(open_export_space(spark, space.settings))
+    with delta_session(spark):
+        shape = row_format_of(open_space(spark, space.settings))
     rows = ds.dataset(whole, format="parquet").to_table(filter=ds.field("doc_id").isin(sorted(names)))
     target = open_target(f"parquet:{out}")
     target.prepare(shape, full=False)
@@ -382,9 +384,9 @@ def test_a_count_that_differs_at_the_end_is_said_and_does_not_pass_for_finished(
 ) -> None:
     to = f"parquet:{out}"
     space.put({"a": 1, "b": 1})
-    with store.delta_session(spark):
-        copy = store.read(spark, space.place, "vectors").where("doc_id = 'a'")
-        store.append(copy, space.place, "vectors")
+    with delta_session(spark):
+        copy = space.tables.read("vectors").where("doc_id = 'a'")
+        space.tables.append(copy, "vectors")
     with pytest.raises(ReconciliationError, match=r"holds 2 rows, and vectors of space toy\.main has 3") as caught:
         run(spark, space.settings, to)
     assert caught.value.exit_code == 6
@@ -399,11 +401,11 @@ def test_an_export_that_another_machine_overlapped_is_not_finished(
 
     def other_begins(_name: str) -> None:
         monkeypatch.undo()
-        with store.delta_session(spark):
-            mine = store.read(spark, space.place, events).localCheckpoint()
-            store.append(mine.withColumn("owner", F.lit("elsewhere:1:abcd")), space.place, events)
+        with delta_session(spark):
+            mine = space.tables.read(events).localCheckpoint()
+            space.tables.append(mine.withColumn("owner", F.lit("elsewhere:1:abcd")), events)
 
-    monkeypatch.setattr(export_sending, "failpoint", other_begins)
+    monkeypatch.setattr(arrow_stream, "failpoint", other_begins)
     with pytest.raises(RunActiveError, match=r"another export to parquet:.* \(elsewhere:1:abcd\) began"):
         run(spark, space.settings, to)
     assert [event for _, event, *_ in space.events()] == [STARTED, STARTED, STARTED]
@@ -433,8 +435,8 @@ def test_rows_in_several_answers_come_once_each_and_the_session_stays_as_it_was(
     monkeypatch.setattr(arrow_stream, "_is_connect", lambda _rows: True)
     monkeypatch.setattr(arrow_stream, "_ANSWER_BYTES", 30_000)
     monkeypatch.setattr(arrow_stream, "_PARTITION_BYTES", 20_000)
-    with store.delta_session(spark):
-        rows = store.read(spark, space.place, "vectors").select("chunk_id", "n")
+    with delta_session(spark):
+        rows = space.tables.read("vectors").select("chunk_id", "n")
         batches = list(arrow_stream.stream(rows, "chunk_id", 90_000))
     assert sorted(number for batch in batches for number in batch.column("n").to_pylist()) == list(range(40))
     assert len(batches) >= 3
@@ -469,26 +471,26 @@ def test_maintenance_removes_the_files_of_comparisons_that_are_over(
 def test_a_catalog_store_has_a_view_of_the_active_space(
     spark: SparkSession, write_json: Callable[..., str], make_settings: MakeSettings
 ) -> None:
-    place = {"path": None, "catalog": "spark_catalog", "schema": "default"}
-    main = make_settings(write_json([{"id": "a", "text": "Alpha."}]), library="shown", store=place)
+    tables = {"path": None, "catalog": "spark_catalog", "schema": "default"}
+    main = make_settings(write_json([{"id": "a", "text": "Alpha."}]), library="shown", store=tables)
     embed(spark, main)
-    Space(spark, make_settings("unused", library="shown", space="later", store=place)).put({"b": 1})
-    with store.delta_session(spark):
+    Space(spark, make_settings("unused", library="shown", space="later", store=tables)).put({"b": 1})
+    with delta_session(spark):
         rows, table = (
             spark.table(f"spark_catalog.default.{name}") for name in ("shown__vectors", "shown__main__vectors")
         )
         assert rows.columns == table.columns
         assert [row.doc_id for row in rows.collect()] == ["a"]
-    assert store.place_of(main).view == "`spark_catalog`.`default`.`shown__vectors`"
+    assert space_tables(spark, main).view == "`spark_catalog`.`default`.`shown__vectors`"
 
 
 def test_a_table_in_the_place_of_the_view_is_left_alone(spark: SparkSession, make_settings: MakeSettings) -> None:
     spark.createDataFrame([(1,)], "mine int").writeTo("spark_catalog.default.taken__vectors").using("delta").create()
-    place = {"path": None, "catalog": "spark_catalog", "schema": "default"}
-    settings = make_settings("unused", library="taken", store=place)
+    tables = {"path": None, "catalog": "spark_catalog", "schema": "default"}
+    settings = make_settings("unused", library="taken", store=tables)
     with pytest.raises(InputError, match=r"the view `spark_catalog`\.`default`\.`taken__vectors` cannot be made"):
         Space(spark, settings)
     assert spark.table("spark_catalog.default.taken__vectors").columns == ["mine"]
-    with store.delta_session(spark):
+    with delta_session(spark):
         # The next run tries again: the space is not registered.
         assert registered(spark, settings) is None

@@ -10,10 +10,11 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 
 from schemas.errors import InputError
-from spark_jobs import calibrate_inference, store
+from spark_jobs import calibrate_inference
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
-from udfs.encoder_fake import FakeTokenCounter
+from spark_jobs.store.tables import space_tables
+from udfs.encoders.fake import FakeTokenCounter
 
 pytestmark = pytest.mark.spark
 
@@ -47,7 +48,7 @@ def test_what_inference_took_is_on_record_and_in_the_summary(
 ) -> None:
     settings = make_settings(write_json(DOCUMENTS), chunking={"method": "none"})
     report = run(spark, settings)
-    runs = store.read(spark, store.place_of(settings), "runs").where("event = 'finished'")
+    runs = space_tables(spark, settings).read("runs").where("event = 'finished'")
     (recorded,) = [row.inference.asDict() for row in runs.collect()]
     assert recorded == report.inference.values
     assert recorded["computed"] >= recorded["tokens"] == TOKENS

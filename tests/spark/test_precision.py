@@ -15,7 +15,7 @@ from schemas.errors import InputError
 from spark_jobs import verify_space
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
-from udfs.encoder_fake import FakeEncoder
+from udfs.encoders.fake import FakeEncoder
 
 pytestmark = pytest.mark.spark
 

@@ -11,14 +11,15 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from schemas.errors import InputError, ReconciliationError, RunActiveError, SourceError
-from spark_jobs import failpoints, store
 from spark_jobs.embed_library import run
-from spark_jobs.failpoints import SimulatedCrash
 from spark_jobs.settings import Settings
+from spark_jobs.store import failpoints
+from spark_jobs.store.failpoints import SimulatedCrash
+from spark_jobs.store.tables import delta_session, space_tables
 from tests.refresh.library import Library
 from tests.refresh.machine import at
 from tests.refresh.oracle import query
-from udfs.encoder_fake import NOT_FINITE
+from udfs.encoders.fake import NOT_FINITE
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
 
@@ -116,11 +117,11 @@ def test_a_model_that_makes_other_vectors_is_refused(
 ) -> None:
     settings = make_settings(write_json([{"id": "a", "text": "Owls."}, {"id": "b", "text": "Bees."}]))
     run(spark, settings)
-    place = store.place_of(settings)
-    with store.delta_session(spark):
-        turned = store.read(spark, place, "vectors").withColumn("embedding", F.reverse("embedding"))
+    tables = space_tables(spark, settings)
+    with delta_session(spark):
+        turned = tables.read("vectors").withColumn("embedding", F.reverse("embedding"))
         before = texts(settings)
-        turned.localCheckpoint().writeTo(place.name("vectors")).overwrite(F.lit(True))
+        turned.localCheckpoint().writeTo(tables.name("vectors")).overwrite(F.lit(True))
     write_json([{"id": "a", "text": "Owls."}, {"id": "b", "text": "Elms."}])
     with pytest.raises(InputError, match=r"2 of 2 texts differ, lowest cosine .*name a new space"):
         run(spark, settings)
@@ -150,7 +151,7 @@ def test_rows_that_vanished_are_named_and_the_next_run_makes_them_good(
 ) -> None:
     settings = make_settings(write_json([{"id": n, "text": f"{n} owls."} for n in "abc"]))
     run(spark, settings)
-    name = store.place_of(settings).name("vectors")
+    name = space_tables(spark, settings).name("vectors")
     spark.sql(f"DELETE FROM {name} WHERE doc_id = 'b'")
     with pytest.raises(ReconciliationError, match=r"disagree about 1 documents, such as 'b' \(ledger 1, stored None\)"):
         run(spark, settings)
@@ -221,7 +222,7 @@ def test_a_second_run_is_refused_while_the_first_may_be_alive(
     with at(("vectors.before", 1), crash), pytest.raises(SimulatedCrash):
         run(spark, settings)
     # As it looks from another machine: there no lock says that the first run is dead.
-    monkeypatch.setattr("spark_jobs.claims.socket.gethostname", lambda: "elsewhere")
+    monkeypatch.setattr("spark_jobs.embedding.opening.socket.gethostname", lambda: "elsewhere")
     with pytest.raises(RunActiveError, match=r"run toy\.main\.1 .* has not ended, .*--take-over"):
         run(spark, settings)
     stale = settings.model_copy(update={"run": settings.run.model_copy(update={"stale_after_seconds": 0.0})})

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from schemas.errors import InputError
-from udfs.model_folder import inspect_model_folder
+from udfs.models.folder import inspect_model_folder
 
 Edit = Callable[[Path], object]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import InputError
 from tests.support.paths import SHARED_DATA
-from udfs.chunking import Chunk, chunk_text
+from udfs.chunking.chunks import Chunk, chunk_text
 from udfs.specs import ChunkSpec
 
 NAUGHTY_STRINGS = SHARED_DATA / "bad-input" / "blns" / "blns.json"

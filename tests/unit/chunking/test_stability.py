@@ -11,7 +11,7 @@ from statistics import mean
 import pytest
 
 from tests.support.paths import SHARED_DATA
-from udfs.chunking import Chunk, chunk_text
+from udfs.chunking.chunks import Chunk, chunk_text
 from udfs.specs import ChunkSpec
 
 CORPUS = SHARED_DATA / "scifact" / "corpus.jsonl"

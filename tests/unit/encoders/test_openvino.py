@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from schemas.errors import InputError
-from udfs import openvino_forward
-from udfs.encoder import load_encoder
-from udfs.engine import embed_texts
-from udfs.model_source import describe_model
+from udfs.encoders import openvino
+from udfs.encoders.encoder import load_encoder
+from udfs.inference.engine import embed_texts
+from udfs.models.source import describe_model
 from udfs.specs import InferenceSpec
 
 # Looked for and not imported: the first import decides whether conversions are reported.
@@ -52,7 +52,7 @@ def once(function: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.fixture(scope="module", autouse=True)
 def converted_once() -> Iterator[None]:
     """Every encoder here is of one model and takes the same inputs, so that one conversion serves them all."""
-    package = openvino_forward._openvino()
+    package = openvino._openvino()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.jit, "trace", once(torch.jit.trace))
         patch.setattr(package, "convert_model", once(package.convert_model))
@@ -93,8 +93,8 @@ def test_workers_of_one_machine_do_not_share_one_core(spec: InferenceSpec) -> No
 def test_a_model_whose_vectors_differ_from_torch_is_refused(
     spec: InferenceSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = openvino_forward._by_torch
-    monkeypatch.setattr(openvino_forward, "_by_torch", lambda model, features: right(model, features) + 2e-5)
+    right = openvino._by_torch
+    monkeypatch.setattr(openvino, "_by_torch", lambda model, features: right(model, features) + 2e-5)
     asked = replace(spec, backend="openvino", role="query")
     with pytest.raises(InputError, match=r"other vectors of this model than torch \(difference 2.*set it to torch"):
         load_encoder(asked, cores=2)
@@ -103,11 +103,11 @@ def test_a_model_whose_vectors_differ_from_torch_is_refused(
 def test_a_missing_openvino_is_reported_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(InputError, match=r"pip install 'embedlake\[openvino\]'"):
-        openvino_forward._openvino()
+        openvino._openvino()
 
 
 def test_conversions_send_no_telemetry() -> None:
-    openvino_forward._openvino()
+    openvino._openvino()
     from openvino.tools.ovc import telemetry_utils
 
     assert sys.modules["openvino_telemetry"] is None

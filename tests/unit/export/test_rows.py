@@ -7,8 +7,7 @@ import pyarrow as pa
 import pytest
 
 from schemas.errors import InputError
-from spark_jobs.arrow_stream import _packing
-from spark_jobs.export_rows import as_sent
+from spark_jobs.export.rows import _packing, as_sent
 from tests.support.export_spaces import space_of
 
 IDS = ["00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"]

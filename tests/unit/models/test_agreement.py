@@ -12,7 +12,7 @@ from tests.support.model_folders import (
     change,
     write,
 )
-from udfs.model_folder import ModelFolder, inspect_model_folder
+from udfs.models.folder import ModelFolder, inspect_model_folder
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from tests.support.model_folders import (
     without,
     write,
 )
-from udfs.model_folder import inspect_model_folder
+from udfs.models.folder import inspect_model_folder
 
 # What is accepted, and what is read from it
 

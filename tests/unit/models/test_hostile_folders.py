@@ -44,8 +44,8 @@ from tests.support.model_folders import (
     write,
 )
 from tests.support.paths import ROOT
-from udfs import model_files, model_json, model_weights
-from udfs.model_folder import inspect_model_folder
+from udfs.models import files, weights
+from udfs.models.folder import inspect_model_folder
 
 # `@` stands for the canary: a path that exists only if something in the folder was run.
 
@@ -331,18 +331,18 @@ def test_any_value_of_a_setting_is_read_or_refused(folder: Path, place: tuple[st
 
 
 def test_sizes_are_capped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_json, "MAX_BYTES", 20)
+    monkeypatch.setattr(files, "MAX_BYTES", 20)
     assert any("config.json: is larger than 20 bytes" in fault for fault in faults_of(folder))
     assert not any("tokenizer.json" in fault for fault in faults_of(folder))
 
 
 def test_number_of_entries_is_capped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_files, "MAX_ENTRIES", 5)
+    monkeypatch.setattr(files, "MAX_ENTRIES", 5)
     assert any("more than 5 entries" in fault for fault in faults_of(folder))
 
 
 def test_header_is_capped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_weights, "MAX_HEADER_BYTES", 8)
+    monkeypatch.setattr(weights, "MAX_HEADER_BYTES", 8)
     assert any(WEIGHTS in fault for fault in faults_of(folder))
 
 
@@ -359,7 +359,7 @@ def test_a_path_that_is_not_a_model_folder_is_refused(tmp_path: Path, kind: str)
 
 def test_inspection_imports_none_of_the_heavy_libraries(folder: Path) -> None:
     code = (
-        "import sys; from udfs.model_folder import inspect_model_folder; inspect_model_folder(sys.argv[1]);"
+        "import sys; from udfs.models.folder import inspect_model_folder; inspect_model_folder(sys.argv[1]);"
         "heavy = {'torch', 'transformers', 'sentence_transformers', 'safetensors', 'numpy', 'huggingface_hub'};"
         "print(sorted(heavy & sys.modules.keys()))"
     )

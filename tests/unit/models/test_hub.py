@@ -14,7 +14,7 @@ from tests.support.model_folders import (
     COMMIT,
 )
 from tests.support.paths import ROOT
-from udfs.model_folder import resolve_model_folder
+from udfs.models.hub import resolve_model_folder
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_every_failure_of_the_hub_is_an_input_error(monkeypatch: pytest.MonkeyPa
 
 def test_offline_without_a_cache_is_an_input_error(tmp_path: Path) -> None:
     code = (
-        "from udfs.model_folder import resolve_model_folder; from schemas.errors import InputError\n"
+        "from udfs.models.hub import resolve_model_folder; from schemas.errors import InputError\n"
         "try:\n    resolve_model_folder('owner/name', 'a' * 40)\nexcept InputError as error:\n    print(error)"
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}

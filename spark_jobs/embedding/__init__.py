@@ -1,0 +1,1 @@
+"""The main job: a file for each step that the run summary prints."""

@@ -1,0 +1,1 @@
+"""Retrieval against relevance judgments, and the model against scored sentence pairs."""

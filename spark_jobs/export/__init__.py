@@ -1,0 +1,1 @@
+"""What an export sends and removes, and its record. Never looks for the model."""

@@ -1,0 +1,1 @@
+"""The process and its Spark session: session, properties, progress, signals, and what all commands share."""

@@ -1,0 +1,1 @@
+"""Exact search over a space: queries, ranking, and how hits are shown."""
