@@ -99,7 +99,7 @@ MUTANTS = [
         "spark_jobs/embedding/source_feed.py",
         "before.source_id != source.table_id",
         "False",
-        "tests/unit/test_feed.py",
+        "tests/unit/embedding/test_source_feed.py",
     ),
     Mutant(
         "feed gap passed over",
@@ -120,7 +120,7 @@ MUTANTS = [
         "udfs/inference/engine.py",
         "np.isfinite",
         "np.isreal",
-        "tests/unit/test_engine.py",
+        "tests/unit/inference/test_engine.py",
     ),
     Mutant(
         "model not tried",

@@ -191,7 +191,7 @@ def test_staged_rows_are_gone_after_a_good_run_and_found_again_after_a_bad_one(
         raise RuntimeError("the machine was taken away")
 
     with monkeypatch.context() as patch:
-        patch.setattr("spark_jobs.embedding.slices.merge_vectors", broken)
+        patch.setattr("spark_jobs.embedding.merging.merge_vectors", broken)
         with pytest.raises(RuntimeError):
             run(spark, settings)
     assert rows(spark, settings, "runs")[-1].event == "failed"
@@ -214,7 +214,7 @@ def test_vectors_committed_without_their_ledger_rows_are_not_written_twice(
         raise RuntimeError("the machine was taken away")
 
     with monkeypatch.context() as patch:
-        patch.setattr("spark_jobs.embedding.slices.merge_ledger", broken)
+        patch.setattr("spark_jobs.embedding.merging.merge_ledger", broken)
         with pytest.raises(RuntimeError):
             run(spark, settings)
     assert len(rows(spark, settings, "vectors")) == 2
@@ -235,7 +235,7 @@ def test_new_documents_leave_no_second_copy_for_the_change_feed(
     if not is_fenced:
         # Properties that Spark lets nobody change in a live session stand for a platform that fixes Delta's.
         fixed = ("spark.sql.warehouse.dir", "spark.sql.extensions", "spark.sql.catalogImplementation")
-        monkeypatch.setattr("spark_jobs.store.fence.TRANSACTION", fixed)
+        monkeypatch.setattr("spark_jobs.store.properties.TRANSACTION", fixed)
     settings = make_settings(write_json([{"id": "a", "text": "Alpha."}, {"id": "b", "text": "Beta."}]))
     run(spark, settings)
     assert [row.doc_id for row in rows(spark, settings, "vectors")] == ["a", "b"]
@@ -292,8 +292,8 @@ def test_another_model_or_chunking_rule_is_refused_with_the_difference(
 def test_a_catalog_store_has_three_part_names(
     spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
 ) -> None:
-    place = {"path": None, "catalog": "spark_catalog", "schema": "default"}
-    settings = make_settings(write_json([{"id": "a", "text": "Alpha."}]), library="cat", store=place)
+    tables = {"path": None, "catalog": "spark_catalog", "schema": "default"}
+    settings = make_settings(write_json([{"id": "a", "text": "Alpha."}]), library="cat", store=tables)
     report = run(spark, settings)
     assert report.vectors == "`spark_catalog`.`default`.`cat__main__vectors`"
     assert [row.doc_id for row in rows(spark, settings, "vectors")] == ["a"]

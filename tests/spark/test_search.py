@@ -80,8 +80,8 @@ def stored(settings: Settings) -> list[dict[str, Any]]:
 def by_brute_force(rows: list[dict[str, Any]], vector: np.ndarray, k: int) -> list[tuple[str, float]]:
     matrix = np.array([row["embedding"] for row in rows], np.float64).reshape(len(rows), -1)
     scores = (matrix @ vector.astype(np.float64)).astype(np.float32)
-    order = sorted(range(len(rows)), key=lambda place: (-scores[place], rows[place]["chunk_id"]))
-    return [(rows[place]["chunk_id"], float(scores[place])) for place in order[:k]]
+    order = sorted(range(len(rows)), key=lambda row: (-scores[row], rows[row]["chunk_id"]))
+    return [(rows[row]["chunk_id"], float(scores[row])) for row in order[:k]]
 
 
 def asked(text: str) -> np.ndarray:
@@ -90,7 +90,7 @@ def asked(text: str) -> np.ndarray:
 
 def found(spark: SparkSession, settings: Settings, wanted: SearchOptions) -> dict[str, list[tuple[str, float]]]:
     with delta_session(spark):
-        hits: DataFrame = search_library.search(spark, open_space(spark, settings), QUERIES, wanted)
+        hits: DataFrame = search_library.search(open_space(spark, settings), QUERIES, wanted)
         rows = hits.orderBy("query_id", "rank").collect()
     lists: dict[str, list[tuple[str, float]]] = {}
     for row in rows:
