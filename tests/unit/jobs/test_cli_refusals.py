@@ -44,12 +44,12 @@ def run(*arguments: str) -> Result:
     ("settings", "arguments", "message"),
     [
         (None, [], "settings file settings.yaml cannot be read: No such file or directory"),
-        ("library: [", [], "settings file settings.yaml is not YAML that can be used"),
-        ("library: !!bool perhaps", [], "settings file settings.yaml is not YAML that can be used"),
-        ("", [], "settings file settings.yaml holds no settings"),
-        (GOOD + "modle: 1\n", [], "modle is not a setting: did you mean model?"),
+        ("library: [", [], "settings file settings.yaml cannot be parsed"),
+        ("library: !!bool perhaps", [], "settings file settings.yaml cannot be parsed"),
+        ("", [], "settings file settings.yaml contains no settings"),
+        (GOOD + "modle: 1\n", [], "modle is not a setting. Did you mean model?"),
         (GOOD, ["--set", "run.slice_tokens=0"], "run.slice_tokens: should be greater than or equal to 1, not 0"),
-        (GOOD, ["--set", "run.slice_tokens"], "--set run.slice_tokens: write key=value"),
+        (GOOD, ["--set", "run.slice_tokens"], "--set run.slice_tokens is not a setting. Write key=value"),
         ("library: a b", [], "4 faults:\n  - library: "),
     ],
 )
@@ -109,7 +109,7 @@ def test_an_environment_variable_that_is_not_a_setting_is_refused(
     monkeypatch.setenv("EMBEDLAKE_MODEL__DTYP", "float32")
     result = run("embed", "--config", "settings.yaml")
     assert result.exit_code == 2
-    assert "model.dtyp is not a setting: did you mean dtype?" in result.stderr
+    assert "model.dtyp is not a setting. Did you mean dtype?" in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [["embed"], ["embed", "--config"], ["embde"], ["embed", "--confg", "x"]])

@@ -116,7 +116,7 @@ def test_empty_settings_name_everything_that_is_missing() -> None:
     with pytest.raises(InputError) as caught:
         as_settings({})
     assert caught.value.faults == tuple(
-        f"{key} is missing: add it to the settings file" for key in ("library", "store", "source", "model")
+        f"{key} is missing. Add it to the settings file." for key in ("library", "store", "source", "model")
     )
 
 
@@ -130,9 +130,9 @@ def test_all_faults_are_reported_at_once_with_their_keys() -> None:
         ("source.options.nested", [1]),
     )
     assert set(faults) == {
-        "library is missing: add it to the settings file",
-        "model.path is missing: add it to the settings file",
-        "source.text_colums is not a setting: did you mean text_columns?",
+        "library is missing. Add it to the settings file.",
+        "model.path is missing. Add it to the settings file.",
+        "source.text_colums is not a setting. Did you mean text_columns?",
         "run.slice_tokens: should be 'auto', not 'many'",
         "run.slice_tokens: should be a valid integer, not 'many'",
         "chunking: max_tokens and min_tokens go with method structure",
@@ -144,16 +144,16 @@ def test_all_faults_are_reported_at_once_with_their_keys() -> None:
 @pytest.mark.parametrize(
     ("key", "advice"),
     [
-        ("modle", "did you mean model?"),
-        ("model.pth", "did you mean path?"),
-        ("store.schema_", "did you mean schema?"),
-        ("run.slice_token", "did you mean slice_tokens?"),
-        ("inference.cores", "known are device, token_budget, backend, resource_profile"),
-        ("store.zzz", "known are path, catalog, schema, vector_encoding"),
+        ("modle", "Did you mean model?"),
+        ("model.pth", "Did you mean path?"),
+        ("store.schema_", "Did you mean schema?"),
+        ("run.slice_token", "Did you mean slice_tokens?"),
+        ("inference.cores", "Known settings are device, token_budget, backend, resource_profile."),
+        ("store.zzz", "Known settings are path, catalog, schema, vector_encoding."),
     ],
 )
 def test_an_unknown_key_is_refused_with_a_suggestion(key: str, advice: str) -> None:
-    assert faults_of((key, 1)) == (f"{key} is not a setting: {advice}",)
+    assert faults_of((key, 1)) == (f"{key} is not a setting. {advice}",)
 
 
 @pytest.mark.parametrize(
@@ -199,15 +199,15 @@ def test_a_value_of_the_wrong_kind_is_refused(key: str, value: object, words: st
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ([("store.path", REMOVE)], "store: give either path, or catalog and schema"),
-        ([("store.catalog", "c"), ("store.schema", "s")], "store: give either path, or catalog and schema"),
+        ([("store.path", REMOVE)], "store: set either path, or catalog and schema"),
+        ([("store.catalog", "c"), ("store.schema", "s")], "store: set either path, or catalog and schema"),
         ([("store.path", REMOVE), ("store.catalog", "c")], "store: catalog and schema go together"),
         ([("store.path", REMOVE), ("store.schema", "s")], "store: catalog and schema go together"),
         ([("source.path", REMOVE)], "source: format parquet takes path, not table"),
         ([("source.table", "t")], "source: format parquet takes path, not table"),
         ([("source.format", "table")], "source: format table takes table, not path"),
-        ([("source.id_column", REMOVE)], "source: name id_column and at least one of text_columns"),
-        ([("source.text_columns", [])], "source: name id_column and at least one of text_columns"),
+        ([("source.id_column", REMOVE)], "source: set id_column and at least one of text_columns"),
+        ([("source.text_columns", [])], "source: set id_column and at least one of text_columns"),
         ([("source.text_columns", ["body", "Body"])], "source: text_columns names a column twice"),
         ([("source.payload_columns", ["a", "b", "a"])], "source: payload_columns names a column twice"),
         (
@@ -374,15 +374,15 @@ def test_an_override_fills_a_group_that_the_file_leaves_empty(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("space", "--set space: write key=value, such as model.dtype=float32"),
-        ("=main", "--set =main: write key=value, such as model.dtype=float32"),
-        ("", "write key=value"),
+        ("space", "--set space is not a setting. Write key=value, such as model.dtype=float32."),
+        ("=main", "--set =main is not a setting. Write key=value, such as model.dtype=float32."),
+        ("", "Write key=value"),
         ("library.name=x", "--set library.name: library is a value, not a group of settings"),
         ("source.text_columns.0=x", "--set source.text_columns.0: text_columns is a value, not a group of settings"),
-        ("model.dtyp=float32", "model.dtyp is not a setting: did you mean dtype?"),
+        ("model.dtyp=float32", "model.dtyp is not a setting. Did you mean dtype?"),
         ("model..dtype=float32", "model. is not a setting"),
-        ("model.path=[", "--set model.path is not YAML that can be used"),
-        ("model.path=!!python/name:os.system", "--set model.path is not YAML that can be used"),
+        ("model.path=[", "--set model.path cannot be parsed"),
+        ("model.path=!!python/name:os.system", "--set model.path cannot be parsed"),
         ("run.slice_tokens=many", "run.slice_tokens: should be a valid integer, not 'many'"),
     ],
 )
@@ -399,11 +399,11 @@ def test_the_environment_sets_the_keys_it_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("EMBEDLAKE_MODEL__DTYP", "float32", "model.dtyp is not a setting: did you mean dtype?"),
+        ("EMBEDLAKE_MODEL__DTYP", "float32", "model.dtyp is not a setting. Did you mean dtype?"),
         ("EMBEDLAKE_TOKEN", "x", "token is not a setting"),
         ("EMBEDLAKE_", "x", " is not a setting"),
         ("EMBEDLAKE_LIBRARY__NAME", "x", "environment variable EMBEDLAKE_LIBRARY__NAME: library is a value"),
-        ("EMBEDLAKE_SPACE", "{", "environment variable EMBEDLAKE_SPACE is not YAML"),
+        ("EMBEDLAKE_SPACE", "{", "environment variable EMBEDLAKE_SPACE cannot be parsed"),
     ],
 )
 def test_an_invalid_environment_variable_is_refused(tmp_path: Path, name: str, value: str, words: str) -> None:
@@ -425,22 +425,22 @@ def test_the_process_s_own_environment_is_read(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        pytest.param("library: a\nlibrary: b\n", "line 2: key library stands twice", id="repeated key"),
-        pytest.param("model:\n  path: a\n  path: b\n", "line 3: key path stands twice", id="repeated key within"),
-        pytest.param("model: {path: a, 'path': b}\n", "line 1: key path stands twice", id="repeated key, quoted"),
+        pytest.param("library: a\nlibrary: b\n", "line 2: key library appears twice", id="repeated key"),
+        pytest.param("model:\n  path: a\n  path: b\n", "line 3: key path appears twice", id="repeated key within"),
+        pytest.param("model: {path: a, 'path': b}\n", "line 1: key path appears twice", id="repeated key, quoted"),
         pytest.param("a: &x [1]\nb: *x\n", "aliases (*name) are not supported", id="alias"),
-        pytest.param("a: &x {b: 1}\nc:\n  <<: *x\n", "is not YAML that can be used", id="merge of an alias"),
-        pytest.param("c:\n  <<: {b: 1}\n", "is not YAML that can be used", id="merge"),
+        pytest.param("a: &x {b: 1}\nc:\n  <<: *x\n", "cannot be parsed", id="merge of an alias"),
+        pytest.param("c:\n  <<: {b: 1}\n", "cannot be parsed", id="merge"),
         pytest.param("a: &x [*x]\n", "aliases (*name) are not supported", id="a list in itself"),
         pytest.param("a: !!python/object/apply:os.system ['true']\n", "could not determine", id="call"),
         pytest.param("a: !!python/name:os.system\n", "could not determine", id="name"),
         pytest.param("a: !!python/object/new:os.system ['true']\n", "could not determine", id="object"),
         pytest.param("a: !custom x\n", "could not determine a constructor", id="tag of somebody's own"),
-        pytest.param("a: !!bool perhaps\n", "a value does not fit its tag", id="not a bool"),
-        pytest.param("a: !!int ''\n", "a value does not fit its tag", id="not an int"),
-        pytest.param("a: !!float ''\n", "a value does not fit its tag", id="not a float"),
-        pytest.param("a: !!timestamp soon\n", "a value does not fit its tag", id="not a timestamp"),
-        pytest.param("a: !!map [b]\n", "a value does not fit its tag", id="not a map"),
+        pytest.param("a: !!bool perhaps\n", "a value does not match its tag", id="not a bool"),
+        pytest.param("a: !!int ''\n", "a value does not match its tag", id="not an int"),
+        pytest.param("a: !!float ''\n", "a value does not match its tag", id="not a float"),
+        pytest.param("a: !!timestamp soon\n", "a value does not match its tag", id="not a timestamp"),
+        pytest.param("a: !!map [b]\n", "a value does not match its tag", id="not a map"),
         pytest.param("a: 2020-13-45\n", "month must be in 1..12", id="not a date"),
         pytest.param(f"a: {'9' * 5000}\n", "Exceeds the limit", id="endless number"),
         pytest.param("[" * 20_000, "nested too deeply", id="brackets"),
@@ -450,15 +450,15 @@ def test_the_process_s_own_environment_is_read(tmp_path: Path, monkeypatch: pyte
         pytest.param("a: {true: b}\n", "line 1: key True is not text", id="boolean as key"),
         pytest.param("null: a\n", "line 1: key None is not text", id="null as key"),
         pytest.param("? [a]\n: b\n", "line 1: key ['a'] is not text", id="list as key"),
-        pytest.param("a: [b\n", "is not YAML that can be used", id="unclosed list"),
+        pytest.param("a: [b\n", "cannot be parsed", id="unclosed list"),
         pytest.param("a: b\n---\nc: d\n", "expected a single document", id="two documents"),
         pytest.param("a: \x00\n", "special characters are not allowed", id="NUL"),
-        pytest.param("", "holds no settings: expected `library:`", id="empty"),
-        pytest.param("# only a comment\n", "holds no settings", id="comment"),
-        pytest.param("- library\n", "holds no settings", id="list"),
-        pytest.param("library\n", "holds no settings", id="text"),
-        pytest.param("null\n", "holds no settings", id="null"),
-        pytest.param("a" * (1 << 20) + "b", "is larger than 1 MiB: is it the right file?", id="over 1 MiB"),
+        pytest.param("", "contains no settings. Expected `library:`", id="empty"),
+        pytest.param("# only a comment\n", "contains no settings", id="comment"),
+        pytest.param("- library\n", "contains no settings", id="list"),
+        pytest.param("library\n", "contains no settings", id="text"),
+        pytest.param("null\n", "contains no settings", id="null"),
+        pytest.param("a" * (1 << 20) + "b", "is larger than 1 MiB. Is it the right file?", id="over 1 MiB"),
     ],
 )
 def test_a_file_that_is_not_plain_settings_is_refused(tmp_path: Path, text: str, words: str) -> None:
