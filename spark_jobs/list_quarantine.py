@@ -1,4 +1,4 @@
-"""The quarantine job: which documents could not be embedded, and why. Never their text."""
+"""The quarantine job: which documents could not be embedded, and why; never their text."""
 
 import typer
 from pyspark.sql import SparkSession
@@ -11,18 +11,12 @@ from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, output
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.tables import space_tables
 
-# A library whose every document fails has a fault that the first thousand show.
+# Where every document of a library fails, the first thousand are enough to see why.
 _SHOWN = 1000
 
 
 def run(spark: SparkSession, settings: Settings, console: Console) -> None:
-    """Prints the quarantined documents of the settings' space, ordered by id.
-
-    Args:
-        spark: The live session.
-        settings: The whole configuration.
-        console: Where to print.
-    """
+    """Prints the quarantined documents of the settings' space, ordered by id."""
     tables = space_tables(spark, settings)
     if not tables.exists(LEDGER.name):
         console.print(f"No run has written to space {settings.library}.{settings.space} yet.")
@@ -31,7 +25,7 @@ def run(spark: SparkSession, settings: Settings, console: Console) -> None:
     total = quarantined.count()
     table = Table("document", "reason", "detail", "attempts", "last run")
     for row in quarantined.orderBy("doc_id").limit(_SHOWN).collect():
-        # As Python writes it: an id with a line break or a terminal's control characters stays one harmless line.
+        # Escaped, so that an id with a line break or control characters stays one harmless line.
         table.add_row(ascii(row.doc_id)[1:-1], row.reason, row.detail, str(row.attempts), row.run_id)
     if total:
         console.print(table)
@@ -39,7 +33,7 @@ def run(spark: SparkSession, settings: Settings, console: Console) -> None:
 
 
 def command(config: Config, overrides: Overrides = None, debug: Debug = False) -> None:
-    """Lists the documents that could not be embedded, with the reason."""
+    """List the documents that could not be embedded, with the reason."""
     guarded(lambda settings: run(session(settings, debug), settings, output()), config, overrides, debug)
 
 

@@ -20,7 +20,7 @@ from spark_jobs.store.properties import LISTING, RETENTION_HOURS, UNCHECKED_RETE
 from spark_jobs.store.runs import exclusive, history, require_tables
 from spark_jobs.store.tables import SpaceTables, delta_session, space_tables
 
-Force = Annotated[bool, typer.Option("--force", help="Lets files go before readers are sure not to need them.")]
+Force = Annotated[bool, typer.Option("--force", help="Remove files that readers of older versions may still need.")]
 
 _LASTING = ("vectors", LEDGER.name)
 _IN_FLIGHT = ("plan", *(table.name for table in STAGED))
@@ -28,33 +28,27 @@ _IN_FLIGHT = ("plan", *(table.name for table in STAGED))
 
 @dataclass(frozen=True)
 class TableSize:
-    """How much a table holds in its current version.
-
-    Attributes:
-        rows: Rows.
-        files: Data files.
-        bytes: Bytes of these files.
-    """
+    """How large a table is in its current version."""
 
     rows: int
     files: int
     bytes: int
 
     def __str__(self) -> str:
-        """Renders the size in a few words."""
+        """Renders the size in one line."""
         return f"{self.rows:,} rows in {self.files:,} files of {self.bytes / 1e6:,.1f} MB"
 
 
 @dataclass(frozen=True)
 class MaintenanceReport:
-    """What maintenance made of a space.
+    """What maintenance did to a space.
 
     Attributes:
         space: Library and space.
         before: Size of each table before.
         after: Size of each table after.
-        kept: Rows of finished inference that were left for the next run.
-        retention_hours: Hours for which files stay that an older version needs.
+        kept: Rows of finished inference that were kept for the next run.
+        retention_hours: How long files that only older versions need are kept.
     """
 
     space: str
@@ -68,11 +62,7 @@ class MaintenanceReport:
         return render_lines(self.lines(), 16)
 
     def lines(self) -> list[tuple[str, str]]:
-        """Renders the summary as pairs.
-
-        Returns:
-            Label and text of each line.
-        """
+        """Returns label and text of each line."""
         lines = [("space", self.space)]
         lines += [(table, f"{size}, now {self.after[table]}") for table, size in self.before.items()]
         if self.kept:
@@ -82,19 +72,19 @@ class MaintenanceReport:
 
 
 def run(spark: SparkSession, settings: Settings, *, force: bool = False) -> MaintenanceReport:
-    """Compacts the tables of a space and removes files that are needed no more.
+    """Compacts the tables of a space and removes files that are no longer needed.
 
     Args:
         spark: A live session, classic or Connect.
-        settings: The whole configuration.
-        force: Whether files may go before Delta's own retention is over; finished inference of a dead run goes too.
+        settings: The configuration, which names the space and how long to keep files.
+        force: Whether to remove files before Delta's own retention is over, and finished inference of a dead run.
 
     Returns:
-        Sizes before and after, ready to be printed.
+        Sizes before and after; `str` renders the summary.
 
     Raises:
         InputError: The space has no tables, or `maintenance.retention_hours` is too short.
-        RunActiveError: A run is at work.
+        RunActiveError: A run is active.
     """
     tables, hours = space_tables(spark, settings), _retention(settings, force)
     with delta_session(spark):
@@ -102,10 +92,10 @@ def run(spark: SparkSession, settings: Settings, *, force: bool = False) -> Main
         with exclusive(spark, settings):
             names = [table for table in (*_LASTING, *_IN_FLIGHT) if tables.exists(table)]
             before = {table: _size(tables, table) for table in names}
-            kept = _empty(tables, [table for table in names if table in _IN_FLIGHT], force)
+            kept = _empty_staged(tables, [table for table in names if table in _IN_FLIGHT], force)
             with session_properties(spark, file_sizes(settings.maintenance.file_megabytes)):
                 for table in _LASTING:
-                    # Rows that are only marked as deleted are still in their files.
+                    # Rows that are only marked as deleted are still in the files.
                     spark.sql(f"REORG TABLE {tables.name(table)} APPLY (PURGE)")
                     spark.sql(f"OPTIMIZE {tables.name(table)}")
             with session_properties(spark, {**LISTING, **(UNCHECKED_RETENTION if force else {})}):
@@ -119,11 +109,11 @@ def _retention(settings: Settings, force: bool) -> str:
     hours = settings.maintenance.retention_hours
     if hours < RETENTION_HOURS and not force:
         raise InputError(
-            f"maintenance.retention_hours is {hours:g}, less than the {RETENTION_HOURS} hours of Delta's own rule: "
-            "readers of an older version and followers of the change feed would find files gone; ask for "
-            f"{RETENTION_HOURS} or more, or run again with --force when nobody reads the space"
+            f"maintenance.retention_hours is {hours:g}, less than the {RETENTION_HOURS} hours for which Delta keeps "
+            "files. Readers of older versions and of the change feed would miss files. "
+            f"Set it to {RETENTION_HOURS} or more, or run again with --force while nobody reads the space."
         )
-    # Written out: a large number would get an exponent.
+    # As a decimal number: Python writes large ones with an exponent.
     return f"{hours:f}".rstrip("0").rstrip(".")
 
 
@@ -132,15 +122,15 @@ def _size(tables: SpaceTables, table: str) -> TableSize:
     return TableSize(tables.read(table).count(), detail.numFiles, detail.sizeInBytes)
 
 
-def _empty(tables: SpaceTables, names: list[str], force: bool) -> int:
+def _empty_staged(tables: SpaceTables, names: list[str], force: bool) -> int:
     last = history(tables)[0] if tables.exists(RUNS.name) else None
-    # Finished inference of a run that died is what the next run goes on from.
-    is_wanted = last is not None and not last.finished and not force
+    # The next run continues from the finished inference of a run that died.
+    is_needed = last is not None and not last.finished and not force
     kept = 0
     for table in names:
         rows = tables.read(table)
         count = rows.count()
-        if count and table == STAGED_VECTORS.name and is_wanted:
+        if count and table == STAGED_VECTORS.name and is_needed:
             kept = count
         elif count:
             tables.replace(tables.spark.createDataFrame([], rows.schema), table)
@@ -148,7 +138,7 @@ def _empty(tables: SpaceTables, names: list[str], force: bool) -> int:
 
 
 def command(config: Config, overrides: Overrides = None, force: Force = False, debug: Debug = False) -> None:
-    """Compacts the space's tables and removes files that no version in use needs."""
+    """Compact the space's tables and remove files that no version in use needs."""
     guarded(
         lambda settings: show(str(run(session(settings, debug), settings, force=force))),
         config,

@@ -1,4 +1,4 @@
-"""The status job: spaces, their counts, their last runs, and what a run would do now."""
+"""The status job: the spaces of a store, their counts and last runs, and what a run would do now."""
 
 import typer
 from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
@@ -23,13 +23,7 @@ _UNFINISHED = "unfinished"
 
 
 def run(spark: SparkSession, settings: Settings, console: Console) -> None:
-    """Prints what a store holds; writes nothing.
-
-    Args:
-        spark: The live session.
-        settings: The whole configuration.
-        console: Where to print.
-    """
+    """Prints what a store contains and what a run of the settings' space would do; writes nothing."""
     tables = space_tables(spark, settings)
     with delta_session(spark):
         if not tables.exists(SPACES.name):
@@ -59,7 +53,7 @@ def _spaces(spark: SparkSession, settings: Settings) -> Table:
 
 
 def _counts(tables: SpaceTables) -> dict[str, int]:
-    # A run that was stopped while it made its tables leaves a space without them.
+    # A run that was stopped while it created its tables leaves a space without them.
     if not tables.exists(LEDGER.name):
         return {}
     summary = summarise_ledger(tables.read(LEDGER.name))
@@ -71,7 +65,7 @@ def _count(name: str) -> Column:
 
 
 def _last_runs(events: DataFrame) -> DataFrame:
-    """Keeps the last runs of each space, one row each; run numbers and kinds of event say what came last, no clock."""
+    """Finds the last runs of each space, one row each, in the order of run numbers and kinds of event, not of clocks."""
     is_end, is_slice = F.col("event").isin(*ENDS), F.col("event") == SLICE_COMMITTED
     order = F.struct(is_end, F.coalesce("slice_number", F.lit(0)))
     runs = events.groupBy("library", "space", "run_number").agg(
@@ -102,8 +96,8 @@ def _runs(tables: SpaceTables) -> Table:
 
 def _run_cells(row: Row) -> list[str]:
     last, counts = row["last"], row["last"].counts or {}
-    # A run without an end has what its slices counted.
-    done = counts if row.ended else {"chunks": row.chunks or 0, "tokens_embedded": row.tokens_embedded or 0}
+    # A run without an end has only the counts of its slices.
+    totals = counts if row.ended else {"chunks": row.chunks or 0, "tokens_embedded": row.tokens_embedded or 0}
     documents = sum(counts.get(change, 0) for change in CHANGES) if CHANGES[0] in counts else None
     quarantined = counts.get(f"library_{QUARANTINED}")
     cells = [
@@ -113,13 +107,13 @@ def _run_cells(row: Row) -> list[str]:
         last.plan or "",
         "" if documents is None else f"{documents:,}",
         f"{row.slices:,}",
-        f"{done.get('chunks', 0):,}",
-        f"{done.get('tokens_embedded', 0):,}",
+        f"{totals.get('chunks', 0):,}",
+        f"{totals.get('tokens_embedded', 0):,}",
         "" if quarantined is None else f"{quarantined:,}",
         f"{sum((last.seconds or {}).values()):.0f}",
         last.message or ("" if row.ended else _why_unfinished(row)),
     ]
-    # Spark's own words begin with the name of their condition in brackets, which rich would take for a style.
+    # Messages of Spark begin with the name of a condition in brackets, which rich would take for a style.
     return [escape(cell) for cell in cells]
 
 
@@ -128,7 +122,7 @@ def _why_unfinished(row: Row) -> str:
 
 
 def command(config: Config, overrides: Overrides = None, debug: Debug = False) -> None:
-    """Shows the store: spaces, runs, counts, and what a run would do now."""
+    """Show the store: spaces, runs, counts, and what a run would do now."""
     guarded(lambda settings: run(session(settings, debug), settings, output()), config, overrides, debug)
 
 

@@ -1,4 +1,4 @@
-"""The verify job: every row of a space's vectors and ledger is looked at; a repair has the next run mend them."""
+"""The verify job: checks every row of a space's vectors and ledger; a repair lets the next run fix what is wrong."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -32,7 +32,9 @@ from spark_jobs.store.tables import delta_session, space_tables
 from spark_jobs.store.versions import read_pinned
 from udfs.specs import ModelSpec
 
-Repair = Annotated[bool, typer.Option("--repair", help="Marks what is wrong, so that the next run does it again.")]
+Repair = Annotated[
+    bool, typer.Option("--repair", help="Mark faulty documents, so that the next run embeds them again.")
+]
 
 _NAMED = 5
 _NAME_CHARACTERS = 80
@@ -43,8 +45,8 @@ class Finding:
     """One kind of fault.
 
     Attributes:
-        fault: One of `checks.FAULTS`.
-        count: Rows or documents that have it, as the fault says.
+        fault: One of `store.faults.FAULTS`.
+        count: Number of rows or documents that have it; the fault says which.
         examples: Ids of a few of the documents.
     """
 
@@ -53,22 +55,22 @@ class Finding:
     examples: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Renders the finding in one line, whatever characters the ids have."""
+        """Renders the finding in one line, whatever characters its ids contain."""
         shown = ", ".join(ascii(doc_id[:_NAME_CHARACTERS]) for doc_id in self.examples)
         return f"{self.count:,} {self.fault}" + (f": documents such as {shown}" if shown else "")
 
 
 @dataclass(frozen=True)
 class VerificationReport:
-    """What a space holds and what is wrong with it.
+    """What a space contains and what is wrong with it.
 
     Attributes:
         space: Library and space.
-        statuses: Documents by status.
+        statuses: Number of documents by status.
         chunks: Rows of vectors.
-        waiting: Documents that a repair marked and no run has done again yet.
+        waiting: Documents that a repair marked and no run has embedded again yet.
         findings: What is wrong; empty where nothing is.
-        removed: Rows of vectors that this repair took out; None where it was not asked for.
+        removed: Rows of vectors that this repair removed; None without a repair.
     """
 
     space: str
@@ -83,18 +85,14 @@ class VerificationReport:
         return render_lines(self.lines())
 
     def lines(self) -> list[tuple[str, str]]:
-        """Renders the summary as pairs.
-
-        Returns:
-            Label and text of each line.
-        """
+        """Returns label and text of each line."""
         library = " · ".join(f"{self.statuses.get(s, 0):,} {s}" for s in (EMBEDDED, EMPTY, QUARANTINED))
         lines = [("space", self.space), ("library", f"{library} · {self.chunks:,} chunks")]
         lines += [("fault", str(finding)) for finding in self.findings] or [("faults", "none")]
         if self.removed is not None and self.findings:
-            lines.append(("repair", f"{self.removed:,} rows taken out of vectors"))
+            lines.append(("repair", f"{self.removed:,} rows removed from vectors"))
         if self.waiting:
-            lines.append(("marked", f"{self.waiting:,} documents, which the next embedlake embed does again"))
+            lines.append(("marked", f"{self.waiting:,} documents, which the next embedlake embed processes again"))
         return lines
 
 
@@ -103,16 +101,16 @@ def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> Ver
 
     Args:
         spark: A live session, classic or Connect.
-        settings: The whole configuration.
-        repair: Whether to mark what is wrong, so that the next run does it again.
+        settings: The configuration, which names the space.
+        repair: Whether to mark faulty documents, so that the next run embeds them again.
 
     Returns:
-        What was found, ready to be printed; with `repair` also what was marked.
+        What was found, and with `repair` what was marked; `str` renders the summary.
 
     Raises:
-        InputError: The space has no tables, or was made by another model or chunking rule than the settings name.
-        RunActiveError: A repair was asked for while a run is at work.
-        ReconciliationError: Something is wrong and no repair was asked for.
+        InputError: The space has no tables, or has another model or chunking rule than the settings.
+        RunActiveError: A repair was requested while a run is active.
+        ReconciliationError: Something is wrong and no repair was requested.
     """
     with delta_session(spark):
         require_tables(spark, settings)
@@ -120,29 +118,29 @@ def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> Ver
         check_space(registered(spark, settings), settings.space, model, chunk_spec(settings, model))
         if repair:
             with exclusive(spark, settings):
-                return _repaired(spark, settings, model)
-        found, *_ = _verified(spark, settings, model)
-        if found.findings:
-            raise ReconciliationError(_message(spark, settings, found))
-    return found
+                return _repair(spark, settings, model)
+        report, *_ = _check(spark, settings, model)
+        if report.findings:
+            raise ReconciliationError(_message(spark, settings, report))
+    return report
 
 
-def _verified(
+def _check(
     spark: SparkSession, settings: Settings, model: ModelSpec
 ) -> tuple[VerificationReport, DataFrame, DataFrame, DataFrame]:
     tables = space_tables(spark, settings)
-    # Several passes and a repair's own commits must not see different rows.
+    # All passes, and the commits of a repair, must see the same rows.
     ledger, vectors = (read_pinned(tables, table) for table in (LEDGER.name, "vectors"))
     rows = faulty_rows(vectors, model)
     faults = rows.select("doc_id", "fault").unionByName(faulty_documents(ledger, vectors))
-    found = VerificationReport(
+    report = VerificationReport(
         space=f"{settings.library}.{settings.space}",
         statuses=summarise_ledger(ledger).statuses,
         chunks=vectors.count(),
         waiting=_waiting(ledger),
         findings=_findings(faults),
     )
-    return found, ledger, rows, faults
+    return report, ledger, rows, faults
 
 
 def _waiting(ledger: DataFrame) -> int:
@@ -150,17 +148,17 @@ def _waiting(ledger: DataFrame) -> int:
 
 
 def _findings(faults: DataFrame) -> tuple[Finding, ...]:
-    alike = Window.partitionBy("fault")
+    same_fault = Window.partitionBy("fault")
     groups = (
         faults.groupBy("fault", "doc_id")
         .agg(F.count(F.lit(1)).alias("n"))
         .withColumns(
             {
-                "count": F.sum("n").over(alike),
-                "place": F.row_number().over(alike.orderBy(F.asc_nulls_last("doc_id"))),
+                "count": F.sum("n").over(same_fault),
+                "number": F.row_number().over(same_fault.orderBy(F.asc_nulls_last("doc_id"))),
             }
         )
-        .where(F.col("place") <= _NAMED)
+        .where(F.col("number") <= _NAMED)
         .collect()
     )
     counts = {group["fault"]: group["count"] for group in groups}
@@ -172,36 +170,36 @@ def _findings(faults: DataFrame) -> tuple[Finding, ...]:
     )
 
 
-def _repaired(spark: SparkSession, settings: Settings, model: ModelSpec) -> VerificationReport:
+def _repair(spark: SparkSession, settings: Settings, model: ModelSpec) -> VerificationReport:
     tables = space_tables(spark, settings)
-    found, ledger, rows, faults = _verified(spark, settings, model)
-    kinds = {finding.fault for finding in found.findings}
+    report, ledger, rows, faults = _check(spark, settings, model)
+    kinds = {finding.fault for finding in report.findings}
     if kinds.intersection(ROW_FAULTS):
         remove_rows(rows, tables, with_null_ids=NO_ID in kinds)
     left = tables.read("vectors")
     if kinds:
         documents = faults.select("doc_id").where(F.col("doc_id").isNotNull()).distinct()
         mark_documents(documents, ledger, left, tables, with_null_ids=NO_LEDGER_ID in kinds)
-    return replace(found, removed=found.chunks - left.count(), waiting=_waiting(tables.read(LEDGER.name)))
+    return replace(report, removed=report.chunks - left.count(), waiting=_waiting(tables.read(LEDGER.name)))
 
 
-def _message(spark: SparkSession, settings: Settings, found: VerificationReport) -> str:
+def _message(spark: SparkSession, settings: Settings, report: VerificationReport) -> str:
     tables = space_tables(spark, settings)
     last = history(tables)[0] if tables.exists(RUNS.name) else None
-    lines = "".join(f"\n  - {finding}" for finding in found.findings)
-    at_work = (
-        f"\nrun {found.space}.{last.run_number} has not ended: what it is about to finish looks wrong until it does"
+    lines = "".join(f"\n  - {finding}" for finding in report.findings)
+    unfinished = (
+        f"\nrun {report.space}.{last.run_number} has not ended, and what it has not finished yet looks wrong"
         if last is not None and not last.ended
         else ""
     )
     return (
-        f"space {found.space} does not hold what its ledger says:{lines}{at_work}\n"
-        "embedlake verify --repair marks these documents so that the next embedlake embed does them again"
+        f"space {report.space} does not match its ledger:{lines}{unfinished}\n"
+        "Run embedlake verify --repair, which marks these documents so that the next embedlake embed processes them again."
     )
 
 
 def command(config: Config, overrides: Overrides = None, repair: Repair = False, debug: Debug = False) -> None:
-    """Checks every row of the space's tables; reads all of them."""
+    """Check every row of the space's tables. This reads all of them."""
     guarded(
         lambda settings: show(str(run(session(settings, debug), settings, repair=repair))),
         config,

@@ -178,7 +178,7 @@ def test_every_planted_fault_is_named_and_a_repair_gives_back_the_rows_of_a_fres
     record(spark, settings, FINISHED, 3)
     repaired = verify_space.run(spark, settings, repair=True)
     assert repaired.removed == 13 and repaired.waiting == len(names)
-    assert f"{len(names)} documents, which the next embedlake embed does again" in str(repaired)
+    assert f"{len(names)} documents, which the next embedlake embed processes again" in str(repaired)
     marked = [row["doc_id"] for row in load(spark, settings, "ledger") if row["text_hash"] == REDO]
     assert sorted(marked) == sorted({*names, "ghost"} - {"sound"})
     # What is marked is no fault: a scheduler may verify again before the next run.
