@@ -16,7 +16,7 @@ import pytest
 import yaml
 from deltalake import DeltaTable, QueryBuilder
 
-from tests.small_tables import SHORT_LIVED
+from tests.support.small_tables import SHORT_LIVED
 
 ROOT = Path(__file__).resolve().parents[2]
 Completed = subprocess.CompletedProcess[str]

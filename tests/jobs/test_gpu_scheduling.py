@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.small_tables import FIRST_COMPILER
+from tests.support.small_tables import FIRST_COMPILER
 
 pytestmark = [pytest.mark.jobs, pytest.mark.timeout(900)]
 

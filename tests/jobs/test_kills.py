@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from tests.refresh.crashes import Rig, points
+from tests.support.refresh.crashes import Rig, points
 
 pytestmark = pytest.mark.jobs
 

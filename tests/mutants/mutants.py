@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "lake", "build", "dist", "*.egg-info", "spark-warehouse")
-_CASES = "tests/spark/test_refresh_cases.py::test_"
+_CASES = "tests/spark/embedding/test_refresh_cases.py::test_"
 
 
 class Mutant(NamedTuple):

@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from spark_jobs.session import get_session
 from spark_jobs.settings import Settings, as_settings
 from spark_jobs.settings_sections import SparkSettings
-from tests.small_tables import COLLECTOR, FIRST_COMPILER, PROPERTIES
+from tests.support.small_tables import COLLECTOR, FIRST_COMPILER, PROPERTIES
 
 Document = dict[str, Any]
 

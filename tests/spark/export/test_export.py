@@ -28,7 +28,7 @@ from spark_jobs.failpoints import SimulatedCrash
 from spark_jobs.settings import Settings
 from spark_jobs.spaces import register, registered
 from spark_jobs.targets import open_target
-from tests.refresh.oracle import query
+from tests.support.refresh.oracle import query
 from udfs.model_source import describe_model
 from udfs.quantization import Ranges
 from udfs.specs import ChunkSpec

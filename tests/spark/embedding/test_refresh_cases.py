@@ -15,9 +15,9 @@ from spark_jobs import failpoints, store
 from spark_jobs.embed_library import run
 from spark_jobs.failpoints import SimulatedCrash
 from spark_jobs.settings import Settings
-from tests.refresh.library import Library
-from tests.refresh.machine import at
-from tests.refresh.oracle import query
+from tests.support.refresh.library import Library
+from tests.support.refresh.machine import at
+from tests.support.refresh.oracle import query
 from udfs.encoder_fake import NOT_FINITE
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.refresh.machine import FAILPOINTS, FIRST, Machine
+from tests.support.refresh.machine import FAILPOINTS, FIRST, Machine
 
 pytestmark = pytest.mark.spark
 

@@ -14,7 +14,7 @@ from spark_jobs import claims, runs
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings, as_settings
 from spark_jobs.store_checks import check_store
-from tests.refresh.machine import Machine, at
+from tests.support.refresh.machine import Machine, at
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
 

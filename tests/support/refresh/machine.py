@@ -17,8 +17,8 @@ from spark_jobs.embed_library import run
 from spark_jobs.failpoints import SimulatedCrash
 from spark_jobs.report import Report
 from spark_jobs.settings import Settings, as_settings
-from tests.refresh.library import Library
-from tests.refresh.oracle import MAX_TOKENS, Oracle, chunks_of
+from tests.support.refresh.library import Library
+from tests.support.refresh.oracle import MAX_TOKENS, Oracle, chunks_of
 
 _SIDES = ("before", "after")
 # Commits of one run to each table at which it can be stopped: the first, the second, ...
