@@ -15,6 +15,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "lake", "build", "dist", "*.egg-info", "spark-warehouse")
 _CASES = "tests/spark/embedding/test_refresh_cases.py::test_"
+_LIBRARY = "tests/spark/embedding/test_embed_library.py::test_"
 
 
 class Mutant(NamedTuple):
@@ -33,7 +34,7 @@ MUTANTS = [
         "spark_jobs/fence.py",
         "with transaction(spark, self._app_id, self._version, self._run_id) as is_fenced:\n            yield is_fenced",
         "yield True",
-        _CASES + "a_run_that_is_overtaken_at_its_commit_writes_nothing",
+        _CASES + "a_run_that_is_overtaken_writes_nothing_and_one_that_may_be_alive_is_not_overtaken",
     ),
     Mutant(
         "fence numbers do not grow",
@@ -49,7 +50,7 @@ MUTANTS = [
         "with run.fence.commit(spark):\n        outcomes = as_outcomes(chunks, staged, keep)\n        merge_ledger("
         "as_ledger_changes(plan, outcomes, run.checked.source.version, run.run_id), run.place, is_new=False)\n"
         '    with progress.step("merge vectors"), run.fence.commit(spark) as is_fenced:',
-        _CASES + "commits_come_in_their_order",
+        _LIBRARY + "first_load_writes_every_document_and_the_second_run_writes_nothing",
     ),
     Mutant(
         "half-done documents are not looked for",
@@ -154,7 +155,7 @@ MUTANTS = [
         "spark_jobs/claims.py",
         "if age < settings.run.stale_after_seconds:",
         "if False:",
-        _CASES + "a_second_run_is_refused_while_the_first_may_be_alive",
+        _CASES + "a_run_that_is_overtaken_writes_nothing_and_one_that_may_be_alive_is_not_overtaken",
     ),
 ]
 

@@ -1,6 +1,5 @@
 """One local session for all Spark tests, and small libraries to embed."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 from spark_jobs.session import get_session
-from spark_jobs.settings import Settings, as_settings
+from spark_jobs.settings import Settings
 from spark_jobs.settings_sections import SparkSettings
 from tests.support.small_tables import COLLECTOR, FIRST_COMPILER, PROPERTIES
-
-Document = dict[str, Any]
+from tests.support.template import Document, settings_of, template_loader, write_documents
 
 
 @pytest.fixture(scope="session")
@@ -31,30 +29,27 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
 @pytest.fixture
 def write_json(tmp_path: Path) -> Callable[[list[Document]], str]:
-    """Writes documents as JSON lines, over what was there."""
-
-    def write(documents: list[Document], name: str = "source") -> str:
-        path = tmp_path / f"{name}.jsonl"
-        path.write_text("".join(json.dumps(document) + "\n" for document in documents))
-        return str(path)
-
-    return write
+    """Writes documents as JSON lines, replacing what the file held."""
+    return lambda documents, name="source": write_documents(documents, tmp_path / f"{name}.jsonl")
 
 
 @pytest.fixture
 def make_settings(tmp_path: Path) -> Callable[..., Settings]:
-    """Settings of a small library over JSON lines with the fake model; keywords replace whole sections' keys."""
+    """Settings of a small library over JSON lines with the fake model; keywords are merged into their sections."""
+    return lambda source_path, **sections: settings_of(tmp_path, source_path, **sections)
 
-    def make(source_path: str, **sections: dict[str, Any]) -> Settings:
-        values: dict[str, Any] = {
-            "library": "toy",
-            "store": {"path": str(tmp_path / "lake")},
-            "source": {"format": "json", "path": source_path, "id_column": "id", "text_columns": ["text"]},
-            "model": {"path": "fake:8"},
-            "run": {"max_quarantined_fraction": 0.5},
-        }
-        for section, value in sections.items():
-            values[section] = {**values.get(section, {}), **value} if isinstance(value, dict) else value
-        return as_settings(values)
 
-    return make
+@pytest.fixture(scope="session")
+def load_template(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Settings]:
+    """Gives a folder its copy of a library that is loaded once a session: see `template_loader`."""
+    return template_loader(spark, tmp_path_factory.mktemp("templates"))
+
+
+@pytest.fixture
+def loaded(load_template: Callable[..., Settings], tmp_path: Path) -> Callable[..., Settings]:
+    """Settings of this test's own copy of a loaded library; `write_json` and `make_settings` go on with it."""
+
+    def load(documents: list[Document], **sections: Any) -> Settings:
+        return load_template(tmp_path, documents, **sections)
+
+    return load
