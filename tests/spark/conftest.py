@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+from spark_jobs.embed_library import run
 from spark_jobs.session import get_session
 from spark_jobs.settings import Settings
 from spark_jobs.settings_sections import SparkSettings
-from tests.support.small_tables import COLLECTOR, FIRST_COMPILER, PROPERTIES
-from tests.support.template import Document, settings_of, template_loader, write_documents
+from tests.support.small_tables import COLLECTOR, NO_CHECKSUM_FILES, PROPERTIES
+from tests.support.template import OWLS, Document, settings_of, template_loader, write_documents
 
 
 @pytest.fixture(scope="session")
@@ -19,8 +20,9 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     properties = {
         "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),
         **PROPERTIES,
+        **NO_CHECKSUM_FILES,
         "spark.driver.memory": "4g",
-        "spark.driver.extraJavaOptions": f"{FIRST_COMPILER} {COLLECTOR}",
+        "spark.driver.extraJavaOptions": COLLECTOR,
     }
     session = get_session(SparkSettings(master="local[2]", properties=properties), quiet=True)
     yield session
@@ -53,3 +55,14 @@ def loaded(load_template: Callable[..., Settings], tmp_path: Path) -> Callable[.
         return load_template(tmp_path, documents, **sections)
 
     return load
+
+
+@pytest.fixture(scope="session")
+def two_spaces(
+    spark: SparkSession, load_template: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
+    """A library that is only read: it has the space `main`, and `small` by another model."""
+    settings = load_template(tmp_path_factory.mktemp("two-spaces"), OWLS, chunking={"max_tokens": 64})
+    model = settings.model.model_copy(update={"path": "fake:16"})
+    run(spark, settings.model_copy(update={"space": "small", "model": model}))
+    return settings

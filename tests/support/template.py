@@ -14,6 +14,18 @@ from spark_jobs.settings import Settings, as_settings
 Document = dict[str, Any]
 # What most tests need: two documents of one chunk each.
 OWLS_AND_BEES: list[Document] = [{"id": "a", "text": "Owls."}, {"id": "b", "text": "Bees."}]
+# Libraries of bytes and bits: two documents have each text, hence equal vectors and equal scores.
+QUANTIZED: list[Document] = [{"id": f"d{n}", "text": f"Owls hunt mouse {n // 2 * 2}."} for n in range(30)]
+# A library for search and evaluation; the last document has several chunks, and its score is that of the best one.
+OWLS: list[Document] = [{"id": f"d{number:03}", "text": f"Owls hunt mouse {number}."} for number in range(150)]
+OWLS.append(
+    {"id": "long", "text": "\n\n".join(f"# Part {n}\n\n" + f"Bees of hive {n} make honey. " * 8 for n in range(6))}
+)
+
+
+def quantized(precision: str) -> dict[str, Any]:
+    """Sections of settings that go with `QUANTIZED`."""
+    return {"model": {"path": "fake:16", "precision": precision}}
 
 
 def write_documents(documents: list[Document], path: Path) -> str:

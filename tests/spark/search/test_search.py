@@ -13,12 +13,13 @@ from pyspark.sql import DataFrame, SparkSession
 
 from schemas.errors import InputError
 from spark_jobs import nearest, search_library, store
-from spark_jobs.embed_library import run as embed
 from spark_jobs.hits_report import as_json, as_lines
 from spark_jobs.nearest import Wanted, matching
 from spark_jobs.search_library import Answer
 from spark_jobs.searchable import Searchable, open_space
-from spark_jobs.settings import Settings, as_settings
+from spark_jobs.settings import Settings
+from tests.support.space import Space
+from tests.support.template import QUANTIZED, quantized
 from udfs.encoder_fake import FakeEncoder
 
 pytestmark = pytest.mark.spark
@@ -38,30 +39,10 @@ DOCUMENTS += [{"id": "long", "text": " ".join(f"Bees make honey {n}." for n in r
 QUERIES = [(f"q{number}", f"question {number}") for number in range(9)]
 
 
-def library(folder: Path, documents: list[dict[str, Any]], **model: Any) -> Settings:
-    source = folder / "source.jsonl"
-    source.write_text("".join(json.dumps(document) + "\n" for document in documents))
-    return as_settings(
-        {
-            "library": "toy",
-            "store": {"path": str(folder / "lake")},
-            "source": {
-                "format": "json",
-                "path": str(source),
-                "id_column": "id",
-                "text_columns": ["text"],
-                "payload_columns": ["package", "rank"],
-            },
-            "model": {"path": f"fake:{DIMENSION}", **model},
-        }
-    )
-
-
 @pytest.fixture(scope="module")
-def settings(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    found = library(tmp_path_factory.mktemp("library"), DOCUMENTS)
-    embed(spark, found)
-    return found
+def settings(load_template: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    sections = {"source": {"payload_columns": ["package", "rank"]}, "model": {"path": f"fake:{DIMENSION}"}}
+    return load_template(tmp_path_factory.mktemp("library"), DOCUMENTS, **sections)
 
 
 @pytest.fixture(scope="module")
@@ -141,9 +122,10 @@ def test_a_hit_carries_what_the_table_has_but_the_embedding(spark: SparkSession,
 
 
 @pytest.mark.parametrize("precision", ["int8", "binary"])
-def test_bytes_and_bits_are_searched_in_their_own_metric(spark: SparkSession, tmp_path: Path, precision: str) -> None:
-    settings = library(tmp_path, DOCUMENTS[:20], precision=precision)
-    embed(spark, settings)
+def test_bytes_and_bits_are_searched_in_their_own_metric(
+    spark: SparkSession, loaded: Callable[..., Settings], tmp_path: Path, precision: str
+) -> None:
+    settings = loaded(QUANTIZED, **quantized(precision))
     vector = asked("owls")
     table = QueryBuilder().register("t", DeltaTable(tmp_path / "lake" / "_embedlake" / "spaces"))
     ranges = pa.table(table.execute("SELECT ranges FROM t").read_all())["ranges"].to_pylist()[0]
@@ -244,17 +226,14 @@ def test_a_file_that_holds_no_queries_is_refused(
     assert message in str(caught.value)
 
 
-def test_an_empty_library_has_no_hits(spark: SparkSession, tmp_path: Path) -> None:
-    settings = library(tmp_path, [{"id": "blank", "text": " ", "package": "", "rank": 0}])
-    embed(spark, settings)
-    assert search_library.answer(spark, settings, "owls", Wanted()).hits == []
+def test_an_empty_library_has_no_hits(spark: SparkSession, make_settings: Callable[..., Settings]) -> None:
+    empty = Space(spark, make_settings("unused"))
+    assert search_library.answer(spark, empty.settings, "owls", Wanted()).hits == []
 
 
-def test_another_space_is_searched_by_the_model_that_made_it(spark: SparkSession, settings: Settings) -> None:
-    model = settings.model.model_copy(update={"path": "fake:24"})
-    embed(spark, settings.model_copy(update={"space": "wide", "model": model}))
-    answer = search_library.answer(spark, settings, "Owls hunt mouse 2.", Wanted(k=1), space="wide")
-    assert (answer.space, answer.hits[0].score) == ("toy.wide", pytest.approx(1.0))
+def test_another_space_is_searched_by_the_model_that_made_it(spark: SparkSession, two_spaces: Settings) -> None:
+    answer = search_library.answer(spark, two_spaces, "Owls hunt mouse 2.", Wanted(k=1), space="small")
+    assert (answer.space, answer.hits[0].doc_id, answer.hits[0].score) == ("toy.small", "d002", pytest.approx(1.0))
 
 
 def test_hits_are_shown_without_what_a_terminal_would_obey(spark: SparkSession, settings: Settings) -> None:
