@@ -15,6 +15,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "lake", "build", "dist", "*.egg-info", "spark-warehouse")
 _CASES = "tests/spark/embedding/test_refresh_cases.py::test_"
+_FAULTS = "tests/spark/embedding/test_faults.py::test_"
 _LIBRARY = "tests/spark/embedding/test_embed_library.py::test_"
 
 
@@ -156,6 +157,41 @@ MUTANTS = [
         "if age < settings.run.stale_after_seconds:",
         "if False:",
         _CASES + "a_run_that_is_overtaken_writes_nothing_and_one_that_may_be_alive_is_not_overtaken",
+    ),
+    Mutant(
+        "vectors of a failed run are made again",
+        "spark_jobs/staging_transforms.py",
+        'staged.where(F.col("reason").isNull())',
+        "staged.where(F.lit(False))",
+        _LIBRARY + "what_a_failed_run_left_is_used_and_nothing_is_written_twice",
+    ),
+    Mutant(
+        "rows appended without a fence",
+        "spark_jobs/merges.py",
+        "if insert_only and is_fenced:",
+        "if insert_only:",
+        _LIBRARY + "slices_are_commits_and_add_up_to_one_load_without_a_fence_too",
+    ),
+    Mutant(
+        "numbers of runs begin anew when their record is lost",
+        "spark_jobs/claims.py",
+        'return max((int(run_id.rpartition(".")[2]) for run_id in ids), default=0)',
+        "return 0 * len(ids)",
+        _FAULTS + "tables_that_are_damaged_or_gone",
+    ),
+    Mutant(
+        "any number of documents may be quarantined",
+        "spark_jobs/reconcile.py",
+        "limit = run.settings.run.max_quarantined_fraction",
+        "limit = 1.0",
+        _LIBRARY + "what_a_failed_run_left_is_used_and_nothing_is_written_twice",
+    ),
+    Mutant(
+        "a crashed run is not shut out",
+        "spark_jobs/claims.py",
+        "if last is not None and not last.ended:",
+        "if False:",
+        "tests/spark/embedding/test_refresh_model_after.py",
     ),
 ]
 

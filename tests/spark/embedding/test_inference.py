@@ -35,9 +35,10 @@ def test_each_text_is_seen_once_by_one_statement_and_what_it_took_is_on_record(
 ) -> None:
     settings = make_settings(write_json(DOCUMENTS), chunking={"method": "none"})
     earlier = statements(spark).keys()
+    mode = spark.conf.get("spark.sql.ui.explainMode")
     spark.conf.set("spark.sql.ui.explainMode", "formatted")
     report = run(spark, settings)
-    spark.conf.unset("spark.sql.ui.explainMode")
+    spark.conf.set("spark.sql.ui.explainMode", mode)
     plans = [plan for number, plan in statements(spark).items() if number not in earlier]
     assert sum(plan.count("Arguments: embed(text_hash") for plan in plans) == 1
     values = report.inference.values
