@@ -1,16 +1,18 @@
 """`ledger`: what has been done, one row for each document of the source."""
 
-from pyspark.sql.types import IntegerType, LongType, StringType, StructType
-
+from pyspark.sql.types import IntegerType
+from pyspark.sql.types import LongType
+from pyspark.sql.types import StringType
+from pyspark.sql.types import StructType
 from schemas.reasons import REASONS
-from schemas.table import Table, column
+from schemas.table import Table
+from schemas.table import column
 
 EMBEDDED = "embedded"
 EMPTY = "empty"
 QUARANTINED = "quarantined"
 # Stands for a text hash in rows that a repair marked: no text has it, so the next run does the document again.
 REDO = "to be done again"
-
 LEDGER = Table(
     "ledger",
     "One row for each document of the source: its hashes, its status and what it became",

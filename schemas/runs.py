@@ -1,9 +1,15 @@
 """`runs`: what happened in a store, as events that are only ever appended."""
 
-from pyspark.sql.types import DoubleType, IntegerType, LongType, MapType, StringType, StructType, TimestampType
-
-from schemas.inference import METER
-from schemas.table import Table, column
+from pyspark.sql.types import DoubleType
+from pyspark.sql.types import IntegerType
+from pyspark.sql.types import LongType
+from pyspark.sql.types import MapType
+from pyspark.sql.types import StringType
+from pyspark.sql.types import StructType
+from pyspark.sql.types import TimestampType
+from schemas.worker_rows import METER
+from schemas.table import Table
+from schemas.table import column
 
 STARTED = "started"
 SLICE_COMMITTED = "slice committed"
@@ -11,7 +17,6 @@ FINISHED = "finished"
 FAILED = "failed"
 STOPPED = "stopped"
 ENDS = (FINISHED, FAILED, STOPPED)
-
 RUNS = Table(
     "runs",
     "Events of runs, append-only: started, slice committed, finished, failed, stopped",

@@ -1,12 +1,17 @@
 """`vectors`: what retrieval systems read."""
 
 from collections.abc import Sequence
-
-from pyspark.sql.types import BooleanType, IntegerType, StringType, StructField, StructType
-
-from schemas.embedding import embedding_type
+from pyspark.sql.types import BooleanType
+from pyspark.sql.types import IntegerType
+from pyspark.sql.types import StringType
+from pyspark.sql.types import StructField
+from pyspark.sql.types import StructType
 from schemas.precision import OutputPrecision
-from schemas.table import Table, column
+from schemas.table import Table
+from schemas.table import column
+from pyspark.sql.types import ArrayType
+from pyspark.sql.types import ByteType
+from pyspark.sql.types import FloatType
 
 KEY_AND_TEXT = (
     column("chunk_id", StringType(), "UUID made of library, doc_id, text_hash and occurrence; the primary key"),
@@ -39,3 +44,15 @@ def vectors_table(payload: Sequence[StructField] = (), precision: OutputPrecisio
         column("embedding", embedding_type(precision), "embedding of the chunk"),
     ]
     return Table("vectors", "One row for each chunk of each embedded document, with its embedding", StructType(fields))
+
+
+def embedding_type(precision: OutputPrecision) -> ArrayType:
+    """Chooses the column type.
+
+    Args:
+        precision: How numbers are stored.
+
+    Returns:
+        array<float>, or array<tinyint> of one byte for each number or for each eight bits.
+    """
+    return ArrayType(FloatType() if precision == "float32" else ByteType())

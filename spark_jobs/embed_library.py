@@ -9,27 +9,48 @@ First load, refresh and resume are the same run. Started as `embedlake embed --c
     print(run(spark, load_settings("conf/quickstart.yaml")))
 """
 
+from typing import Annotated
+import typer
+from spark_jobs.runtime.command import Config
+from spark_jobs.runtime.command import Debug
+from spark_jobs.runtime.command import Overrides
+from spark_jobs.runtime.command import guarded
+from spark_jobs.runtime.command import show
+from spark_jobs.runtime.command import watched_session
+from spark_jobs.settings.loading import Settings
+from spark_jobs import embed_library
 from collections import Counter
-
 from pyspark.sql import SparkSession
-
 from schemas.runs import FINISHED
-from spark_jobs import store
-from spark_jobs.claims import check_still_ours, open_run
-from spark_jobs.delta_properties import for_rows
-from spark_jobs.endings import recorded_end
-from spark_jobs.locks import space_lock
-from spark_jobs.plan_run import plan_run
-from spark_jobs.preflight import preflight
-from spark_jobs.progress import Progress
-from spark_jobs.reconcile import reconcile
-from spark_jobs.report import Report, summarise
-from spark_jobs.runs import record
-from spark_jobs.self_check import check_model
-from spark_jobs.session_properties import session_properties
-from spark_jobs.settings import Settings
-from spark_jobs.slices import close_staged, embed_slices
-from spark_jobs.space_tables import ensure_tables
+from spark_jobs.embedding.run import check_still_ours
+from spark_jobs.embedding.opening import open_run
+from spark_jobs.store.properties import for_rows
+from spark_jobs.embedding.run import recorded_end
+from spark_jobs.store.locks import space_lock
+from spark_jobs.embedding.plan import plan_run
+from spark_jobs.embedding.preflight import preflight
+from spark_jobs.runtime.progress import Progress
+from spark_jobs.embedding.reconcile import reconcile
+from spark_jobs.embedding.report import RunReport
+from spark_jobs.embedding.report import summarise
+from spark_jobs.embedding.run import record
+from spark_jobs.embedding.self_check import check_model
+from spark_jobs.runtime.properties import session_properties
+from spark_jobs.embedding.slices import close_staged
+from spark_jobs.embedding.slices import embed_slices
+from spark_jobs.embedding.opening import ensure_tables
+from spark_jobs.store import tables
+from spark_jobs.cli import app
+
+AllowRemovals = Annotated[
+    bool, typer.Option("--allow-removals", help="Lets documents go beyond run.max_removed_fraction.")
+]
+RetryQuarantined = Annotated[
+    bool, typer.Option("--retry-quarantined", help="Tries quarantined documents again, up to run.max_attempts.")
+]
+TakeOver = Annotated[
+    bool, typer.Option("--take-over", help="Goes on although another run has not ended; that one then stops.")
+]
 
 
 def run(
@@ -40,7 +61,7 @@ def run(
     retry_quarantined: bool = False,
     take_over: bool = False,
     progress: Progress | None = None,
-) -> Report:
+) -> RunReport:
     """Embeds what is new in a library and takes out what is gone.
 
     Args:
@@ -62,7 +83,7 @@ def run(
         ReconciliationError: The tables do not agree after the last commit.
     """
     progress = progress or Progress()
-    with store.delta_session(spark):
+    with tables.delta_session(spark):
         with progress.step("pre-flight"):
             checked = preflight(spark, settings)
         with space_lock(settings, take_over), session_properties(spark, for_rows(checked.documents)):
@@ -86,6 +107,32 @@ def run(
                 report = summarise(this, work, counts, ledger, progress)
                 record(spark, this, FINISHED, report.counts, progress, plan=work.how)
     return report
+
+
+@app.command()
+def command(
+    config: Config,
+    overrides: Overrides = None,
+    allow_removals: AllowRemovals = False,
+    retry_quarantined: RetryQuarantined = False,
+    take_over: TakeOver = False,
+    debug: Debug = False,
+) -> None:
+    """Embeds what is new in the library and takes out what is gone."""
+
+    def job(settings: Settings) -> None:
+        with watched_session(settings, debug) as (spark, progress):
+            report = embed_library.run(
+                spark,
+                settings,
+                allow_removals=allow_removals,
+                retry_quarantined=retry_quarantined,
+                take_over=take_over,
+                progress=progress,
+            )
+        show(str(report))
+
+    guarded(job, config, overrides, debug)
 
 
 if __name__ == "__main__":

@@ -4,22 +4,42 @@ Started as `embedlake evaluate --config F --queries Q --judgements J`, or with `
 """
 
 import json
-import os
 from pathlib import Path
-
+from typing import Annotated
+import typer
+from spark_jobs.runtime.command import Config
+from spark_jobs.runtime.command import Debug
+from spark_jobs.runtime.command import Overrides
+from spark_jobs.runtime.command import guarded
+from spark_jobs.runtime.command import session
+from spark_jobs.runtime.command import show
+from spark_jobs.settings.loading import Settings
+from spark_jobs import evaluate_library
+import os
 from pyspark.sql import SparkSession
-
 from schemas.errors import InputError
-from spark_jobs import evaluate_pairs, store
-from spark_jobs.evaluate_pairs import PairScores
-from spark_jobs.evaluation_comparison import neighbour_overlap, paired_differences
-from spark_jobs.evaluation_measures import require_measures, score_queries, search_depth
-from spark_jobs.evaluation_records import ensure_evaluations, record_evaluation, rows_of
-from spark_jobs.evaluation_report import Comparison, Evaluation, SpaceScores
-from spark_jobs.evaluation_search import Found, find_documents
-from spark_jobs.judgements import JudgedQueries, read_judged
-from spark_jobs.searchable import Searchable, open_space
-from spark_jobs.settings import Settings
+from spark_jobs.evaluation.pairs import PairScores
+from spark_jobs.evaluation.measures import neighbour_overlap
+from spark_jobs.evaluation.measures import paired_differences
+from spark_jobs.evaluation.measures import require_measures
+from spark_jobs.evaluation.measures import score_queries
+from spark_jobs.evaluation.measures import search_depth
+from spark_jobs.evaluation.report import ensure_evaluations
+from spark_jobs.evaluation.report import record_evaluation
+from spark_jobs.evaluation.report import rows_of
+from spark_jobs.evaluation.report import Comparison
+from spark_jobs.evaluation.report import Evaluation
+from spark_jobs.evaluation.report import SpaceScores
+from spark_jobs.evaluation.retrieval import RetrievedDocuments
+from spark_jobs.evaluation.retrieval import find_documents
+from spark_jobs.evaluation.judgements import JudgedQueries
+from spark_jobs.evaluation.judgements import read_judged
+from spark_jobs.store.open_space import OpenSpace
+from spark_jobs.store.open_space import open_space
+from spark_jobs.evaluation import pairs as evaluate_pairs
+from spark_jobs.store import tables
+from spark_jobs.runtime.command import AsJson
+from spark_jobs.runtime.command import K
 
 MOST_K = 10_000
 
@@ -64,7 +84,7 @@ def run(
     elif queries is not None and judgements is not None:
         require_measures()
         judged = read_judged(queries, judgements)
-        with store.delta_session(spark):
+        with tables.delta_session(spark):
             found = _evaluated(spark, settings, judged, against, k)
             record_evaluation(spark, settings, rows_of(found))
     else:
@@ -96,7 +116,7 @@ def _evaluated(
     return Evaluation(judged, k, depth, scores, comparison)
 
 
-def _scores(space: Searchable, judged: JudgedQueries, found: Found, k: int) -> SpaceScores:
+def _scores(space: OpenSpace, judged: JudgedQueries, found: RetrievedDocuments, k: int) -> SpaceScores:
     return SpaceScores(
         space=space.name,
         model_fingerprint=space.model_fingerprint,
@@ -136,6 +156,36 @@ def _write(out: Path, found: Evaluation | PairScores) -> None:
         raise InputError(
             f"--out {out} cannot be written: {error.strerror}: the result is in the table evaluations all the same"
         ) from error
+
+
+def command(
+    config: Config,
+    queries: Annotated[Path | None, typer.Option(help="Queries in BEIR's format (JSON lines).")] = None,
+    judgements: Annotated[Path | None, typer.Option(help="Judgements (qrels) in BEIR's or TREC's format.")] = None,
+    against: Annotated[str | None, typer.Option(help="Another space of the library to compare with.")] = None,
+    pairs: Annotated[Path | None, typer.Option(help="Pairs of sentences with a score, instead.")] = None,
+    k: K = 10,
+    out: Annotated[Path | None, typer.Option(help="File for the result as JSON.")] = None,
+    as_json_text: AsJson = False,
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Measures retrieval from the space by judged queries, or the model by pairs of sentences."""
+
+    def job(settings: Settings) -> None:
+        found = evaluate_library.run(
+            session(settings, debug),
+            settings,
+            queries=queries,
+            judgements=judgements,
+            pairs=pairs,
+            against=against,
+            k=k,
+            out=out,
+        )
+        show(json.dumps(found.as_dict(), indent=1) if as_json_text else str(found))
+
+    guarded(job, config, overrides, debug)
 
 
 if __name__ == "__main__":

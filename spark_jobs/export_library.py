@@ -11,28 +11,44 @@ The first export sends every row, later ones what the table's change feed tells 
 store that was put back from a copy does not know what was exported after the copy was made: export with `--full` then.
 """
 
+from typing import Annotated
+import typer
+from spark_jobs.runtime.command import Config
+from spark_jobs.runtime.command import Debug
+from spark_jobs.runtime.command import Overrides
+from spark_jobs.runtime.command import guarded
+from spark_jobs.runtime.command import show
+from spark_jobs.runtime.command import watched_session
+from spark_jobs.settings.loading import Settings
+from spark_jobs import export_library
 from collections import Counter
 from contextlib import closing
-
 from pyspark.sql import SparkSession
-
 from schemas.exports import COMPARISON
-from schemas.runs import FINISHED, STARTED
-from spark_jobs import store
-from spark_jobs.export_check import check_count, measure_recall
-from spark_jobs.export_difference import find_difference, forget_held
-from spark_jobs.export_log import Attempt, check_alone, open_attempt, record
-from spark_jobs.export_plan import Plan, decide
-from spark_jobs.export_preview import preview
-from spark_jobs.export_report import Export
-from spark_jobs.export_rows import shape_of
-from spark_jobs.export_sending import send_difference
-from spark_jobs.export_space import open_export_space
-from spark_jobs.locks import export_lock
-from spark_jobs.progress import Progress
-from spark_jobs.settings import Settings
-from spark_jobs.targets import Shape, Target, open_target, printed
-
+from schemas.runs import FINISHED
+from schemas.runs import STARTED
+from spark_jobs.export.check import check_count
+from spark_jobs.export.check import measure_recall
+from spark_jobs.export.difference import find_difference
+from spark_jobs.export.difference import forget_held
+from spark_jobs.export.log import ExportRun
+from spark_jobs.export.log import check_alone
+from spark_jobs.export.log import open_export_run
+from spark_jobs.export.log import record
+from spark_jobs.export.plan import ExportPlan
+from spark_jobs.export.plan import decide
+from spark_jobs.export.difference import preview
+from spark_jobs.export.report import ExportReport
+from spark_jobs.export.rows import row_format_of
+from spark_jobs.export.rows import send_difference
+from spark_jobs.store.open_space import open_export_space
+from spark_jobs.store.locks import export_lock
+from spark_jobs.runtime.progress import Progress
+from spark_jobs.targets.target import RowFormat
+from spark_jobs.targets.target import Target
+from spark_jobs.targets.factory import open_target
+from spark_jobs.targets.factory import printed
+from spark_jobs.store import tables
 
 def run(
     spark: SparkSession,
@@ -42,7 +58,7 @@ def run(
     full: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
-) -> Export:
+) -> ExportReport:
     """Exports the settings' space.
 
     Args:
@@ -62,15 +78,15 @@ def run(
         ReconciliationError: The target does not hold as many rows as the table.
     """
     progress, name = progress or Progress(), printed(to)
-    with store.delta_session(spark), closing(open_target(to)) as target:
+    with tables.delta_session(spark), closing(open_target(to)) as target:
         with progress.step("open"):
             space = open_export_space(spark, settings)
-            shape = shape_of(space)
+            shape = row_format_of(space)
         if dry_run:
-            return preview(spark, open_attempt(spark, settings, space, name), target, full, progress)
+            return preview(spark, open_export_run(spark, settings, space, name), target, full, progress)
         with export_lock(settings, name):
             with progress.step("open"):
-                attempt = open_attempt(spark, settings, space, name)
+                attempt = open_export_run(spark, settings, space, name)
                 plan, held = _prepared(spark, attempt, target, shape, full)
             with progress.step("compare"):
                 plan, difference = find_difference(spark, space, plan, target, name)
@@ -86,8 +102,8 @@ def run(
 
 
 def _prepared(
-    spark: SparkSession, attempt: Attempt, target: Target, shape: Shape, full: bool
-) -> tuple[Plan, int | None]:
+    spark: SparkSession, attempt: ExportRun, target: Target, shape: RowFormat, full: bool
+) -> tuple[ExportPlan, int | None]:
     """Has the target make itself ready, and decides by what it holds."""
     if full:
         # From here on rows may go, and whoever comes after a crash must not build on what was there before.
@@ -98,12 +114,12 @@ def _prepared(
 
 def _closed(
     spark: SparkSession,
-    attempt: Attempt,
+    attempt: ExportRun,
     target: Target,
-    plan: Plan,
+    plan: ExportPlan,
     counts: Counter[str] | None,
     progress: Progress,
-) -> Export:
+) -> ExportReport:
     """Checks what the target holds and records it; without counts nothing was sent, and the target is as it was."""
     space, done, found = attempt.space, counts or Counter(sent=0, removed=0), None
     with progress.step("check"):
@@ -117,7 +133,7 @@ def _closed(
         record(spark, attempt, FINISHED, plan, True, {**done, "rows": held}, found, progress.seconds)
     if plan.mode == COMPARISON:
         forget_held(spark, space, attempt.target)
-    return Export(
+    return ExportReport(
         target=attempt.target,
         space=space.name,
         version=space.vectors.version,
@@ -129,3 +145,21 @@ def _closed(
         notes=tuple(target.notes()),
         seconds=dict(progress.seconds),
     )
+
+
+def command(
+    config: Config,
+    to: Annotated[str, typer.Option(help="Where to: parquet:FOLDER, faiss:FOLDER, postgresql://HOST/DB#TABLE …")],
+    full: Annotated[bool, typer.Option("--full", help="Sends everything anew.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tells what would be sent; sends nothing.")] = False,
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Brings the space's vectors to a system that people query, and keeps it in step."""
+
+    def job(settings: Settings) -> None:
+        with watched_session(settings, debug) as (spark, progress):
+            done = export_library.run(spark, settings, to, full=full, dry_run=dry_run, progress=progress)
+        show(str(done))
+
+    guarded(job, config, overrides, debug)

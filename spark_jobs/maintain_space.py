@@ -1,29 +1,43 @@
 """The maintenance job: compacts the tables of a space and removes files that no version in use needs."""
 
+from typing import Annotated
+import typer
+from spark_jobs.runtime.command import Config
+from spark_jobs.runtime.command import Debug
+from spark_jobs.runtime.command import Overrides
+from spark_jobs.runtime.command import guarded
+from spark_jobs.runtime.command import session
+from spark_jobs.runtime.command import show
+from spark_jobs import maintain_space
 from collections.abc import Mapping
 from dataclasses import dataclass
-
 from pyspark.sql import SparkSession
-
 from schemas.errors import InputError
 from schemas.ledger import LEDGER
 from schemas.runs import RUNS
-from schemas.staged_vectors import STAGED_VECTORS
-from spark_jobs import store
-from spark_jobs.claims import history
-from spark_jobs.delta_properties import LISTING, RETENTION_HOURS, UNCHECKED_RETENTION, file_sizes
-from spark_jobs.export_difference import held_tables
-from spark_jobs.guards import exclusive, require_tables
-from spark_jobs.session_properties import session_properties
-from spark_jobs.settings import Settings
-from spark_jobs.space_tables import STAGED
+from schemas.staged import STAGED_VECTORS
+from spark_jobs.store.runs import history
+from spark_jobs.store.properties import LISTING
+from spark_jobs.store.properties import RETENTION_HOURS
+from spark_jobs.store.properties import UNCHECKED_RETENTION
+from spark_jobs.store.properties import file_sizes
+from spark_jobs.export.difference import held_tables
+from spark_jobs.store.runs import exclusive
+from spark_jobs.store.runs import require_tables
+from spark_jobs.runtime.properties import session_properties
+from spark_jobs.settings.loading import Settings
+from schemas.staged import STAGED
+from spark_jobs.store import tables as store
+from spark_jobs.cli import app
+
+Force = Annotated[bool, typer.Option("--force", help="Lets files go before readers are sure not to need them.")]
 
 _LASTING = ("vectors", LEDGER.name)
 _IN_FLIGHT = ("plan", *(table.name for table in STAGED))
 
 
 @dataclass(frozen=True)
-class Size:
+class TableSize:
     """How much a table holds in its current version.
 
     Attributes:
@@ -42,7 +56,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Maintenance:
+class MaintenanceReport:
     """What maintenance made of a space.
 
     Attributes:
@@ -54,8 +68,8 @@ class Maintenance:
     """
 
     space: str
-    before: Mapping[str, Size]
-    after: Mapping[str, Size]
+    before: Mapping[str, TableSize]
+    after: Mapping[str, TableSize]
     kept: int
     retention_hours: float
 
@@ -77,7 +91,7 @@ class Maintenance:
         return lines
 
 
-def run(spark: SparkSession, settings: Settings, *, force: bool = False) -> Maintenance:
+def run(spark: SparkSession, settings: Settings, *, force: bool = False) -> MaintenanceReport:
     """Compacts the tables of a space and removes files that are needed no more.
 
     Args:
@@ -92,7 +106,7 @@ def run(spark: SparkSession, settings: Settings, *, force: bool = False) -> Main
         InputError: The space has no tables, or `maintenance.retention_hours` is too short.
         RunActiveError: A run is at work.
     """
-    place, hours = store.place_of(settings), _retention(settings, force)
+    place, hours = store.location_of(settings), _retention(settings, force)
     with store.delta_session(spark):
         require_tables(spark, settings)
         with exclusive(spark, settings):
@@ -108,7 +122,7 @@ def run(spark: SparkSession, settings: Settings, *, force: bool = False) -> Main
                 for table in (*tables, *held_tables(spark, place)):
                     spark.sql(f"VACUUM {place.name(table)} RETAIN {hours} HOURS")
             after = {table: _size(spark, place, table) for table in tables}
-    return Maintenance(f"{settings.library}.{settings.space}", before, after, kept, float(hours))
+    return MaintenanceReport(f"{settings.library}.{settings.space}", before, after, kept, float(hours))
 
 
 def _retention(settings: Settings, force: bool) -> str:
@@ -123,12 +137,12 @@ def _retention(settings: Settings, force: bool) -> str:
     return f"{hours:f}".rstrip("0").rstrip(".")
 
 
-def _size(spark: SparkSession, place: store.Place, table: str) -> Size:
+def _size(spark: SparkSession, place: store.TableLocation, table: str) -> TableSize:
     detail = spark.sql(f"DESCRIBE DETAIL {place.name(table)}").select("numFiles", "sizeInBytes").collect()[0]
-    return Size(store.read(spark, place, table).count(), detail.numFiles, detail.sizeInBytes)
+    return TableSize(store.read(spark, place, table).count(), detail.numFiles, detail.sizeInBytes)
 
 
-def _empty(spark: SparkSession, place: store.Place, tables: list[str], force: bool) -> int:
+def _empty(spark: SparkSession, place: store.TableLocation, tables: list[str], force: bool) -> int:
     last = history(spark, place)[0] if store.exists(spark, place.name(RUNS.name)) else None
     # Finished inference of a run that died is what the next run goes on from.
     is_wanted = last is not None and not last.finished and not force
@@ -141,3 +155,14 @@ def _empty(spark: SparkSession, place: store.Place, tables: list[str], force: bo
         elif count:
             store.replace(spark.createDataFrame([], rows.schema), place, table)
     return kept
+
+
+@app.command()
+def command(config: Config, overrides: Overrides = None, force: Force = False, debug: Debug = False) -> None:
+    """Compacts the space's tables and removes files that no version in use needs."""
+    guarded(
+        lambda settings: show(str(maintain_space.run(session(settings, debug), settings, force=force))),
+        config,
+        overrides,
+        debug,
+    )

@@ -1,25 +1,51 @@
 """The verify job: every row of a space's vectors and ledger is looked at; a repair has the next run mend them."""
 
+from typing import Annotated
+import typer
+from spark_jobs.runtime.command import Config
+from spark_jobs.runtime.command import Debug
+from spark_jobs.runtime.command import Overrides
+from spark_jobs.runtime.command import guarded
+from spark_jobs.runtime.command import session
+from spark_jobs.runtime.command import show
+from spark_jobs import verify_space
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-
-from pyspark.sql import DataFrame, SparkSession, Window
+from dataclasses import dataclass
+from dataclasses import replace
+from pyspark.sql import DataFrame
+from pyspark.sql import SparkSession
+from pyspark.sql import Window
 from pyspark.sql import functions as F
-
 from schemas.errors import ReconciliationError
-from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED, REDO
+from schemas.ledger import EMBEDDED
+from schemas.ledger import EMPTY
+from schemas.ledger import LEDGER
+from schemas.ledger import QUARANTINED
+from schemas.ledger import REDO
 from schemas.runs import RUNS
-from spark_jobs import store
-from spark_jobs.checks import FAULTS, NO_ID, NO_LEDGER_ID, ROW_FAULTS, faulty_documents, faulty_rows
-from spark_jobs.claims import history
-from spark_jobs.guards import exclusive, require_tables
-from spark_jobs.ledger_summary import summarise_ledger
-from spark_jobs.preflight import chunk_spec, inference_spec
-from spark_jobs.repair import mark_documents, remove_rows
-from spark_jobs.settings import Settings
-from spark_jobs.spaces import check_space, registered
-from spark_jobs.versions import read_pinned
+from spark_jobs.store.faults import FAULTS
+from spark_jobs.store.faults import NO_ID
+from spark_jobs.store.faults import NO_LEDGER_ID
+from spark_jobs.store.faults import ROW_FAULTS
+from spark_jobs.store.faults import faulty_documents
+from spark_jobs.store.faults import faulty_rows
+from spark_jobs.store.runs import history
+from spark_jobs.store.runs import exclusive
+from spark_jobs.store.runs import require_tables
+from spark_jobs.store.ledger import summarise_ledger
+from spark_jobs.settings.specs import chunk_spec
+from spark_jobs.settings.specs import inference_spec
+from spark_jobs.store.faults import mark_documents
+from spark_jobs.store.faults import remove_rows
+from spark_jobs.settings.loading import Settings
+from spark_jobs.store.spaces import check_space
+from spark_jobs.store.spaces import registered
+from spark_jobs.store.versions import read_pinned
 from udfs.specs import ModelSpec
+from spark_jobs.store import tables
+from spark_jobs.cli import app
+
+Repair = Annotated[bool, typer.Option("--repair", help="Marks what is wrong, so that the next run does it again.")]
 
 _NAMED = 5
 _NAME_CHARACTERS = 80
@@ -46,7 +72,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Verification:
+class VerificationReport:
     """What a space holds and what is wrong with it.
 
     Attributes:
@@ -85,7 +111,7 @@ class Verification:
         return lines
 
 
-def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> Verification:
+def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> VerificationReport:
     """Checks every row of a space.
 
     Args:
@@ -101,7 +127,7 @@ def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> Ver
         RunActiveError: A repair was asked for while a run is at work.
         ReconciliationError: Something is wrong and no repair was asked for.
     """
-    with store.delta_session(spark):
+    with tables.delta_session(spark):
         require_tables(spark, settings)
         model = inference_spec(settings).model
         check_space(registered(spark, settings), settings.space, model, chunk_spec(settings, model))
@@ -116,13 +142,13 @@ def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> Ver
 
 def _verified(
     spark: SparkSession, settings: Settings, model: ModelSpec
-) -> tuple[Verification, DataFrame, DataFrame, DataFrame]:
-    place = store.place_of(settings)
+) -> tuple[VerificationReport, DataFrame, DataFrame, DataFrame]:
+    place = tables.location_of(settings)
     # Several passes and a repair's own commits must not see different rows.
     ledger, vectors = (read_pinned(spark, place, table) for table in (LEDGER.name, "vectors"))
     rows = faulty_rows(vectors, model)
     faults = rows.select("doc_id", "fault").unionByName(faulty_documents(ledger, vectors))
-    found = Verification(
+    found = VerificationReport(
         space=f"{settings.library}.{settings.space}",
         statuses=summarise_ledger(ledger).statuses,
         chunks=vectors.count(),
@@ -159,22 +185,22 @@ def _findings(faults: DataFrame) -> tuple[Finding, ...]:
     )
 
 
-def _repaired(spark: SparkSession, settings: Settings, model: ModelSpec) -> Verification:
-    place = store.place_of(settings)
+def _repaired(spark: SparkSession, settings: Settings, model: ModelSpec) -> VerificationReport:
+    place = tables.location_of(settings)
     found, ledger, rows, faults = _verified(spark, settings, model)
     kinds = {finding.fault for finding in found.findings}
     if kinds.intersection(ROW_FAULTS):
         remove_rows(rows, place, with_null_ids=NO_ID in kinds)
-    left = store.read(spark, place, "vectors")
+    left = tables.read(spark, place, "vectors")
     if kinds:
         documents = faults.select("doc_id").where(F.col("doc_id").isNotNull()).distinct()
         mark_documents(documents, ledger, left, place, with_null_ids=NO_LEDGER_ID in kinds)
-    return replace(found, removed=found.chunks - left.count(), waiting=_waiting(store.read(spark, place, LEDGER.name)))
+    return replace(found, removed=found.chunks - left.count(), waiting=_waiting(tables.read(spark, place, LEDGER.name)))
 
 
-def _message(spark: SparkSession, settings: Settings, found: Verification) -> str:
-    place = store.place_of(settings)
-    last = history(spark, place)[0] if store.exists(spark, place.name(RUNS.name)) else None
+def _message(spark: SparkSession, settings: Settings, found: VerificationReport) -> str:
+    place = tables.location_of(settings)
+    last = history(spark, place)[0] if tables.exists(spark, place.name(RUNS.name)) else None
     lines = "".join(f"\n  - {finding}" for finding in found.findings)
     at_work = (
         f"\nrun {found.space}.{last.run_number} has not ended: what it is about to finish looks wrong until it does"
@@ -184,4 +210,15 @@ def _message(spark: SparkSession, settings: Settings, found: Verification) -> st
     return (
         f"space {found.space} does not hold what its ledger says:{lines}{at_work}\n"
         "embedlake verify --repair marks these documents so that the next embedlake embed does them again"
+    )
+
+
+@app.command()
+def command(config: Config, overrides: Overrides = None, repair: Repair = False, debug: Debug = False) -> None:
+    """Checks every row of the space's tables; reads all of them."""
+    guarded(
+        lambda settings: show(str(verify_space.run(session(settings, debug), settings, repair=repair))),
+        config,
+        overrides,
+        debug,
     )

@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 _START = """
-from spark_jobs.session import get_session
-from spark_jobs.settings_sections import SparkSettings
+from spark_jobs.runtime.session import get_session
+from spark_jobs.settings.sections import SparkSettings
 get_session(SparkSettings(master="local[1]"), quiet=True).stop()
 """
 

@@ -4,23 +4,24 @@ import hashlib
 import json
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
-
 import pyarrow as pa
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
-
-from schemas.staged_chunks import CHUNK_FIELDS
-from udfs.chunking import TokenCounter, chunk_text
-from udfs.documents import fault_of, is_blank
-from udfs.specs import ChunkSpec, ModelSpec
-from udfs.token_counter import load_token_counter
+from schemas.staged import CHUNK_FIELDS
+from udfs.chunking.chunks import TokenCounter
+from udfs.chunking.chunks import chunk_text
+from udfs.texts import text_fault
+from udfs.texts import is_blank
+from udfs.specs import ChunkSpec
+from udfs.specs import ModelSpec
+from udfs.encoders.token_counter import load_token_counter
 from udfs.worker import require_version
 
 Batches = Iterator[pa.RecordBatch]
-
 # The namespace of chunk ids: any fixed UUID does, so long as it never changes.
 _NAMESPACE = uuid.UUID("6f1d5c0e-3f0b-5b0a-9d57-0c1a8b1f2e4d")
 _BATCH_ROWS = 2_000
@@ -62,7 +63,7 @@ def document_chunks(
     """
     if text is not None and is_blank(text):
         return [{"doc_id": doc_id}]
-    fault = fault_of(text)
+    fault = text_fault(text)
     if text is None or fault is not None:
         reason, detail = fault or (None, None)
         return [{"doc_id": doc_id, "reason": reason, "detail": detail}]

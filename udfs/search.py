@@ -1,24 +1,27 @@
 """The Spark skin over exact top-k: embeddings of one partition against all queries."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-
 import numpy as np
 import pyarrow as pa
 from pyspark.sql.pandas.types import to_arrow_schema
-
-from schemas.hits import PARTIAL_HITS
-from schemas.precision import OutputPrecision, stored_dimension
-from udfs.quantization import Ranges, restored
-from udfs.topk import Matrix, Rows, top_k
+from schemas.worker_rows import PARTIAL_HITS
+from schemas.precision import OutputPrecision
+from schemas.precision import stored_dimension
+from udfs.quantization import Ranges
+from udfs.quantization import restored
+from udfs.topk import Matrix
+from udfs.topk import Rows
+from udfs.topk import top_k
 from udfs.worker import require_version
 
 Batches = Iterator[pa.RecordBatch]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class QueryBatch:
     """Queries as they travel to the executors, and what is wanted of each.
 
     Attributes:
@@ -46,7 +49,7 @@ class Asked:
         return np.frombuffer(self.embeddings, dtype=np.float32).reshape(-1, self.dimension)
 
 
-def search_arrow(asked: Asked) -> Callable[[Batches], Batches]:
+def search_arrow(asked: QueryBatch) -> Callable[[Batches], Batches]:
     """Makes the function that a search gives to `mapInArrow`; called on the driver, it runs on executors.
 
     Args:

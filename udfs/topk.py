@@ -1,14 +1,13 @@
 """Exact top-k of many queries over batches of embeddings, in bounded memory; plain numpy and pandas."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float32]
-
 # One block of products: 1,024 queries by 4,096 embeddings are 16 MiB.
 _QUERIES, _ROWS = 1024, 4096
 # Pairs of a query and an embedding that are multiplied in float64 at once: 25 MiB at 384 numbers.

@@ -56,9 +56,9 @@ def contenders() -> list[Contender]:
 
 
 def _engine(name: str, **options: Any) -> Contender:
-    from udfs.encoder import load_encoder
-    from udfs.engine import embed_texts
-    from udfs.model_source import describe_model
+    from udfs.encoders.encoder import load_encoder
+    from udfs.inference.engine import embed_texts
+    from udfs.models.source import describe_model
     from udfs.specs import InferenceSpec
 
     spec = InferenceSpec(model=describe_model(str(MODEL)), device="cpu", **options)

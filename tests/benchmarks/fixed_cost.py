@@ -42,7 +42,7 @@ def embed_often(runs: int, *where: str) -> list[dict[str, Any]]:
         For each run its seconds, its steps, and what inference took.
     """
     from spark_jobs.embed_library import run
-    from spark_jobs.session import get_session
+    from spark_jobs.runtime.session import get_session
 
     settings = settings_for(*where)
     spark = get_session(settings.spark, quiet=True)
@@ -67,7 +67,7 @@ def least_job(source: str, store: str) -> float:
     """
     from pyspark.sql import functions as F
 
-    from spark_jobs.session import get_session
+    from spark_jobs.runtime.session import get_session
 
     spark = get_session(settings_for(source, store, str(MODEL), "torch").spark, quiet=True)
     began = time.perf_counter()
@@ -155,8 +155,8 @@ def peak_of(texts: int) -> float:
         Mebibytes.
     """
     from udfs.embed import embed_arrow
-    from udfs.memory_peak import peak_mebibytes
-    from udfs.model_source import describe_model
+    from udfs.inference.meter import peak_mebibytes
+    from udfs.models.source import describe_model
     from udfs.specs import InferenceSpec
 
     found = synsets()

@@ -39,8 +39,9 @@ def embed_and_search(source: str, store: str, model: str, queries: str, out: str
         Seconds of each round, and the memory of this machine's busiest worker.
     """
     from spark_jobs.embed_library import run as embed
-    from spark_jobs.search_library import Wanted, run
-    from spark_jobs.session import get_session
+    from spark_jobs.runtime.session import get_session
+    from spark_jobs.search.nearest import SearchOptions
+    from spark_jobs.search_library import run
 
     settings = settings_for(source, store, model, "torch")
     spark = get_session(settings.spark, quiet=True)
@@ -48,7 +49,7 @@ def embed_and_search(source: str, store: str, model: str, queries: str, out: str
     seconds = []
     for number in range(rounds):
         began = time.perf_counter()
-        run(spark, settings, queries, f"{out}/{number}", Wanted(k=_K))
+        run(spark, settings, queries, f"{out}/{number}", SearchOptions(k=_K))
         seconds.append(time.perf_counter() - began)
     return {"seconds": seconds, "worker_mebibytes": _largest_worker()}
 

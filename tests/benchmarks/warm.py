@@ -29,9 +29,9 @@ def embed_share(texts: Sequence[str]) -> int:
     Returns:
         How many there were.
     """
-    from udfs.encoder import load_encoder
-    from udfs.engine import embed_texts
-    from udfs.model_source import describe_model
+    from udfs.encoders.encoder import load_encoder
+    from udfs.inference.engine import embed_texts
+    from udfs.models.source import describe_model
     from udfs.specs import InferenceSpec
 
     spec = InferenceSpec(model=describe_model(str(MODEL)), **_SPEC)
@@ -90,7 +90,7 @@ def warm(outcome: Outcome, texts: int = 8000, rounds: int = 1) -> None:
         rounds: How often each side embeds them.
     """
     from spark_jobs.embed_library import run
-    from spark_jobs.session import get_session
+    from spark_jobs.runtime.session import get_session
 
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     drawn = mixed(texts)

@@ -10,10 +10,14 @@ torch = pytest.importorskip("torch")
 if not torch.cuda.is_available():
     pytest.skip("needs a GPU that torch can use", allow_module_level=True)
 
-from udfs.encoder import load_encoder  # noqa: E402
-from udfs.encoder_sentence import choose_device, choose_dtype  # noqa: E402
-from udfs.engine import embed_texts, token_budget  # noqa: E402
-from udfs.model_source import describe_model  # noqa: E402
+from udfs.encoders.encoder import load_encoder  # noqa: E402
+from udfs.encoders.sentence import (
+    choose_device,
+    choose_dtype,  # noqa: E402
+)
+from udfs.inference.engine import embed_texts
+from udfs.inference.token_budget import token_budget  # noqa: E402
+from udfs.models.source import describe_model  # noqa: E402
 from udfs.specs import InferenceSpec  # noqa: E402
 
 WORDS = ["quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "rain", "falls", "on", "old", "roofs"]

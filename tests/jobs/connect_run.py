@@ -15,12 +15,12 @@ from typing import Any
 from pyspark.sql import SparkSession
 from rich.console import Console
 
-from spark_jobs import store
 from spark_jobs.embed_library import run
-from spark_jobs.preflight import inference_spec
-from spark_jobs.progress import Progress
-from spark_jobs.session import task_slots
+from spark_jobs.runtime.parallelism import task_slots
+from spark_jobs.runtime.progress import Progress
 from spark_jobs.settings import Settings, load_settings
+from spark_jobs.settings.specs import inference_spec
+from spark_jobs.store.tables import delta_session, read_vectors, space_tables
 from udfs.embed import embed_udf
 
 PROPERTIES = {
@@ -41,8 +41,8 @@ def connect(settings: Settings) -> SparkSession:
 
 
 def rows(spark: SparkSession, settings: Settings, table: str) -> list[dict[str, Any]]:
-    with store.delta_session(spark):
-        found = store.read(spark, store.place_of(settings), table).drop("embedding").collect()
+    with delta_session(spark):
+        found = space_tables(spark, settings).read(table).drop("embedding").collect()
     return [row.asDict(recursive=True) for row in found]
 
 
@@ -51,7 +51,7 @@ def in_sql(spark: SparkSession, settings: Settings, text: str) -> list[list[floa
     spark.udf.register("embed", embed_udf(inference_spec(settings)))
     asked = f"VALUES (0, '{text}'), (1, ' '), (2, NULL) AS asked(n, text)"
     made = spark.sql(f"SELECT embed(text) AS v FROM {asked} ORDER BY n")
-    stored = store.read_vectors(spark, settings).where(f"text = '{text}'").selectExpr("embedding AS v").limit(1)
+    stored = read_vectors(spark, settings).where(f"text = '{text}'").selectExpr("embedding AS v").limit(1)
     return [row.v for row in [*stored.collect(), *made.collect()]]
 
 

@@ -172,7 +172,7 @@ def test_a_second_signal_ends_at_once(
 
 
 def test_the_failpoints_are_inert_without_their_variable() -> None:
-    code = "from spark_jobs.failpoints import failpoint; failpoint('vectors.before'); print('on')"
+    code = "from spark_jobs.store.failpoints import failpoint; failpoint('vectors.before'); print('on')"
     environment = {name: value for name, value in os.environ.items() if name != "TEST_FAILPOINT"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "on\n"

@@ -20,9 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from spark_jobs.embed_library import run  # noqa: E402
-from spark_jobs.session import get_session  # noqa: E402
+from spark_jobs.runtime.session import get_session  # noqa: E402
 from spark_jobs.settings import load_settings  # noqa: E402
-from spark_jobs.settings_sections import SparkSettings  # noqa: E402
+from spark_jobs.settings.sections import SparkSettings  # noqa: E402
 from tests.support.refresh.crashes import Rig, clean_environment, points  # noqa: E402
 from tests.support.small_tables import LONG_LIVED, SHORT_LIVED  # noqa: E402
 

@@ -24,8 +24,8 @@ RUNS_OF_A_STORE = 50
 
 def session(properties: dict[str, str]) -> Any:
     """Finds or starts this process's session."""
-    from spark_jobs.session import get_session
-    from spark_jobs.settings_sections import SparkSettings
+    from spark_jobs.runtime.session import get_session
+    from spark_jobs.settings.sections import SparkSettings
 
     own = {**LONG_LIVED, "spark.sql.warehouse.dir": str(Path(tempfile.gettempdir(), "soak-warehouse")), **properties}
     return get_session(SparkSettings(master="local[2]", properties=own), quiet=True)

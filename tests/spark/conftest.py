@@ -8,9 +8,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from spark_jobs.embed_library import run
-from spark_jobs.session import get_session
+from spark_jobs.runtime.session import get_session
 from spark_jobs.settings import Settings
-from spark_jobs.settings_sections import SparkSettings
+from spark_jobs.settings.sections import SparkSettings
 from tests.support.small_tables import COLLECTOR, NO_CHECKSUM_FILES, PROPERTIES
 from tests.support.template import OWLS, Document, settings_of, template_loader, write_documents
 

@@ -12,14 +12,14 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, LongType, StringType, StructField, TimestampType
 
-from schemas.conform import quoted
 from schemas.spaces import SPACES
+from schemas.table import quoted
 from schemas.vectors import vectors_table
-from spark_jobs import store
 from spark_jobs.settings import Settings
-from spark_jobs.spaces import register
+from spark_jobs.store.spaces import register
+from spark_jobs.store.tables import SpaceTables, delta_session, space_tables
 from tests.support.refresh.oracle import query
-from udfs.model_source import describe_model
+from udfs.models.source import describe_model
 from udfs.quantization import Ranges
 from udfs.specs import ChunkSpec
 
@@ -46,19 +46,19 @@ class Space:
     def __post_init__(self) -> None:
         model = describe_model(self.settings.model.path, precision=self.settings.model.precision)
         self.table, self.dimension = vectors_table(self.payload, model.precision), model.dimension
-        with store.delta_session(self.spark):
+        with delta_session(self.spark):
             for table in (SPACES, self.table):
-                store.ensure_table(self.spark, self.place, table)
+                self.tables.ensure(table)
             chunking = ChunkSpec(method="none", max_tokens=64, min_tokens=1)
             register(self.spark, self.settings, model, chunking, self.ranges)
 
     @property
-    def place(self) -> store.Place:
-        return store.place_of(self.settings)
+    def tables(self) -> SpaceTables:
+        return space_tables(self.spark, self.settings)
 
     @property
     def name(self) -> str:
-        return self.place.name("vectors")
+        return self.tables.name("vectors")
 
     @property
     def folder(self) -> Path:
@@ -73,17 +73,17 @@ class Space:
         )
         if self.runs == 1:
             # Into an empty table, which takes a fraction of the time of a merge.
-            with store.delta_session(self.spark):
-                return store.append(frame, self.place, "vectors")
+            with delta_session(self.spark):
+                return self.tables.append(frame, "vectors")
         renamed = frame.select([F.col(quoted(name)).alias(f"new_{name}") for name in frame.columns])
         every = {quoted(name): F.col(quoted(f"new_{name}")) for name in frame.columns}
         merge = renamed.mergeInto(self.name, F.col("chunk_id") == F.col("new_chunk_id"))
-        with store.delta_session(self.spark):
+        with delta_session(self.spark):
             merge.whenMatched().update(every).whenNotMatched().insert(every).merge()
 
     def drop(self, *names: str) -> None:
         ids = self.spark.createDataFrame([(chunk_id(name),) for name in names], "gone string")
-        with store.delta_session(self.spark):
+        with delta_session(self.spark):
             ids.mergeInto(self.name, F.col("chunk_id") == F.col("gone")).whenMatched().delete().merge()
 
     def vector(self, name: str) -> list[float]:

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from spark_jobs.targets import Shape, Target, open_target
+from spark_jobs.targets.factory import open_target
+from spark_jobs.targets.target import RowFormat, Target
 from tests.targets.rows import batch_of, shape_of
 
 
@@ -22,7 +23,7 @@ def export(
     to: str,
     upserts: Iterable[pa.RecordBatch] = (),
     removals: Iterable[str] = (),
-    shape: Shape | None = None,
+    shape: RowFormat | None = None,
     full: bool = False,
     is_finished: bool = True,
 ) -> bool:

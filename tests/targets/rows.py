@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spark_jobs.targets import Shape
+from spark_jobs.targets.target import RowFormat
 
 DIMENSION = 8
 OWNER = "embedlake toy.main aaaa"
@@ -45,7 +45,7 @@ def ids_of(names: Iterable[object]) -> list[str]:
     return [str(uuid.uuid5(uuid.NAMESPACE_OID, str(name))) for name in names]
 
 
-def shape_of(payload: Sequence[pa.Field] = (LANGUAGE,), dimension: int = DIMENSION, owner: str = OWNER) -> Shape:
+def shape_of(payload: Sequence[pa.Field] = (LANGUAGE,), dimension: int = DIMENSION, owner: str = OWNER) -> RowFormat:
     schema = pa.schema(
         [
             ("chunk_id", pa.string()),
@@ -59,7 +59,7 @@ def shape_of(payload: Sequence[pa.Field] = (LANGUAGE,), dimension: int = DIMENSI
             ("embedding", pa.list_(pa.field("element", pa.float32()), dimension)),
         ]
     )
-    return Shape(owner, dimension, schema)
+    return RowFormat(owner, dimension, schema)
 
 
 def vector_of(chunk_id: str, run: str, dimension: int = DIMENSION) -> NDArray[np.float32]:
@@ -68,7 +68,7 @@ def vector_of(chunk_id: str, run: str, dimension: int = DIMENSION) -> NDArray[np
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
-def row_of(chunk_id: str, run: str, shape: Shape, **values: Any) -> dict[str, Any]:
+def row_of(chunk_id: str, run: str, shape: RowFormat, **values: Any) -> dict[str, Any]:
     return {
         "chunk_id": chunk_id,
         "doc_id": f"doc {chunk_id[:2]}",
@@ -87,6 +87,6 @@ def row_of(chunk_id: str, run: str, shape: Shape, **values: Any) -> dict[str, An
 FIXED = {"chunk_id", "doc_id", "chunk_index", "char_start", "char_end", "text", "run_id", "embedding"}
 
 
-def batch_of(ids: Iterable[str], run: str, shape: Shape | None = None, **values: Any) -> pa.RecordBatch:
+def batch_of(ids: Iterable[str], run: str, shape: RowFormat | None = None, **values: Any) -> pa.RecordBatch:
     shape = shape or shape_of()
     return pa.RecordBatch.from_pylist([row_of(i, run, shape, **values) for i in ids], schema=shape.rows)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import InputError
-from spark_jobs.target_address import FORMS
-from spark_jobs.targets import open_target, printed
+from spark_jobs.targets.address import FORMS
+from spark_jobs.targets.factory import open_target, printed
 
 
 @pytest.fixture(autouse=True)

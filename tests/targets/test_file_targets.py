@@ -127,7 +127,7 @@ def test_an_export_that_is_killed_within_its_renames_is_carried_on_or_made_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, full: bool, where: str
 ) -> None:
     to = f"{kind}:{tmp_path / 'target'}"
-    monkeypatch.setattr("spark_jobs.target_parquet.rows_per_file", lambda _: 20)
+    monkeypatch.setattr("spark_jobs.targets.parquet.rows_per_file", lambda _: 20)
     few = "from spark_jobs import target_parquet; target_parquet.rows_per_file = lambda _: 20\n"
     for start in range(0, 60, 20):
         export(to, [batch_of(IDS[start : start + 20], "r1")])
@@ -162,7 +162,7 @@ def test_an_empty_export_has_its_columns(tmp_path: Path) -> None:
 def test_only_files_with_changed_rows_are_written_again_and_a_row_stays_in_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spark_jobs.target_parquet.rows_per_file", lambda _: 20)
+    monkeypatch.setattr("spark_jobs.targets.parquet.rows_per_file", lambda _: 20)
     to, folder = f"parquet:{tmp_path / 'target'}", tmp_path / "target"
     first(to, IDS)
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from spark_jobs import index_faiss
+from spark_jobs.targets import faiss_index
 from tests.targets.exports import export, opened
 from tests.targets.rows import ids_of, shape_of
 
@@ -60,7 +60,7 @@ def test_nearly_all_of_the_ten_nearest_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, vectors_of: Callable[..., Matrix]
 ) -> None:
     # FAISS makes lists of far more rows than a test wants to write.
-    monkeypatch.setattr(index_faiss, "FLAT_ROWS", 2000)
+    monkeypatch.setattr(faiss_index, "FLAT_ROWS", 2000)
     to, ids, vectors = f"{kind}:{tmp_path / 'target'}", ids_of(range(6000)), vectors_of(7000, 64)
     rows, asked, shape = vectors[:6000], vectors[6000:6200], shape_of([], 64)
     export(to, [as_batch(ids, rows)], shape=shape)
@@ -75,7 +75,7 @@ def test_a_library_that_grows_goes_over_to_lists_and_one_that_shrinks_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faiss = pytest.importorskip("faiss")
-    monkeypatch.setattr(index_faiss, "FLAT_ROWS", 1000)
+    monkeypatch.setattr(faiss_index, "FLAT_ROWS", 1000)
     to, ids, vectors = f"faiss:{tmp_path / 'target'}", ids_of(range(5000)), random_vectors(5000, 16)
     shape = shape_of([], 16)
 

@@ -222,7 +222,7 @@ def test_an_export_that_is_killed_leaves_the_table_as_it_was(to: str) -> None:
     code = (
         "import os, sys\n"
         "from tests.targets.rows import batch_of, ids_of, shape_of\n"
-        "from spark_jobs.targets import open_target\n"
+        "from spark_jobs.targets.factory import open_target\n"
         "target = open_target(sys.argv[1])\n"
         "target.prepare(shape_of(), True)\n"
         "target.send([batch_of(ids_of(range(30)), 'r2')])\n"

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas.errors import InputError
-from spark_jobs.targets import open_target
+from spark_jobs.targets.factory import open_target
 from tests.targets.exports import export, first, opened, runs_held
 from tests.targets.readers import rows_in
 from tests.targets.rows import DIMENSION, EVERY_TYPE, LANGUAGE, batch_of, ids_of, row_of, shape_of, vector_of

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from udfs.batching import batch_cost, fitting, longest_first
+from udfs.inference.passes import batch_cost, fitting, longest_first
 
 
 def batches_of(lengths: list[int], budget: int, is_padded: bool = True) -> list[list[int]]:

@@ -9,13 +9,12 @@ import pytest
 from numpy.typing import NDArray
 from pyspark.sql import Row
 
-from schemas.calibration import TRIALS
-from spark_jobs.calibration_plot import save_plot
-from spark_jobs.calibration_report import SizeResult, as_calibration, recommend
-from udfs.calibration import Size, sizes_for, trials
-from udfs.encoder_fake import FakeEncoder
+from schemas.worker_rows import TRIALS
+from spark_jobs.calibrate_inference import SizeResult, as_calibration, recommend, save_plot
+from udfs.encoders.fake import FakeEncoder
+from udfs.encoders.tokens import Tokenized
+from udfs.inference.calibration import PassSize, sizes_for, trials
 from udfs.specs import Precision
-from udfs.tokens import Tokenized
 
 TEXTS = ["one two three", "one", "one two three four", "one two"]
 
@@ -44,7 +43,7 @@ class SmallEncoder:
 
 
 def test_every_size_sees_every_text_in_every_round() -> None:
-    sizes = [Size("rows", 2), Size("tokens", 12), Size("rows", 3)]
+    sizes = [PassSize("rows", 2), PassSize("tokens", 12), PassSize("rows", 3)]
     found = list(trials(FakeEncoder(4), TEXTS, sizes, rounds=2))
     assert [trial.size for trial in found] == [*sizes, *sizes[1:], sizes[0]], "each round begins with another size"
     assert {(trial.texts, trial.tokens) for trial in found} == {(4, 18)}
@@ -57,7 +56,7 @@ def test_every_size_sees_every_text_in_every_round() -> None:
 
 def test_a_size_that_does_not_fit_is_told() -> None:
     encoder = SmallEncoder()
-    small, large = trials(encoder, ["aaa", "bbb", "cc", "dd"], [Size("rows", 2), Size("rows", 4)], rounds=1)
+    small, large = trials(encoder, ["aaa", "bbb", "cc", "dd"], [PassSize("rows", 2), PassSize("rows", 4)], rounds=1)
     assert (small.texts, large.texts, large.latencies) == (4, 0, [])
     assert encoder.calls == [["aaa"], ["aaa", "bbb"], ["cc", "dd"], ["aaa", "bbb", "cc", "dd"]]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spark_jobs.causes import cause_of
+from spark_jobs.runtime.spark_errors import cause_of
 
 PY4J = "An error occurred while calling o149.create.\n: java.io.IOException: "
 

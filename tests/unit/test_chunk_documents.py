@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.reasons import BINARY, INVALID_UTF8
-from schemas.staged_chunks import CHUNK_FIELDS
+from schemas.staged import CHUNK_FIELDS
 from udfs.chunk_documents import chunk_documents, chunk_id, document_chunks
-from udfs.encoder_fake import FakeTokenCounter
-from udfs.model_source import describe_model
+from udfs.encoders.fake import FakeTokenCounter
+from udfs.models.source import describe_model
 from udfs.specs import ChunkSpec
 
 STRUCTURE = ChunkSpec(method="structure", max_tokens=8, min_tokens=2)

@@ -11,7 +11,7 @@ from statistics import mean
 
 import pytest
 
-from udfs.chunking import Chunk, chunk_text
+from udfs.chunking.chunks import Chunk, chunk_text
 from udfs.specs import ChunkSpec
 
 CORPUS = Path(__file__).parents[2].parent / "shared" / "data" / "scifact" / "corpus.jsonl"

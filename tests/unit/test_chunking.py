@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import InputError
-from udfs.chunking import Chunk, chunk_text
+from udfs.chunking.chunks import Chunk, chunk_text
 from udfs.specs import ChunkSpec
 
 NAUGHTY_STRINGS = Path(__file__).parents[2].parent / "shared" / "data" / "bad-input" / "blns" / "blns.json"

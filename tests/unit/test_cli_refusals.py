@@ -7,9 +7,9 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from schemas.errors import InputError
-from spark_jobs import cli_common
 from spark_jobs.cli import app
-from spark_jobs.settings_sections import SparkSettings
+from spark_jobs.runtime import command
+from spark_jobs.settings.sections import SparkSettings
 from udfs import __version__
 
 GOOD = """
@@ -68,7 +68,7 @@ def test_good_settings_get_as_far_as_the_session(empty_folder: Path, monkeypatch
     def no_session(settings: SparkSettings, **options: object) -> None:
         raise InputError(f"no session on {settings.master}")
 
-    monkeypatch.setattr(cli_common, "get_session", no_session)
+    monkeypatch.setattr(command, "get_session", no_session)
     empty_folder.joinpath("settings.yaml").write_text(GOOD)
     result = run("embed", "--config", "settings.yaml", "--set", "spark.master=local[1]")
     assert (result.exit_code, result.stdout) == (2, "")
@@ -80,7 +80,7 @@ def test_an_error_that_nobody_foresaw_is_one_line(empty_folder: Path, monkeypatc
     def broken(settings: SparkSettings, **options: object) -> None:
         raise RuntimeError("first line\n  at org.apache.spark.Somewhere")
 
-    monkeypatch.setattr(cli_common, "get_session", broken)
+    monkeypatch.setattr(command, "get_session", broken)
     empty_folder.joinpath("settings.yaml").write_text(GOOD)
     result = run("status", "--config", "settings.yaml")
     assert (result.exit_code, result.stdout) == (1, "")
@@ -91,7 +91,7 @@ def test_an_interrupt_says_that_commits_stay(empty_folder: Path, monkeypatch: py
     def interrupted(settings: SparkSettings, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli_common, "get_session", interrupted)
+    monkeypatch.setattr(command, "get_session", interrupted)
     empty_folder.joinpath("settings.yaml").write_text(GOOD)
     result = run("status", "--config", "settings.yaml")
     assert result.exit_code == 130

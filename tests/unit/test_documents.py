@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.reasons import BINARY, INVALID_UTF8, REASONS, TOO_LARGE
-from udfs import documents
-from udfs.documents import MAX_CHARACTERS, fault_of, is_blank
+from udfs import texts
+from udfs.texts import MAX_CHARACTERS, is_blank, text_fault
 
 PROSE = ("The quick brown fox jumps over the lazy dog. " * 200).encode()
 
@@ -114,20 +114,20 @@ def test_white_space_is_always_blank_and_blank_has_no_letter(text: str) -> None:
 @pytest.mark.parametrize("errors", ["latin-1", "replaced"])
 def test_bytes_read_as_text_are_binary(content: bytes, errors: str) -> None:
     text = content.decode("latin-1") if errors == "latin-1" else content.decode("utf-8", "replace")
-    fault = fault_of(text)
+    fault = text_fault(text)
     assert fault is not None
     assert fault[0] == BINARY
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
 def test_utf_16_read_as_utf_8_is_binary(encoding: str) -> None:
-    fault = fault_of("Two bytes a letter.".encode(encoding).decode("utf-8"))
+    fault = text_fault("Two bytes a letter.".encode(encoding).decode("utf-8"))
     assert fault is not None
     assert fault[0] == BINARY
 
 
 def test_utf_16_read_as_what_it_is_is_text() -> None:
-    assert fault_of("Two bytes a letter.".encode("utf-16").decode("utf-16")) is None
+    assert text_fault("Two bytes a letter.".encode("utf-16").decode("utf-16")) is None
 
 
 @pytest.mark.parametrize(
@@ -156,47 +156,47 @@ def test_utf_16_read_as_what_it_is_is_text() -> None:
     ],
 )
 def test_ordinary_text_has_no_fault(text: str) -> None:
-    assert fault_of(text) is None
+    assert text_fault(text) is None
 
 
 def test_text_that_was_no_utf_8_has_the_fault_of_its_bytes() -> None:
-    assert fault_of(None) == (INVALID_UTF8, "the text holds bytes that are not UTF-8")
+    assert text_fault(None) == (INVALID_UTF8, "the text holds bytes that are not UTF-8")
 
 
 @pytest.mark.parametrize("control", ["\0", "\x08", "\x0e", "\x1b", "\x1f", "\x7f", "\x84", "\x86", "\x9f", "\ufffd"])
 def test_one_control_character_in_twenty_is_borne(control: str) -> None:
-    assert fault_of(control + "a" * 19) is None
-    assert fault_of(control * 5 + "a" * 95) is None
-    assert fault_of(control * 6 + "a" * 94) == (BINARY, "6 of 100 characters are control characters")
-    assert fault_of(control) == (BINARY, "1 of 1 characters are control characters")
+    assert text_fault(control + "a" * 19) is None
+    assert text_fault(control * 5 + "a" * 95) is None
+    assert text_fault(control * 6 + "a" * 94) == (BINARY, "6 of 100 characters are control characters")
+    assert text_fault(control) == (BINARY, "1 of 1 characters are control characters")
 
 
 @pytest.mark.parametrize("character", ["\t", "\n", "\v", "\f", "\r", "\x85", "\x20", "\x7e", "\xa0"])
 def test_white_space_is_no_control_character(character: str) -> None:
-    assert fault_of(character * 100) is None
+    assert text_fault(character * 100) is None
 
 
 def test_a_text_of_exactly_the_limit_is_taken() -> None:
     assert MAX_CHARACTERS == 50_000_000
-    assert fault_of("a" * MAX_CHARACTERS) is None
-    assert fault_of("a" * (MAX_CHARACTERS + 1)) == (TOO_LARGE, "50000001 characters, at most 50000000 are taken")
+    assert text_fault("a" * MAX_CHARACTERS) is None
+    assert text_fault("a" * (MAX_CHARACTERS + 1)) == (TOO_LARGE, "50000001 characters, at most 50000000 are taken")
 
 
 def test_the_limit_counts_characters_not_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "MAX_CHARACTERS", 4)
-    assert fault_of("\U0001f600" * 4) is None
-    assert fault_of("\U0001f600" * 5) == (TOO_LARGE, "5 characters, at most 4 are taken")
+    monkeypatch.setattr(texts, "MAX_CHARACTERS", 4)
+    assert text_fault("\U0001f600" * 4) is None
+    assert text_fault("\U0001f600" * 5) == (TOO_LARGE, "5 characters, at most 4 are taken")
 
 
 def test_a_text_too_large_is_not_searched_for_other_faults(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "MAX_CHARACTERS", 4)
-    assert fault_of("\0" * 5) == (TOO_LARGE, "5 characters, at most 4 are taken")
+    monkeypatch.setattr(texts, "MAX_CHARACTERS", 4)
+    assert text_fault("\0" * 5) == (TOO_LARGE, "5 characters, at most 4 are taken")
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(text=st.text())
 def test_a_fault_has_a_known_reason_and_shows_no_text(text: str) -> None:
-    fault = fault_of("canary" + text)
+    fault = text_fault("canary" + text)
     if fault is not None:
         assert fault[0] in REASONS
         assert "canary" not in fault[1]
@@ -206,5 +206,5 @@ def test_real_text_has_no_fault(data_folder: Path) -> None:
     with data_folder.joinpath("scifact", "corpus.jsonl").open(encoding="utf-8") as lines:
         for line in lines:
             text = json.loads(line)["text"]
-            assert fault_of(text) is None
+            assert text_fault(text) is None
             assert not is_blank(text)

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import InputError
-from udfs.encoder import load_encoder
-from udfs.encoder_fake import FAKE_MAX_TOKENS, NOT_FINITE, RAISES, FakeEncoder, FakeTokenCounter
-from udfs.model_source import describe_model, is_fake
+from udfs.encoders.encoder import load_encoder
+from udfs.encoders.fake import FAKE_MAX_TOKENS, NOT_FINITE, RAISES, FakeEncoder, FakeTokenCounter
+from udfs.encoders.token_counter import load_token_counter
+from udfs.models.source import describe_model, is_fake
 from udfs.specs import InferenceSpec, ModelSpec
-from udfs.token_counter import load_token_counter
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from schemas.errors import InputError
-from schemas.inference import NAMES, PEAKS, SUMS, inference_schema
 from schemas.reasons import INVALID_VECTOR, MODEL_ERROR, OUT_OF_MEMORY
+from schemas.worker_rows import NAMES, PEAKS, SUMS, inference_schema
 from udfs.embed import embed_arrow, embed_udf
-from udfs.encoder_fake import NOT_FINITE, RAISES, FakeEncoder
-from udfs.engine import embed_texts, embed_windows, token_budget
-from udfs.meter import Meter
-from udfs.model_source import describe_model
+from udfs.encoders.fake import NOT_FINITE, RAISES, FakeEncoder
+from udfs.encoders.tokens import Tokenized
+from udfs.inference.engine import embed_texts, embed_windows
+from udfs.inference.meter import Meter
+from udfs.inference.token_budget import TokenBudget, token_budget
+from udfs.models.source import describe_model
 from udfs.specs import InferenceSpec, ModelSpec, Precision
-from udfs.token_budget import TokenBudget
-from udfs.tokens import Tokenized
 
 CANARY = "canary-7f3a"
 DIMENSION = 4

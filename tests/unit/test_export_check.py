@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import ReconciliationError
-from spark_jobs.export_check import check_count, recall
+from spark_jobs.export.check import check_count, recall
 from tests.unit.test_export_rows import space_of
 
 EXACT = {0: [("a", 1.0), ("b", 0.9), ("c", 0.5)], 1: [("d", 0.4), ("e", -0.1), ("f", -0.2)]}

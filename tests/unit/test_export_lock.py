@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import RunActiveError
-from spark_jobs import locks
 from spark_jobs.settings import Settings, as_settings
+from spark_jobs.store import locks
 
 
 def settings_of(store: dict[str, str]) -> Settings:

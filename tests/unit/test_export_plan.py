@@ -7,10 +7,10 @@ import pytest
 
 from schemas.exports import COMPARISON, FULL, INCREMENTAL
 from schemas.runs import FINISHED, STARTED
-from spark_jobs.export_plan import Event, TableVersion, decide, without_feed
+from spark_jobs.export.plan import ExportEvent, TableVersion, decide, without_feed
 
 NOW = TableVersion(table_id="t1", model_fingerprint="m1", version=9)
-DONE = Event(3, FINISHED, "host:1:a", "t1", "m1", version=7, had_rows=True, rows=20)
+DONE = ExportEvent(3, FINISHED, "host:1:a", "t1", "m1", version=7, had_rows=True, rows=20)
 BEGUN = replace(DONE, number=4, event=STARTED, version=8, rows=None)
 
 
@@ -84,7 +84,7 @@ def test_rows_that_no_record_knows_are_compared_and_their_runs_not_trusted() -> 
         ([BEGUN, DONE, replace(DONE, number=1, table_id="t0")], True),
     ],
 )
-def test_runs_are_trusted_only_where_all_rows_came_from_this_table(events: list[Event], trusted: bool) -> None:
+def test_runs_are_trusted_only_where_all_rows_came_from_this_table(events: list[ExportEvent], trusted: bool) -> None:
     plan = decide(events, NOW, 21, full=False)
     assert (plan.mode, plan.trusts_runs) == (COMPARISON, trusted)
 

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from spark_jobs.export_report import Export
+from spark_jobs.export.report import ExportReport
 
-DONE = Export(
+DONE = ExportReport(
     target="faiss:/out",
     space="toy.main",
     version=12,

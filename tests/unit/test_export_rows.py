@@ -8,11 +8,10 @@ import pytest
 
 from schemas.errors import InputError
 from schemas.precision import OutputPrecision
-from spark_jobs.arrow_stream import _packing
-from spark_jobs.export_rows import as_sent
-from spark_jobs.export_space import ExportSpace
-from spark_jobs.store import Place
-from spark_jobs.vector_history import Pinned
+from spark_jobs.export.rows import _packing, as_sent
+from spark_jobs.store.open_space import ExportSpace
+from spark_jobs.store.tables import SpaceTables, TableLocation
+from spark_jobs.store.versions import PinnedVectors
 
 IDS = ["00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"]
 
@@ -21,8 +20,8 @@ def space_of(precision: OutputPrecision = "float32", dimension: int = 2, ranges:
     nowhere: Any = None
     return ExportSpace(
         name="toy.main",
-        place=Place(nowhere, "toy", "main"),
-        vectors=Pinned(nowhere, 1, "t1", 2),
+        tables=SpaceTables(nowhere, TableLocation(nowhere, "toy", "main")),
+        vectors=PinnedVectors(nowhere, 1, "t1", 2),
         model_fingerprint="m1",
         dimension=dimension,
         precision=precision,

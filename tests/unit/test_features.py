@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from udfs import features
-from udfs.features import bags, padded, read_and_build, same_features
-from udfs.model_source import describe_model
+from udfs.encoders import model_inputs
+from udfs.encoders.model_inputs import bags, padded, read_and_build, same_features
+from udfs.encoders.tokens import TextTokenizer
+from udfs.models.source import describe_model
 from udfs.specs import ModelSpec
-from udfs.tokens import TextTokenizer
 
 TEXTS = ["a", "Who hunts at night?", "", "[SEP] [CLS]", "ÜBER \U0001f989 日本語", "night " * 400]
 
@@ -106,7 +106,7 @@ def test_where_ids_would_not_give_the_same_the_library_reads_the_texts(
     model: Any, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     by_ids = read_and_build(model, spec, "query: ")[0](TEXTS)
-    monkeypatch.setattr(features, "padded", lambda *_: lambda rows: {})
+    monkeypatch.setattr(model_inputs, "padded", lambda *_: lambda rows: {})
     tokenize, build = read_and_build(model, spec, "query: ")
     found = tokenize(TEXTS)
     assert (found.items, found.lengths, found.counts) == (TEXTS, by_ids.lengths, by_ids.counts)

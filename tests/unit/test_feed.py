@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from spark_jobs.feed import why_not
+from spark_jobs.embedding.source_feed import why_not
 
 
 def run_with(**changes: Any) -> Any:

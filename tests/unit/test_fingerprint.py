@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udfs.fingerprint import chunking_fingerprint, folder_digest, model_fingerprint
+from udfs.models.fingerprint import chunking_fingerprint, folder_digest, model_fingerprint
 from udfs.specs import ChunkSpec, ModelSpec
 
 MODEL = ModelSpec(path="/models/a", digest="d" * 64, dimension=384, max_tokens=256, document_prompt="passage: ")

@@ -134,10 +134,10 @@ def test_a_fake_model_works_without_spark_and_torch() -> None:
     code = (
         "import sys\n"
         f"for name in {sorted({'pyspark', 'delta', *HEAVY})}: sys.modules[name] = None\n"
-        "from udfs.model_source import describe_model\n"
-        "from udfs.encoder import load_encoder\n"
+        "from udfs.models.source import describe_model\n"
+        "from udfs.encoders.encoder import load_encoder\n"
         "from udfs.specs import InferenceSpec\n"
-        "from udfs.token_counter import load_token_counter\n"
+        "from udfs.encoders.token_counter import load_token_counter\n"
         "spec = InferenceSpec(model=describe_model('fake:4'))\n"
         "print(load_encoder(spec).forward(['one'])().shape, load_token_counter(spec.model, '').inputs(['one']))\n"
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from udfs.inference_faults import Fault, fault_of
+from udfs.inference.passes import PassFault, pass_fault
 
 
 class OutOfMemoryError(RuntimeError):
@@ -16,29 +16,32 @@ class AcceleratorError(RuntimeError):
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (MemoryError(), Fault.MEMORY),
-        (OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), Fault.MEMORY),
-        (RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"), Fault.MEMORY),
-        (RuntimeError("CUDA error: out of memory"), Fault.MEMORY),
-        (AcceleratorError("CUDA error: out of memory"), Fault.MEMORY),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"), Fault.MEMORY),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), Fault.MEMORY),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), Fault.MEMORY),
-        (RuntimeError("CUDA error: an illegal memory access was encountered"), Fault.DEVICE),
-        (RuntimeError("CUDA error: device-side assert triggered"), Fault.DEVICE),
-        (RuntimeError("CUDA error: unspecified launch failure"), Fault.DEVICE),
-        (AcceleratorError("an accelerator's own words"), Fault.DEVICE),
-        (RuntimeError("The size of tensor a (600) must match the size of tensor b (512)"), Fault.TEXT),
-        (ValueError("out of memory, says the text"), Fault.TEXT),
-        (IndexError("index out of range in self"), Fault.TEXT),
+        (MemoryError(), PassFault.MEMORY),
+        (OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), PassFault.MEMORY),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"), PassFault.MEMORY),
+        (RuntimeError("CUDA error: out of memory"), PassFault.MEMORY),
+        (AcceleratorError("CUDA error: out of memory"), PassFault.MEMORY),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"),
+            PassFault.MEMORY,
+        ),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), PassFault.MEMORY),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), PassFault.MEMORY),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), PassFault.DEVICE),
+        (RuntimeError("CUDA error: device-side assert triggered"), PassFault.DEVICE),
+        (RuntimeError("CUDA error: unspecified launch failure"), PassFault.DEVICE),
+        (AcceleratorError("an accelerator's own words"), PassFault.DEVICE),
+        (RuntimeError("The size of tensor a (600) must match the size of tensor b (512)"), PassFault.TEXT),
+        (ValueError("out of memory, says the text"), PassFault.TEXT),
+        (IndexError("index out of range in self"), PassFault.TEXT),
     ],
 )
-def test_faults(error: Exception, expected: Fault) -> None:
-    assert fault_of(error) is expected
+def test_faults(error: Exception, expected: PassFault) -> None:
+    assert pass_fault(error) is expected
 
 
 def test_torch_still_names_its_errors_so() -> None:
     import torch
 
-    assert fault_of(torch.OutOfMemoryError("no words")) is Fault.MEMORY
-    assert fault_of(torch.AcceleratorError("no words")) is Fault.DEVICE
+    assert pass_fault(torch.OutOfMemoryError("no words")) is PassFault.MEMORY
+    assert pass_fault(torch.AcceleratorError("no words")) is PassFault.DEVICE

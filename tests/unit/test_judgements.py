@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import InputError
-from spark_jobs.judgements import JudgedQueries, read_judged
+from spark_jobs.evaluation.judgements import JudgedQueries, read_judged
 
 QUERIES = '{"_id": "q1", "text": "Who hunts at night?"}\n{"_id": "q2", "text": "What makes honey?"}\n'
 HEADING = "query-id\tcorpus-id\tscore\n"

@@ -6,8 +6,8 @@ import pytest
 from filelock import FileLock
 
 from schemas.errors import RunActiveError
-from spark_jobs import locks
 from spark_jobs.settings import Settings, as_settings
+from spark_jobs.store import locks
 
 
 @pytest.fixture

@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 
 from schemas.errors import InputError
-from spark_jobs.evaluation_comparison import neighbour_overlap, paired_differences
-from spark_jobs.evaluation_files import TextFile
-from spark_jobs.evaluation_measures import Scores, score_queries, search_depth
-from spark_jobs.evaluation_records import rows_of
-from spark_jobs.evaluation_report import Comparison, Evaluation, SpaceScores
-from spark_jobs.judgements import JudgedQueries
+from spark_jobs.evaluation.judgements import JudgedQueries
+from spark_jobs.evaluation.measures import Scores, neighbour_overlap, paired_differences, score_queries, search_depth
+from spark_jobs.evaluation.report import Comparison, Evaluation, SpaceScores, rows_of
+from spark_jobs.evaluation.text_files import TextFile
 
 Grades = dict[str, dict[str, int]]
 

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from schemas.errors import InputError
-from udfs import model_files, model_json, model_weights
-from udfs.model_folder import ModelFolder, inspect_model_folder, resolve_model_folder
+from udfs.models import files, weights
+from udfs.models.folder import ModelFolder, inspect_model_folder
+from udfs.models.hub import resolve_model_folder
 
 OLD, BASE, NEW = (
     "sentence_transformers.models.",
@@ -615,18 +616,18 @@ def test_any_value_of_a_setting_is_read_or_refused(folder: Path, place: tuple[st
 
 
 def test_sizes_are_capped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_json, "MAX_BYTES", 20)
+    monkeypatch.setattr(files, "MAX_BYTES", 20)
     assert any("config.json: is larger than 20 bytes" in fault for fault in faults_of(folder))
     assert not any("tokenizer.json" in fault for fault in faults_of(folder))
 
 
 def test_number_of_entries_is_capped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_files, "MAX_ENTRIES", 5)
+    monkeypatch.setattr(files, "MAX_ENTRIES", 5)
     assert any("more than 5 entries" in fault for fault in faults_of(folder))
 
 
 def test_header_is_capped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_weights, "MAX_HEADER_BYTES", 8)
+    monkeypatch.setattr(weights, "MAX_HEADER_BYTES", 8)
     assert any(WEIGHTS in fault for fault in faults_of(folder))
 
 
@@ -643,7 +644,7 @@ def test_what_is_no_model_folder_is_said_to_be_none(tmp_path: Path, kind: str) -
 
 def test_inspection_imports_none_of_the_heavy_libraries(folder: Path) -> None:
     code = (
-        "import sys; from udfs.model_folder import inspect_model_folder; inspect_model_folder(sys.argv[1]);"
+        "import sys; from udfs.models.folder import inspect_model_folder; inspect_model_folder(sys.argv[1]);"
         "heavy = {'torch', 'transformers', 'sentence_transformers', 'safetensors', 'numpy', 'huggingface_hub'};"
         "print(sorted(heavy & sys.modules.keys()))"
     )
@@ -750,7 +751,7 @@ def test_every_failure_of_the_hub_is_an_input_error(monkeypatch: pytest.MonkeyPa
 
 def test_offline_without_a_cache_is_an_input_error(tmp_path: Path) -> None:
     code = (
-        "from udfs.model_folder import resolve_model_folder; from schemas.errors import InputError\n"
+        "from udfs.models.folder import resolve_model_folder; from schemas.errors import InputError\n"
         "try:\n    resolve_model_folder('owner/name', 'a' * 40)\nexcept InputError as error:\n    print(error)"
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}

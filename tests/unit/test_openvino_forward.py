@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from schemas.errors import InputError
-from udfs import openvino_forward
-from udfs.encoder import load_encoder
-from udfs.engine import embed_texts
-from udfs.model_source import describe_model
+from udfs.encoders import openvino
+from udfs.encoders.encoder import load_encoder
+from udfs.inference.engine import embed_texts
+from udfs.models.source import describe_model
 from udfs.specs import InferenceSpec
 
 pytest.importorskip("openvino", reason="OpenVINO is an optional dependency")
@@ -65,8 +65,8 @@ def test_workers_of_one_machine_do_not_share_one_core(spec: InferenceSpec) -> No
 
 
 def test_a_model_that_it_runs_otherwise_is_refused(spec: InferenceSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = openvino_forward._by_torch
-    monkeypatch.setattr(openvino_forward, "_by_torch", lambda model, features: right(model, features) + 2e-5)
+    right = openvino._by_torch
+    monkeypatch.setattr(openvino, "_by_torch", lambda model, features: right(model, features) + 2e-5)
     asked = replace(spec, backend="openvino", role="query")
     with pytest.raises(InputError, match=r"other vectors of this model than torch \(difference 2.*set it to torch"):
         load_encoder(asked, cores=2)
@@ -75,12 +75,12 @@ def test_a_model_that_it_runs_otherwise_is_refused(spec: InferenceSpec, monkeypa
 def test_where_it_is_not_installed_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(InputError, match=r"pip install 'embedlake\[openvino\]'"):
-        openvino_forward._openvino()
+        openvino._openvino()
 
 
 def test_conversions_are_reported_to_nobody() -> None:
     code = (
-        "import sys; from udfs.openvino_forward import _openvino; _openvino()\n"
+        "import sys; from udfs.encoders.openvino import _openvino; _openvino()\n"
         "from openvino.tools.ovc import telemetry_utils\n"
         "print(telemetry_utils.tm.__name__, sys.modules['openvino_telemetry'])"
     )

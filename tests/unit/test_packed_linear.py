@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from udfs import packed_linear
-from udfs.packed_linear import PackedLinear, pack_linears
+from udfs.encoders import packed_linear
+from udfs.encoders.packed_linear import PackedLinear, pack_linears
 
 
 @pytest.mark.parametrize("shape", [(1, 8), (7, 8), (2, 5, 8), (300, 8)])

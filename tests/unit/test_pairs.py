@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from schemas.errors import InputError
-from spark_jobs.evaluate_pairs import correlations
-from spark_jobs.evaluation_sentences import ScoredPairs, read_pairs
+from spark_jobs.evaluation.pairs import ScoredPairs, correlations, read_pairs
 
 PAIRS = [("A man, alone.", 'He said "no".', 2.5), ("Owls hunt.", "Bees hum.", 0.0), ("a", "b", 5.0)]
 CSV = '"A man, alone.","He said ""no"".",2.5\nOwls hunt.,Bees hum.,0\na,b,5.0\n'

@@ -7,15 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import InputError
-from spark_jobs.planning import (
-    Group,
-    Slice,
-    Work,
-    guard_removals,
-    next_slice,
-    partition_count,
-    reading_pays,
-)
+from spark_jobs.embedding.slicing import Group, Slice, Work, guard_removals, next_slice, reading_pays
+from spark_jobs.runtime.parallelism import partition_count
 
 Key = tuple[int, int, int, int]
 

@@ -5,8 +5,8 @@ from io import StringIO
 
 from rich.console import Console
 
-from spark_jobs.planning import Slice
-from spark_jobs.progress import Progress
+from spark_jobs.embedding.slicing import Slice
+from spark_jobs.runtime.progress import Progress
 
 
 def test_the_rate_is_that_of_all_slices_so_far() -> None:

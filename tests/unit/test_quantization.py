@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.embedding import embedding_type
 from schemas.precision import stored_dimension
+from schemas.vectors import embedding_type
 from udfs.quantization import quantized, restored
 
 RANGES = ((-1.0, 0.0), (1.0, 2.55))

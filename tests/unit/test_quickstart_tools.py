@@ -11,8 +11,8 @@ import pytest
 
 from quickstart import collect_docstrings, fetch_model
 from quickstart.collect_docstrings import Document, choose, documents_of_package
+from spark_jobs.embedding.preflight import check_store
 from spark_jobs.settings import load_settings
-from spark_jobs.store_checks import check_store
 from tests.conftest import ROOT
 
 LONG = ("A sentence that is long enough, said again and again. " * 5).strip()

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from schemas.errors import InputError
-from udfs.encoder import Encoder, load_encoder
-from udfs.engine import embed_texts
-from udfs.model_source import describe_model, verified_folder
+from udfs.encoders.encoder import Encoder, load_encoder
+from udfs.inference.engine import embed_texts
+from udfs.models.source import describe_model, verified_folder
 from udfs.specs import InferenceSpec, ModelSpec
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def test_a_folder_that_is_gone_is_refused(tmp_path: Path) -> None:
 
 
 def test_nothing_of_a_folder_is_run_or_fetched(model: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    from udfs import encoder_sentence
+    from udfs.encoders import sentence
 
     asked: dict[str, Any] = {}
 
@@ -194,9 +194,9 @@ def test_nothing_of_a_folder_is_run_or_fetched(model: ModelSpec, monkeypatch: py
         asked.update(options)
         raise ValueError("not this time")
 
-    monkeypatch.setattr(encoder_sentence, "SentenceTransformer", recorder)
+    monkeypatch.setattr(sentence, "SentenceTransformer", recorder)
     with pytest.raises(InputError, match=r"cannot be loaded: ValueError: not this time"):
-        encoder_sentence.SentenceEncoder(spec_of(model), cores=1)
+        sentence.SentenceEncoder(spec_of(model), cores=1)
     assert asked["trust_remote_code"] is False
     assert asked["local_files_only"] is True
     assert asked["model_kwargs"]["use_safetensors"] is True
@@ -218,7 +218,7 @@ def test_auto_spreads_partitions_over_the_gpus_there_are(
 ) -> None:
     import torch
 
-    from udfs.encoder_sentence import choose_device
+    from udfs.encoders.sentence import choose_device
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     assert choose_device(device, partition) == expected
@@ -244,7 +244,7 @@ def test_auto_takes_half_precision_where_the_hardware_has_it(
 ) -> None:
     import torch
 
-    from udfs.encoder_sentence import choose_dtype
+    from udfs.encoders.sentence import choose_dtype
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: supported == "cuda")
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: supported == "amx")

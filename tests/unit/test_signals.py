@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from schemas.errors import StoppedError
-from spark_jobs.signals import interruption_of, stop_in_order
+from spark_jobs.runtime.signals import interruption_of, stop_in_order
 
 
 def _close() -> None:

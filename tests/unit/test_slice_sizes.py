@@ -2,7 +2,7 @@
 
 import pytest
 
-from spark_jobs.slice_sizes import LEAST_TOKENS, first_slice_tokens, slice_bound, with_rest
+from spark_jobs.embedding.slicing import LEAST_TOKENS, first_slice_tokens, slice_bound, with_rest
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from udfs.stages import ahead
+from udfs.inference.prefetch import prefetch
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -28,14 +28,14 @@ def numbers(count: int, seen: list[str]) -> Iterator[int]:
 @pytest.mark.parametrize("depth", [1, 3])
 def test_the_same_items_in_order_from_another_thread(count: int, depth: int) -> None:
     seen: list[str] = []
-    assert list(ahead(numbers(count, seen), depth)) == list(range(count))
+    assert list(prefetch(numbers(count, seen), depth)) == list(range(count))
     assert seen == [*(f"made {number} in embedlake-stage" for number in range(count)), "closed"]
     assert stages() == []
 
 
 def test_nothing_is_made_before_it_is_asked_for() -> None:
     seen: list[str] = []
-    stage = ahead(numbers(5, seen), 1)
+    stage = prefetch(numbers(5, seen), 1)
     time.sleep(0.05)
     assert seen == []
     stage.close()
@@ -44,7 +44,7 @@ def test_nothing_is_made_before_it_is_asked_for() -> None:
 
 def test_no_more_is_made_ahead_than_the_depth() -> None:
     seen: list[str] = []
-    stage = ahead(numbers(100, seen), 2)
+    stage = prefetch(numbers(100, seen), 2)
     next(stage)
     deadline = time.monotonic() + 2
     while len(seen) < 4 and time.monotonic() < deadline:
@@ -56,7 +56,7 @@ def test_no_more_is_made_ahead_than_the_depth() -> None:
 
 def test_closing_ends_the_thread_and_closes_the_source() -> None:
     seen: list[str] = []
-    stage = ahead(ahead(numbers(10**9, seen), 1), 1)
+    stage = prefetch(prefetch(numbers(10**9, seen), 1), 1)
     assert next(stage) == 0
     assert len(stages()) == 2
     stage.close()
@@ -69,7 +69,7 @@ def test_an_error_comes_where_its_item_would_have_come() -> None:
         yield 1
         raise KeyError("two")
 
-    stage = ahead(failing(), 3)
+    stage = prefetch(failing(), 3)
     assert next(stage) == 1
     with pytest.raises(KeyError, match="two"):
         next(stage)
@@ -77,7 +77,7 @@ def test_an_error_comes_where_its_item_would_have_come() -> None:
 
 
 def test_a_source_that_is_no_generator() -> None:
-    assert list(ahead(iter([1, 2]), 1)) == [1, 2]
+    assert list(prefetch(iter([1, 2]), 1)) == [1, 2]
 
 
 def test_the_consumers_waiting_is_told() -> None:
@@ -87,6 +87,6 @@ def test_the_consumers_waiting_is_told() -> None:
             yield number
 
     waited: list[float] = []
-    list(ahead(slow(), 1, waited.append))
+    list(prefetch(slow(), 1, waited.append))
     assert len(waited) == 4, "three items and the end"
     assert sum(waited) > 0.03

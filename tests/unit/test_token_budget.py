@@ -2,7 +2,7 @@
 
 import pytest
 
-from udfs.token_budget import TokenBudget
+from udfs.inference.token_budget import TokenBudget
 
 
 def run(budget: TokenBudget, rates: dict[int, float], passes: int = 100) -> list[int]:

@@ -11,10 +11,10 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
 from schemas.errors import InputError
-from udfs import tokens
-from udfs.model_source import describe_model
+from udfs.encoders import tokens
+from udfs.encoders.token_counter import FolderTokenCounter, load_token_counter
+from udfs.models.source import describe_model
 from udfs.specs import ModelSpec
-from udfs.token_counter import FolderTokenCounter, load_token_counter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from udfs import unpadded
-from udfs.features import read_and_build
-from udfs.model_source import describe_model
-from udfs.tokens import TextTokenizer
-from udfs.unpadded import attention, unpad
+from udfs.encoders import unpadded
+from udfs.encoders.model_inputs import read_and_build
+from udfs.encoders.tokens import TextTokenizer
+from udfs.encoders.unpadded import attention, unpad
+from udfs.models.source import describe_model
 
 BATCHES = [["Who hunts at night?", "owl", "night " * 300], ["x"]]
 OTHERS = ["a b c", "", "zz top " * 90, "\U0001f989", "[SEP]"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from udfs.windows import windows
+from udfs.inference.prefetch import windows
 
 
 def batch(*texts: str) -> pa.RecordBatch:

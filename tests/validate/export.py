@@ -26,11 +26,11 @@ from real_data import MODEL, need, read_steps, write_source
 from refresh_steps import check_counts, settings_of, table_of, timed_run
 from store_files import read_rows
 
+from spark_jobs.export.report import ExportReport
 from spark_jobs.export_library import run
-from spark_jobs.export_report import Export
-from spark_jobs.session import get_session
+from spark_jobs.runtime.session import get_session
 from spark_jobs.settings import Settings, as_settings
-from spark_jobs.settings_sections import SparkSettings
+from spark_jobs.settings.sections import SparkSettings
 
 OUT = Path(__file__).parent / "results" / "export.json"
 EDITIONS = ["2025-01-01", "2026-01-01"]
@@ -113,7 +113,7 @@ def _stored(settings: Settings) -> Pairs:
     return _pairs(read_rows(table_of(settings), "chunk_id, run_id"))
 
 
-def _export(outcome: Outcome, label: str, spark: SparkSession, settings: Settings, to: str) -> Export:
+def _export(outcome: Outcome, label: str, spark: SparkSession, settings: Settings, to: str) -> ExportReport:
     report = run(spark, settings, to)
     print(f"      {report.plan}", flush=True)
     seconds = {f"{label}_seconds": round(sum(report.seconds.values()), 1)}

@@ -13,8 +13,8 @@ from outcome import Outcome, write_outcome
 from refresh_cases import emptied, sentence, third
 from refresh_steps import Part, tldr, wordnet
 
-from spark_jobs.session import get_session
-from spark_jobs.settings_sections import SparkSettings
+from spark_jobs.runtime.session import get_session
+from spark_jobs.settings.sections import SparkSettings
 
 PARTS: dict[str, Part] = {part.__name__: part for part in (tldr, wordnet, emptied, sentence, third)}
 OUT = Path(__file__).parent / "results" / "refresh.json"

@@ -12,7 +12,7 @@ from static_model import DIMENSION, make_static_model
 from store_files import differing_columns, growth_of, matrix_of, read_rows, read_set, version_of
 
 from spark_jobs.embed_library import run
-from spark_jobs.report import Report
+from spark_jobs.embedding.report import RunReport
 from spark_jobs.settings import Settings, as_settings
 
 Part = Callable[[Outcome, SparkSession, Path, int | None], None]
@@ -63,7 +63,7 @@ def table_of(settings: Settings, name: str = "vectors") -> Path:
     return Path(str(settings.store.path), settings.library, settings.space, name)
 
 
-def timed_run(outcome: Outcome, label: str, spark: SparkSession, settings: Settings, **options: bool) -> Report:
+def timed_run(outcome: Outcome, label: str, spark: SparkSession, settings: Settings, **options: bool) -> RunReport:
     """Runs the job and notes what it cost.
 
     Args:
@@ -83,7 +83,7 @@ def timed_run(outcome: Outcome, label: str, spark: SparkSession, settings: Setti
     return report
 
 
-def check_counts(outcome: Outcome, step: Step, report: Report) -> None:
+def check_counts(outcome: Outcome, step: Step, report: RunReport) -> None:
     """Holds a report to the true list of changes.
 
     Args:
@@ -102,7 +102,7 @@ def check_counts(outcome: Outcome, step: Step, report: Report) -> None:
     outcome.equal(f"{step.name}: documents embedded in the end", counts["library_embedded"], len(step.documents))
 
 
-def check_inference(outcome: Outcome, step: Step, report: Report, settings: Settings, before: int) -> None:
+def check_inference(outcome: Outcome, step: Step, report: RunReport, settings: Settings, before: int) -> None:
     """Holds inference to the texts of chunks that are new with the step.
 
     A text that another document has already may be embedded once more: the job does so where reading the vectors of

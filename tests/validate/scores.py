@@ -22,9 +22,10 @@ from ir_measures import AP, RR, R, nDCG
 from pyspark.sql import SparkSession
 from sentence_transformers import SentenceTransformer
 
-from spark_jobs import embed_library, evaluate_library, evaluate_pairs
-from spark_jobs.evaluation_report import Evaluation
-from spark_jobs.session import get_session
+from spark_jobs import embed_library, evaluate_library
+from spark_jobs.evaluation import pairs
+from spark_jobs.evaluation.report import Evaluation
+from spark_jobs.runtime.session import get_session
 from spark_jobs.settings import Settings, as_settings
 
 ROOT = Path(__file__).parents[2]
@@ -113,7 +114,7 @@ def validate_evaluation(spark: SparkSession, settings: Settings) -> Outcome:
 def validate_pairs(spark: SparkSession, settings: Settings) -> Outcome:
     """Correlates the sentence pairs of the STS Benchmark."""
     outcome = Outcome(f"STS Benchmark, dtype {DTYPE}")
-    found = evaluate_pairs.run(spark, settings, PAIRS)
+    found = pairs.run(spark, settings, PAIRS)
     print(found)
     outcome.equal("pairs compared", found.pairs, 1379)
     for (name, published), value in zip(PUBLISHED_PAIRS.items(), (found.spearman, found.pearson), strict=True):

@@ -10,9 +10,9 @@ import pytest
 from pyspark.sql import Row, SparkSession
 
 from schemas.errors import InputError
-from spark_jobs import store
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
+from spark_jobs.store.tables import delta_session, space_tables
 
 pytestmark = pytest.mark.spark
 
@@ -22,8 +22,8 @@ GOOD = [{"id": "a", "text": "Alpha."}]
 
 
 def ledger(spark: SparkSession, settings: Settings) -> dict[str, Row]:
-    with store.delta_session(spark):
-        return {row.doc_id: row for row in store.read(spark, store.place_of(settings), "ledger").collect()}
+    with delta_session(spark):
+        return {row.doc_id: row for row in space_tables(spark, settings).read("ledger").collect()}
 
 
 def refusal(spark: SparkSession, settings: Settings) -> str:
@@ -167,8 +167,8 @@ def test_texts_of_all_sizes_and_payload_of_all_names_go_through(
         "blank": "empty",
         "one": "embedded",
     }
-    with store.delta_session(spark):
-        vectors = store.read(spark, store.place_of(settings), "vectors")
+    with delta_session(spark):
+        vectors = space_tables(spark, settings).read("vectors")
         sizes = vectors.where("doc_id = 'long'").selectExpr(
             "sum(char_end - char_start) as characters", "max(token_count) as most"
         )
@@ -189,8 +189,8 @@ def test_naughty_strings_as_texts_and_as_ids(
     assert report.counts["added"] == len(unique)
     found = ledger(spark, settings)
     assert set(found) == set(unique)
-    with store.delta_session(spark):
-        stored = {row.doc_id: row for row in store.read(spark, store.place_of(settings), "vectors").collect()}
+    with delta_session(spark):
+        stored = {row.doc_id: row for row in space_tables(spark, settings).read("vectors").collect()}
     for document in documents:
         row = found[document["id"]]
         if row.chunk_count == 1:

@@ -10,11 +10,12 @@ import pytest
 from pyspark.sql import Row, SparkSession
 
 from schemas.errors import InputError, QuarantineLimitError
-from spark_jobs import failpoints, store
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
+from spark_jobs.store import failpoints
+from spark_jobs.store.tables import delta_session, space_tables
 from udfs.chunk_documents import chunk_id
-from udfs.encoder_fake import FakeEncoder, FakeTokenCounter
+from udfs.encoders.fake import FakeEncoder, FakeTokenCounter
 
 pytestmark = pytest.mark.spark
 
@@ -24,12 +25,12 @@ WriteJson = Callable[..., str]
 
 def rows(spark: SparkSession, settings: Settings, table: str) -> list[Row]:
     key = {"vectors": ["doc_id", "chunk_index"], "ledger": ["doc_id"], "runs": ["event_time"], "spaces": ["space"]}
-    with store.delta_session(spark):
-        return store.read(spark, store.place_of(settings), table).orderBy(*key[table]).collect()
+    with delta_session(spark):
+        return space_tables(spark, settings).read(table).orderBy(*key[table]).collect()
 
 
 def commits(spark: SparkSession, settings: Settings, table: str) -> int:
-    return spark.sql(f"DESCRIBE HISTORY {store.place_of(settings).name(table)}").count()
+    return spark.sql(f"DESCRIBE HISTORY {space_tables(spark, settings).name(table)}").count()
 
 
 def newest_operation(spark: SparkSession, vectors: Path) -> str:
@@ -210,7 +211,7 @@ def test_slices_are_commits_and_add_up_to_one_load_without_a_fence_too(
 ) -> None:
     # Properties that Spark lets nobody change in a live session stand for a platform that fixes Delta's.
     fixed = ("spark.sql.warehouse.dir", "spark.sql.extensions", "spark.sql.catalogImplementation")
-    monkeypatch.setattr("spark_jobs.fence.TRANSACTION", fixed)
+    monkeypatch.setattr("spark_jobs.store.fence.TRANSACTION", fixed)
     documents = [{"id": f"d{i}", "text": f"Document number {i % 4} says hello."} for i in range(12)]
     settings = make_settings(write_json(documents), run={"slice_tokens": 60})
     report = run(spark, settings)
@@ -247,13 +248,13 @@ def test_what_a_failed_run_left_is_used_and_nothing_is_written_twice(
                 run(spark, settings)
         assert rows(spark, settings, "runs")[-1].event == "failed"
 
-    fail_at("spark_jobs.slices.merge_vectors")
+    fail_at("spark_jobs.embedding.slices.merge_vectors")
     assert rows(spark, settings, "vectors") == []
-    fail_at("spark_jobs.slices.merge_ledger")
+    fail_at("spark_jobs.embedding.slices.merge_ledger")
     assert [row.doc_id for row in rows(spark, settings, "vectors")] == ["a", "b"]
     assert rows(spark, settings, "ledger") == []
     # The second run found the vector that the first had staged: there is no second one.
-    staged = store.read(spark, store.place_of(settings), "staged_vectors").where("reason is null")
+    staged = space_tables(spark, settings).read("staged_vectors").where("reason is null")
     assert staged.count() == 1
 
     # Too many documents are quarantined: the run fails, after the others are in.
@@ -268,6 +269,6 @@ def test_what_a_failed_run_left_is_used_and_nothing_is_written_twice(
     assert [dict(row.counts)["chunks_embedded"] for row in events if row.event == "slice committed"] == [1]
     # A run that comes to its end empties what is staged.
     run(spark, make_settings(source))
-    with store.delta_session(spark):
+    with delta_session(spark):
         for table in ("plan", "staged_chunks", "staged_vectors"):
-            assert store.read(spark, store.place_of(settings), table).count() == 0
+            assert space_tables(spark, settings).read(table).count() == 0

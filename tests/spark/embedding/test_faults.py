@@ -10,10 +10,11 @@ import pytest
 from pyspark.sql import SparkSession
 
 from schemas.errors import InputError, ReconciliationError, SourceError
-from spark_jobs import claims, runs
 from spark_jobs.embed_library import run
+from spark_jobs.embedding import opening
+from spark_jobs.embedding import run as runs
+from spark_jobs.embedding.preflight import check_store
 from spark_jobs.settings import Settings, as_settings
-from spark_jobs.store_checks import check_store
 from tests.support.refresh.machine import Machine, at
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
@@ -127,7 +128,7 @@ def test_a_clock_that_is_set_back_a_year(
 
     machine = loaded_machine.copy(tmp_path)
     monkeypatch.setattr(runs, "datetime", YearAgo)
-    monkeypatch.setattr(claims, "datetime", YearAgo)
+    monkeypatch.setattr(opening, "datetime", YearAgo)
     machine.change(30)
     assert machine.crash(("ledger.before", 1))
     machine.change(30)

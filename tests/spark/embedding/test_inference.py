@@ -10,10 +10,11 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 
 from schemas.errors import InputError
-from spark_jobs import calibrate_inference, store
+from spark_jobs import calibrate_inference
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
-from udfs.encoder_fake import FakeTokenCounter
+from spark_jobs.store.tables import space_tables
+from udfs.encoders.fake import FakeTokenCounter
 
 pytestmark = pytest.mark.spark
 
@@ -45,7 +46,7 @@ def test_each_text_is_seen_once_by_one_statement_and_what_it_took_is_on_record(
     assert (values["tokens"], values["retried"], values["out_of_memory"]) == (TOKENS, 0, 0)
     assert report.counts["tokens_embedded"] == TOKENS
 
-    runs = store.read(spark, store.place_of(settings), "runs").where("event = 'finished'")
+    runs = space_tables(spark, settings).read("runs").where("event = 'finished'")
     (recorded,) = [row.inference.asDict() for row in runs.collect()]
     assert recorded == report.inference.values
     assert recorded["computed"] >= recorded["tokens"] == TOKENS

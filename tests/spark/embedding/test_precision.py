@@ -16,7 +16,7 @@ from spark_jobs import verify_space
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
 from tests.support.template import QUANTIZED, quantized
-from udfs.encoder_fake import FakeEncoder
+from udfs.encoders.fake import FakeEncoder
 
 pytestmark = pytest.mark.spark
 

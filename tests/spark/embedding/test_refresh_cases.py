@@ -12,15 +12,15 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from schemas.errors import InputError, ReconciliationError, RunActiveError, SourceError
-from spark_jobs import store
 from spark_jobs.embed_library import run
-from spark_jobs.failpoints import SimulatedCrash
 from spark_jobs.settings import Settings
+from spark_jobs.store.failpoints import SimulatedCrash
+from spark_jobs.store.tables import delta_session, space_tables
 from tests.support.refresh.library import Library
 from tests.support.refresh.machine import at
 from tests.support.refresh.oracle import query
 from tests.support.template import OWLS_AND_BEES
-from udfs.encoder_fake import NOT_FINITE
+from udfs.encoders.fake import NOT_FINITE
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
 
@@ -108,11 +108,11 @@ def test_a_model_that_makes_other_vectors_is_refused(
     spark: SparkSession, write_json: WriteJson, loaded: Loaded
 ) -> None:
     settings = loaded(OWLS_AND_BEES)
-    place = store.place_of(settings)
-    with store.delta_session(spark):
-        turned = store.read(spark, place, "vectors").withColumn("embedding", F.reverse("embedding"))
+    tables = space_tables(spark, settings)
+    with delta_session(spark):
+        turned = tables.read("vectors").withColumn("embedding", F.reverse("embedding"))
         before = texts(settings)
-        turned.localCheckpoint().writeTo(place.name("vectors")).overwrite(F.lit(True))
+        turned.localCheckpoint().writeTo(tables.name("vectors")).overwrite(F.lit(True))
     write_json([{"id": "a", "text": "Owls."}, {"id": "b", "text": "Elms."}])
     with pytest.raises(InputError, match=r"2 of 2 texts differ, lowest cosine .*name a new space"):
         run(spark, settings)
@@ -137,7 +137,7 @@ def test_texts_that_stand_elsewhere_are_not_embedded_again(
 
 def test_rows_that_vanished_are_named_and_the_next_run_makes_them_good(spark: SparkSession, loaded: Loaded) -> None:
     settings = loaded(OWLS_AND_BEES)
-    name = store.place_of(settings).name("vectors")
+    name = space_tables(spark, settings).name("vectors")
     spark.sql(f"DELETE FROM {name} WHERE doc_id = 'b'")
     with pytest.raises(ReconciliationError, match=r"disagree about 1 documents, such as 'b' \(ledger 1, stored None\)"):
         run(spark, settings)
@@ -219,7 +219,7 @@ def test_a_run_that_is_overtaken_writes_nothing_and_one_that_may_be_alive_is_not
     assert left == [versions()]
     assert texts(settings) == []
     # As it looks from another machine: there no lock says that the second run is dead.
-    monkeypatch.setattr("spark_jobs.claims.socket.gethostname", lambda: "elsewhere")
+    monkeypatch.setattr("spark_jobs.embedding.opening.socket.gethostname", lambda: "elsewhere")
     with pytest.raises(RunActiveError, match=r"run toy\.main\.2 .* has not ended, .*--take-over"):
         run(spark, settings)
     stale = settings.model_copy(update={"run": settings.run.model_copy(update={"stale_after_seconds": 0.0})})

@@ -7,9 +7,9 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from schemas.errors import InputError
-from spark_jobs.settings_sections import SourceSettings
-from spark_jobs.sources import check_ids, open_source
-from spark_jobs.transforms import as_documents
+from spark_jobs.embedding.documents import as_documents
+from spark_jobs.embedding.source import check_ids, open_source
+from spark_jobs.settings.sections import SourceSettings
 
 pytestmark = pytest.mark.spark
 

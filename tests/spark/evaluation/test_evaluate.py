@@ -15,12 +15,12 @@ from pyspark.sql import SparkSession
 from schemas.errors import InputError
 from schemas.evaluations import EVALUATIONS
 from spark_jobs.evaluate_library import run
-from spark_jobs.evaluate_pairs import PairScores
-from spark_jobs.evaluation_report import Evaluation
+from spark_jobs.evaluation.pairs import PairScores
+from spark_jobs.evaluation.report import Evaluation
 from spark_jobs.settings import Settings
-from udfs.encoder_fake import NOT_FINITE, FakeEncoder
-from udfs.fingerprint import model_fingerprint
-from udfs.model_source import describe_model
+from udfs.encoders.fake import NOT_FINITE, FakeEncoder
+from udfs.models.fingerprint import model_fingerprint
+from udfs.models.source import describe_model
 
 pytestmark = pytest.mark.spark
 

@@ -13,14 +13,16 @@ from pyspark.sql import functions as F
 from schemas.errors import InputError, ReconciliationError, RunActiveError
 from schemas.exports import COMPARISON, FULL, INCREMENTAL
 from schemas.runs import FINISHED, STARTED
-from spark_jobs import arrow_stream, export_sending, maintain_space, store
+from spark_jobs import maintain_space
 from spark_jobs.embed_library import run as embed
+from spark_jobs.export import rows as arrow_stream
+from spark_jobs.export.report import ExportReport
 from spark_jobs.export_library import run
-from spark_jobs.export_report import Export
-from spark_jobs.failpoints import SimulatedCrash
 from spark_jobs.settings import Settings
-from spark_jobs.spaces import registered
-from spark_jobs.targets import open_target
+from spark_jobs.store.failpoints import SimulatedCrash
+from spark_jobs.store.spaces import registered
+from spark_jobs.store.tables import delta_session, space_tables
+from spark_jobs.targets.factory import open_target
 from tests.support.space import Space
 from tests.support.template import OWLS_AND_BEES
 
@@ -39,7 +41,7 @@ def state_of(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(p.relative_to(folder)): (p.stat().st_ino, p.stat().st_mtime_ns) for p in sorted(folder.rglob("*"))}
 
 
-def told(report: Export) -> tuple[str, int, int]:
+def told(report: ExportReport) -> tuple[str, int, int]:
     return report.plan.partition(":")[0], report.sent, report.removed
 
 
@@ -125,11 +127,11 @@ def test_rows_that_got_through_before_a_crash_are_not_sent_again(
 
 
 def leave_only(spark: SparkSession, space: Space, whole: Path, out: Path, names: set[str]) -> None:
-    from spark_jobs.export_rows import shape_of
-    from spark_jobs.export_space import open_export_space
+    from spark_jobs.export.rows import row_format_of
+    from spark_jobs.store.open_space import open_export_space
 
-    with store.delta_session(spark):
-        shape = shape_of(open_export_space(spark, space.settings))
+    with delta_session(spark):
+        shape = row_format_of(open_export_space(spark, space.settings))
     rows = ds.dataset(whole, format="parquet").to_table(filter=ds.field("doc_id").isin(sorted(names)))
     target = open_target(f"parquet:{out}")
     target.prepare(shape, full=False)
@@ -276,9 +278,9 @@ def test_a_count_that_differs_at_the_end_is_said_and_does_not_pass_for_finished(
 ) -> None:
     to = f"parquet:{out}"
     space.put({"a": 1, "b": 1})
-    with store.delta_session(spark):
-        copy = store.read(spark, space.place, "vectors").where("doc_id = 'a'")
-        store.append(copy, space.place, "vectors")
+    with delta_session(spark):
+        copy = space.tables.read("vectors").where("doc_id = 'a'")
+        space.tables.append(copy, "vectors")
     with pytest.raises(ReconciliationError, match=r"holds 2 rows, and vectors of space toy\.main has 3") as caught:
         run(spark, space.settings, to)
     assert caught.value.exit_code == 6
@@ -293,11 +295,11 @@ def test_an_export_that_another_machine_overlapped_is_not_finished(
 
     def other_begins(_name: str) -> None:
         monkeypatch.undo()
-        with store.delta_session(spark):
-            mine = store.read(spark, space.place, events).localCheckpoint()
-            store.append(mine.withColumn("owner", F.lit("elsewhere:1:abcd")), space.place, events)
+        with delta_session(spark):
+            mine = space.tables.read(events).localCheckpoint()
+            space.tables.append(mine.withColumn("owner", F.lit("elsewhere:1:abcd")), events)
 
-    monkeypatch.setattr(export_sending, "failpoint", other_begins)
+    monkeypatch.setattr(arrow_stream, "failpoint", other_begins)
     with pytest.raises(RunActiveError, match=r"another export to parquet:.* \(elsewhere:1:abcd\) began"):
         run(spark, space.settings, to)
     assert [event for _, event, *_ in space.events()] == [STARTED, STARTED, STARTED]
@@ -327,8 +329,8 @@ def test_rows_in_several_answers_come_once_each_and_the_session_stays_as_it_was(
     monkeypatch.setattr(arrow_stream, "_is_connect", lambda _rows: True)
     monkeypatch.setattr(arrow_stream, "_ANSWER_BYTES", 30_000)
     monkeypatch.setattr(arrow_stream, "_PARTITION_BYTES", 20_000)
-    with store.delta_session(spark):
-        rows = store.read(spark, space.place, "vectors").select("chunk_id", "n")
+    with delta_session(spark):
+        rows = space.tables.read("vectors").select("chunk_id", "n")
         batches = list(arrow_stream.stream(rows, "chunk_id", 90_000))
     assert sorted(number for batch in batches for number in batch.column("n").to_pylist()) == list(range(40))
     assert len(batches) >= 3
@@ -368,13 +370,13 @@ def test_a_catalog_store_has_three_part_names_and_a_view_of_the_active_space(
     assert embed(spark, main).vectors == "`spark_catalog`.`default`.`shown__main__vectors`"
     assert embed(spark, main).counts["unchanged"] == 1
     Space(spark, make_settings("unused", library="shown", space="later", store=place)).put({"b": 1})
-    with store.delta_session(spark):
+    with delta_session(spark):
         rows, table = (
             spark.table(f"spark_catalog.default.{name}") for name in ("shown__vectors", "shown__main__vectors")
         )
         assert rows.columns == table.columns
         assert [row.doc_id for row in rows.collect()] == ["a"]
-    assert store.place_of(main).view == "`spark_catalog`.`default`.`shown__vectors`"
+    assert space_tables(spark, main).view == "`spark_catalog`.`default`.`shown__vectors`"
 
 
 def test_a_table_in_the_place_of_the_view_is_left_alone(spark: SparkSession, make_settings: MakeSettings) -> None:
@@ -384,6 +386,6 @@ def test_a_table_in_the_place_of_the_view_is_left_alone(spark: SparkSession, mak
     with pytest.raises(InputError, match=r"the view `spark_catalog`\.`default`\.`taken__vectors` cannot be made"):
         Space(spark, settings)
     assert spark.table("spark_catalog.default.taken__vectors").columns == ["mine"]
-    with store.delta_session(spark):
+    with delta_session(spark):
         # The next run tries again: the space is not registered.
         assert registered(spark, settings) is None

@@ -11,11 +11,11 @@ from pyspark.sql import SparkSession
 
 from schemas.errors import InputError, RunActiveError
 from schemas.runs import FINISHED, RUNS, STARTED
-from schemas.staged_chunks import STAGED_CHUNKS
-from schemas.staged_vectors import STAGED_VECTORS
-from spark_jobs import maintain_space, store
+from schemas.staged import STAGED_CHUNKS, STAGED_VECTORS
+from spark_jobs import maintain_space
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
+from spark_jobs.store.tables import delta_session, space_tables
 
 pytestmark = pytest.mark.spark
 
@@ -31,15 +31,15 @@ SET_FOR_A_WHILE = (
 
 
 def rows(spark: SparkSession, settings: Settings, table: str) -> list[dict[str, Any]]:
-    with store.delta_session(spark):
-        found = store.read(spark, store.place_of(settings), table).orderBy("doc_id").collect()
+    with delta_session(spark):
+        found = space_tables(spark, settings).read(table).orderBy("doc_id").collect()
     return [row.asDict() for row in found]
 
 
 def append(spark: SparkSession, settings: Settings, table: Any, **values: Any) -> None:
-    with store.delta_session(spark):
+    with delta_session(spark):
         row = spark.createDataFrame([tuple(values.get(name) for name in table.schema.names)], table.schema)
-        store.append(row, store.place_of(settings), table.name)
+        space_tables(spark, settings).append(row, table.name)
 
 
 def event(spark: SparkSession, settings: Settings, name: str, age: timedelta) -> None:
@@ -61,9 +61,9 @@ def tables_with(folder: Path, word: str) -> set[str]:
 
 
 def staged(spark: SparkSession, settings: Settings) -> dict[str, int]:
-    with store.delta_session(spark):
-        place = store.place_of(settings)
-        return {name: store.read(spark, place, name).count() for name in ("plan", "staged_chunks", "staged_vectors")}
+    with delta_session(spark):
+        tables = space_tables(spark, settings)
+        return {name: tables.read(name).count() for name in ("plan", "staged_chunks", "staged_vectors")}
 
 
 def test_removed_documents_leave_every_file_and_current_rows_stay(

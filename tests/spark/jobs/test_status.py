@@ -13,10 +13,11 @@ from rich.console import Console
 
 from schemas.runs import FAILED, FINISHED, RUNS, SLICE_COMMITTED, STARTED
 from schemas.spaces import SPACES
-from spark_jobs import store, store_status
-from spark_jobs.backlog import backlog_of
+from spark_jobs import show_status
 from spark_jobs.embed_library import run
+from spark_jobs.embedding.backlog import backlog_of
 from spark_jobs.settings import Settings
+from spark_jobs.store.tables import delta_session, space_tables
 
 pytestmark = pytest.mark.spark
 
@@ -29,7 +30,7 @@ _LABELS = ("fault", "backlog", "source")
 
 def shown(spark: SparkSession, settings: Settings) -> str:
     out = io.StringIO()
-    store_status.run(spark, settings, Console(file=out, width=250))
+    show_status.run(spark, settings, Console(file=out, width=250))
     return out.getvalue()
 
 
@@ -53,13 +54,13 @@ def lines_of(text: str) -> dict[str, str]:
 
 def add_events(spark: SparkSession, settings: Settings, events: list[dict[str, Any]]) -> None:
     values = [tuple(event.get(name) for name in RUNS.schema.names) for event in events]
-    with store.delta_session(spark):
-        store.append(spark.createDataFrame(values, RUNS.schema), store.place_of(settings), RUNS.name)
+    with delta_session(spark):
+        space_tables(spark, settings).append(spark.createDataFrame(values, RUNS.schema), RUNS.name)
 
 
 def commits(spark: SparkSession, settings: Settings) -> int:
-    place = store.place_of(settings)
-    names = [place.name(table) for table in ("vectors", "ledger", "plan", "staged_chunks", "runs", "spaces")]
+    tables = space_tables(spark, settings)
+    names = [tables.name(table) for table in ("vectors", "ledger", "plan", "staged_chunks", "runs", "spaces")]
     return sum(spark.sql(f"DESCRIBE HISTORY {name}").count() for name in names)
 
 
@@ -100,8 +101,8 @@ def test_status_tells_what_a_run_would_do_and_writes_nothing(
     # A run that died left a document half done. What is counted is what the run then finds.
     lost = {"library": "toy", "space": "main", "owner": "elsewhere:1:abcd", "run_number": 2, "run_id": "toy.main.2"}
     add_events(spark, settings, [{**lost, "event": STARTED, "event_time": START}])
-    with store.delta_session(spark):
-        vectors = store.place_of(settings).name("vectors")
+    with delta_session(spark):
+        vectors = space_tables(spark, settings).name("vectors")
         chunks = spark.table(vectors).where("doc_id = 'd0'").select(F.col("chunk_id").alias("half_done"))
         chunks.mergeInto(vectors, F.col("chunk_id") == F.col("half_done")).whenMatched().delete().merge()
         counted = backlog_of(spark, settings).documents
@@ -114,9 +115,9 @@ def test_runs_are_ordered_by_their_numbers_and_those_without_an_end_are_unfinish
     spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
 ) -> None:
     settings = make_settings(write_json([{"id": "a", "text": "Alpha."}]))
-    with store.delta_session(spark):
+    with delta_session(spark):
         for table in (RUNS, SPACES):
-            store.ensure_table(spark, store.place_of(settings), table)
+            space_tables(spark, settings).ensure(table)
     events = []
     for number, kinds in {
         1: [STARTED, SLICE_COMMITTED, SLICE_COMMITTED],
@@ -124,7 +125,7 @@ def test_runs_are_ordered_by_their_numbers_and_those_without_an_end_are_unfinish
         3: [STARTED, FINISHED],
         10: [STARTED, SLICE_COMMITTED],
     }.items():
-        for place, event in enumerate(kinds):
+        for tables, event in enumerate(kinds):
             counts = {"chunks": 5, "tokens_embedded": 70} if event != STARTED else {}
             if event == FINISHED:
                 counts |= {"added": 2, "removed": 1, "library_quarantined": 4}
@@ -136,9 +137,9 @@ def test_runs_are_ordered_by_their_numbers_and_those_without_an_end_are_unfinish
                     "run_id": f"toy.main.{number}",
                     "event": event,
                     # The clock was set back again and again: the later, the earlier.
-                    "event_time": START - timedelta(hours=number, minutes=place),
+                    "event_time": START - timedelta(hours=number, minutes=tables),
                     "owner": f"host:{number}:abcd",
-                    "slice_number": place if event == SLICE_COMMITTED else None,
+                    "slice_number": tables if event == SLICE_COMMITTED else None,
                     "plan": "full comparison" if event == FINISHED else None,
                     "counts": counts,
                     "message": "[CONDITION] It broke." if event == FAILED else None,

@@ -12,9 +12,11 @@ from schemas.errors import InputError, ReconciliationError, RunActiveError
 from schemas.ledger import LEDGER, REDO
 from schemas.runs import FINISHED, RUNS, STARTED
 from schemas.vectors import vectors_table
-from spark_jobs import checks, store, verify_space
+from spark_jobs import verify_space
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
+from spark_jobs.store import faults
+from spark_jobs.store.tables import delta_session, space_tables
 
 pytestmark = pytest.mark.spark
 
@@ -45,15 +47,15 @@ def long_text(name: str) -> str:
 
 
 def load(spark: SparkSession, settings: Settings, table: str) -> Rows:
-    with store.delta_session(spark):
-        found: list[Row] = store.read(spark, store.place_of(settings), table).collect()
+    with delta_session(spark):
+        found: list[Row] = space_tables(spark, settings).read(table).collect()
     return sorted((row.asDict() for row in found), key=lambda row: (str(row["doc_id"]), row.get("chunk_index") or 0))
 
 
 def save(spark: SparkSession, settings: Settings, table: str, schema: StructType, rows: Rows) -> None:
     values = [tuple(row[name] for name in schema.names) for row in rows]
-    with store.delta_session(spark):
-        store.replace(spark.createDataFrame(values, schema), store.place_of(settings), table)
+    with delta_session(spark):
+        space_tables(spark, settings).replace(spark.createDataFrame(values, schema), table)
 
 
 def record(spark: SparkSession, settings: Settings, event: str, number: int) -> None:
@@ -66,9 +68,9 @@ def record(spark: SparkSession, settings: Settings, event: str, number: int) -> 
         "event_time": datetime.now().astimezone(),
         "owner": "elsewhere:1:abcd",
     }
-    with store.delta_session(spark):
+    with delta_session(spark):
         rows = spark.createDataFrame([tuple(row.get(name) for name in RUNS.schema.names)], RUNS.schema)
-        store.append(rows, store.place_of(settings), RUNS.name)
+        space_tables(spark, settings).append(rows, RUNS.name)
 
 
 def plant_in_vectors(rows: Rows) -> Rows:
@@ -151,23 +153,23 @@ def test_every_planted_fault_is_named_and_a_repair_gives_back_the_rows_of_a_fres
         verify_space.run(spark, settings)
     assert error.value.exit_code == 6
     assert found_in(str(error.value)) == {
-        checks.NO_ID: (2, {"null-chunk"}),
-        checks.REPEATED: (2, {"repeated"}),
-        checks.WRONG_HASH: (2, {"hash", "breaks"}),
-        checks.NO_VECTOR: (1, {"missing"}),
-        checks.WRONG_DIMENSION: (1, {"dimension"}),
-        checks.NOT_FINITE: (3, {"nan", "inf", "null"}),
-        checks.ZERO: (1, {"zero"}),
-        checks.NOT_UNIT: (1, {"long"}),
-        checks.NO_LEDGER_ID: (1, set()),
-        checks.ORPHANS: (2, {"ghost", "unlisted"}),
-        checks.SEVERAL: (1, {"several"}),
-        checks.OTHER_COUNT: (3, {"count", "null-doc", "repeated"}),
-        checks.LATER: (1, {"later"}),
-        checks.WRONG_STATUS: (1, {"status"}),
-        checks.WRONG_INDEX: (3, {"index", "null-doc", "repeated"}),
+        faults.NO_ID: (2, {"null-chunk"}),
+        faults.REPEATED: (2, {"repeated"}),
+        faults.WRONG_HASH: (2, {"hash", "breaks"}),
+        faults.NO_VECTOR: (1, {"missing"}),
+        faults.WRONG_DIMENSION: (1, {"dimension"}),
+        faults.NOT_FINITE: (3, {"nan", "inf", "null"}),
+        faults.ZERO: (1, {"zero"}),
+        faults.NOT_UNIT: (1, {"long"}),
+        faults.NO_LEDGER_ID: (1, set()),
+        faults.ORPHANS: (2, {"ghost", "unlisted"}),
+        faults.SEVERAL: (1, {"several"}),
+        faults.OTHER_COUNT: (3, {"count", "null-doc", "repeated"}),
+        faults.LATER: (1, {"later"}),
+        faults.WRONG_STATUS: (1, {"status"}),
+        faults.WRONG_INDEX: (3, {"index", "null-doc", "repeated"}),
     }
-    assert set(found_in(str(error.value))) == set(checks.FAULTS)
+    assert set(found_in(str(error.value))) == set(faults.FAULTS)
     assert "run toy.main.3 has not ended" in str(error.value) and "verify --repair" in str(error.value)
     assert "First part" not in str(error.value)
 

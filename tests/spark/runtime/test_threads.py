@@ -7,7 +7,7 @@ from typing import NoReturn
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_jobs.side_thread import beside, together
+from spark_jobs.runtime.threads import beside, together
 
 pytestmark = pytest.mark.spark
 

@@ -12,15 +12,16 @@ from deltalake import DeltaTable, QueryBuilder
 from pyspark.sql import DataFrame, SparkSession
 
 from schemas.errors import InputError
-from spark_jobs import nearest, search_library, store
-from spark_jobs.hits_report import as_json, as_lines
-from spark_jobs.nearest import Wanted, matching
-from spark_jobs.search_library import Answer
-from spark_jobs.searchable import Searchable, open_space
+from spark_jobs import search_library
+from spark_jobs.search import nearest
+from spark_jobs.search.hits import SearchResult, as_json, as_lines
+from spark_jobs.search.nearest import SearchOptions, matching
 from spark_jobs.settings import Settings
+from spark_jobs.store.open_space import OpenSpace, open_space
+from spark_jobs.store.tables import delta_session
 from tests.support.space import Space
 from tests.support.template import QUANTIZED, quantized
-from udfs.encoder_fake import FakeEncoder
+from udfs.encoders.fake import FakeEncoder
 
 pytestmark = pytest.mark.spark
 
@@ -46,8 +47,8 @@ def settings(load_template: Callable[..., Settings], tmp_path_factory: pytest.Te
 
 
 @pytest.fixture(scope="module")
-def searchable(spark: SparkSession, settings: Settings) -> Iterator[Searchable]:
-    with store.delta_session(spark):
+def searchable(spark: SparkSession, settings: Settings) -> Iterator[OpenSpace]:
+    with delta_session(spark):
         yield open_space(spark, settings)
 
 
@@ -68,8 +69,8 @@ def asked(text: str) -> np.ndarray:
     return FakeEncoder(DIMENSION).encode([text])[0]
 
 
-def found(spark: SparkSession, settings: Settings, wanted: Wanted) -> dict[str, list[tuple[str, float]]]:
-    with store.delta_session(spark):
+def found(spark: SparkSession, settings: Settings, wanted: SearchOptions) -> dict[str, list[tuple[str, float]]]:
+    with delta_session(spark):
         hits: DataFrame = search_library.search(spark, open_space(spark, settings), QUERIES, wanted)
         rows = hits.orderBy("query_id", "rank").collect()
     lists: dict[str, list[tuple[str, float]]] = {}
@@ -81,28 +82,28 @@ def found(spark: SparkSession, settings: Settings, wanted: Wanted) -> dict[str, 
 
 def test_hits_are_those_of_brute_force_in_its_order(spark: SparkSession, settings: Settings) -> None:
     rows = stored(settings)
-    lists = found(spark, settings, Wanted(k=12))
+    lists = found(spark, settings, SearchOptions(k=12))
     assert lists == {query_id: by_brute_force(rows, asked(text), 12) for query_id, text in QUERIES}
 
 
 def test_more_hits_than_chunks_give_every_chunk(spark: SparkSession, settings: Settings) -> None:
     rows = stored(settings)
     assert len(rows) > 41
-    lists = found(spark, settings, Wanted(k=1000))
+    lists = found(spark, settings, SearchOptions(k=1000))
     assert lists["q0"] == by_brute_force(rows, asked(QUERIES[0][1]), len(rows))
 
 
 def test_a_filter_counts_before_the_best_are_taken(spark: SparkSession, settings: Settings) -> None:
     rows = [row for row in stored(settings) if row["package"] == "a"]
-    answer = search_library.answer(spark, settings, "owls", Wanted(k=5, where="package = 'a'"))
+    answer = search_library.answer(spark, settings, "owls", SearchOptions(k=5, where="package = 'a'"))
     assert [(hit.chunk_id, hit.score) for hit in answer.hits] == by_brute_force(rows, asked("owls"), 5)
-    nothing = search_library.answer(spark, settings, "owls", Wanted(where="package = 'z' and chunk_index > 3"))
+    nothing = search_library.answer(spark, settings, "owls", SearchOptions(where="package = 'z' and chunk_index > 3"))
     assert (nothing.hits, as_lines(nothing), as_json(nothing)) == ([], "toy.main: no chunk fits", "")
 
 
 def test_a_document_is_one_hit_by_its_best_chunk(spark: SparkSession, settings: Settings) -> None:
     rows = stored(settings)
-    answer = search_library.answer(spark, settings, "bees", Wanted(k=6, per_document=True))
+    answer = search_library.answer(spark, settings, "bees", SearchOptions(k=6, per_document=True))
     best: dict[str, tuple[str, float]] = {}
     docs = {row["chunk_id"]: row["doc_id"] for row in rows}
     for chunk_id, score in by_brute_force(rows, asked("bees"), len(rows)):
@@ -111,7 +112,7 @@ def test_a_document_is_one_hit_by_its_best_chunk(spark: SparkSession, settings: 
 
 
 def test_a_hit_carries_what_the_table_has_but_the_embedding(spark: SparkSession, settings: Settings) -> None:
-    answer = search_library.answer(spark, settings, "Owls hunt mouse 6.", Wanted(k=2))
+    answer = search_library.answer(spark, settings, "Owls hunt mouse 6.", SearchOptions(k=2))
     own = {row["doc_id"]: row for row in stored(settings) if row["text"] == "Owls hunt mouse 6."}
     assert set(own) == {"d6", "d7"}
     for rank, hit in enumerate(answer.hits, 1):
@@ -142,7 +143,7 @@ def test_bytes_and_bits_are_searched_in_their_own_metric(
     for row, numbers in zip(rows, matrix, strict=True):
         row["embedding"] = numbers
     for rescore, query in ((False, own), (True, vector)):
-        hits = search_library.answer(spark, settings, "owls", Wanted(k=8, rescore=rescore)).hits
+        hits = search_library.answer(spark, settings, "owls", SearchOptions(k=8, rescore=rescore)).hits
         expected = by_brute_force(rows, query, 8)
         assert [hit.chunk_id for hit in hits] == [chunk_id for chunk_id, _ in expected]
         assert [hit.score for hit in hits] == pytest.approx([score for _, score in expected], abs=1e-6)
@@ -155,7 +156,7 @@ def test_a_file_of_queries_becomes_a_table_of_hits(
     monkeypatch.setattr(nearest, "_HITS_A_PASS", 12)
     file = tmp_path / "queries.jsonl"
     file.write_text("".join(json.dumps({"_id": query_id, "text": text}) + "\n" for query_id, text in QUERIES))
-    report = search_library.run(spark, settings, str(file), str(tmp_path / "hits"), Wanted(k=3))
+    report = search_library.run(spark, settings, str(file), str(tmp_path / "hits"), SearchOptions(k=3))
     assert "queries    9\n" in str(report)
     read = QueryBuilder().register("t", DeltaTable(tmp_path / "hits"))
     table = pa.table(read.execute("SELECT query_id, chunk_id, score FROM t ORDER BY query_id, rank").read_all())
@@ -164,14 +165,16 @@ def test_a_file_of_queries_becomes_a_table_of_hits(
         (query_id, *hit) for query_id, text in QUERIES for hit in by_brute_force(rows, asked(text), 3)
     ]
     with pytest.raises(InputError, match=r"--out .*hits cannot be written: \[DELTA_PATH_EXISTS\]"):
-        search_library.run(spark, settings, str(file), str(tmp_path / "hits"), Wanted(k=3))
-    search_library.run(spark, settings, str(file), str(tmp_path / "hits.parquet"), Wanted(k=1, per_document=True))
+        search_library.run(spark, settings, str(file), str(tmp_path / "hits"), SearchOptions(k=3))
+    search_library.run(
+        spark, settings, str(file), str(tmp_path / "hits.parquet"), SearchOptions(k=1, per_document=True)
+    )
     assert spark.read.parquet(str(tmp_path / "hits.parquet")).count() == 9
 
 
 def test_a_question_longer_than_the_model_says_so(spark: SparkSession, settings: Settings) -> None:
-    assert search_library.answer(spark, settings, "owl " * 300, Wanted(k=1)).truncated
-    assert not search_library.answer(spark, settings, "owl", Wanted(k=1)).truncated
+    assert search_library.answer(spark, settings, "owl " * 300, SearchOptions(k=1)).truncated
+    assert not search_library.answer(spark, settings, "owl", SearchOptions(k=1)).truncated
 
 
 @pytest.mark.parametrize(
@@ -185,7 +188,7 @@ def test_a_question_longer_than_the_model_says_so(spark: SparkSession, settings:
         ("", "PARSE"),
     ],
 )
-def test_a_filter_that_is_no_boolean_expression_is_refused(searchable: Searchable, where: str, message: str) -> None:
+def test_a_filter_that_is_no_boolean_expression_is_refused(searchable: OpenSpace, where: str, message: str) -> None:
     with pytest.raises(InputError, match=f"(?s)^--where takes one boolean SQL expression .*({message})"):
         matching(searchable, where)
 
@@ -195,7 +198,7 @@ def test_what_cannot_be_searched_is_refused(
 ) -> None:
     def refused(message: str, settings: Settings, question: str = "owls", space: str | None = None) -> None:
         with pytest.raises(InputError, match=message):
-            search_library.answer(spark, settings, question, Wanted(), space)
+            search_library.answer(spark, settings, question, SearchOptions(), space)
 
     refused(r"library toy has no space other \(it has main.*\): run embedlake embed", settings, space="other")
     refused(r"library toy has no space main \(no run has written to it yet\)", make_settings(str(tmp_path / "none")))
@@ -222,24 +225,26 @@ def test_a_file_that_holds_no_queries_is_refused(
     if text is not None:
         file.write_text(text)
     with pytest.raises(InputError) as caught:
-        search_library.run(spark, settings, str(file), str(tmp_path / "hits"), Wanted())
+        search_library.run(spark, settings, str(file), str(tmp_path / "hits"), SearchOptions())
     assert message in str(caught.value)
 
 
 def test_an_empty_library_has_no_hits(spark: SparkSession, make_settings: Callable[..., Settings]) -> None:
     empty = Space(spark, make_settings("unused"))
-    assert search_library.answer(spark, empty.settings, "owls", Wanted()).hits == []
+    assert search_library.answer(spark, empty.settings, "owls", SearchOptions()).hits == []
 
 
 def test_another_space_is_searched_by_the_model_that_made_it(spark: SparkSession, two_spaces: Settings) -> None:
-    answer = search_library.answer(spark, two_spaces, "Owls hunt mouse 2.", Wanted(k=1), space="small")
+    answer = search_library.answer(spark, two_spaces, "Owls hunt mouse 2.", SearchOptions(k=1), space="small")
     assert (answer.space, answer.hits[0].doc_id, answer.hits[0].score) == ("toy.small", "d002", pytest.approx(1.0))
 
 
 def test_hits_are_shown_without_what_a_terminal_would_obey(spark: SparkSession, settings: Settings) -> None:
-    (hit,) = search_library.answer(spark, settings, "Owls hunt mouse 8.", Wanted(k=1, where="doc_id = 'd9'")).hits
+    (hit,) = search_library.answer(
+        spark, settings, "Owls hunt mouse 8.", SearchOptions(k=1, where="doc_id = 'd9'")
+    ).hits
     hostile = type(hit)(**{**hit.asDict(), "text": "red \x1b[31m\x07text\n" * 40, "doc_id": "d\x1b]0;9"})
-    lines = as_lines(Answer("toy.main", [hostile], False)).splitlines()
+    lines = as_lines(SearchResult("toy.main", [hostile], False)).splitlines()
     assert lines[0] == "  1  1.000  d ]0;9 [0:18]  package=a  payload_rank=5"
     assert lines[1].startswith("            red [31m text red [31m") and lines[1].endswith("...")
-    assert json.loads(as_json(Answer("toy.main", [hit], False)))["doc_id"] == "d9"
+    assert json.loads(as_json(SearchResult("toy.main", [hit], False)))["doc_id"] == "d9"

@@ -11,9 +11,9 @@ from pyspark.sql import SparkSession
 
 from schemas.errors import InputError
 from schemas.vectors import vectors_table
-from spark_jobs import store
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
+from spark_jobs.store.tables import delta_session, read_vectors, space_tables
 from tests.support.space import Space
 from tests.support.template import write_documents
 
@@ -41,8 +41,8 @@ def folder(settings: Settings, table: str = "vectors") -> Path:
 
 
 def test_rows_read_without_spark_equal_those_that_spark_reads(spark: SparkSession, edited: Settings) -> None:
-    with store.delta_session(spark):
-        by_spark = [row.asDict() for row in store.read_vectors(spark, edited).orderBy("doc_id").collect()]
+    with delta_session(spark):
+        by_spark = [row.asDict() for row in read_vectors(spark, edited).orderBy("doc_id").collect()]
     table = DeltaTable(str(folder(edited)))
     query = QueryBuilder().register("vectors", table).execute("SELECT * FROM vectors ORDER BY doc_id")
     assert pa.table(query.read_all()).to_pylist() == by_spark
@@ -72,19 +72,19 @@ def test_plain_encoding_is_read_by_spark_as_it_comes(spark: SparkSession, make_s
 
 
 def test_table_and_columns_carry_comments(spark: SparkSession, edited: Settings) -> None:
-    place = store.place_of(edited)
+    tables = space_tables(spark, edited)
     for table in ("vectors", "ledger", "plan", "staged_chunks", "staged_vectors", "runs", "spaces"):
-        name = place.name(table)
+        name = tables.name(table)
         comments = {field.name: field.metadata.get("comment") for field in spark.table(name).schema}
         assert all(comments.values()), f"{table}: {comments}"
         assert spark.sql(f"DESCRIBE DETAIL {name}").collect()[0].description
-    assert spark.sql(f"DESCRIBE DETAIL {place.name('vectors')}").collect()[0].description == vectors_table().comment
+    assert spark.sql(f"DESCRIBE DETAIL {tables.name('vectors')}").collect()[0].description == vectors_table().comment
 
 
 def test_the_change_feed_follows_inserts_updates_and_deletes(spark: SparkSession, edited: Settings) -> None:
-    with store.delta_session(spark):
+    with delta_session(spark):
         feed = spark.read.option("readChangeFeed", "true").option("startingVersion", 1)
-        changes = feed.table(store.place_of(edited).name("vectors")).groupBy("_change_type").count().collect()
+        changes = feed.table(space_tables(spark, edited).name("vectors")).groupBy("_change_type").count().collect()
     assert {row._change_type: row["count"] for row in changes} == {
         "insert": 40,
         "update_preimage": 1,

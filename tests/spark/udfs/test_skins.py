@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from schemas.inference import inference_schema
+from schemas.worker_rows import inference_schema
 from udfs.embed import embed_arrow, embed_udf
-from udfs.model_source import describe_model
+from udfs.models.source import describe_model
 from udfs.specs import InferenceSpec
 
 pytestmark = pytest.mark.spark

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
-from udfs.encoder_fake import NOT_FINITE, RAISES
+from udfs.encoders.fake import NOT_FINITE, RAISES
 
 # Few enough words and sentences that texts meet again in other documents.
 _WORDS = ("owl bee fox elm oak fen moor tarn beck scar ghyll rain wind hail frost thaw dawn dusk noon tide").split()  # noqa: SIM905

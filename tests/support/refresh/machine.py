@@ -14,11 +14,11 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from schemas.errors import RunActiveError
-from spark_jobs import failpoints
 from spark_jobs.embed_library import run
-from spark_jobs.failpoints import SimulatedCrash
-from spark_jobs.report import Report
+from spark_jobs.embedding.report import RunReport
 from spark_jobs.settings import Settings, as_settings
+from spark_jobs.store import failpoints
+from spark_jobs.store.failpoints import SimulatedCrash
 from tests.support.refresh.library import Library
 from tests.support.refresh.oracle import MAX_TOKENS, Oracle, chunks_of
 
@@ -120,7 +120,7 @@ class Machine:
             self.story.append("feed's files removed")
         self.settled = False
 
-    def succeed(self, **options: Any) -> Report:
+    def succeed(self, **options: Any) -> RunReport:
         """Runs to the end and compares."""
         self.oracle.attempted(self.library.documents)
         report = self._run(self.spark, **options)
@@ -164,7 +164,7 @@ class Machine:
 
         Not for the commits to `runs`: whoever stands there holds the store's lock.
         """
-        done: list[Report] = []
+        done: list[RunReport] = []
 
         def second() -> None:
             self.reached[point[0]] += 1
@@ -191,7 +191,7 @@ class Machine:
             self._fault(f"a run that was overtaken at {point} said success")
         self._compare(report)
 
-    def _run(self, spark: SparkSession, slice_tokens: int | None = None, **options: Any) -> Report:
+    def _run(self, spark: SparkSession, slice_tokens: int | None = None, **options: Any) -> RunReport:
         self.runs += 1
         return run(spark, self.settings(slice_tokens), allow_removals=True, **options)
 
@@ -199,7 +199,7 @@ class Machine:
         place = self.folder / "lake" / "toy" / "main"
         return [DeltaTable(place / table).version() for table in ("vectors", "ledger")]
 
-    def _compare(self, report: Report, retried: bool = False) -> None:
+    def _compare(self, report: RunReport, retried: bool = False) -> None:
         documents, touched = self.library.documents, self.library.touched
         self.story.append(f"success: {report.how}; {dict(report.counts)}")
         for fault in self.oracle.succeeded(documents, self.folder / "lake" / "toy" / "main"):

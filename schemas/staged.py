@@ -1,0 +1,65 @@
+"""`staged_chunks`: chunks of the documents of the slice in progress."""
+
+from pyspark.sql.types import BooleanType
+from pyspark.sql.types import IntegerType
+from pyspark.sql.types import StringType
+from pyspark.sql.types import StructType
+from schemas.table import Table
+from schemas.table import column
+from schemas.vectors import embedding_type
+from schemas.precision import OutputPrecision
+
+# What a worker makes of a document; the driver adds run and slice.
+CHUNK_FIELDS = (
+    column("doc_id", StringType(), "id of the document in the source"),
+    column("chunk_index", IntegerType(), "position of the chunk in its document; null where it has no chunk"),
+    column("chunk_id", StringType(), "UUID made of library, doc_id, text_hash and occurrence"),
+    column("char_start", IntegerType(), "first character of the chunk in the document's text"),
+    column("char_end", IntegerType(), "character after the chunk's last one"),
+    column("text", StringType(), "text of the chunk"),
+    column("text_hash", StringType(), "SHA-256 (hex) of the chunk's text"),
+    column("token_count", IntegerType(), "tokens of the chunk, prompt and special tokens included"),
+    column("truncated", BooleanType(), "whether the model will see only the beginning"),
+    column("reason", StringType(), "why the document cannot be cut into chunks"),
+    column("detail", StringType(), "the reason in words"),
+)
+STAGED_CHUNKS = Table(
+    "staged_chunks",
+    "Chunks of documents in flight, made and stored ones; a text without chunks has one row with chunk_index null",
+    StructType(
+        [
+            column("run_id", StringType(), "run that cut the document"),
+            column("slice_number", IntegerType(), "slice of the run, from 1"),
+            column("is_made", BooleanType(), "whether the chunk was cut from the text that the run works on"),
+            column("is_stored", BooleanType(), "whether vectors holds the chunk; its vector stays where it is"),
+            *CHUNK_FIELDS,
+        ]
+    ),
+)
+
+
+def staged_vectors_table(precision: OutputPrecision = "float32") -> Table:
+    """Describes the table of finished inference of one space.
+
+    Args:
+        precision: How numbers are stored.
+
+    Returns:
+        The table: one row for each text.
+    """
+    fields = [
+        column("text_hash", StringType(), "SHA-256 (hex) of the text"),
+        column("token_count", IntegerType(), "tokens of the text, prompt and special tokens included"),
+        column("truncated", BooleanType(), "whether the model saw only the beginning"),
+        column("reason", StringType(), "why there is no embedding"),
+        column("detail", StringType(), "the reason in words"),
+        column("embedding", embedding_type(precision), "embedding of the text; null where there is a reason"),
+    ]
+    what = "Embeddings by text hash, append-only, from inference until the run that needed them has ended well"
+    return Table("staged_vectors", what, StructType(fields))
+
+
+# Its name and columns, which are the same for every precision.
+STAGED_VECTORS = staged_vectors_table()
+
+STAGED = (STAGED_CHUNKS, STAGED_VECTORS)

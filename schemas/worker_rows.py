@@ -1,0 +1,78 @@
+"""What inference hands back: the rows of `staged_vectors`, and beside the first row of a window what it took."""
+
+from pyspark.sql.types import DoubleType
+from pyspark.sql.types import StringType
+from pyspark.sql.types import StructField
+from pyspark.sql.types import StructType
+from schemas.precision import OutputPrecision
+from schemas.staged import staged_vectors_table
+from pyspark.sql.types import FloatType
+from pyspark.sql.types import IntegerType
+from pyspark.sql.types import LongType
+from schemas.table import column
+from pyspark.sql.types import ArrayType
+
+# Summed over the windows of all tasks; seconds are those of one thread each, so that stages add up to more than a task.
+SUMS = (
+    "passes",
+    "tokens",
+    "computed",
+    "out_of_memory",
+    "retried",
+    "read",
+    "tokenise",
+    "forward",
+    "forward_waited",
+    "collect",
+    "collect_waited",
+    "encode",
+    "write",
+)
+# The highest of any task.
+PEAKS = ("load_seconds", "token_budget", "peak_mebibytes")
+NAMES = ("device", "dtype")
+METER = StructType(
+    [StructField(name, DoubleType()) for name in (*SUMS, *PEAKS)] + [StructField(name, StringType()) for name in NAMES]
+)
+
+# As workers find them: the query by its number.
+PARTIAL_HITS = StructType(
+    [
+        StructField("query", LongType()),
+        StructField("score", FloatType()),
+        StructField("chunk_id", StringType()),
+        StructField("doc_id", StringType()),
+    ]
+)
+RANKED = (
+    column("query_id", StringType(), "id of the query"),
+    column("rank", IntegerType(), "place of the hit among the query's, from 1"),
+    column("score", FloatType(), "dot product of query and chunk; for unit vectors their cosine"),
+)
+
+TRIALS = StructType(
+    [
+        StructField("kind", StringType()),
+        StructField("value", LongType()),
+        StructField("texts", LongType()),
+        StructField("tokens", LongType()),
+        StructField("computed", LongType()),
+        StructField("seconds", DoubleType()),
+        StructField("latencies", ArrayType(DoubleType())),
+        StructField("peak_mebibytes", DoubleType()),
+        StructField("device", StringType()),
+        StructField("dtype", StringType()),
+    ]
+)
+
+
+def inference_schema(precision: OutputPrecision = "float32") -> StructType:
+    """Describes what a worker hands back for each text.
+
+    Args:
+        precision: How numbers are stored.
+
+    Returns:
+        Columns of `staged_vectors`, and `meter`.
+    """
+    return StructType([*staged_vectors_table(precision).schema.fields, StructField("meter", METER)])

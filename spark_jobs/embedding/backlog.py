@@ -1,0 +1,113 @@
+"""What a run would do now: source against ledger, counted and written nowhere."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pyspark.sql import DataFrame
+from pyspark.sql import Row
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from schemas.errors import InputError
+from schemas.ledger import LEDGER
+from schemas.plan import ADDED
+from schemas.plan import CHANGE_WORDS
+from schemas.plan import CHANGES
+from schemas.plan import REMOVED
+from schemas.plan import UNCHANGED
+from schemas.runs import RUNS
+from spark_jobs.runtime.spark_errors import cause_of
+from spark_jobs.store.runs import history
+from spark_jobs.embedding.slicing import guard_removals
+from spark_jobs.store.ledger import suspects
+from spark_jobs.settings.loading import Settings
+from spark_jobs.embedding.source import Source
+from spark_jobs.embedding.source import check_ids
+from spark_jobs.embedding.source import open_source
+from spark_jobs.embedding.documents import as_documents
+from spark_jobs.embedding.documents import only_differing
+from spark_jobs.embedding.documents import only_removed
+from spark_jobs.store import tables
+
+@dataclass(frozen=True)
+class Backlog:
+    """What the source has that the settings' space does not, and the other way round.
+
+    Attributes:
+        documents: Documents by change, unchanged ones included; empty where the source cannot be read.
+        version: The source's newest version; None where it has none.
+        last: The space's last finished run (run_number, source_version); None where there is none.
+        faults: Why a run would refuse the source; empty where it would not.
+    """
+
+    documents: Mapping[str, int]
+    version: int | None
+    last: Row | None
+    faults: tuple[str, ...]
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Renders the backlog as pairs.
+
+        Returns:
+            Label and text of each line.
+        """
+        lines = [("fault", f"a run would stop here: {fault}") for fault in self.faults]
+        if self.documents:
+            changes = " · ".join(f"{self.documents[change]:,} {words}" for change, words in CHANGE_WORDS.items())
+            lines.append(("backlog", changes))
+            now = "without versions" if self.version is None else f"at version {self.version}"
+            lines.append(("source", f"{now}; {self._read()}"))
+        return lines
+
+    def _read(self) -> str:
+        if self.last is None:
+            return "no run has finished yet"
+        version = "" if self.last.source_version is None else f" read version {self.last.source_version}"
+        return f"the last finished run, number {self.last.run_number},{version or ' read what was there then'}"
+
+
+def backlog_of(spark: SparkSession, settings: Settings) -> Backlog:
+    """Counts what a run of the settings' space would do now.
+
+    Args:
+        spark: The live session.
+        settings: The whole configuration.
+
+    Returns:
+        The counts, or why there are none.
+    """
+    place = tables.location_of(settings)
+    last, good = history(spark, place) if tables.exists(spark, place.name(RUNS.name)) else (None, None)
+    version = None
+    try:
+        source = open_source(spark, settings.source)
+        version = source.version
+        left = check_ids(source, settings.source)
+        # What a run that did not finish left half done, the next one does again.
+        documents = _counted(spark, settings, source, left, is_clean=last is None or last.finished)
+    except InputError as error:
+        return Backlog({}, version, good, error.faults)
+    except Exception as error:  # PySpark's where a plan makes no sense, Py4J's where a file cannot be read
+        return Backlog({}, version, good, (f"the source cannot be compared: {cause_of(error)}",))
+    known = left - documents[ADDED] + documents[REMOVED]
+    try:
+        guard_removals(documents[REMOVED], known, left, settings.run.max_removed_fraction)
+    except InputError as error:
+        return Backlog(documents, version, good, error.faults)
+    return Backlog(documents, version, good, ())
+
+
+def _counted(spark: SparkSession, settings: Settings, source: Source, left: int, is_clean: bool) -> dict[str, int]:
+    place = tables.location_of(settings)
+    found: dict[str, int] = {ADDED: left}
+    if tables.exists(spark, place.name(LEDGER.name)):
+        ledger = tables.read(spark, place, LEDGER.name)
+        doubtful = None if is_clean else suspects(ledger, tables.read(spark, place, "vectors"))
+        documents = as_documents(source.rows, settings.source, source.payload)
+        found = _by_change(only_differing(documents, ledger, doubtful), only_removed(ledger, documents, doubtful))
+    counts = {change: found.get(change, 0) for change in CHANGES}
+    return {**counts, UNCHANGED: left - sum(counts[change] for change in CHANGES if change != REMOVED)}
+
+
+def _by_change(differing: DataFrame, removed: DataFrame) -> dict[str, int]:
+    changes = differing.select("change").unionByName(removed.select("change"))
+    rows = changes.groupBy("change").agg(F.count(F.lit(1)).alias("documents")).collect()
+    return {row.change: row.documents for row in rows}

@@ -1,0 +1,232 @@
+"""The two commits of a slice: into `vectors`, then into `ledger`; by MERGE, or by an append where nothing is there."""
+
+from collections.abc import Sequence
+from pyspark.sql import Column
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructField
+from schemas.table import quoted
+from schemas.ledger import LEDGER
+from schemas.plan import PAYLOAD
+from schemas.plan import REMOVED
+from schemas.plan import TRIED
+from schemas.vectors import vectors_table
+from spark_jobs.store.failpoints import boundary
+from spark_jobs.embedding.staging import POSITION
+from spark_jobs.store.tables import TableLocation
+from spark_jobs.store.tables import append
+from pyspark.sql import Window
+from schemas.ledger import EMBEDDED
+from schemas.ledger import EMPTY
+from schemas.ledger import QUARANTINED
+from schemas.reasons import INVALID_VECTOR
+from spark_jobs.embedding.staging import has_chunk
+
+# MERGE resolves names over both sides at once, so the incoming side's get a prefix of their own.
+INCOMING = "_incoming_"
+_REPAID = ("payload_hash", "source_version", "run_id")
+
+UPSERT = "upsert"
+DELETE = "delete"
+# Columns that only guide a MERGE; the underscore keeps them apart from payload columns.
+OPERATION = "_operation"
+PAYLOAD_CHANGED = "_payload_changed"
+_OLDER_SERVED = "; vectors of an earlier text are served"
+
+
+def _incoming(name: str) -> Column:
+    return F.col(quoted(INCOMING + name))
+
+
+def _renamed(changes: DataFrame) -> DataFrame:
+    return changes.select([F.col(quoted(name)).alias(INCOMING + name) for name in changes.columns])
+
+
+def merge_vectors(
+    changes: DataFrame, place: TableLocation, payload: Sequence[StructField], insert_only: bool, is_fenced: bool
+) -> None:
+    """Brings a slice's chunks into `vectors` in one commit: upserts and deletes together.
+
+    A matched row keeps its vector: neither the source nor this statement reads it.
+
+    Args:
+        changes: Rows of `as_vector_changes`.
+        place: Where the tables lie.
+        payload: The payload columns' fields.
+        insert_only: Whether none of the documents has a stored chunk. Delta then writes no second copy of each vector
+            for the change feed, which tells inserts from the data files themselves.
+        is_fenced: Whether no other run can commit meanwhile. Inserts alone are then appended, without a look at what is
+            stored and without the copy of its source that MERGE makes.
+    """
+    names = vectors_table(payload).schema.names
+    if insert_only and is_fenced:
+        append(changes.where(F.col(OPERATION) == UPSERT).select(*map(quoted, names)), place, "vectors")
+        return
+    moved = F.lit(False)
+    for name in POSITION:
+        moved = moved | ~F.col(name).eqNullSafe(_incoming(name))
+    rewritten = [*POSITION, *(field.name for field in payload), "run_id"]
+    merge = _renamed(changes).mergeInto(place.name("vectors"), F.col("chunk_id") == _incoming("chunk_id"))
+    if not insert_only:
+        merge = (
+            merge.whenMatched(_incoming(OPERATION) == DELETE)
+            .delete()
+            .whenMatched(moved | _incoming(PAYLOAD_CHANGED))
+            .update({quoted(name): _incoming(name) for name in rewritten})
+        )
+    every = {quoted(name): _incoming(name) for name in names}
+    with boundary("vectors"):
+        merge.whenNotMatched(_incoming(OPERATION) == UPSERT).insert(every).merge()
+
+
+def merge_ledger(changes: DataFrame, place: TableLocation, is_new: bool) -> None:
+    """Brings a slice's outcomes into `ledger` in one commit, after `vectors` holds what it will claim.
+
+    Args:
+        changes: Rows of `as_ledger_changes`.
+        place: Where the tables lie.
+        is_new: Whether none of the documents has a row and the commit is fenced; see `merge_vectors`.
+    """
+    if is_new:
+        append(changes.select(*LEDGER.schema.names), place, LEDGER.name)
+        return
+    every = {quoted(name): _incoming(name) for name in LEDGER.schema.names}
+    merge = (
+        _renamed(changes)
+        .mergeInto(place.name("ledger"), F.col("doc_id") == _incoming("doc_id"))
+        .whenMatched(_incoming(OPERATION) == REMOVED)
+        .delete()
+        .whenMatched(_incoming(OPERATION) == PAYLOAD)
+        .update({quoted(name): _incoming(name) for name in _REPAID})
+        .whenMatched(_incoming(OPERATION).isin(*TRIED))
+        .update(every)
+        .whenNotMatched(_incoming(OPERATION).isin(*TRIED))
+        .insert(every)
+    )
+    with boundary("ledger"):
+        merge.merge()
+
+
+def _with_faults(chunks: DataFrame, staged: DataFrame) -> DataFrame:
+    """Adds to each chunk why it cannot be stored: `fault` and `fault_detail`, null where it can."""
+    texts = staged.groupBy("text_hash").agg(
+        F.bool_or(F.col("reason").isNull()).alias("found"),
+        F.max("reason").alias("text_reason"),
+        F.max("detail").alias("text_detail"),
+    )
+    lost = has_chunk() & ~F.col("is_stored") & ~F.coalesce("found", F.lit(False))
+    # A chunk without a vector and without a reason must never pass for embedded.
+    fault = F.coalesce("reason", F.when(lost, F.coalesce("text_reason", F.lit(INVALID_VECTOR))))
+    detail = F.coalesce("detail", F.when(lost, F.coalesce("text_detail", F.lit("no vector was staged"))))
+    return chunks.join(texts, "text_hash", "left").withColumns({"fault": fault, "fault_detail": detail})
+
+
+def as_outcomes(chunks: DataFrame, staged: DataFrame, keep_older: bool) -> DataFrame:
+    """Sums up what became of each document whose text was tried.
+
+    Args:
+        chunks: Staged chunks of the slice.
+        staged: Staged vectors.
+        keep_older: Whether a document that fails keeps the chunks it has.
+
+    Returns:
+        Columns doc_id, status, reason, detail, chunk_count, token_count, truncated_count.
+    """
+    kept = F.count_if("is_stored") if keep_older else F.lit(0)
+    per_document = (
+        _with_faults(chunks, staged)
+        .groupBy("doc_id")
+        .agg(
+            F.bool_or("is_made").alias("tried"),
+            F.min("fault").alias("reason"),
+            F.min_by("fault_detail", "fault").alias("detail"),
+            F.count_if(has_chunk()).cast("int").alias("new_chunks"),
+            kept.cast("int").alias("old_chunks"),
+            F.coalesce(F.sum(F.when(has_chunk(), F.col("token_count"))), F.lit(0)).alias("token_count"),
+            F.count_if(has_chunk() & F.col("truncated")).cast("int").alias("truncated_count"),
+        )
+        .where("tried")
+    )
+    failed = F.col("reason").isNotNull()
+    older = F.when(F.col("old_chunks") > 0, _OLDER_SERVED).otherwise("")
+    return per_document.select(
+        "doc_id",
+        F.when(failed, QUARANTINED).when(F.col("new_chunks") == 0, EMPTY).otherwise(EMBEDDED).alias("status"),
+        "reason",
+        F.concat("detail", older).alias("detail"),
+        F.when(failed, F.col("old_chunks")).otherwise(F.col("new_chunks")).alias("chunk_count"),
+        F.when(failed, 0).otherwise(F.col("token_count")).cast("long").alias("token_count"),
+        F.when(failed, 0).otherwise(F.col("truncated_count")).alias("truncated_count"),
+    )
+
+
+def _operation(keep_older: bool) -> Column:
+    tried = F.col("change").isin(*TRIED)
+    failed = F.max(F.col("fault").isNotNull()).over(Window.partitionBy("doc_id"))
+    replaced = tried & F.col("is_stored") & F.when(failed, not keep_older).otherwise(~F.col("is_made"))
+    written = F.when(tried, has_chunk() & ~failed).otherwise((F.col("change") == PAYLOAD) & F.col("is_stored"))
+    return F.when((F.col("change") == REMOVED) | replaced, DELETE).when(written, UPSERT)
+
+
+def as_vector_changes(
+    plan: DataFrame,
+    chunks: DataFrame,
+    staged: DataFrame,
+    payload: Sequence[StructField],
+    run_id: str,
+    keep_older: bool,
+) -> DataFrame:
+    """Says for every chunk of the slice's documents what happens to its row.
+
+    Args:
+        plan: Plan rows of the slice.
+        chunks: Staged chunks of the slice.
+        staged: Staged vectors.
+        payload: The payload columns' fields.
+        run_id: Run that writes.
+        keep_older: Whether a document that fails keeps the chunks it has.
+
+    Returns:
+        Columns of the vectors table and the two guides; for stored chunks embedding, text and counts may be null.
+    """
+    planned = plan.select("doc_id", "change", "payload_changed", *(["payload"] if payload else []))
+    changes = (
+        _with_faults(chunks, staged)
+        .join(planned, "doc_id")
+        .withColumn(OPERATION, _operation(keep_older))
+        .where(F.col(OPERATION).isNotNull())
+        .withColumn("wanted", F.when((F.col(OPERATION) == UPSERT) & ~F.col("is_stored"), F.col("text_hash")))
+    )
+    # Any of equal texts would do, but MERGE may evaluate its source more than once: the choice must be the same.
+    supply = (
+        staged.where(F.col("reason").isNull())
+        .groupBy(F.col("text_hash").alias("wanted"))
+        .agg(F.min("embedding").alias("embedding"))
+    )
+    values = {field.name: F.col(f"payload.{quoted(field.name)}") for field in payload} | {"run_id": F.lit(run_id)}
+    columns = [values.get(name, F.col(quoted(name))).alias(name) for name in vectors_table(payload).schema.names]
+    guides = [F.col(OPERATION), F.col("payload_changed").alias(PAYLOAD_CHANGED)]
+    return changes.drop("run_id").join(supply, "wanted", "left").select(*columns, *guides)
+
+
+def as_ledger_changes(plan: DataFrame, outcomes: DataFrame, source_version: int | None, run_id: str) -> DataFrame:
+    """Says for every document of the slice what its ledger row becomes.
+
+    Args:
+        plan: Plan rows of the slice.
+        outcomes: Rows of `as_outcomes`.
+        source_version: Version of the source, where it has versions.
+        run_id: Run that writes.
+
+    Returns:
+        Columns of the ledger and `_operation`, which is the document's change.
+    """
+    tried = F.col("change").isin(*TRIED)
+    columns = {
+        "attempts": F.when(tried, F.col("attempts") + 1).otherwise(F.col("attempts")),
+        "source_version": F.lit(source_version).cast("long"),
+        "run_id": F.lit(run_id),
+    }
+    planned = plan.select("doc_id", "text_hash", "payload_hash", "attempts", "change")
+    rows = planned.join(outcomes, "doc_id", "left").withColumns(columns).withColumnRenamed("change", OPERATION)
+    return rows.select(*LEDGER.schema.names, OPERATION)

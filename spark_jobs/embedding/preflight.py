@@ -1,0 +1,152 @@
+"""Everything that can be refused before any inference, with all faults in one message."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+from pyspark.sql import SparkSession
+from schemas.errors import InputError
+from schemas.errors import SourceError
+from spark_jobs.settings.loading import Settings
+from spark_jobs.runtime.threads import beside
+from spark_jobs.embedding.source import Source
+from spark_jobs.embedding.source import check_ids
+from spark_jobs.embedding.source import open_source
+from spark_jobs.store.spaces import check_space
+from spark_jobs.store.spaces import registered
+from udfs.models.fingerprint import chunking_fingerprint
+from udfs.models.fingerprint import model_fingerprint
+from udfs.specs import ChunkSpec
+from udfs.specs import InferenceSpec
+import os
+from pathlib import Path
+from pathlib import PurePosixPath
+from spark_jobs.store import tables
+from spark_jobs.settings.specs import inference_spec
+from spark_jobs.settings.specs import chunk_spec
+
+Found = TypeVar("Found")
+
+_TABLES = ("vectors", "ledger", "plan", "staged_chunks", "staged_vectors", "runs", "spaces", "evaluations", "exports")
+
+
+@dataclass(frozen=True)
+class PreflightResult:
+    """What a run may rely on.
+
+    Attributes:
+        source: The pinned source.
+        documents: Documents it has.
+        inference: The model and how it runs.
+        chunking: The chunking rule.
+        model_fingerprint: Hash of everything that decides a vector.
+        chunking_fingerprint: Hash of the chunking rule.
+        registered: Whether the space is in the registry.
+    """
+
+    source: Source
+    documents: int
+    inference: InferenceSpec
+    chunking: ChunkSpec
+    model_fingerprint: str
+    chunking_fingerprint: str
+    registered: bool
+
+
+def preflight(spark: SparkSession, settings: Settings) -> PreflightResult:
+    """Checks model, chunking, source, store and space; writes nothing.
+
+    Args:
+        spark: The live session.
+        settings: The whole configuration.
+
+    Returns:
+        What was found.
+
+    Raises:
+        InputError: Every fault found.
+    """
+    faults: list[InputError] = []
+    space = beside(spark, lambda: registered(spark, settings))
+    model = _collected(lambda: inference_spec(settings), faults)
+    source = _collected(lambda: open_source(spark, settings.source), faults)
+    _collected(lambda: check_store(settings), faults)
+    chunking = _collected(lambda: chunk_spec(settings, model.model), faults) if model else None
+    documents = _collected(lambda: check_ids(source, settings.source), faults) if source else None
+    if faults or model is None or source is None or chunking is None or documents is None:
+        # A source that no longer fits has an exit code of its own, unless there is more to mend.
+        kind = SourceError if all(isinstance(fault, SourceError) for fault in faults) else InputError
+        raise kind(sentence for fault in faults for sentence in fault.faults)
+    is_registered = check_space(space(), settings.space, model.model, chunking)
+    if not documents and not is_registered:
+        raise InputError("the source has no documents: check source.path, source.table and source.filter")
+    return PreflightResult(
+        source=source,
+        documents=documents,
+        inference=model,
+        chunking=chunking,
+        model_fingerprint=model_fingerprint(model.model),
+        chunking_fingerprint=chunking_fingerprint(chunking, model.model),
+        registered=is_registered,
+    )
+
+
+def _collected(check: Callable[[], Found], faults: list[InputError]) -> Found | None:
+    try:
+        return check()
+    except InputError as error:
+        faults.append(error)
+        return None
+
+
+def check_store(settings: Settings) -> None:
+    """Checks what can be known of the store before the first commit.
+
+    Args:
+        settings: The whole configuration.
+
+    Raises:
+        InputError: Its folder cannot be written, or store and source lie one inside the other.
+    """
+    faults = _apart(settings)
+    if settings.store.is_local:
+        faults += _writable(settings.store.path or "")
+    if faults:
+        raise InputError(faults)
+
+
+def _writable(path: str) -> list[str]:
+    folder = Path(path.removeprefix("file:"))
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if folder.is_dir() and os.access(folder, os.W_OK):
+        return []
+    what = "may not be written" if folder.is_dir() else "is a file"
+    return [f"store.path {path} cannot be used: {folder} {what}: choose a folder that the job may write"]
+
+
+def _apart(settings: Settings) -> list[str]:
+    source, place = settings.source, tables.location_of(settings)
+    if source.table is not None:
+        names = [*(place.name(table) for table in _TABLES), place.view or ""]
+        own = {name.replace("`", "").lower() for name in names}
+        if source.table.replace("`", "").lower() in own:
+            return [f"source.table {source.table} is a table of the store: a library cannot be its own source"]
+        return []
+    if source.path is None or settings.store.path is None:
+        return []
+    below, above = _parts(source.path), _parts(settings.store.path)
+    shared = min(len(below), len(above))
+    if below[:shared] != above[:shared]:
+        return []
+    return [
+        f"source.path {source.path} and store.path {settings.store.path} lie one inside the other: a run would read "
+        "what it writes; keep them apart"
+    ]
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    scheme, separator, rest = path.partition("://")
+    local = path.removeprefix("file:") if not separator or scheme == "file" else None
+    if local is not None:
+        return PurePosixPath(os.path.realpath("/" + local.lstrip("/"))).parts
+    return (scheme.replace("s3a", "s3"), *PurePosixPath(rest).parts)

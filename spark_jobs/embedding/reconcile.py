@@ -1,0 +1,58 @@
+"""The check at the end of every run: source, ledger and vectors agree."""
+
+from pyspark.sql import SparkSession
+from schemas.errors import QuarantineLimitError
+from schemas.errors import ReconciliationError
+from schemas.ledger import LEDGER
+from schemas.ledger import QUARANTINED
+from spark_jobs.store.ledger import LedgerSummary
+from spark_jobs.store.ledger import summarise_ledger
+from spark_jobs.embedding.run import Run
+from spark_jobs.store import tables
+from spark_jobs.store.ledger import compared
+
+_NAMED = 5
+
+
+def reconcile(spark: SparkSession, run: Run, source_documents: int) -> LedgerSummary:
+    """Fails the run unless every document of the source has one ledger row, and every row its chunks.
+
+    Args:
+        spark: The live session.
+        run: The run.
+        source_documents: Documents that the source had when the run began.
+
+    Returns:
+        What the ledger holds.
+
+    Raises:
+        ReconciliationError: They do not agree; documents are named.
+        QuarantineLimitError: Too many documents could not be embedded; the others are committed.
+    """
+    rows = compared(tables.read(spark, run.place, LEDGER.name), tables.read(spark, run.place, "vectors"))
+    summary = summarise_ledger(rows, run.run_id)
+    if summary.wrong:
+        examples = rows.where("wrong").orderBy("doc_id").limit(_NAMED).collect()
+        shown = ", ".join(f"{row.doc_id[:80]!r} (ledger {row.chunk_count}, stored {row.stored})" for row in examples)
+        raise ReconciliationError(
+            f"ledger and vectors disagree about {summary.wrong} documents, such as {shown}: run again, which does "
+            "them again; embedlake verify tells more"
+        )
+    if summary.documents != source_documents:
+        raise ReconciliationError(
+            f"the ledger has {summary.documents} documents, the source had {source_documents} when the run began: "
+            "the source changed meanwhile; run again"
+        )
+    _check_quarantined(summary, run)
+    return summary
+
+
+def _check_quarantined(summary: LedgerSummary, run: Run) -> None:
+    limit = run.settings.run.max_quarantined_fraction
+    count = summary.statuses.get(QUARANTINED, 0)
+    if summary.documents and count / summary.documents > limit:
+        shown = ", ".join(f"{reason}: {number}" for reason, number in sorted(summary.reasons.items()))
+        raise QuarantineLimitError(
+            f"{count} of {summary.documents} documents are quarantined ({shown}), more than "
+            f"run.max_quarantined_fraction {limit} allows; all others are embedded. embedlake quarantine lists them"
+        )

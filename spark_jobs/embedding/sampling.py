@@ -1,0 +1,71 @@
+"""A sample of a library's chunks, the same for the same library."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+from schemas.staged import CHUNK_FIELDS
+from spark_jobs.settings.loading import Settings
+from spark_jobs.embedding.source import Source
+from spark_jobs.embedding.documents import as_documents
+from udfs.chunk_documents import chunk_documents
+from udfs.specs import ChunkSpec
+from udfs.specs import ModelSpec
+from dataclasses import replace
+from schemas.errors import InputError
+from schemas.worker_rows import inference_schema
+from spark_jobs.embedding.preflight import PreflightResult
+from udfs.embed import embed_arrow
+from udfs.quantization import Ranges
+
+# Of so many texts the lowest and highest of each number hardly move any more.
+_TEXTS = 2048
+
+
+def sample_chunks(settings: Settings, source: Source, chunking: ChunkSpec, model: ModelSpec, count: int) -> DataFrame:
+    """Cuts documents that are drawn by a hash of their id: neither the first file alone nor the shortest documents.
+
+    Args:
+        settings: The whole configuration.
+        source: The opened source.
+        chunking: The chunking rule.
+        model: Whose tokenizer counts.
+        count: Most chunks, and most documents that are cut for them.
+
+    Returns:
+        Column text.
+    """
+    documents = as_documents(source.rows, settings.source, ())
+    drawn = documents.where(F.col("text").isNotNull()).orderBy(F.xxhash64("doc_id"), "doc_id").limit(count)
+    cut = chunk_documents(settings.library, chunking, model)
+    chunks = drawn.select("doc_id", "text").mapInArrow(cut, StructType(list(CHUNK_FIELDS)))
+    return chunks.where(F.col("text").isNotNull()).select("text").limit(count)
+
+
+def find_ranges(settings: Settings, checked: PreflightResult) -> Ranges:
+    """Embeds a sample of the library and takes the lowest and highest value of each number.
+
+    Args:
+        settings: The whole configuration.
+        checked: What pre-flight found.
+
+    Returns:
+        The ranges.
+
+    Raises:
+        InputError: The library has no text to measure them on.
+    """
+    inference = checked.inference
+    texts = sample_chunks(settings, checked.source, checked.chunking, inference.model, _TEXTS)
+    hashed = texts.select(F.sha2("text", 256).alias("text_hash"), "text").repartition(1)
+    exact = replace(inference, model=replace(inference.model, precision="float32"))
+    rows: DataFrame = hashed.mapInArrow(embed_arrow(exact), inference_schema()).where(F.col("reason").isNull())
+    found = (
+        rows.select(F.posexplode("embedding").alias("number", "value"))
+        .groupBy("number")
+        .agg(F.min("value").alias("low"), F.max("value").alias("high"))
+        .orderBy("number")
+        .collect()
+    )
+    if not found:
+        raise InputError("model.precision int8 needs texts to measure its ranges on, and no text could be embedded")
+    return tuple(row.low for row in found), tuple(row.high for row in found)

@@ -1,0 +1,215 @@
+"""How the work of a run is cut into slices; no I/O."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from schemas.errors import InputError
+from typing import Literal
+
+# Enough to measure a rate by, little enough to be committed within minutes on any machine.
+LEAST_TOKENS = 250_000
+# However small the model is, what a kill may cost has bounds.
+_MOST_FIRST_TOKENS = 4_000_000
+# Operations a second of one core; processors of the last ten years reach 30 to 200 thousand million in float32.
+_OPERATIONS = 60e9
+# A rate measured on little may be far off; slices grow by this factor at most.
+_GROWTH = 8
+# A slice costs a dozen statements, so that the rest goes along where it is no more than once the bound again.
+_WITH_REST = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The planned documents of one slice key.
+
+    Attributes:
+        key: The slice key.
+        tokens: Estimated tokens to embed.
+        documents: Documents, by whatever change.
+        to_embed: Documents of these whose text goes to the model.
+        added: Documents of these that the ledger does not know.
+    """
+
+    key: int
+    tokens: int
+    documents: int
+    to_embed: int
+    added: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A bounded group of whole documents: those whose slice key lies in a range.
+
+    Attributes:
+        number: Position in the run, from 1.
+        first_key: Lowest slice key.
+        last_key: Highest slice key.
+        tokens: Estimated tokens to embed.
+        documents: Documents in it, by whatever change.
+        to_embed: Documents of these whose text goes to the model.
+        added: Documents of these that the ledger does not know.
+    """
+
+    number: int
+    first_key: int
+    last_key: int
+    tokens: int
+    documents: int
+    to_embed: int
+    added: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a run has to do.
+
+    Attributes:
+        documents: Documents by change, unchanged ones included.
+        groups: The planned documents by slice key, in order of key.
+        how: How they were found, in words.
+    """
+
+    documents: Mapping[str, int]
+    groups: tuple[Group, ...]
+    how: str
+
+    @property
+    def tokens(self) -> int:
+        """Estimated tokens to embed."""
+        return sum(group.tokens for group in self.groups)
+
+
+def next_slice(groups: Sequence[Group], number: int, bound: int) -> tuple[Slice, tuple[Group, ...]]:
+    """Cuts the next slice off the work.
+
+    Args:
+        groups: What is left to do, at least one group, in order of key.
+        number: Number of the slice, from 1.
+        bound: Estimated tokens after which the slice is closed.
+
+    Returns:
+        The slice, and what is left after it. A slice has at least one group, which alone may exceed the bound.
+
+    Example:
+        >>> cut, rest = next_slice([Group(1, 50, 2, 2), Group(3, 60, 1, 1), Group(7, 10, 1, 1)], 1, 110)
+        >>> (cut.first_key, cut.last_key, cut.tokens, cut.documents), [group.key for group in rest]
+        ((1, 3, 110, 3), [7])
+    """
+    count, tokens = 1, groups[0].tokens
+    while count < len(groups) and tokens + groups[count].tokens <= bound:
+        tokens += groups[count].tokens
+        count += 1
+    taken = groups[:count]
+    documents, to_embed = sum(group.documents for group in taken), sum(group.to_embed for group in taken)
+    added = sum(group.added for group in taken)
+    return Slice(number, taken[0].key, taken[-1].key, tokens, documents, to_embed, added), tuple(groups[count:])
+
+
+def reading_pays(texts: int, stored_rows: int, rows_per_text: int = 500) -> bool:
+    """Decides whether to fetch vectors that stand elsewhere in the table, or to make them again.
+
+    Vectors are found by reading the whole column, whatever the number of texts. Reading 500 of them takes about as long
+    as embedding one text on a processor: 100,000 rows of 384 numbers a second for each core, against 200 texts.
+
+    Args:
+        texts: Texts whose vectors stand elsewhere in the table.
+        stored_rows: Rows of the table.
+        rows_per_text: Rows that are read in the time that one text takes.
+
+    Returns:
+        Whether reading is the cheaper way.
+
+    Example:
+        >>> reading_pays(3, 1_000), reading_pays(3, 1_000_000), reading_pays(0, 10)
+        (True, False, False)
+    """
+    return 0 < stored_rows <= texts * rows_per_text
+
+
+def guard_removals(removed: int, known: int, left: int, max_fraction: float) -> None:
+    """Refuses a plan that looks like a broken source rather than a pruned one.
+
+    Args:
+        removed: Documents of the space that the source no longer has.
+        known: Documents of the space.
+        left: Documents of the source.
+        max_fraction: Largest share that may be removed.
+
+    Raises:
+        InputError: The share is larger, or nothing would be left.
+    """
+    # By division: 0.29 * 100 falls just short of 29 in floats, 29 / 100 is what 0.29 is.
+    if known and (removed / known > max_fraction or not left):
+        raise InputError(
+            f"{removed} of {known} documents are gone from the source, "
+            + (f"more than run.max_removed_fraction {max_fraction} allows" if left else "which has none left")
+            + ": check the source; if they are meant to go, run again with --allow-removals"
+        )
+
+
+def first_slice_tokens(weight_bytes: int, slots: int, slice_seconds: float) -> int:
+    """Guesses what a slice may have before any rate is known.
+
+    A token costs a Transformer two operations for each weight, of four bytes mostly.
+
+    Args:
+        weight_bytes: Size of the model's weights.
+        slots: Tasks that run side by side.
+        slice_seconds: Seconds that a slice should take.
+
+    Returns:
+        Tokens that slow processors embed in that time, within bounds; GPUs are many times faster.
+
+    Example:
+        >>> first_slice_tokens(91_000_000, 2, 600), first_slice_tokens(1_340_000_000, 2, 600)
+        (1582417, 250000)
+    """
+    operations = max(1.0, weight_bytes / 4 * 2)
+    return int(max(LEAST_TOKENS, min(_MOST_FIRST_TOKENS, slots * _OPERATIONS / operations * slice_seconds)))
+
+
+def slice_bound(
+    slice_tokens: int | Literal["auto"], slice_seconds: float, first: int, last: int, done: int, seconds: float
+) -> int:
+    """Chooses how many tokens the next slice may have.
+
+    Args:
+        slice_tokens: The setting; a number stands as it is.
+        slice_seconds: Seconds that a slice should take.
+        first: Tokens of a slice before any rate is known.
+        last: Tokens of the last slice; 0 before the first.
+        done: Estimated tokens of the slices that are committed.
+        seconds: Seconds they took.
+
+    Returns:
+        Estimated tokens after which a slice is closed.
+
+    Example:
+        >>> slice_bound("auto", 600, 800_000, 0, 0, 0.0), slice_bound("auto", 600, 1, 250_000, 250_000, 100.0)
+        (800000, 1500000)
+    """
+    if slice_tokens != "auto":
+        return slice_tokens
+    if not done or not seconds:
+        return first
+    wanted = int(done / seconds * slice_seconds)
+    return max(LEAST_TOKENS, min(wanted, _GROWTH * max(last, LEAST_TOKENS)))
+
+
+def with_rest(slice_tokens: int | Literal["auto"], bound: int, left: int) -> int:
+    """Takes the rest along where what is left is little more than a slice.
+
+    Args:
+        slice_tokens: The setting; a number stands as it is.
+        bound: Estimated tokens after which the slice would be closed.
+        left: Estimated tokens of all that is left.
+
+    Returns:
+        The bound, or all that is left.
+
+    Example:
+        >>> with_rest("auto", 1000, 1900), with_rest("auto", 1000, 2100), with_rest(1000, 1000, 1900)
+        (1900, 1000, 1000)
+    """
+    return left if slice_tokens == "auto" and left <= _WITH_REST * bound else bound

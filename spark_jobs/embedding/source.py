@@ -1,0 +1,247 @@
+"""The one module that knows source formats."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame
+from pyspark.sql import Row
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructField
+from schemas.table import quoted
+from schemas.errors import InputError
+from schemas.errors import SourceError
+from spark_jobs.runtime.spark_errors import cause_of
+from spark_jobs.settings.sections import SourceSettings
+from pyspark.sql.types import IntegralType
+from pyspark.sql.types import NullType
+from pyspark.sql.types import StringType
+from schemas.table import clashing
+from schemas.vectors import vectors_table
+
+# Delta's own rule for column names without column mapping; a backtick breaks its change feed.
+_BAD_CHARACTERS = " ,;{}()\n\t=`"
+_RESERVED = {"_change_type", "_commit_version", "_commit_timestamp", "_operation", "_payload_changed"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source as one run sees it.
+
+    Attributes:
+        rows: Its rows, filtered; at one version where it has versions.
+        version: That version; None where it has none.
+        payload: Fields of the payload columns.
+        table_id: Delta's id of the table, which another table under the same name would not have; or None.
+        has_feed: Whether the table's change feed is on.
+        rule: Hash of everything that decides which documents its rows make.
+    """
+
+    rows: DataFrame
+    version: int | None
+    payload: tuple[StructField, ...]
+    table_id: str | None
+    has_feed: bool
+    rule: str
+
+
+def open_source(spark: SparkSession, source: SourceSettings) -> Source:
+    """Pins a source and checks that it has what the settings name.
+
+    Args:
+        spark: The live session.
+        source: Format, place and columns.
+
+    Returns:
+        The pinned source.
+
+    Raises:
+        InputError: It cannot be read.
+        SourceError: It lacks columns, has columns of the wrong type or names that clash.
+    """
+    place = source.table or source.path
+    try:
+        detail = _delta_detail(spark, source)
+        version = _newest_version(spark, source) if detail is not None else None
+        rows = _rows(spark, source, version)
+        if source.filter is not None:
+            rows = rows.where(F.expr(source.filter))
+        schema = rows.schema
+    except Exception as error:  # Py4J's where a file cannot be read, PySpark's where a plan makes no sense
+        cause = cause_of(error)
+        raise InputError(f"the source {place} cannot be read as {source.format}: {cause}") from error
+    fields = {field.name: field for field in schema}
+    faults = column_faults(source, fields)
+    if faults:
+        raise SourceError(f"the source {place}: {fault}" for fault in faults)
+    return Source(
+        rows=rows,
+        version=version,
+        payload=tuple(StructField(n, fields[n].dataType) for n in source.payload_columns),
+        table_id=detail.id if detail is not None else None,
+        has_feed=detail is not None and detail.properties.get("delta.enableChangeDataFeed") == "true",
+        rule=_rule(source, [fields[n] for n in (source.id_name, *source.text_names, *source.payload_columns)]),
+    )
+
+
+def check_ids(source: Source, settings: SourceSettings) -> int:
+    """Makes sure that ids identify: MERGE would insert a null or repeated one again in every run.
+
+    Args:
+        source: The opened source.
+        settings: Its settings.
+
+    Returns:
+        Number of documents, which may be none.
+
+    Raises:
+        InputError: Ids are null, repeated or not UTF-8.
+    """
+    ids = source.rows.select(F.col(quoted(settings.id_name)).cast("string").alias("id"))
+    groups = ids.groupBy("id").agg(F.count(F.lit(1)).alias("n"))
+    repeated = F.col("id").isNotNull() & (F.col("n") > 1)
+    try:
+        total, nulls, invalid, repeats = groups.agg(
+            F.coalesce(F.sum("n"), F.lit(0)),
+            F.coalesce(F.sum(F.when(F.col("id").isNull(), F.col("n"))), F.lit(0)),
+            F.count_if(~F.is_valid_utf8("id")),
+            F.count_if(repeated),
+        ).collect()[0]
+    except Exception as error:  # Py4J's where a file cannot be read, PySpark's where a plan makes no sense
+        raise InputError(f"the source cannot be read to its end: {cause_of(error)}") from error
+    name = f"source.id_column {settings.id_name}"
+    faults = []
+    if nulls:
+        faults.append(f"{name} is null in {nulls} rows: give every document an id, or leave them out by source.filter")
+    if invalid:
+        faults.append(f"{name} is not valid UTF-8 in {invalid} rows: mend the ids")
+    if repeats:
+        examples = [row.id[:80] for row in groups.where(repeated).orderBy("id").limit(5).collect()]
+        faults.append(f"{name}: {repeats} ids stand in several rows, such as {examples!r}: make ids unique")
+    if faults:
+        raise InputError(faults)
+    return int(total)
+
+
+def _quoted_name(source: SourceSettings) -> str:
+    if source.format == "delta":
+        return f"delta.{quoted(source.path or '')}"
+    return ".".join(quoted(part) for part in _name_parts(source.table or ""))
+
+
+def _delta_detail(spark: SparkSession, source: SourceSettings) -> Row | None:
+    if source.format not in ("delta", "table"):
+        return None
+    try:
+        detail = spark.sql(f"DESCRIBE DETAIL {_quoted_name(source)}").select("format", "id", "properties").collect()
+    except PySparkException:
+        if source.format == "delta":
+            raise
+        return None  # a view has no detail, and no version either
+    return detail[0] if detail and detail[0].format == "delta" else None
+
+
+def _newest_version(spark: SparkSession, source: SourceSettings) -> int:
+    return int(spark.sql(f"DESCRIBE HISTORY {_quoted_name(source)} LIMIT 1").collect()[0].version)
+
+
+def _rule(source: SourceSettings, fields: list[StructField]) -> str:
+    # What is left out says where the rows are, not what becomes of them; the table's id stands for that.
+    settings = source.model_dump(mode="json", exclude={"track", "path", "table", "format"})
+    text = json.dumps([settings, [[field.name, field.dataType.simpleString()] for field in fields]], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _name_parts(name: str) -> list[str]:
+    return [part.strip("`") for part in name.split(".")]
+
+
+def _rows(spark: SparkSession, source: SourceSettings, version: int | None) -> DataFrame:
+    if source.format == "files":
+        return _files(spark, source)
+    reader = spark.read.options(**source.options)
+    if version is not None:
+        reader = reader.option("versionAsOf", version)
+    if source.format == "table":
+        return reader.table(source.table or "")
+    if source.format == "csv":
+        # Settings name columns, so a first line of names is the rule; `source.options` may say otherwise.
+        reader = spark.read.options(**{"header": "true", **source.options})
+    return reader.format(source.format).load(source.path)
+
+
+def _files(spark: SparkSession, source: SourceSettings) -> DataFrame:
+    options = {"recursiveFileLookup": "true", **source.options}
+    files = spark.read.format("binaryFile").options(**options).load(source.path)
+    root = (source.path or "").split("://", 1)[-1].split(":", 1)[-1].rstrip("/") + "/"
+    start = F.locate(root, F.col("path")) + len(root)
+    return files.select(
+        F.expr("path").substr(start, F.length("path")).alias("path"),
+        # The bytes as they are: whether they are UTF-8 is asked where documents are composed.
+        F.col("content").cast("string").alias("text"),
+        F.col("length").alias("size"),
+        F.col("modificationTime").alias("modified"),
+    )
+
+
+def column_faults(source: SourceSettings, fields: dict[str, StructField]) -> list[str]:
+    """Finds what is wrong with a source's columns.
+
+    Args:
+        source: Format, place and columns.
+        fields: The source's columns by name.
+
+    Returns:
+        One sentence for each fault.
+    """
+    return _missing(source, list(fields)) or [*_wrong_types(source, fields), *_clashes(source)]
+
+
+def _missing(source: SourceSettings, names: list[str]) -> list[str]:
+    if not names:
+        return ["has no columns: it is empty, or its format is another"]
+    wanted = [
+        ("id_column", source.id_name),
+        *(("text_columns", name) for name in source.text_names),
+        *(("payload_columns", name) for name in source.payload_columns),
+    ]
+    return [
+        f"has no column {name!r} that source.{key} names; it has {', '.join(map(repr, names))}"
+        for key, name in wanted
+        if name not in names
+    ]
+
+
+def _wrong_types(source: SourceSettings, fields: dict[str, StructField]) -> list[str]:
+    id_field = fields[source.id_name]
+    faults = []
+    if not isinstance(id_field.dataType, StringType | IntegralType):
+        faults.append(
+            f"id column {id_field.name!r} is {id_field.dataType.simpleString()}: ids are strings or whole numbers; "
+            "cast it in a view"
+        )
+    faults += [
+        f"text column {name!r} is {fields[name].dataType.simpleString()}, not string: cast it in a view"
+        for name in source.text_names
+        if not isinstance(fields[name].dataType, StringType)
+    ]
+    return faults + [
+        f"payload column {name!r} has no type (only nulls): leave it out or cast it in a view"
+        for name in source.payload_columns
+        if isinstance(fields[name].dataType, NullType)
+    ]
+
+
+def _clashes(source: SourceSettings) -> list[str]:
+    names = source.payload_columns
+    clashes = {*clashing(names, vectors_table().schema.fields), *(n for n in names if n.lower() in _RESERVED)}
+    faults = [
+        f"payload column {name!r} clashes with a column of vectors: rename it in a view" for name in sorted(clashes)
+    ]
+    return faults + [
+        f"payload column {name!r} has a character that Delta does not take in names (one of {_BAD_CHARACTERS!r}): "
+        "rename it in a view"
+        for name in names
+        if set(name) & set(_BAD_CHARACTERS)
+    ]

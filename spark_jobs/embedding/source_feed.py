@@ -1,0 +1,91 @@
+"""What changed in a Delta source since the last finished run, from the table's own change feed."""
+
+import re
+from pyspark.sql import DataFrame
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from schemas.table import quoted
+from schemas.ledger import LEDGER
+from schemas.ledger import REDO
+from spark_jobs.embedding.run import Run
+from spark_jobs.settings.sections import SourceSettings
+from spark_jobs.store import tables
+from spark_jobs.store.versions import arrives
+from spark_jobs.store.versions import newest_changes
+
+# A filter of these words, columns, literals and operators depends on the row alone, hence a row that did not change
+# stays in or out. Functions may ask for the time, or for other tables.
+_WORDS = {"and", "or", "not", "in", "is", "null", "like", "between", "true", "false"}
+_TOKENS = re.compile(r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)+`|[A-Za-z_][A-Za-z0-9_.]*|[^\sA-Za-z_'`]+")
+
+
+def why_not(spark: SparkSession, run: Run, retry_quarantined: bool) -> str | None:
+    """Tells why the feed cannot say what this run has to do.
+
+    Args:
+        spark: The live session.
+        run: The run.
+        retry_quarantined: Whether documents that did not change are tried again.
+
+    Returns:
+        The reason in words; None where the feed can be asked.
+    """
+    source, before = run.checked.source, run.before
+    if source.version is None:
+        return "the source has no versions"
+    if before is None:
+        return "no run has finished yet"
+    if not source.has_feed:
+        return "the source's change feed is off"
+    if before.source_id != source.table_id:
+        return "the source is another table than the last finished run read"
+    if before.source_rule != source.rule:
+        return "the settings or types of the source's columns are others than in the last finished run"
+    if before.source_version is None or before.source_version > source.version:
+        return "the source's version went back"
+    if not _depends_on_row_alone(run.settings.source.filter, source.rows.columns):
+        return "source.filter calls functions, which may answer otherwise today"
+    if retry_quarantined:
+        return "quarantined documents are tried again"
+    if not tables.read(spark, run.place, LEDGER.name).where(F.col("text_hash") == REDO).isEmpty():
+        return "a repair marked documents to be done again"
+    return None
+
+
+def changed_rows(spark: SparkSession, settings: SourceSettings, first: int, last: int) -> tuple[DataFrame, DataFrame]:
+    """Reads the documents that the feed tells of, each as it is at the end.
+
+    Args:
+        spark: The live session.
+        settings: Format, place, columns and filter of the source.
+        first: First version whose changes count.
+        last: Last version whose changes count.
+
+    Returns:
+        Source rows that are in the library now, and the ids (`doc_id`) of documents that are not any more.
+    """
+    reader = spark.read.options(**settings.options).option("readChangeFeed", "true")
+    reader = reader.option("startingVersion", first).option("endingVersion", last)
+    rows = (
+        reader.table(settings.table or "") if settings.format == "table" else reader.format("delta").load(settings.path)
+    )
+    if settings.filter is not None:
+        rows = rows.where(F.expr(settings.filter))
+    identity = F.col(quoted(settings.id_name)).cast("string").alias("doc_id")
+    columns = [F.col(f"row.{quoted(name)}").alias(name) for name in rows.columns]
+    ends = newest_changes(rows, identity, F.struct("*")).select(*columns)
+    return ends.where(arrives()), ends.where(~arrives()).select(identity)
+
+
+def _depends_on_row_alone(expression: str | None, columns: list[str]) -> bool:
+    if expression is None:
+        return True
+    names = {name.lower() for name in columns}
+    tokens = _TOKENS.findall(expression)
+    for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
+        word = token.lower()
+        if token[0].isalpha() or token[0] == "_":
+            is_column = word in names and not following.startswith("(")
+            if word not in _WORDS and not is_column:
+                return False
+    return True

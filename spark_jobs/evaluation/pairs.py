@@ -1,0 +1,311 @@
+"""The evaluation of a model by pairs of sentences: does what people find alike lie close together?
+
+Needs no library: both sentences are embedded as documents are, with the document prompt, for neither asks the other,
+and compared by the cosine of their embeddings in float32, whatever a space stores.
+"""
+
+from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+import numpy as np
+from numpy.typing import NDArray
+from pyspark.sql import SparkSession
+from schemas.errors import InputError
+from spark_jobs.evaluation.report import ensure_evaluations
+from spark_jobs.evaluation.report import record_evaluation
+from spark_jobs.settings.specs import inference_spec
+from spark_jobs.settings.loading import Settings
+from udfs.models.fingerprint import model_fingerprint
+from spark_jobs.store import tables
+from collections.abc import Sequence
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from schemas.worker_rows import inference_schema
+from spark_jobs.runtime.parallelism import partition_count
+from spark_jobs.runtime.parallelism import inference_profile
+from spark_jobs.runtime.parallelism import task_slots
+from udfs.embed import embed_arrow
+from udfs.specs import InferenceSpec
+import csv
+import math
+from spark_jobs.evaluation.text_files import LineFault
+from spark_jobs.evaluation.text_files import TextFile
+from spark_jobs.evaluation.text_files import first_faults
+from spark_jobs.evaluation.text_files import read_text
+from spark_jobs.evaluation.text_files import shown
+from udfs.texts import is_blank
+
+_CHARACTERS_A_TOKEN = 4
+
+_NAMES = ("sentence1", "sentence2", "score")
+_FORMAT = "write sentence1, sentence2 and score"
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """How a model's cosines go with people's scores.
+
+    Attributes:
+        path: The file of pairs.
+        model: The model, as the settings name it.
+        model_fingerprint: Hash of everything that decides a vector.
+        pairs: Pairs that were compared.
+        left_out: Pairs with a sentence that the model cannot embed.
+        truncated: Sentences of which the model saw only the beginning.
+        spearman: Correlation of the ranks.
+        pearson: Correlation of the values.
+    """
+
+    path: str
+    model: str
+    model_fingerprint: str
+    pairs: int
+    left_out: int
+    truncated: int
+    spearman: float
+    pearson: float
+
+    def __str__(self) -> str:
+        """Renders the scores in plain text."""
+        return "\n".join(f"{label:<11}{text}" for label, text in self.lines())
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Renders the scores as pairs.
+
+        Returns:
+            Label and text of each line.
+        """
+        pairs = f"{self.pairs:,} compared"
+        if self.left_out:
+            pairs += f" · {self.left_out:,} left out: the model cannot embed a sentence of theirs"
+        if self.truncated:
+            pairs += f" · the model saw only the beginning of {self.truncated:,} sentences"
+        return [
+            ("model", self.model),
+            ("pairs", pairs),
+            ("Spearman", f"{self.spearman:.5f}"),
+            ("Pearson", f"{self.pearson:.5f}"),
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the scores as JSON takes them."""
+        return {
+            "pairs": self.path,
+            "model": self.model,
+            "model_fingerprint": self.model_fingerprint,
+            "compared_pairs": self.pairs,
+            "left_out_pairs": self.left_out,
+            "truncated_sentences": self.truncated,
+            "measures": {"Spearman": self.spearman, "Pearson": self.pearson},
+        }
+
+
+def run(spark: SparkSession, settings: Settings, path: Path) -> PairScores:
+    """Correlates the cosines of sentence pairs with the scores that people gave them, and records the result.
+
+    Args:
+        spark: A live session, classic or Connect.
+        settings: The whole configuration; its source is not read.
+        path: The file of pairs, as `evaluation_sentences.read_pairs` takes it.
+
+    Returns:
+        The correlations, ready to be printed.
+
+    Raises:
+        InputError: The file or the model cannot be used, the store cannot be written, or there is nothing to correlate.
+    """
+    pairs = read_pairs(path)
+    inference = inference_spec(settings)
+    inference = replace(inference, model=replace(inference.model, precision="float32"))
+    with tables.delta_session(spark):
+        ensure_evaluations(spark, settings)
+        cosines, truncated = pair_cosines(spark, settings, inference, pairs)
+        spearman, pearson = correlations(pairs, cosines)
+        compared = int(np.isfinite(cosines).sum())
+        found = PairScores(
+            path=str(path),
+            model=settings.model.path,
+            model_fingerprint=model_fingerprint(inference.model),
+            pairs=compared,
+            left_out=len(cosines) - compared,
+            truncated=truncated,
+            spearman=spearman,
+            pearson=pearson,
+        )
+        record_evaluation(spark, settings, _rows(settings, found, pairs))
+    return found
+
+
+@dataclass(frozen=True)
+class ScoredPairs:
+    """Pairs of sentences, each with the score that people gave it.
+
+    Attributes:
+        sentences: The two sentences of each pair.
+        scores: Score of each pair, on any scale; higher is more alike.
+        file: Where they come from.
+    """
+
+    sentences: Sequence[tuple[str, str]]
+    scores: Sequence[float]
+    file: TextFile
+
+
+def correlations(pairs: ScoredPairs, cosines: NDArray[np.float64]) -> tuple[float, float]:
+    """Correlates the cosines of pairs with their scores.
+
+    Args:
+        pairs: The pairs.
+        cosines: (pairs,) float64, NaN where a pair could not be embedded.
+
+    Returns:
+        Spearman's correlation, of the ranks, and Pearson's, of the values.
+
+    Raises:
+        InputError: All cosines, or all scores of the pairs that were embedded, are the same.
+    """
+    from scipy.stats import pearsonr, spearmanr  # type: ignore[import-untyped]  # costs half a second
+
+    is_good = np.isfinite(cosines)
+    found, wanted = cosines[is_good], np.asarray(pairs.scores)[is_good]
+    if len(set(found)) < 2 or len(set(wanted)) < 2:
+        raise InputError(
+            f"the {len(found):,} of {len(cosines):,} pairs of {pairs.file.path} that could be embedded have one score, "
+            "or all the same cosine: check the file and the model"
+        )
+    return float(spearmanr(wanted, found).statistic), float(pearsonr(wanted, found).statistic)
+
+
+def _rows(settings: Settings, found: PairScores, pairs: ScoredPairs) -> list[dict[str, Any]]:
+    common = {
+        "space": settings.space,
+        "model_fingerprint": found.model_fingerprint,
+        "queries": pairs.file.path.name,
+        "queries_hash": pairs.file.sha256,
+        "query_count": found.pairs,
+    }
+    values = (("Spearman", found.spearman), ("Pearson", found.pearson))
+    return [{**common, "measure": measure, "value": value} for measure, value in values]
+
+
+def pair_cosines(
+    spark: SparkSession, settings: Settings, inference: InferenceSpec, pairs: ScoredPairs
+) -> tuple[NDArray[np.float64], int]:
+    """Embeds every sentence once, on the executors, and compares the sentences of each pair.
+
+    Args:
+        spark: The live session.
+        settings: The whole configuration.
+        inference: The model, with float32 as precision, and how it runs.
+        pairs: The pairs.
+
+    Returns:
+        (pairs,) float64 cosines, NaN where the model cannot embed a sentence; and the number of sentences of which the
+        model saw only the beginning.
+    """
+    texts = list(dict.fromkeys(sentence for pair in pairs.sentences for sentence in pair))
+    # As many rows as the file has sentences, whatever the size of the library; in one piece.
+    made: pa.Table = _embedded(spark, settings, inference, texts).toArrow().combine_chunks()
+    matrix = np.full((len(texts), inference.model.dimension), np.nan)
+    if made.num_rows:
+        embeddings: Any = made["embedding"].chunk(0)
+        matrix[made["place"].to_numpy()] = embeddings.flatten().to_numpy().reshape(made.num_rows, -1)
+    truncated: list[Any] = made["truncated"].to_pylist()
+    places = {text: place for place, text in enumerate(texts)}
+    first, second = (matrix[[places[pair[side]] for pair in pairs.sentences]] for side in (0, 1))
+    norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    return np.einsum("ij,ij->i", first, second) / norms, sum(truncated)
+
+
+def _embedded(spark: SparkSession, settings: Settings, inference: InferenceSpec, texts: Sequence[str]) -> DataFrame:
+    tokens = sum(map(len, texts)) // _CHARACTERS_A_TOKEN
+    # Places in place of hashes: what comes back is in another order.
+    rows = spark.createDataFrame(
+        [(str(place), text) for place, text in enumerate(texts)], "text_hash string, text string"
+    )
+    return (
+        rows.repartition(partition_count(tokens, task_slots(spark)), "text_hash")
+        .mapInArrow(embed_arrow(inference), inference_schema(), profile=inference_profile(spark, settings.inference))
+        .where(F.col("reason").isNull())
+        .select(F.col("text_hash").cast("long").alias("place"), "truncated", "embedding")
+    )
+
+
+def read_pairs(path: Path) -> ScoredPairs:
+    """Reads pairs.
+
+    Args:
+        path: Values separated by tabs where the name ends in `.tsv`, else by commas. With a first line of names, among
+            them sentence1, sentence2 and score, other columns are passed over; without one there are these three.
+            Quotation marks are plain characters where tabs separate.
+
+    Returns:
+        The pairs, at least two.
+
+    Raises:
+        InputError: The file cannot be read, or lines are wrong: the first ten with their numbers.
+    """
+    file = read_text(path, "pairs")
+    faults = list(file.faults)
+    # Where a line is not UTF-8, what quotation marks enclose can no longer be told.
+    records = [] if faults else _records(file, faults)
+    names = [field.strip().lower() for field in records[0][1]] if records else []
+    if set(_NAMES) & set(names):
+        number, records = records[0][0], records[1:]
+        missing = [name for name in _NAMES if name not in names]
+        if missing:
+            faults.append((number, f"names no column {' and no column '.join(missing)}: {_FORMAT}"))
+            records = []
+    else:
+        names = list(_NAMES)
+    sentences, scores = [], []
+    for number, fields in records:
+        try:
+            first, second, score = _pair(fields, names)
+        except ValueError as error:
+            faults.append((number, str(error)))
+        else:
+            sentences.append((first, second))
+            scores.append(score)
+    if faults:
+        raise InputError(first_faults(path, faults))
+    if len(set(scores)) < 2:
+        raise InputError(f"the pairs file {path} has fewer than two different scores: nothing correlates with them")
+    return ScoredPairs(sentences, scores, file)
+
+
+def _records(file: TextFile, faults: list[LineFault]) -> list[tuple[int, list[str]]]:
+    numbers = [number for number, _ in file.lines]
+    lines = (f"{line}\n" for _, line in file.lines)
+    if file.path.suffix.lower() == ".tsv":
+        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
+    else:
+        reader = csv.reader(lines, strict=True)
+    records: list[tuple[int, list[str]]] = []
+    while True:
+        began = reader.line_num
+        try:
+            fields = next(reader, None)
+        except csv.Error as error:
+            faults.append((numbers[min(began, len(numbers) - 1)], f"is not CSV ({error}): mend the quotation marks"))
+            continue
+        if fields is None:
+            return records
+        records.append((numbers[began], fields))
+
+
+def _pair(fields: Sequence[str], names: Sequence[str]) -> tuple[str, str, float]:
+    if len(fields) != len(names):
+        raise ValueError(f"has {len(fields)} columns instead of {len(names)}: {_FORMAT}")
+    first, second, score = (fields[names.index(name)] for name in _NAMES)
+    if is_blank(first) or is_blank(second):
+        raise ValueError("has an empty sentence: write both, or take the line out")
+    try:
+        value = float(score)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"score {shown(score)} is no number: {_FORMAT}")
+    return first, second, value

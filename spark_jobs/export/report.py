@@ -1,0 +1,66 @@
+"""What a person reads at the end of an export."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from spark_jobs.export.check import NEIGHBOURS
+from spark_jobs.export.check import SAMPLE
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export did, or would do.
+
+    Attributes:
+        target: Where to, as it may be printed.
+        space: Library and space.
+        version: Version of `vectors` that was exported.
+        rows: Rows that it has.
+        plan: How the work was found, and why so.
+        sent: Rows sent, new ones and new states of old ones.
+        removed: Ids of rows that were taken out.
+        recall: Recall@10 through the target's own index, over a sample; None where nothing was sent.
+        notes: What the target has to say.
+        seconds: Wall-clock seconds by step.
+        is_dry: Whether nothing was changed, and the counts are what would be.
+    """
+
+    target: str
+    space: str
+    version: int
+    rows: int
+    plan: str
+    sent: int
+    removed: int
+    recall: float | None
+    notes: tuple[str, ...]
+    seconds: Mapping[str, float]
+    is_dry: bool = False
+
+    def __str__(self) -> str:
+        """Renders the summary in plain text."""
+        return "\n".join(f"{label:<11}{text}" for label, text in self.lines())
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Renders the summary as pairs.
+
+        Returns:
+            Label and text of each line.
+        """
+        steps = " · ".join(f"{step} {value:.1f}" for step, value in self.seconds.items())
+        lines = [
+            ("target", self.target),
+            ("space", f"{self.space} · {self.rows:,} rows of vectors at version {self.version}"),
+            ("plan", self.plan),
+            ("rows", self._counts()),
+        ]
+        if self.recall is not None:
+            of = f"the {NEIGHBOURS} nearest of {min(SAMPLE, self.rows)} stored vectors, against exact search"
+            lines.append(("recall", f"{self.recall:.3f} of {of}"))
+        lines += [("note", note) for note in self.notes]
+        return [*lines, ("seconds", f"{sum(self.seconds.values()):.0f}: {steps}")]
+
+    def _counts(self) -> str:
+        if self.is_dry:
+            return f"{self.sent:,} would be sent · {self.removed:,} would be removed · nothing was changed"
+        if not self.sent and not self.removed:
+            return "nothing to send and nothing to remove"
+        return f"{self.sent:,} sent · {self.removed:,} removed"

@@ -1,0 +1,124 @@
+"""The Spark session: the live one if there is one, else a local one with Delta."""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextlib import nullcontext
+from pathlib import Path
+from pyspark import SparkConf
+from pyspark.sql import SparkSession
+from schemas.errors import InputError
+from spark_jobs.runtime.spark_errors import cause_of
+from spark_jobs.settings.sections import SparkSettings
+
+# Java shares the cores with the model. Its second compiler, at its own thresholds, takes a third of the processor
+# time of a first load, for code that is over before it pays. The default collector works beside the program, this one
+# in between.
+_JAVA = (
+    "-XX:+UseParallelGC -XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000 "
+    "-XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"
+)
+_LOCAL = {
+    "spark.driver.extraJavaOptions": _JAVA,
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    # Delta reads a table's log with 50 tasks by default, which on one machine costs seconds for every commit.
+    "spark.databricks.delta.snapshotPartitions": "2",
+    # 200 by default, most of them empty on one machine.
+    "spark.sql.shuffle.partitions": "8",
+    # A page that is open to everyone on the network, for a job that ends by itself.
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    # One machine has no other interface to be reached by.
+    "spark.driver.host": "localhost",
+    "spark.driver.bindAddress": "127.0.0.1",
+    # Arrow batches of long documents: 10,000 rows could be gigabytes.
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "4096",
+    # Time stamps of the store mean the same everywhere.
+    "spark.sql.session.timeZone": "UTC",
+    "spark.log.level": "ERROR",
+}
+
+
+def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
+    """Finds the live session or starts a local one.
+
+    Args:
+        settings: Master and properties of a session that is started here; a live one is left as it is.
+        quiet: Whether Spark's own messages are kept off the terminal.
+
+    Returns:
+        The session.
+
+    Raises:
+        InputError: A session must be started and there is no Java or no Delta.
+    """
+    live = SparkSession.getActiveSession()
+    if live is not None:
+        return live
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
+        # Started by spark-submit, whose properties are the user's own choice.
+        if str(SparkConf().get("spark.master")).startswith("local"):
+            _use_this_python()
+        return SparkSession.builder.getOrCreate()
+    _use_this_python()
+    find_java()
+    try:
+        from delta import configure_spark_with_delta_pip
+    except ImportError as error:
+        raise InputError("Delta is not installed: pip install 'embedlake[spark]'") from error
+    builder = configure_spark_with_delta_pip(SparkSession.builder.master(settings.master).appName("embedlake"))
+    with _kept_messages() if quiet else nullcontext():
+        return _configured(builder, {**_LOCAL, **settings.properties})
+
+
+def _use_this_python() -> None:
+    # pip's pyspark starts workers with whatever `python3` is on the PATH, which need not see our packages.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+
+
+@contextmanager
+def _kept_messages() -> Iterator[None]:
+    # Java inherits both streams for good: what it has to say goes to a file that only a failed start leaves behind.
+    handle, log = tempfile.mkstemp(prefix="embedlake-spark-", suffix=".log")
+    terminal = {stream: os.dup(stream) for stream in (1, 2)}
+    for stream in terminal:
+        os.dup2(handle, stream)
+    try:
+        yield
+    except Exception as error:  # PySpark's, Py4J's or the operating system's
+        cause = cause_of(error)
+        raise InputError(f"Spark did not start: {cause} Its own messages are in {log}") from error
+    finally:
+        for stream, descriptor in terminal.items():
+            os.dup2(descriptor, stream)
+            os.close(descriptor)
+        os.close(handle)
+    os.unlink(log)
+
+
+def find_java() -> None:
+    """Makes sure that Spark will find Java: JAVA_HOME, then the runtime that set-up put beside Python, then the PATH.
+
+    Raises:
+        InputError: There is none.
+    """
+    own = Path(sys.prefix) / "java"
+    if not os.environ.get("JAVA_HOME") and (own / "bin" / "java").exists():
+        os.environ["JAVA_HOME"] = str(own)
+    home = os.environ.get("JAVA_HOME")
+    if home and not (Path(home) / "bin" / "java").exists():
+        raise InputError(f"JAVA_HOME is {home}, where there is no bin/java: mend it, or unset it")
+    if not home and shutil.which("java") is None:
+        raise InputError(
+            "Spark needs Java 17 or newer and none was found: install one, or set JAVA_HOME to where it is"
+        )
+
+
+def _configured(builder: SparkSession.Builder, properties: dict[str, str]) -> SparkSession:
+    for key, value in properties.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()

@@ -1,0 +1,210 @@
+"""The whole configuration: one YAML file, strict, with every fault reported at once."""
+
+import os
+from typing import Any
+from spark_jobs.settings.sections import ChunkingSettings
+from spark_jobs.settings.sections import InferenceSettings
+from spark_jobs.settings.sections import MaintenanceSettings
+from spark_jobs.settings.sections import ModelSettings
+from spark_jobs.settings.sections import Name
+from spark_jobs.settings.sections import RunSettings
+from spark_jobs.settings.sections import Section
+from spark_jobs.settings.sections import SourceSettings
+from spark_jobs.settings.sections import SparkSettings
+from spark_jobs.settings.sections import StoreSettings
+import difflib
+from typing import TypeVar
+from pydantic import BaseModel
+from pydantic import ValidationError
+from schemas.errors import InputError
+from pathlib import Path
+import yaml
+
+Model = TypeVar("Model", bound=BaseModel)
+
+PREFIX = "EMBEDLAKE_"
+_SIZE_LIMIT = 1 << 20
+# Keys below these are Spark's own and may hold dots.
+_OPEN_MAPS = (("spark", "properties"), ("source", "options"))
+
+
+class Settings(Section):
+    """One environment of the job."""
+
+    library: Name
+    space: Name = "main"
+    store: StoreSettings
+    source: SourceSettings
+    chunking: ChunkingSettings = ChunkingSettings()
+    model: ModelSettings
+    inference: InferenceSettings = InferenceSettings()
+    run: RunSettings = RunSettings()
+    maintenance: MaintenanceSettings = MaintenanceSettings()
+    spark: SparkSettings = SparkSettings()
+
+
+def as_settings(values: dict[str, Any]) -> Settings:
+    """Checks plain values, as a notebook has them, against the whole configuration.
+
+    Args:
+        values: Nested dictionary of settings.
+
+    Returns:
+        The settings.
+
+    Raises:
+        InputError: Unknown keys, wrong types, impossible combinations; all of them, each with its key's path.
+    """
+    return checked(Settings, values)
+
+
+def load_settings(
+    path: str | os.PathLike[str], overrides: list[str] | None = None, environ: dict[str, str] | None = None
+) -> Settings:
+    """Reads a settings file, then the environment, then overrides; later ones win.
+
+    Args:
+        path: YAML file.
+        overrides: `key=value` pairs such as `model.dtype=float32`; values are YAML.
+        environ: Environment; the process's own when left out. `EMBEDLAKE_MODEL__DTYPE` sets `model.dtype`.
+
+    Returns:
+        The settings.
+
+    Raises:
+        InputError: The file cannot be read, or `as_settings` refuses what it says.
+    """
+    return as_settings(merged_values(path, overrides or [], dict(os.environ if environ is None else environ)))
+
+
+def _known_keys(model: type[BaseModel], parents: tuple[Any, ...]) -> list[str]:
+    for parent in parents:
+        field = model.model_fields.get(str(parent))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return []
+        model = field.annotation
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _sentence(model: type[BaseModel], fault: Any) -> str:
+    # Unions and validators add parts to the path that are no keys of the file.
+    path = tuple(part for part in fault["loc"] if not str(part).startswith(("literal[", "constrained-", "function-")))
+    key = ".".join(map(str, path))
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(model, path[:-1])
+        near = difflib.get_close_matches(str(path[-1]), known, n=1)
+        return f"{key} is not a setting: " + (f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}")
+    if fault["type"] == "missing":
+        return f"{key} is missing: add it to the settings file"
+    if fault["type"] == "value_error":
+        return f"{key or 'settings'}: {fault['ctx']['error']}"
+    given = fault["input"]
+    shown = f", not {given!r}" if isinstance(given, str | int | float) and len(repr(given)) <= 80 else ""
+    return f"{key}: {fault['msg'].removeprefix('Input ').strip()}{shown}"
+
+
+def checked(model: type[Model], values: dict[str, Any]) -> Model:
+    """Builds a settings model or says everything that is wrong.
+
+    Args:
+        model: Model of the whole configuration.
+        values: Nested dictionary of settings.
+
+    Returns:
+        The model's instance.
+
+    Raises:
+        InputError: One sentence for each fault, each with its key's path.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        sentences = [_sentence(model, fault) for fault in error.errors()]
+        raise InputError(dict.fromkeys(sentences)) from error
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML's safe loader, which would let the last of two equal keys win and aliases multiply without end."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not supported")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: key {key!r} is not text")
+            if key in seen:
+                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: key {key} stands twice")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        cause = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise InputError(f"{where} is not YAML that can be used: {cause}") from error
+    except (AttributeError, LookupError, TypeError) as error:
+        # What PyYAML trips over where a tag and its value do not fit, such as `!!bool perhaps`.
+        raise InputError(f"{where} is not YAML that can be used: a value does not fit its tag") from error
+
+
+def _file_values(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _SIZE_LIMIT:
+            raise InputError(f"settings file {path} is larger than 1 MiB: is it the right file?")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InputError(f"settings file {path} cannot be read: {cause}") from error
+    values = _parsed(text, f"settings file {path}")
+    if not isinstance(values, dict):
+        raise InputError(f"settings file {path} holds no settings: expected `library:`, `store:`, ... at its top")
+    return values
+
+
+def _split(key: str) -> tuple[str, ...]:
+    parts = tuple(key.split("."))
+    return (*parts[:2], ".".join(parts[2:])) if parts[:2] in _OPEN_MAPS and len(parts) > 2 else parts
+
+
+def _set(values: dict[str, Any], key: str, text: str, where: str) -> None:
+    *parents, last = _split(key)
+    for parent in parents:
+        if values.get(parent) is None:
+            values[parent] = {}
+        values = values[parent]
+        if not isinstance(values, dict):
+            raise InputError(f"{where}: {parent} is a value, not a group of settings")
+    values[last] = _parsed(text, where)
+
+
+def merged_values(path: str | os.PathLike[str], overrides: list[str], environ: dict[str, str]) -> dict[str, Any]:
+    """Merges a settings file with the environment and with overrides; later ones win.
+
+    Args:
+        path: YAML file.
+        overrides: `key=value` pairs; values are YAML.
+        environ: Environment; `EMBEDLAKE_MODEL__DTYPE` sets `model.dtype`.
+
+    Returns:
+        Nested dictionary, not yet checked.
+
+    Raises:
+        InputError: The file cannot be read or parsed, or an override has no `=`.
+    """
+    values = _file_values(Path(path))
+    for name in sorted(environ):
+        if name.startswith(PREFIX):
+            _set(values, name[len(PREFIX) :].lower().replace("__", "."), environ[name], f"environment variable {name}")
+    for pair in overrides:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {pair}: write key=value, such as model.dtype=float32")
+        _set(values, key, text, f"--set {key}")
+    return values

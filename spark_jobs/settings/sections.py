@@ -1,0 +1,166 @@
+"""The sections of the settings file: every key with its type, bounds and default."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+from typing import Literal
+from pydantic import AfterValidator
+from pydantic import BaseModel
+from pydantic import BeforeValidator
+from pydantic import ConfigDict
+from pydantic import Field
+from pydantic import StringConstraints
+from pydantic import model_validator
+
+_NAME_RULE = r"^[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*$"
+# A double underscore separates library, space and table in a catalog's names, hence single ones only.
+Name = Annotated[str, StringConstraints(pattern=_NAME_RULE, max_length=64)]
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+def _absolute(path: str) -> str:
+    # Spark and a Connect server each have a working directory of their own: only an absolute path means one place.
+    return path if re.match(r"^[A-Za-z][A-Za-z0-9+.-]*:/", path) else str(Path(path).expanduser().absolute())
+
+
+Location = Annotated[Text, AfterValidator(_absolute)]
+
+
+def _as_spark_text(value: object) -> object:
+    # YAML reads `header: true` as a boolean; Spark's options and properties are text.
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
+
+
+SparkText = Annotated[str, BeforeValidator(_as_spark_text)]
+
+
+class Section(BaseModel):
+    """A group of settings: no unknown keys, no guessed types, no change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class StoreSettings(Section):
+    """Where the tables lie: a folder or object-store prefix, or a catalog and schema."""
+
+    path: Location | None = None
+    catalog: Text | None = None
+    schema_: Text | None = Field(default=None, alias="schema")
+    vector_encoding: Literal["byte_stream_split", "plain"] = "byte_stream_split"
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "StoreSettings":
+        if (self.path is None) == (self.catalog is None and self.schema_ is None):
+            raise ValueError("give either path, or catalog and schema")
+        if self.path is None and (self.catalog is None or self.schema_ is None):
+            raise ValueError("catalog and schema go together")
+        return self
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the store is a path without a scheme, or with `file:`."""
+        return self.path is not None and ("://" not in self.path or self.path.startswith("file://"))
+
+
+class SourceSettings(Section):
+    """Where documents come from and which columns make them."""
+
+    format: Literal["delta", "parquet", "json", "csv", "orc", "table", "files"]
+    path: Location | None = None
+    table: Text | None = None
+    options: dict[str, SparkText] = {}
+    id_column: Text | None = None
+    text_columns: list[Text] = []
+    text_separator: str = " "
+    payload_columns: list[Text] = []
+    filter: Text | None = None
+    track: Literal["auto", "feed", "compare"] = "auto"
+
+    @model_validator(mode="after")
+    def _columns_and_place(self) -> "SourceSettings":
+        wanted, other = ("table", "path") if self.format == "table" else ("path", "table")
+        if getattr(self, wanted) is None or getattr(self, other) is not None:
+            raise ValueError(f"format {self.format} takes {wanted}, not {other}")
+        if self.format != "files" and (self.id_column is None or not self.text_columns):
+            raise ValueError("name id_column and at least one of text_columns")
+        for key in ("text_columns", "payload_columns"):
+            names = [name.lower() for name in getattr(self, key)]
+            if len(set(names)) < len(names):
+                raise ValueError(f"{key} names a column twice")
+        return self
+
+    @property
+    def id_name(self) -> str:
+        """The id column; a folder of files has its own."""
+        return self.id_column or "path"
+
+    @property
+    def text_names(self) -> list[str]:
+        """The text columns; a folder of files has its own."""
+        return self.text_columns or ["text"]
+
+
+class ChunkingSettings(Section):
+    """How documents become chunks; sizes in tokens of the model, special tokens and prompt included."""
+
+    method: Literal["structure", "none"] = "structure"
+    max_tokens: Annotated[int, Field(ge=16, le=1_000_000)] | None = None
+    min_tokens: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _sizes(self) -> "ChunkingSettings":
+        if self.method == "none" and (self.max_tokens or self.min_tokens):
+            raise ValueError("max_tokens and min_tokens go with method structure")
+        if self.max_tokens and self.min_tokens and self.min_tokens > self.max_tokens // 2:
+            raise ValueError("min_tokens is at most half of max_tokens")
+        return self
+
+
+class ModelSettings(Section):
+    """Which model makes the vectors. What is left out is as the model folder says."""
+
+    path: Text
+    revision: Text | None = None
+    document_prompt: str | None = None
+    query_prompt: str | None = None
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+    normalize: bool | None = None
+    precision: Literal["float32", "int8", "binary"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+
+class InferenceSettings(Section):
+    """How workers run the model."""
+
+    device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto"
+    token_budget: Literal["auto"] | Annotated[int, Field(ge=16)] = "auto"
+    backend: Literal["torch", "openvino"] = "torch"
+    resource_profile: Literal["auto", "off"] = "auto"
+
+
+class RunSettings(Section):
+    """How a run is cut up and when it gives up."""
+
+    slice_tokens: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    slice_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600
+    stale_after_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3600
+    max_attempts: Annotated[int, Field(ge=1)] = 3
+    on_failed_update: Literal["keep", "remove"] = "keep"
+    max_quarantined_fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.01
+    max_removed_fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.3
+
+
+class MaintenanceSettings(Section):
+    """How `embedlake maintain` tidies the tables."""
+
+    file_megabytes: Annotated[int, Field(ge=1)] = 256
+    retention_hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 168
+
+
+class SparkSettings(Section):
+    """The local session; used only where no session is live."""
+
+    master: Text = "local[*]"
+    properties: dict[str, SparkText] = {}

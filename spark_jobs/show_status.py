@@ -1,0 +1,146 @@
+"""The status job: spaces, their counts, their last runs, and what a run would do now."""
+
+from spark_jobs.runtime.command import Config
+from spark_jobs.runtime.command import Debug
+from spark_jobs.runtime.command import Overrides
+from spark_jobs.runtime.command import guarded
+from spark_jobs.runtime.command import output
+from spark_jobs.runtime.command import session
+from spark_jobs import show_status
+from pyspark.sql import Column
+from pyspark.sql import DataFrame
+from pyspark.sql import Row
+from pyspark.sql import SparkSession
+from pyspark.sql import Window
+from pyspark.sql import functions as F
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from schemas.ledger import EMBEDDED
+from schemas.ledger import EMPTY
+from schemas.ledger import LEDGER
+from schemas.ledger import QUARANTINED
+from schemas.plan import CHANGES
+from schemas.runs import ENDS
+from schemas.runs import RUNS
+from schemas.runs import SLICE_COMMITTED
+from schemas.spaces import SPACES
+from spark_jobs.embedding.backlog import backlog_of
+from spark_jobs.store.ledger import summarise_ledger
+from spark_jobs.settings.loading import Settings
+from spark_jobs.store import tables
+from spark_jobs.cli import app
+
+_RUNS_SHOWN = 10
+_UNFINISHED = "unfinished"
+
+
+def run(spark: SparkSession, settings: Settings, console: Console) -> None:
+    """Prints what a store holds; writes nothing.
+
+    Args:
+        spark: The live session.
+        settings: The whole configuration.
+        console: Where to print.
+    """
+    place = tables.location_of(settings)
+    with tables.delta_session(spark):
+        if not tables.exists(spark, place.name(SPACES.name)):
+            console.print("No run has written to this store yet.")
+        else:
+            console.print(_spaces(spark, settings))
+        if tables.exists(spark, place.name(RUNS.name)):
+            console.print(_runs(spark, place))
+        console.print(f"space {settings.library}.{settings.space}", markup=False, highlight=False)
+        for label, text in backlog_of(spark, settings).lines():
+            # What the source says of itself is no markup, and a line that wraps is no line to search for.
+            console.print(f"{label:<11}{text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _spaces(spark: SparkSession, settings: Settings) -> Table:
+    table = Table(
+        "library", "space", "active", "model", "dimension", "documents", EMBEDDED, EMPTY, QUARANTINED, "chunks"
+    )
+    rows = tables.read(spark, tables.location_of(settings), SPACES.name).orderBy("library", "space").collect()
+    for row in rows:
+        place = tables.TableLocation(settings.store, row.library, row.space)
+        counts = _counts(spark, place)
+        shown = [f"{counts.get(name, 0):,}" for name in ("documents", EMBEDDED, EMPTY, QUARANTINED, "chunks")]
+        active = "yes" if row.active else ""
+        table.add_row(row.library, row.space, active, row.model_fingerprint[:12], str(row.dimension), *shown)
+    return table
+
+
+def _counts(spark: SparkSession, place: tables.TableLocation) -> dict[str, int]:
+    # A run that was stopped while it made its tables leaves a space without them.
+    if not tables.exists(spark, place.name(LEDGER.name)):
+        return {}
+    summary = summarise_ledger(tables.read(spark, place, LEDGER.name))
+    return {**summary.statuses, "documents": summary.documents, "chunks": summary.chunks}
+
+
+def _count(name: str) -> Column:
+    return F.try_element_at("counts", F.lit(name))
+
+
+def _last_runs(events: DataFrame) -> DataFrame:
+    """Keeps the last runs of each space, one row each; run numbers and kinds of event say what came last, no clock."""
+    is_end, is_slice = F.col("event").isin(*ENDS), F.col("event") == SLICE_COMMITTED
+    order = F.struct(is_end, F.coalesce("slice_number", F.lit(0)))
+    runs = events.groupBy("library", "space", "run_number").agg(
+        F.bool_or(is_end).alias("ended"),
+        F.max_by(
+            F.struct("run_id", "event", "event_time", "owner", "plan", "counts", "seconds", "message"), order
+        ).alias("last"),
+        F.count_if(is_slice).alias("slices"),
+        F.sum(F.when(is_slice, _count("chunks"))).alias("chunks"),
+        F.sum(F.when(is_slice, _count("tokens_embedded"))).alias("tokens_embedded"),
+    )
+    newest = Window.partitionBy("library", "space").orderBy(F.desc("run_number"))
+    return (
+        runs.withColumn("age", F.row_number().over(newest))
+        .where(F.col("age") <= _RUNS_SHOWN)
+        .orderBy("library", "space", F.desc("run_number"))
+    )
+
+
+def _runs(spark: SparkSession, place: tables.TableLocation) -> Table:
+    table = Table("run", "last event", "at (UTC)", "plan", "documents", "slices", "chunks", "tokens embedded")
+    for name in (QUARANTINED, "seconds", "message"):
+        table.add_column(name)
+    for row in _last_runs(tables.read(spark, place, RUNS.name)).collect():
+        table.add_row(*_run_cells(row))
+    return table
+
+
+def _run_cells(row: Row) -> list[str]:
+    last, counts = row["last"], row["last"].counts or {}
+    # A run without an end has what its slices counted.
+    done = counts if row.ended else {"chunks": row.chunks or 0, "tokens_embedded": row.tokens_embedded or 0}
+    documents = sum(counts.get(change, 0) for change in CHANGES) if CHANGES[0] in counts else None
+    quarantined = counts.get(f"library_{QUARANTINED}")
+    cells = [
+        last.run_id,
+        last.event if row.ended else _UNFINISHED,
+        f"{last.event_time:%Y-%m-%d %H:%M:%S}",
+        last.plan or "",
+        "" if documents is None else f"{documents:,}",
+        f"{row.slices:,}",
+        f"{done.get('chunks', 0):,}",
+        f"{done.get('tokens_embedded', 0):,}",
+        "" if quarantined is None else f"{quarantined:,}",
+        f"{sum((last.seconds or {}).values()):.0f}",
+        last.message or ("" if row.ended else _why_unfinished(row)),
+    ]
+    # Spark's own words begin with the name of their condition in brackets, which rich would take for a style.
+    return [escape(cell) for cell in cells]
+
+
+def _why_unfinished(row: Row) -> str:
+    return "a later run went on" if row.age > 1 else f"at work or dead: {row['last'].owner}"
+
+
+@app.command()
+def command(config: Config, overrides: Overrides = None, debug: Debug = False) -> None:
+    """Shows the store: spaces, runs, counts, and what a run would do now."""
+    guarded(lambda settings: show_status.run(session(settings, debug), settings, output()), config, overrides, debug)

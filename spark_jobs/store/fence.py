@@ -1,0 +1,65 @@
+"""What keeps a run that was overtaken from writing: numbers that Delta compares at every commit."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pyspark.sql import SparkSession
+from spark_jobs.store.properties import TRANSACTION
+from spark_jobs.runtime.properties import set_properties
+from spark_jobs.runtime.properties import unset_properties
+
+# Room for every commit of a run below the first one of the next.
+_COMMITS_PER_RUN = 1 << 32
+
+
+@contextmanager
+def transaction(spark: SparkSession, app_id: str, version: int, run_id: str) -> Iterator[bool]:
+    """Gives the one commit that is made in its block an application id and a number.
+
+    MERGE takes no writer options, so they are properties of the session for as long as the commit takes.
+
+    Args:
+        spark: The live session.
+        app_id: Application id.
+        version: Number of the commit; Delta passes over one that is not above the table's highest.
+        run_id: Run that commits; kept in the table's history.
+
+    Yields:
+        Whether the platform has let all of them be set.
+    """
+    try:
+        yield set_properties(spark, dict(zip(TRANSACTION, (app_id, str(version), run_id), strict=True)))
+    finally:
+        # Not put back: what an interrupted commit left behind would make Delta pass over the commits of others.
+        unset_properties(spark, TRANSACTION)
+
+
+class Fence:
+    """Numbers the commits of one run.
+
+    Every table keeps the highest number written to it for each application id, and Delta passes over a commit whose
+    number is not higher. A run numbers its commits above those of every earlier run; so after the first commit of a
+    later run to a table, nothing of an earlier one gets in.
+
+    Args:
+        app_id: Application id, one for each space.
+        run_number: Number of the run in its space.
+    """
+
+    def __init__(self, app_id: str, run_number: int) -> None:
+        self._app_id = app_id
+        self._run_id = f"{app_id}.{run_number}"
+        self._version = run_number * _COMMITS_PER_RUN
+
+    @contextmanager
+    def commit(self, spark: SparkSession) -> Iterator[bool]:
+        """Numbers the one commit that is made in its block.
+
+        Args:
+            spark: The live session.
+
+        Yields:
+            Whether Delta will see the number.
+        """
+        self._version += 1
+        with transaction(spark, self._app_id, self._version, self._run_id) as is_fenced:
+            yield is_fenced

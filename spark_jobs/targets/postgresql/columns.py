@@ -1,0 +1,200 @@
+"""The columns of a table of PostgreSQL."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+import pyarrow as pa
+from schemas.errors import InputError
+from spark_jobs.targets.address import identifier_fault
+from spark_jobs.targets.values import can_be_json
+import json
+from collections.abc import Iterator
+import pyarrow.compute as pc
+from spark_jobs.targets.rows import as_keys
+from spark_jobs.targets.rows import matrix_of
+from spark_jobs.targets.values import json_values
+from spark_jobs.targets.values import python_values
+
+# pgvector's own limits: for the type, and for an index on it in full and in half precision.
+MOST_NUMBERS = 16_000
+MOST_INDEXED = 2_000
+MOST_INDEXED_HALF = 4_000
+# Bytes as they are: psycopg puts nothing before or around them, and COPY does not ask what they were.
+RAW = "bytea"
+# Every table has these already.
+_SYSTEM_COLUMNS = {"tableoid", "cmax", "xmax", "cmin", "xmin", "ctid"}
+_SIMPLE: tuple[tuple[Callable[[pa.DataType], bool], str, str], ...] = (
+    (pa.types.is_string, "text", "text"),
+    (pa.types.is_int8, "smallint", "int2"),
+    (pa.types.is_int16, "smallint", "int2"),
+    (pa.types.is_int32, "integer", "int4"),
+    (pa.types.is_int64, "bigint", "int8"),
+    (pa.types.is_float32, "real", "float4"),
+    (pa.types.is_float64, "double precision", "float8"),
+    (pa.types.is_boolean, "boolean", "bool"),
+    (pa.types.is_date32, "date", "date"),
+    (pa.types.is_binary, "bytea", RAW),
+)
+
+_NUL, _REPLACEMENT = "\0", "\N{REPLACEMENT CHARACTER}"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the table.
+
+    Attributes:
+        name: Its name, exactly.
+        type: Its type without numbers in brackets, as PostgreSQL's `format_type` writes it.
+        numbers: The numbers in brackets: precision and scale, or the dimension.
+        copied: The type by whose rules psycopg writes values for a binary COPY; `RAW` where they are written here.
+    """
+
+    name: str
+    type: str
+    numbers: tuple[int, ...]
+    copied: str
+
+    @property
+    def full_type(self) -> str:
+        """The type with its numbers, as PostgreSQL's `format_type` writes it."""
+        return self.type + (f"({','.join(map(str, self.numbers))})" if self.numbers else "")
+
+
+def columns_of(rows: pa.Schema, dimension: int) -> list[Column]:
+    """Chooses a type for each column.
+
+    Args:
+        rows: Columns of an export in plain types.
+        dimension: Numbers of an embedding.
+
+    Returns:
+        The columns in the same order.
+
+    Raises:
+        InputError: PostgreSQL cannot hold a name, a type or vectors of so many numbers; every fault is named.
+    """
+    faults, columns = [], []
+    if dimension > MOST_NUMBERS:
+        faults.append(f"pgvector holds vectors of at most {MOST_NUMBERS:,} numbers, and these have {dimension:,}")
+    for field in rows:
+        fault = "is a name of PostgreSQL's own" if field.name in _SYSTEM_COLUMNS else identifier_fault(field.name)
+        column = _column(field, dimension)
+        if fault:
+            faults.append(f"the payload column {field.name!a} {fault}: rename it in the source")
+        elif column is None:
+            faults.append(
+                f"the payload column {field.name!a} is {field.type}, which PostgreSQL cannot hold: leave it out of "
+                "source.payload_columns"
+            )
+        else:
+            columns.append(column)
+    if faults:
+        raise InputError(faults)
+    return columns
+
+
+def _column(field: "pa.Field[Any]", dimension: int) -> Column | None:
+    name, kind = field.name, field.type
+    if name == "chunk_id":
+        return Column(name, "uuid", (), RAW)
+    if name == "embedding":
+        return Column(name, "vector", (dimension,), RAW)
+    for is_it, type_, copied in _SIMPLE:
+        if is_it(kind):
+            return Column(name, type_, (), copied)
+    if pa.types.is_timestamp(kind):
+        return Column(
+            name, f"timestamp with{'' if kind.tz else 'out'} time zone", (), f"timestamp{'tz' * bool(kind.tz)}"
+        )
+    if pa.types.is_decimal128(kind):
+        return Column(name, "numeric", (kind.precision, kind.scale), "numeric")
+    return Column(name, "jsonb", (), RAW) if can_be_json(kind) else None
+
+
+def values_of(batch: pa.RecordBatch, columns: list[Column]) -> tuple[Iterator[tuple[Any, ...]], int]:
+    """Reads rows as binary COPY takes them.
+
+    PostgreSQL's text has no NUL character. Each becomes U+FFFD, one for one, so that offsets still hold; what reads the
+    table sees that something stood there, and the export says how many rows had one.
+
+    Args:
+        batch: (n,) rows in plain types.
+        columns: Result of `columns_of`.
+
+    Returns:
+        n tuples of values in the columns' order; rows in which a NUL was replaced.
+
+    Raises:
+        InputError: A date or an instant is none that Python knows.
+    """
+    read, replaced = [], [False] * batch.num_rows
+    for column in columns:
+        values, hit = _values(column, batch.column(column.name))
+        read.append(values)
+        if hit is not None:
+            replaced = [before or now for before, now in zip(replaced, hit, strict=True)]
+    return zip(*read, strict=True), sum(replaced)
+
+
+def _values(column: Column, array: "pa.Array[Any]") -> tuple[list[Any], list[bool] | None]:
+    """Returns a column's values, and in which rows a NUL was replaced; None for in none."""
+    if column.type == "uuid":
+        raw = as_keys(array).tobytes()
+        return [raw[start : start + 16] for start in range(0, len(raw), 16)], None
+    if column.type == "vector":
+        return vectors_as_bytes(array), None
+    if column.type == "jsonb":
+        return _json_bytes(json_values(column.name, array))
+    if column.type == "text":
+        # The stubs give it as `object`.
+        found: Any = pc.match_substring(array, _NUL)
+        has_nul = pc.fill_null(found, False)
+        if pc.any(has_nul, min_count=0).as_py():
+            return pc.replace_substring(array, _NUL, _REPLACEMENT).to_pylist(), has_nul.to_pylist()
+    return python_values(column.name, array), None
+
+
+def _json_bytes(values: list[Any]) -> tuple[list[bytes | None], list[bool]]:
+    written: list[bytes | None] = []
+    hits = []
+    for value in values:
+        text = json.dumps(value)
+        # The same six characters may stand there behind another backslash, so the value itself decides.
+        clean = without_nul(value) if "\\u0000" in text else value
+        hits.append(clean != value)
+        # jsonb's binary form is its version and the text.
+        written.append(None if value is None else b"\1" + (json.dumps(clean) if hits[-1] else text).encode("ascii"))
+    return written, hits
+
+
+def without_nul(value: Any) -> Any:
+    """Replaces NUL characters by U+FFFD, in texts and in names of objects.
+
+    Args:
+        value: A value of JSON.
+
+    Returns:
+        The same value without them.
+    """
+    if isinstance(value, str):
+        return value.replace(_NUL, _REPLACEMENT)
+    if isinstance(value, list):
+        return [without_nul(item) for item in value]
+    if isinstance(value, dict):
+        return {without_nul(name): without_nul(item) for name, item in value.items()}
+    return value
+
+
+def vectors_as_bytes(embeddings: Any) -> list[bytes]:
+    """Writes embeddings in pgvector's binary form.
+
+    Args:
+        embeddings: (n,) fixed_size_list<float32>[dimension].
+
+    Returns:
+        n times the dimension and a zero of two bytes each, then the numbers, all with the high byte first.
+    """
+    matrix = matrix_of(embeddings)
+    head = matrix.shape[1].to_bytes(2, "big") + b"\0\0"
+    return [head + row.tobytes() for row in matrix.astype(">f4")]

@@ -1,0 +1,234 @@
+"""The statements that an export sends to PostgreSQL. Names are quoted by psycopg, values are parameters."""
+
+from typing import TYPE_CHECKING
+from spark_jobs.targets.postgresql.columns import Column
+from spark_jobs.targets.postgresql.columns import MOST_INDEXED
+from spark_jobs.targets.postgresql.columns import MOST_INDEXED_HALF
+
+if TYPE_CHECKING:
+    from psycopg.sql import SQL, Composed, Identifier
+    from psycopg.sql import Composed, Identifier
+
+_STAGED = "embedlake_rows"
+FIND_EXTENSION = (
+    "SELECT n.nspname, e.extversion FROM pg_catalog.pg_extension e "
+    "JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'"
+)
+FIND_SCHEMA = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s"
+FIND_TABLE = (
+    "SELECT c.relkind::text, pg_catalog.obj_description(c.oid, 'pg_class') FROM pg_catalog.pg_class c "
+    "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s"
+)
+FIND_COLUMNS = (
+    "SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod) FROM pg_catalog.pg_attribute a "
+    "JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped"
+)
+# One export at a time, from whichever machine; the lock goes with the transaction.
+TRY_LOCK = "SELECT pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(%s, 0))"
+DELETE_ALL = "DELETE FROM {}"
+COUNT = "SELECT count(*) FROM {}"
+DROP = "DROP TABLE {}"
+ANALYZE = "ANALYZE {}"
+VACUUM = "VACUUM (ANALYZE) {}"
+
+# pgvector's own 64 finds fewer.
+_EF_CONSTRUCTION = 128
+
+
+def _names(columns: list[Column]) -> "Composed":
+    from psycopg import sql
+
+    return sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
+
+
+def create_table(table: "Identifier", columns: list[Column]) -> "Composed":
+    """Makes the table.
+
+    Args:
+        table: Its name.
+        columns: Its columns.
+
+    Returns:
+        The statement.
+    """
+    from psycopg import sql
+
+    parts = [sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.full_type)) for column in columns]
+    return sql.SQL("CREATE TABLE {} ({}, PRIMARY KEY (chunk_id))").format(table, sql.SQL(", ").join(parts))
+
+
+def comment_on(table: "Identifier", text: str) -> "Composed":
+    """Writes the table's comment.
+
+    Args:
+        table: Its name.
+        text: The comment.
+
+    Returns:
+        The statement.
+    """
+    from psycopg import sql
+
+    # COMMENT takes no parameters: psycopg quotes the text.
+    return sql.SQL("COMMENT ON TABLE {} IS {}").format(table, sql.Literal(text))
+
+
+def create_staged(table: "Identifier") -> "Composed":
+    """Makes the temporary table that rows arrive in.
+
+    Args:
+        table: The table that it is like.
+
+    Returns:
+        The statement.
+    """
+    from psycopg import sql
+
+    return sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {}) ON COMMIT DROP").format(sql.Identifier(_STAGED), table)
+
+
+def empty_staged() -> "Composed":
+    """Empties the temporary table.
+
+    Returns:
+        The statement.
+    """
+    from psycopg import sql
+
+    return sql.SQL("TRUNCATE {}").format(sql.Identifier("pg_temp", _STAGED))
+
+
+def copy_staged(columns: list[Column]) -> "Composed":
+    """Fills the temporary table.
+
+    Args:
+        columns: The table's columns.
+
+    Returns:
+        The statement.
+    """
+    from psycopg import sql
+
+    staged = sql.Identifier("pg_temp", _STAGED)
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(staged, _names(columns))
+
+
+def upsert_staged(table: "Identifier", columns: list[Column]) -> "Composed":
+    """Brings the temporary table's rows into the table.
+
+    Args:
+        table: The table.
+        columns: Its columns.
+
+    Returns:
+        The statement.
+    """
+    from psycopg import sql
+
+    assign = sql.SQL("{0} = EXCLUDED.{0}")
+    updates = [assign.format(sql.Identifier(column.name)) for column in columns if column.name != "chunk_id"]
+    return sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {} ON CONFLICT (chunk_id) DO UPDATE SET {}").format(
+        table, _names(columns), _names(columns), sql.Identifier("pg_temp", _STAGED), sql.SQL(", ").join(updates)
+    )
+
+
+def on_table(words: str, table: "Identifier") -> "Composed":
+    """Writes a statement that needs the table's name only.
+
+    Args:
+        words: One of `DELETE_ALL`, `COUNT`, `DROP`, `ANALYZE` and `VACUUM`.
+        table: The table.
+
+    Returns:
+        The statement.
+    """
+    from psycopg import sql
+
+    return sql.SQL(words).format(table)
+
+
+def beside_parameters(table: "Identifier") -> "SQL":
+    """Quotes a table's name for a statement that has parameters, where `%` begins one.
+
+    Args:
+        table: The table.
+
+    Returns:
+        The name.
+    """
+    from psycopg import sql
+
+    return sql.SQL(table.as_string(None).replace("%", "%%"))
+
+
+def delete_ids(table: "Identifier") -> "Composed":
+    """Takes rows out.
+
+    Args:
+        table: The table.
+
+    Returns:
+        The statement; its parameter is a list of ids.
+    """
+    from psycopg import sql
+
+    return sql.SQL("DELETE FROM {} WHERE chunk_id = ANY(%s::uuid[])").format(beside_parameters(table))
+
+
+def page_held(table: "Identifier", is_first: bool) -> "Composed":
+    """Lists rows in the order of the primary key, a page at a time.
+
+    Args:
+        table: The table.
+        is_first: Whether from the beginning, or from behind some id on.
+
+    Returns:
+        The statement; its parameters are the id, but for the first page, and the number of rows.
+    """
+    from psycopg import sql
+
+    behind = sql.SQL("" if is_first else "WHERE chunk_id > %s::uuid")
+    place = beside_parameters(table)
+    return sql.SQL("SELECT chunk_id::text, run_id FROM {} {} ORDER BY chunk_id LIMIT %s").format(place, behind)
+
+
+def create_index(table: "Identifier", dimension: int) -> "Composed | None":
+    """Makes the index of near neighbours (HNSW). PostgreSQL chooses a name that is free.
+
+    Args:
+        table: The table.
+        dimension: Numbers of an embedding.
+
+    Returns:
+        The statement: up to 2,000 numbers on the vectors, up to 4,000 in half precision; None where there can be none.
+    """
+    from psycopg import sql
+
+    with_ = sql.SQL("WITH (ef_construction = {})").format(sql.Literal(_EF_CONSTRUCTION))
+    if dimension <= MOST_INDEXED:
+        return sql.SQL("CREATE INDEX ON {} USING hnsw (embedding vector_ip_ops) {}").format(table, with_)
+    if dimension <= MOST_INDEXED_HALF:
+        half = sql.SQL("((embedding::halfvec({})) halfvec_ip_ops)").format(sql.Literal(dimension))
+        return sql.SQL("CREATE INDEX ON {} USING hnsw {} {}").format(table, half, with_)
+    return None
+
+
+def nearest_ids(table: "Identifier", dimension: int) -> "Composed":
+    """Finds the nearest rows through the index, where there is one.
+
+    Args:
+        table: The table.
+        dimension: Numbers of an embedding.
+
+    Returns:
+        The statement; its parameters are a vector in pgvector's text form, and the number of hits. `<#>` is the dot
+        product with its sign turned, so the least is the best.
+    """
+    from psycopg import sql
+
+    by: sql.Composable = sql.SQL("embedding <#> %s::vector")
+    if MOST_INDEXED < dimension <= MOST_INDEXED_HALF:
+        half = sql.SQL("halfvec({})").format(sql.Literal(dimension))
+        by = sql.SQL("embedding::{0} <#> %s::{0}").format(half)
+    return sql.SQL("SELECT chunk_id::text FROM {} ORDER BY {} LIMIT %s").format(beside_parameters(table), by)

@@ -1,0 +1,185 @@
+"""Text to chunks: pieces small enough for the model, with offsets, that an edit of the text leaves in place elsewhere.
+
+A chunk ends at the strongest boundary within its reach, and among equals at the one whose neighbouring sentences have
+the highest hash. Two versions of a document that once cut at the same place cut alike from there on, and since both
+look for the extreme of the same hashes, they soon do: the idea of content-defined chunking, of which the family with
+extremes in a window is described in Zhang et al., "AE: An Asymmetric Extremum Content Defined Chunking Algorithm for
+Fast and Bandwidth-Efficient Data Deduplication", INFOCOM 2015.
+"""
+
+from bisect import bisect_left
+from bisect import bisect_right
+from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import accumulate
+from itertools import pairwise
+from typing import Protocol
+import numpy as np
+import numpy.typing as npt
+from schemas.errors import InputError
+from udfs.chunking.boundaries import Atom
+from udfs.chunking.boundaries import sentences
+from udfs.chunking.boundaries import pieces
+from udfs.specs import ChunkSpec
+
+# No language has words so long. Text with more characters to a token is blank, or the tokenizer gave up on it and put
+# one unknown token in its place; its length in characters then counts, lest a chunk grow without end.
+_CHARACTERS_PER_TOKEN = 32
+_LONGEST_PIECE = 64
+_LEADING_SPACE = 8
+
+
+class TokenCounter(Protocol):
+    """Counts tokens as the model's own tokenizer makes them."""
+
+    def pieces(self, texts: Sequence[str]) -> list[int]:
+        """Return the tokens of each text alone: no special tokens, no prompt."""
+
+    def inputs(self, texts: Sequence[str]) -> list[int]:
+        """Return the tokens the model is given for each text: prompt, text and special tokens, untruncated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a document: `text[char_start:char_end]`, offsets in code points.
+
+    Attributes:
+        text: The piece itself.
+        char_start: Offset of its first character.
+        char_end: Offset behind its last character.
+        token_count: Tokens the model is given for it, prompt and special tokens included.
+    """
+
+    text: str
+    char_start: int
+    char_end: int
+    token_count: int
+
+
+def chunk_text(text: str, spec: ChunkSpec, counter: TokenCounter) -> list[Chunk]:
+    """Cut a text into chunks, in order, that together hold all of it but white space between them.
+
+    Args:
+        text: Any text.
+        spec: Method and limits, in tokens.
+        counter: Counts tokens as the model's tokenizer makes them.
+
+    Returns:
+        The chunks; none for a blank text. Under `structure` none is longer than `spec.max_tokens`, but for one
+        character which alone has more tokens than that.
+
+    Raises:
+        InputError: The limit leaves no token for text beside prompt and special tokens.
+    """
+    if not text or text.isspace():
+        return []
+    if spec.method == "none":
+        return [Chunk(text, 0, len(text), counter.inputs([text])[0])]
+    overhead = counter.inputs([""])[0]
+    if spec.max_tokens <= overhead:
+        fault = f"max_tokens is {spec.max_tokens}, and prompt and special tokens alone take {overhead}: raise it"
+        raise InputError(fault)
+    return _fitting(text, spec, overhead, counter)
+
+
+def _fitting(text: str, spec: ChunkSpec, overhead: int, counter: TokenCounter) -> list[Chunk]:
+    """Cut until every chunk fits: tokens counted atom by atom may add up to fewer than the whole chunk has."""
+    chunks: list[Chunk] = []
+    spans = [(0, len(text))]
+    most = spec.max_tokens - overhead
+    least = max(1, spec.min_tokens - overhead)
+    while spans:
+        spans = [part for start, end in spans for part in _cut(text, start, end, least, most, counter)]
+        texts = [text[start:end] for start, end in spans]
+        counted = list(zip(spans, texts, counter.inputs(texts), strict=True))
+        fits = [count <= spec.max_tokens or most == 0 for _, _, count in counted]
+        chunks += [Chunk(part, *span, count) for (span, part, count), fit in zip(counted, fits, strict=True) if fit]
+        spans = [span for (span, _, _), fit in zip(counted, fits, strict=True) if not fit]
+        # At 0 every chunk is a single character, so this ends.
+        most = most * 3 // 4
+        least = max(1, min(least, most // 2))
+    return sorted(chunks, key=lambda chunk: chunk.char_start)
+
+
+def _cut(text: str, start: int, end: int, least: int, most: int, counter: TokenCounter) -> Iterable[tuple[int, int]]:
+    """Cut a span of a text into chunks of `least` to `most` tokens, as counted atom by atom."""
+    atoms, weights = _atoms(text[start:end], most, counter)
+    if not atoms:
+        return []
+    gaps = [(after.start - before.end) // _CHARACTERS_PER_TOKEN for before, after in pairwise(atoms)]
+    ends = list(accumulate(map(sum, zip(weights, [0, *gaps], strict=True))))
+    begins = [end - weight for end, weight in zip(ends, weights, strict=True)]
+    keys = _boundary_keys(text[start:end], atoms)
+    firsts = _chain(begins, ends, keys, least, most)
+    lasts = [first - 1 for first in firsts[1:]] + [len(atoms) - 1]
+    return [(start + atoms[i].start, start + atoms[j].end) for i, j in zip(firsts, lasts, strict=True)]
+
+
+def _chain(
+    begins: Sequence[int], ends: Sequence[int], keys: npt.NDArray[np.uint64], least: int, most: int
+) -> list[int]:
+    """Return the first atom of each chunk."""
+    firsts = [0]
+    total = ends[-1]
+    while True:
+        begin = begins[firsts[-1]]
+        reach = max(bisect_right(ends, begin + most, lo=firsts[-1]), firsts[-1] + 1)
+        if reach == len(ends):
+            return firsts
+        rest = total - begin
+        # Two chunks share what is left where they can, rather than leave a short third. Where that would narrow the
+        # choice to less than `least`, it costs more stability than it gives fill (measured on abstracts and READMEs).
+        shortest = max(least, rest - most) if rest + least <= 2 * most else least
+        near = bisect_left(ends, begin + shortest, lo=firsts[-1]) + 1
+        far = bisect_right(ends, begin + min(most, rest - least), lo=firsts[-1])
+        if near > far:
+            near = far = reach
+        # Of equal keys the last: text that repeats itself fills its chunks.
+        firsts.append(far - int(keys[near : far + 1][::-1].argmax()))
+
+
+def _atoms(text: str, most: int, counter: TokenCounter) -> tuple[list[Atom], list[int]]:
+    """Return atoms that each fit in a chunk as far as they can, and their weights in tokens."""
+    atoms = sentences(text)
+    limit = most * _CHARACTERS_PER_TOKEN
+    longest = max(1, min(_LONGEST_PIECE, most // 2))
+    # Cut before any count: some tokenizers take more than linear time for a long text.
+    atoms = _divided(text, atoms, [atom.end - atom.start > limit for atom in atoms], longest)
+    counts: dict[str, int] = {}
+    weights = _weights(text, atoms, counter, counts)
+    if max(weights, default=0) <= most:
+        return atoms, weights
+    atoms = _divided(text, atoms, [weight > most for weight in weights], longest)
+    return atoms, _weights(text, atoms, counter, counts)
+
+
+def _divided(text: str, atoms: Sequence[Atom], too_long: Sequence[bool], longest: int) -> list[Atom]:
+    marked = zip(atoms, too_long, strict=True)
+    return [part for atom, divide in marked for part in (pieces(text, atom, longest) if divide else [atom])]
+
+
+def _weights(text: str, atoms: Sequence[Atom], counter: TokenCounter, counts: dict[str, int]) -> list[int]:
+    # Many tokenizers make white space a token, or part of the next: each atom is counted with what is before it.
+    before = [0, *(atom.end for atom in atoms)]
+    texts = [text[max(end, atom.start - _LEADING_SPACE) : atom.end] for end, atom in zip(before, atoms, strict=False)]
+    new = [part for part in dict.fromkeys(texts) if part not in counts]
+    counts.update(zip(new, counter.pieces(new), strict=True))
+    by_length = [max(1, (atom.end - atom.start) // _CHARACTERS_PER_TOKEN) for atom in atoms]
+    return [max(counts[part], least) for part, least in zip(texts, by_length, strict=True)]
+
+
+def _boundary_keys(text: str, atoms: Sequence[Atom]) -> npt.NDArray[np.uint64]:
+    """Return for the boundary before each atom its level, then a hash of the two atoms beside it."""
+    texts = [text[atom.start : atom.end] for atom in atoms]
+    digests = {part: blake2b(part.encode("utf-8", "surrogatepass"), digest_size=8).digest() for part in set(texts)}
+    after = np.frombuffer(b"".join(digests[part] for part in texts), dtype="<u8")
+    before = np.roll(after, 1)
+    mixed = (before * np.uint64(0x9E3779B97F4A7C15)) ^ after
+    mixed ^= mixed >> np.uint64(29)
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    levels = np.array([atom.level for atom in atoms], dtype=np.uint64)
+    levels <<= np.uint64(56)
+    levels |= mixed >> np.uint64(8)
+    return levels

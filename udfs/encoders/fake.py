@@ -1,0 +1,114 @@
+"""A deterministic encoder without torch, for fast tests and dry trials."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from collections.abc import Sequence
+import numpy as np
+from numpy.typing import NDArray
+from udfs.specs import Precision
+from udfs.encoders.tokens import Tokenized
+
+FAKE_MAX_TOKENS = 256
+_TOKEN = re.compile(r"\w{1,12}|[^\w\s]")
+# Texts that hold these words fail on purpose, so that quarantine can be tried without a broken model.
+RAISES = "FAKE-ENCODER-RAISES"
+NOT_FINITE = "FAKE-ENCODER-NAN"
+
+
+class FakeTokenCounter:
+    """Counts words and marks as tokens, plus two special tokens."""
+
+    def pieces(self, texts: Sequence[str]) -> list[int]:
+        """Counts the tokens of each text alone.
+
+        Args:
+            texts: Any texts.
+
+        Returns:
+            One count for each text.
+        """
+        return [sum(1 for _ in _TOKEN.finditer(text)) for text in texts]
+
+    def inputs(self, texts: Sequence[str]) -> list[int]:
+        """Counts what the model would be given for each text, special tokens included.
+
+        Args:
+            texts: Any texts.
+
+        Returns:
+            One count for each text.
+        """
+        return [count + 2 for count in self.pieces(texts)]
+
+
+class FakeEncoder:
+    """Draws each vector from a generator seeded with the text's SHA-256: equal texts, equal unit vectors.
+
+    Args:
+        dimension: Numbers of each vector.
+        device: What it says it runs on, so that the way GPUs are handed out can be seen without one.
+    """
+
+    def __init__(self, dimension: int, device: str = "auto") -> None:
+        self.dimension = dimension
+        self.device = "cpu" if device == "auto" else device
+        self.dtype: Precision = "float32"
+        self.is_padded = True
+        self._counter = FakeTokenCounter()
+
+    def tokenize(self, texts: Sequence[str]) -> Tokenized:
+        """Counts the tokens of each text, two special ones included.
+
+        Args:
+            texts: Any texts.
+
+        Returns:
+            The texts themselves with their counts.
+        """
+        counts = self._counter.inputs(texts)
+        return Tokenized(texts, [min(count, FAKE_MAX_TOKENS) for count in counts], counts)
+
+    def forward(self, items: Sequence[str]) -> Callable[[], NDArray[np.float32]]:
+        """Embeds texts at once.
+
+        Args:
+            items: Any texts.
+
+        Returns:
+            A function that gives the rows of `encode`.
+        """
+        rows = self.encode(items)
+        return lambda: rows
+
+    def exact(self, item: str) -> NDArray[np.float32]:
+        """Embeds one text.
+
+        Args:
+            item: Any text.
+
+        Returns:
+            (1, dimension) float32.
+        """
+        return self.encode([item])
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Makes a unit vector of each text.
+
+        Args:
+            texts: Any texts; one that holds `FAKE-ENCODER-RAISES` or `FAKE-ENCODER-NAN` fails as it says.
+
+        Returns:
+            (n, dimension) float32.
+
+        Raises:
+            RuntimeError: A text asks for it.
+        """
+        if any(RAISES in text for text in texts):
+            raise RuntimeError("the fake encoder was asked to fail")
+        rows = np.empty((len(texts), self.dimension), dtype=np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+            values = np.random.default_rng(seed).standard_normal(self.dimension)
+            row[:] = np.nan if NOT_FINITE in text else values / np.linalg.norm(values)
+        return rows

@@ -1,0 +1,119 @@
+"""Token ids → what a model's forward pass takes, without tokenising again."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer
+from udfs.specs import ModelSpec
+from udfs.encoders.token_counter import load_token_counter
+from udfs.encoders.tokens import TextTokenizer
+from udfs.encoders.tokens import Tokenized
+
+Features = dict[str, Any]
+Ids = NDArray[np.int32]
+BuildFeatures = Callable[[Sequence[Any]], Features]
+Tokenize = Callable[[Sequence[str]], Tokenized]
+# Texts on which reading here and reading by the library must agree: cut, filled up, with words that mean something to
+# tokenizers, in other scripts, and without a token.
+_PROBES = ("Who hunts at night?", "[CLS] <s> </s> [MASK]", " Two  spaces\nÜBER 日本語 \U0001f989 ", "x", "")
+
+
+def read_and_build(model: SentenceTransformer, spec: ModelSpec, prompt: str) -> tuple[Tokenize, BuildFeatures]:
+    """Chooses how texts are read and batches built: from ids read once, where that equals the library's own way.
+
+    Args:
+        model: The loaded model.
+        spec: Its description.
+        prompt: Text the model is given before each text.
+
+    Returns:
+        A function that reads texts, and one that builds the features of a batch from what the first one returned.
+    """
+    tokenizer: Any = model[0].tokenizer
+    counted = load_token_counter(spec, prompt)
+    is_static = isinstance(model[0], StaticEmbedding)
+    backend = tokenizer if is_static else getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        own = Tokenizer.from_str(backend.to_str())
+        own.no_truncation()
+        own.no_padding()
+        keeps_end = getattr(tokenizer, "truncation_side", "right") == "left"
+        tokenize = TextTokenizer(own, prompt, not is_static, spec.max_tokens, keeps_end)
+        build = bags if is_static else _padded_for(tokenizer)
+        probes = [*_PROBES, "night " * (spec.max_tokens or 1)]
+        expected = model.preprocess(probes, prompt=prompt)
+        guides = {name: value for name, value in expected.items() if not isinstance(value, torch.Tensor)}
+        if same_features(build(tokenize(probes).items), expected):
+            return tokenize, lambda items: build(items) | guides
+
+    def count(texts: Sequence[str]) -> Tokenized:
+        counts = counted.inputs(texts)
+        return Tokenized(texts, [min(number, spec.max_tokens or number) for number in counts], counts)
+
+    return count, lambda items: model.preprocess(list(items), prompt=prompt)
+
+
+def _padded_for(tokenizer: Any) -> BuildFeatures:
+    types = "token_type_ids" in tokenizer.model_input_names
+    return padded(tokenizer.pad_token_id or 0, types, tokenizer.padding_side == "left")
+
+
+def padded(pad_id: int, token_type_ids: bool, left: bool) -> BuildFeatures:
+    """Makes the builder for models that see a rectangle of tokens and a mask.
+
+    Args:
+        pad_id: Token that fills up.
+        token_type_ids: Whether the model is told the segment of each token; one text has a single segment.
+        left: Whether texts are filled up before their first token.
+
+    Returns:
+        A function from the ids of a batch to its features.
+    """
+
+    def build(rows: Sequence[Ids]) -> Features:
+        width = max(map(len, rows))
+        ids = np.full((len(rows), width), pad_id, dtype=np.int64)
+        mask = np.zeros((len(rows), width), dtype=np.int64)
+        for place, row in enumerate(rows):
+            here = slice(width - len(row), width) if left else slice(0, len(row))
+            ids[place, here] = row
+            mask[place, here] = 1
+        features = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+        return features | ({"token_type_ids": torch.zeros_like(features["input_ids"])} if token_type_ids else {})
+
+    return build
+
+
+def bags(rows: Sequence[Ids]) -> Features:
+    """Builds what static models take: all ids in a row, and where each text begins.
+
+    Args:
+        rows: Token ids of each text.
+
+    Returns:
+        Features `input_ids` and `offsets`.
+    """
+    lengths = np.fromiter((len(row) for row in rows), np.int64, len(rows))
+    return {
+        "input_ids": torch.from_numpy(np.concatenate(rows).astype(np.int64)),
+        "offsets": torch.from_numpy(np.cumsum(lengths) - lengths),
+    }
+
+
+def same_features(built: Features, expected: dict[str, Any]) -> bool:
+    """Compares with what the library itself makes of the same texts.
+
+    Args:
+        built: Features made here.
+        expected: The library's own; entries that are no tensors only guide it.
+
+    Returns:
+        Whether every tensor is the same.
+    """
+    tensors = {name: value for name, value in expected.items() if isinstance(value, torch.Tensor)}
+    return built.keys() == tensors.keys() and all(torch.equal(built[name], value) for name, value in tensors.items())

@@ -1,0 +1,112 @@
+"""The same model run by OpenVINO, which on processors is faster than torch; an optional dependency."""
+
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from schemas.errors import InputError
+from udfs.specs import Precision
+
+Forward = Callable[[dict[str, Any]], torch.Tensor]
+# Largest difference of any number from torch's in float32; measured for MiniLM: 3e-7.
+_TOLERANCE = 1e-5
+_HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+
+
+class _Sentences(torch.nn.Module):
+    """A model as tracing takes it: tensors in, one tensor out."""
+
+    def __init__(self, model: SentenceTransformer, names: list[str], guides: dict[str, Any]) -> None:
+        super().__init__()
+        self._model = model
+        self._names = names
+        self._guides = guides
+
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        features = dict(zip(self._names, tensors, strict=True)) | self._guides
+        rows: torch.Tensor = self._model(features)["sentence_embedding"]
+        return rows
+
+
+def openvino_forward(
+    model: SentenceTransformer, examples: list[dict[str, Any]], dtype: Precision, cores: int
+) -> Forward:
+    """Converts a model and holds it to torch's own vectors.
+
+    Args:
+        model: The loaded model, in float32 on the processor.
+        examples: Features of a few batches: the first has texts of several lengths, the others other sizes.
+        dtype: Arithmetic of the forward pass.
+        cores: Processor cores that inference may use.
+
+    Returns:
+        A function from features to (n, dimension) float32, as the model's own forward pass gives them.
+
+    Raises:
+        InputError: OpenVINO is not installed, cannot convert the model, or makes other vectors of it.
+    """
+    openvino = _openvino()
+    names = [name for name, value in examples[0].items() if isinstance(value, torch.Tensor)]
+    guides = {name: value for name, value in examples[0].items() if name not in names}
+    expected = [_by_torch(model, features) for features in examples]
+    try:
+        # Tracing warns of every branch; whether they matter is seen below, on batches of other sizes.
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            example = tuple(examples[0][name] for name in names)
+            # Not checked by a second trace, which takes a second: the vectors themselves are compared below.
+            sentences = _Sentences(model, names, guides).eval()
+            traced = torch.jit.trace(sentences, example, check_trace=False)  # type: ignore[no-untyped-call]
+            graph = openvino.convert_model(traced, example_input=example)
+        compiled = [_request(openvino, graph, hint, cores) for hint in dict.fromkeys(["f32", _HINTS[dtype]])]
+    except Exception as error:  # every layer below has exceptions of its own
+        raise InputError(
+            f"inference.backend openvino cannot convert this model ({type(error).__name__}): set it to torch"
+        ) from error
+
+    def run(request: Any, features: dict[str, Any]) -> torch.Tensor:
+        rows = request.infer([features[name].numpy() for name in names])[0]
+        # The request's own buffer is written over by the next pass.
+        return torch.from_numpy(np.array(rows, dtype=np.float32))
+
+    worst = max(
+        float((run(compiled[0], features) - rows).abs().max() / rows.abs().max().clamp(min=1.0))
+        for features, rows in zip(examples, expected, strict=True)
+    )
+    if not worst <= _TOLERANCE:
+        raise InputError(
+            f"inference.backend openvino makes other vectors of this model than torch (difference {worst:.1e}, at most "
+            f"{_TOLERANCE:.0e} is allowed): set it to torch"
+        )
+    # The one for float32 ends here where it was only compared with.
+    request = compiled[-1]
+    return lambda features: run(request, features)
+
+
+def _request(openvino: Any, graph: Any, hint: str, cores: int) -> Any:
+    # Pinned threads of several workers on one machine would all sit on its first cores: half the rate of two workers.
+    config = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": cores, "ENABLE_CPU_PINNING": False}
+    return (
+        openvino.Core().compile_model(graph, "CPU", {**config, "INFERENCE_PRECISION_HINT": hint}).create_infer_request()
+    )
+
+
+@torch.inference_mode()
+def _by_torch(model: SentenceTransformer, features: dict[str, Any]) -> torch.Tensor:
+    rows: torch.Tensor = model(dict(features))["sentence_embedding"]
+    return rows
+
+
+def _openvino() -> Any:
+    # Converting a model would be reported to the vendor; where that package is not to be had, OpenVINO goes without.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import openvino  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise InputError(
+            "inference.backend openvino needs the package on every machine: pip install 'embedlake[openvino]'"
+        ) from error
+    return openvino

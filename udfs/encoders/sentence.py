@@ -1,0 +1,195 @@
+"""The encoder of real models, over sentence-transformers."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from transformers.utils import logging as transformers_logging
+from schemas.errors import InputError
+from udfs.encoders.model_inputs import read_and_build
+from udfs.models.source import verified_folder
+from udfs.encoders.openvino import Forward
+from udfs.encoders.openvino import openvino_forward
+from udfs.encoders.packed_linear import pack_linears
+from udfs.specs import InferenceSpec
+from udfs.specs import ModelSpec
+from udfs.specs import Precision
+from udfs.encoders.tokens import TextTokenizer
+from udfs.encoders.unpadded import unpad
+
+# Batches that a converted model is held to: of several lengths, of one text, and of more texts than the first.
+_EXAMPLES = (["Who hunts at night?", "owl", "night " * 300], ["x"], ["one", "one two", "", "four " * 40])
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(device: str, partition: int = 0) -> str:
+    """Decides where the model runs; called on the worker, which alone knows its hardware.
+
+    Args:
+        device: `auto`, `cpu`, `cuda` or `cuda:<index>`.
+        partition: Number of the task's partition; `auto` spreads partitions over the visible GPUs by it.
+
+    Returns:
+        A torch device name.
+    """
+    if device != "auto":
+        return device
+    count = torch.cuda.device_count()
+    return f"cuda:{partition % count}" if count else "cpu"
+
+
+def choose_dtype(dtype: str, device: str, stored: torch.dtype = torch.float32) -> Precision:
+    """Decides the arithmetic of the forward pass.
+
+    Half precision without instructions for it is far slower than float32, hence `auto` asks the hardware.
+
+    Args:
+        dtype: `auto` or a torch dtype by name.
+        device: Torch device name.
+        stored: The type in which the model's weights are stored, which is the one it was trained in.
+
+    Returns:
+        `float32`, `bfloat16` or `float16`.
+    """
+    if dtype != "auto":
+        return dtype  # type: ignore[return-value]  # settings admit nothing else
+    if device.startswith("cuda"):
+        # A model that was trained in float32 may make numbers beyond float16's range.
+        return "bfloat16" if torch.cuda.is_bf16_supported() and stored != torch.float16 else "float16"
+    has_bfloat16 = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if has_bfloat16 else "float32"
+
+
+class SentenceEncoder:
+    """A sentence-transformers model in this process.
+
+    Args:
+        spec: What to load and how to run it.
+        cores: Processor cores that inference may use.
+        partition: Number of the task's partition.
+
+    Raises:
+        InputError: The folder is not the one that the driver saw, or does not load.
+    """
+
+    def __init__(self, spec: InferenceSpec, cores: int, partition: int = 0) -> None:
+        # A worker's messages are everybody's log.
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        # Spark sets OMP_NUM_THREADS to spark.task.cpus before torch is imported; the caller knows better.
+        torch.set_num_threads(cores)
+        self.device = choose_device(spec.device, partition)
+        self._spec = spec
+        uses_torch = spec.backend == "torch" or self.device != "cpu"
+        self._model = load_model(spec.model, self.device)
+        self.dtype = choose_dtype(spec.dtype, self.device, next(self._model.parameters()).dtype)
+        # OpenVINO converts from float32, whatever arithmetic it then runs in.
+        self._model.to(_DTYPES[self.dtype if uses_torch else "float32"])
+        self._prompt = spec.model.document_prompt if spec.role == "document" else spec.model.query_prompt
+        self.is_padded = not isinstance(self._model[0], StaticEmbedding)
+        self.tokenize, self._features = read_and_build(self._model, spec.model, self._prompt)
+        self._run: Forward = self._by_torch
+        if self.is_padded:
+            self._speed_up(uses_torch, cores)
+        self._exact: SentenceEncoder | None = None
+
+    def _speed_up(self, uses_torch: bool, cores: int) -> None:
+        examples = [self.tokenize(texts).items for texts in _EXAMPLES]
+        if not uses_torch:
+            batches = [self._features(items) for items in examples]
+            self._run = openvino_forward(self._model, batches, self.dtype, cores)
+        elif self.device == "cpu":
+            if self.dtype == "float32":
+                pack_linears(self._model)
+        # The kernel for texts of several lengths in one row exists for GPUs and in half precision alone.
+        elif self.dtype != "float32" and isinstance(self.tokenize, TextTokenizer):
+            flat = unpad(self._model, examples, self._features)
+            if flat is not None:
+                self._features, self.is_padded = flat, False
+
+    @torch.inference_mode()
+    def forward(self, items: Sequence[Any]) -> Callable[[], NDArray[np.float32]]:
+        """Starts one forward pass.
+
+        Args:
+            items: At least one of `tokenize`'s items.
+
+        Returns:
+            A function that waits for the rows: (n, dimension) float32, of unit length where the model is normalised.
+        """
+        features = {name: self._moved(value) for name, value in self._features(items).items()}
+        rows = self._run(features).to(torch.float32)[:, : self._spec.model.dimension]
+        if self._spec.model.normalize:
+            # Again in float32: a cut vector and one made in half precision do not have unit length.
+            rows = torch.nn.functional.normalize(rows, dim=1)
+        if rows.device.type == "cpu":
+            matrix = rows.contiguous().numpy()
+            return lambda: matrix
+        copied = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
+        copied.copy_(rows, non_blocking=True)
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        done.record()
+        return lambda: _waited(done, copied)
+
+    def _by_torch(self, features: dict[str, Any]) -> torch.Tensor:
+        rows: torch.Tensor = self._model(features)["sentence_embedding"]
+        return rows
+
+    def exact(self, item: Any) -> NDArray[np.float32]:
+        """Embeds one text alone in float32, on the processor where the model runs in half precision.
+
+        Args:
+            item: One of `tokenize`'s items.
+
+        Returns:
+            (1, dimension) float32.
+        """
+        if self.dtype == "float32":
+            return self.forward([item])()
+        if self._exact is None:
+            threads = torch.get_num_threads()
+            self._exact = SentenceEncoder(replace(self._spec, device="cpu", dtype="float32"), threads)
+        return self._exact.forward([item])()
+
+    def _moved(self, value: Any) -> Any:
+        if not isinstance(value, torch.Tensor) or self.device == "cpu":
+            return value
+        # From pinned memory the copy runs beside the pass before.
+        return value.pin_memory().to(self.device, non_blocking=True)
+
+
+def load_model(model: ModelSpec, device: str) -> SentenceTransformer:
+    """Loads a model from safetensors, running nothing of its folder.
+
+    Args:
+        model: The model.
+        device: Torch device name.
+
+    Returns:
+        The model, its weights as they are stored.
+
+    Raises:
+        InputError: The folder is not the one that the driver saw, or does not load.
+    """
+    folder = verified_folder(model)
+    try:
+        loaded = SentenceTransformer(
+            folder.root,
+            device=device,
+            trust_remote_code=False,
+            local_files_only=True,
+            model_kwargs={"dtype": "auto", "use_safetensors": True} if "Transformer" in folder.modules else None,
+        )
+        return loaded.eval()
+    except Exception as error:  # every library below has exceptions of its own
+        raise InputError(f"model {model.path} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def _waited(done: torch.cuda.Event, copied: torch.Tensor) -> NDArray[np.float32]:
+    done.synchronize()
+    rows: NDArray[np.float32] = copied.numpy()
+    return rows

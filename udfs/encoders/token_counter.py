@@ -1,0 +1,84 @@
+"""Counting tokens with a model's own tokenizer, without loading the model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from tokenizers import Tokenizer
+from udfs.chunking.chunks import TokenCounter
+from udfs.encoders.fake import FakeTokenCounter
+from udfs.models.source import is_fake
+from udfs.models.source import verified_folder
+from udfs.specs import ModelSpec
+from udfs.encoders.tokens import parts_of
+
+class FolderTokenCounter:
+    """Counts with the tokenizer of a model folder.
+
+    Args:
+        tokenizer: The tokenizer, with truncation and padding off.
+        prompt: Text the model is given before each text.
+        special_tokens: Whether the model adds special tokens; static models do not.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, prompt: str, special_tokens: bool) -> None:
+        self._tokenizer = tokenizer
+        self._prompt = prompt
+        self._special_tokens = special_tokens
+
+    def pieces(self, texts: Sequence[str]) -> list[int]:
+        """Counts the tokens of each text alone.
+
+        Args:
+            texts: Any texts.
+
+        Returns:
+            One count for each text.
+        """
+        return self._counts(texts, False)
+
+    def inputs(self, texts: Sequence[str]) -> list[int]:
+        """Counts what the model would be given for each text, prompt and special tokens included.
+
+        Args:
+            texts: Any texts.
+
+        Returns:
+            One count for each text.
+        """
+        return self._counts([self._prompt + text for text in texts] if self._prompt else texts, self._special_tokens)
+
+    def _counts(self, texts: Sequence[str], special_tokens: bool) -> list[int]:
+        counts: list[int] = []
+        for part in parts_of(texts):
+            encodings = self._tokenizer.encode_batch_fast(part, add_special_tokens=special_tokens)
+            counts.extend(len(encoding) for encoding in encodings)
+        return counts
+
+
+def load_token_counter(model: ModelSpec, prompt: str) -> TokenCounter:
+    """Loads a model's tokenizer.
+
+    Args:
+        model: The model.
+        prompt: Text the model is given before each text.
+
+    Returns:
+        A counter whose counts are those of the model's own preprocessing without truncation.
+
+    Raises:
+        InputError: The folder is not the one that the driver saw.
+    """
+    if is_fake(model.path):
+        return FakeTokenCounter()
+    folder = verified_folder(model)
+    path = Path(folder.root) / folder.tokenizer_folder / "tokenizer.json"
+    if path.exists():
+        tokenizer = Tokenizer.from_file(str(path))
+    else:
+        # Folders that predate tokenizer.json: transformers builds the same tokenizer from the vocabulary.
+        from transformers import AutoTokenizer
+
+        loaded = AutoTokenizer.from_pretrained(str(path.parent), trust_remote_code=False, local_files_only=True)
+        tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return FolderTokenCounter(tokenizer, prompt, special_tokens=folder.modules[0] != "StaticEmbedding")

@@ -1,0 +1,171 @@
+"""Padding-free passes: the tokens of all texts in one row, and attention that keeps texts apart.
+
+sentence-transformers does this by itself where the flash-attn package is installed; here torch's own kernel for
+variable lengths stands in, which every CUDA build of torch brings.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from transformers import AttentionInterface
+from transformers import AttentionMaskInterface
+from udfs.encoders.model_inputs import BuildFeatures
+from udfs.encoders.model_inputs import Ids
+
+# Factor of the scores, and whether a token sees only what is before it.
+_How = tuple[float | None, bool]
+_NAME = "embedlake_varlen"
+_FLASH_KEYS = {"cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx"}
+# Kernels of half precision add up in another order; another attention would differ by far more.
+_LEAST_COSINE = 0.9999
+
+
+def unpad(model: SentenceTransformer, examples: Sequence[Sequence[Ids]], build: BuildFeatures) -> BuildFeatures | None:
+    """Changes a model to padding-free passes, where it gives the same vectors that way.
+
+    Args:
+        model: The loaded model; left as it was where it does not take to it.
+        examples: Token ids of a few batches with texts of several lengths.
+        build: Builds padded features, to compare with.
+
+    Returns:
+        A function from the ids of a batch to its features; None where the model stays with padding.
+    """
+    first: Any = model[0]
+    before = getattr(first.config, "_attn_implementation", None)
+    named = set(first.model_forward_params) if first.model_forward_params is not None else None
+    try:
+        expected = [_vectors(model, build(rows)) for rows in examples]
+        guides = {name: value for name, value in build(examples[0]).items() if not isinstance(value, torch.Tensor)}
+        flat = _flat(first._infer_flatten_position_offset(), guides)
+        AttentionInterface.register(_NAME, attention)
+        AttentionMaskInterface.register(_NAME, _no_mask)
+        first.model.set_attn_implementation(_NAME)
+        if named is not None:
+            first.model_forward_params = named | _FLASH_KEYS
+        found = [_vectors(model, flat(rows)) for rows in examples]
+        cosines = [torch.nn.functional.cosine_similarity(a, b) for a, b in zip(found, expected, strict=True)]
+        if min(float(cosine.min()) for cosine in cosines) >= _LEAST_COSINE:
+            return flat
+    except Exception:  # an architecture that takes its inputs or its attention another way
+        pass
+    if before is not None:
+        first.model.set_attn_implementation(before)
+    first.model_forward_params = named
+    return None
+
+
+def attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    cu_seq_lens_q: torch.Tensor | None = None,
+    max_length_q: int | None = None,
+    is_causal: bool | None = None,
+    sliding_window: int | None = None,
+    **others: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attends within each text of a row, as transformers calls an attention function.
+
+    Args:
+        module: The attention module.
+        query: (1, heads, tokens, width).
+        key: (1, key heads, tokens, width).
+        value: (1, key heads, tokens, width).
+        attention_mask: Must be None: boundaries say what a mask would.
+        scaling: Factor of the scores.
+        cu_seq_lens_q: Where each text begins, and the end of the last: (texts + 1,) int32.
+        max_length_q: Tokens of the longest text.
+        is_causal: Whether a token sees only what is before it.
+        sliding_window: Must be None.
+        **others: What other kinds of attention take.
+
+    Returns:
+        (1, tokens, heads, width), and no weights.
+
+    Raises:
+        NotImplementedError: The model asks for a mask or a window.
+    """
+    if attention_mask is not None or sliding_window is not None or cu_seq_lens_q is None or max_length_q is None:
+        raise NotImplementedError("padding-free attention with a mask or a window")
+    causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
+    q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
+    attend = _by_kernel if query.is_cuda else _text_by_text
+    return attend(q, k, v, cu_seq_lens_q, max_length_q, (scaling, causal)).unsqueeze(0), None
+
+
+def _by_kernel(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    bounds: torch.Tensor,
+    longest: int,
+    how: _How,
+) -> torch.Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    scale, causal = how
+    window = (-1, 0) if causal else (-1, -1)
+    shared = k.shape[1] != q.shape[1]
+    found: Any = varlen_attn(
+        q, k, v, bounds, bounds, longest, longest, scale=scale, window_size=window, enable_gqa=shared
+    )
+    rows: torch.Tensor = found
+    return rows
+
+
+def _text_by_text(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    bounds: torch.Tensor,
+    longest: int,
+    how: _How,
+) -> torch.Tensor:
+    # The kernel needs a GPU; this says the same where there is none.
+    (scale, causal), parts = how, []
+    for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        query, key, value = (states[start:end].transpose(0, 1).unsqueeze(0) for states in (q, k, v))
+        made = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, scale=scale, is_causal=causal, enable_gqa=k.shape[1] != q.shape[1]
+        )
+        parts.append(made[0].transpose(0, 1))
+    return torch.cat(parts)
+
+
+def _no_mask(*_: Any, **__: Any) -> None:
+    return None
+
+
+def _flat(first_position: int, guides: dict[str, Any]) -> BuildFeatures:
+    def build(rows: Sequence[Ids]) -> dict[str, Any]:
+        lengths = np.fromiter((len(row) for row in rows), np.int64, len(rows))
+        ends = np.cumsum(lengths)
+        starts = np.repeat(ends - lengths, lengths)
+        bounds = torch.from_numpy(np.concatenate([[0], ends]).astype(np.int32))
+        longest = int(lengths.max())
+        return guides | {
+            "input_ids": torch.from_numpy(np.concatenate(rows).astype(np.int64))[None],
+            "position_ids": torch.from_numpy(np.arange(ends[-1]) - starts + first_position)[None],
+            "seq_idx": torch.from_numpy(np.repeat(np.arange(len(rows), dtype=np.int32), lengths))[None],
+            "cu_seq_lens_q": bounds,
+            "cu_seq_lens_k": bounds,
+            "max_length_q": longest,
+            "max_length_k": longest,
+        }
+
+    return build
+
+
+@torch.inference_mode()
+def _vectors(model: SentenceTransformer, features: dict[str, Any]) -> torch.Tensor:
+    moved = {
+        name: value.to(model.device) if isinstance(value, torch.Tensor) else value for name, value in features.items()
+    }
+    rows: torch.Tensor = model(moved)["sentence_embedding"]
+    return rows.float()

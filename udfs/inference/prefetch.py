@@ -1,0 +1,118 @@
+"""A stage of a pipeline: an iterator that runs in a thread of its own, a bounded number of items ahead."""
+
+import threading
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Iterator
+from contextlib import closing
+from contextlib import nullcontext
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty
+from queue import Queue
+from time import perf_counter
+from typing import Generic
+from typing import TypeVar
+import pyarrow as pa
+
+Item = TypeVar("Item")
+# How often a consumer that has had enough looks whether the stage has noticed.
+_DRAIN_SECONDS = 0.05
+
+# Enough texts of one length for full batches; 16,384 vectors of 1,024 numbers are 64 MiB.
+WINDOW_ROWS = 16_384
+WINDOW_BYTES = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken(Generic[Item]):
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    error: BaseException | None
+
+
+def prefetch(
+    source: Iterator[Item], depth: int, waited: Callable[[float], None] = lambda seconds: None
+) -> Generator[Item, None, None]:
+    """Runs an iterator in a thread, so that its next items are made while the last one is worked on.
+
+    Closing the result, or leaving it half way, ends the thread before it returns, and closes the source where the
+    source is a generator: no thread outlives its consumer. An error of the source is raised where its item would have
+    come.
+
+    Args:
+        source: What to run; only the thread touches it from now on.
+        depth: Most items that wait for the consumer.
+        waited: Told how many seconds the consumer waited for each item.
+
+    Yields:
+        The items of the source, in order.
+    """
+    queue: Queue[_Taken[Item] | _Ended] = Queue(depth)
+    stop = threading.Event()
+    thread = threading.Thread(target=_fill, args=(source, queue, stop), name="embedlake-stage", daemon=True)
+    thread.start()
+    try:
+        while True:
+            began = perf_counter()
+            entry = queue.get()
+            waited(perf_counter() - began)
+            if isinstance(entry, _Ended):
+                if entry.error is not None:
+                    raise entry.error
+                return
+            yield entry.item
+    finally:
+        stop.set()
+        while thread.is_alive():
+            with suppress(Empty):
+                queue.get(timeout=_DRAIN_SECONDS)
+
+
+def _fill(source: Iterator[Item], queue: Queue[_Taken[Item] | _Ended], stop: threading.Event) -> None:
+    error = None
+    try:
+        with closing(source) if isinstance(source, Generator) else nullcontext():
+            for item in source:
+                queue.put(_Taken(item))
+                if stop.is_set():
+                    return
+    except BaseException as raised:  # everything must reach the consumer, who would wait for ever
+        error = raised
+    queue.put(_Ended(error))
+
+
+def windows(
+    batches: Iterator[pa.RecordBatch], rows: int = WINDOW_ROWS, size: int = WINDOW_BYTES
+) -> Iterator[pa.RecordBatch]:
+    """Joins small batches and cuts large ones, so that a worker's memory does not grow with its partition.
+
+    Args:
+        batches: Batches of one schema, of any size.
+        rows: Most rows of a window.
+        size: Most bytes of a window, unless a single batch has more.
+
+    Yields:
+        Batches that together hold the same rows in the same order; none is empty.
+    """
+    held: list[pa.RecordBatch] = []
+    count = held_bytes = 0
+    for batch in batches:
+        for start in range(0, batch.num_rows, rows):
+            part = batch.slice(start, rows)
+            # By bytes too, before joining: text columns of more than 2 GiB do not join into one batch.
+            if held and (count + part.num_rows > rows or held_bytes + part.nbytes > size):
+                yield _joined(held)
+                held, count, held_bytes = [], 0, 0
+            held.append(part)
+            count += part.num_rows
+            held_bytes += part.nbytes
+    if held:
+        yield _joined(held)
+
+
+def _joined(held: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return pa.Table.from_batches(held).combine_chunks().to_batches()[0]

@@ -1,0 +1,184 @@
+"""What a model folder may contain, found out before any library loads it.
+
+The libraries that load a model also run what it names: code, pickles, kernels of a hub. So the folder is inspected
+first, in plain Python, and a folder with a single fault is not loaded at all.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from schemas.errors import InputError
+from udfs.models.fingerprint import folder_digest
+from udfs.models.files import FolderFiles
+from udfs.models.files import collect_files
+from udfs.models.files import shown
+from udfs.models.hub import resolve_model_folder
+from udfs.models.files import JsonFiles
+from udfs.models.files import parse_json
+from udfs.models.files import within
+from udfs.models.modules import Module
+from udfs.models.modules import check_module
+from udfs.models.modules import read_modules
+from udfs.models.pointers import check_pointers
+from udfs.models.modules import OutputShape
+from udfs.models.modules import read_shape
+from udfs.models.transformer import Transformer
+from udfs.models.transformer import read_transformer
+from udfs.models.weights import check_indexes
+from udfs.models.weights import read_shapes
+
+__all__ = ["ModelFolder", "inspect_model_folder", "resolve_model_folder"]
+_MODEL_CONFIG = "config_sentence_transformers.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A model folder that holds a whole model and nothing that could run.
+
+    Attributes:
+        root: The folder, absolute; loading by this name never asks a hub for files that are absent.
+        digest: SHA-256 (hex) over every file the loader may read.
+        dimension: Numbers of a vector.
+        max_tokens: Longest input the model sees, special tokens and prompt included; None where it has no limit.
+        normalized: Whether the model itself gives vectors of unit length.
+        document_prompt: Text that the model wants before each document; empty for none.
+        query_prompt: Text that the model wants before each query; empty for none.
+        modules: Class names in the order in which they run.
+        model_type: Architecture of the Transformer, such as `bert`; None for a StaticEmbedding.
+        pooling: How token vectors become one, in the order of concatenation; empty where the first module does it.
+        prompts: Every prompt the folder names, as pairs of name and text, also those that nothing picks.
+        weight_bytes: Size of all safetensors files, in bytes.
+        tokenizer_folder: Where the first module keeps its tokenizer, within the model folder.
+    """
+
+    root: str
+    digest: str
+    dimension: int
+    max_tokens: int | None
+    normalized: bool
+    document_prompt: str
+    query_prompt: str
+    modules: tuple[str, ...]
+    model_type: str | None = None
+    pooling: tuple[str, ...] = ()
+    prompts: tuple[tuple[str, str], ...] = ()
+    weight_bytes: int = 0
+    tokenizer_folder: str = ""
+
+
+def inspect_model_folder(root: str | os.PathLike[str]) -> ModelFolder:
+    """Inspects a model folder without loading it.
+
+    Neither torch nor transformers nor sentence-transformers is imported, and nothing from the folder is run. What is
+    found agrees with what sentence-transformers reports of the loaded model.
+
+    Args:
+        root: The model folder. Links may leave it only where it is a snapshot in the hub's cache, and only to the cache
+            of the same repository.
+
+    Returns:
+        What the folder holds.
+
+    Raises:
+        InputError: With every fault found, each naming the file, what is wrong with it and what to do.
+    """
+    files = collect_files(root)
+    if not files.files:
+        if not files.faults:
+            files.fault("", "holds no model: name a folder with config.json or modules.json")
+        raise InputError(files.faults)
+    documents, shapes = parse_json(files), read_shapes(files)
+    check_pointers(documents)
+    check_indexes(documents)
+    has_list = "modules.json" in files.present
+    modules = read_modules(documents) if has_list else (Module("Transformer", ""), Module("Pooling", ""))
+    settings = _read_model_config(documents) if has_list else {}
+    if not modules:
+        raise InputError(files.faults)
+    transformer = None
+    if modules[0].kind == "Transformer":
+        transformer = read_transformer(documents, modules[0].folder, has_settings=has_list)
+    for module in modules if has_list else ():
+        check_module(documents, module, shapes)
+    shape = read_shape(documents, modules, transformer, shapes) if has_list else _plain_shape(transformer)
+    return _describe(files, documents, modules, transformer, shape, settings)
+
+
+def _plain_shape(transformer: Transformer | None) -> OutputShape:
+    if transformer is None:
+        return OutputShape(None, pooled=True)
+    return OutputShape(transformer.width, pooled=True, pooling=("lasttoken",) if transformer.is_causal else ("mean",))
+
+
+def _describe(
+    files: FolderFiles,
+    documents: JsonFiles,
+    modules: tuple[Module, ...],
+    transformer: Transformer | None,
+    shape: OutputShape,
+    settings: Mapping[str, object],
+) -> ModelFolder:
+    max_tokens = transformer.max_tokens if transformer is not None else _static_limit(documents, modules[0])
+    kept = settings.get("truncate_dim")
+    dimension = shape.width
+    if dimension is None and not files.faults:
+        files.fault("config.json", "does not say how many numbers a vector has; use another model")
+    elif dimension is not None and type(kept) is int and kept < dimension:
+        dimension, shape.normalized = kept, False
+    if files.faults or dimension is None:
+        raise InputError(files.faults)
+    prompts = _prompts(settings)
+    return ModelFolder(
+        root=str(files.root),
+        digest=_digest(files),
+        dimension=dimension,
+        max_tokens=max_tokens,
+        normalized=shape.normalized,
+        # `encode_document` and `encode_query` of sentence-transformers 6 always find prompts of their own names, which
+        # are empty where the folder has none: they never come to `passage`, `corpus` or `default_prompt_name`.
+        document_prompt=prompts.get("document", ""),
+        query_prompt=prompts.get("query", ""),
+        modules=tuple(module.kind for module in modules),
+        model_type=transformer.model_type if transformer is not None else None,
+        pooling=shape.pooling,
+        prompts=tuple(sorted(prompts.items())),
+        weight_bytes=sum(path.stat().st_size for path in files.files.values() if path.suffix == ".safetensors"),
+        tokenizer_folder=modules[0].folder,
+    )
+
+
+def _digest(files: FolderFiles) -> str:
+    try:
+        return folder_digest(files.files)
+    except OSError as error:
+        raise InputError(f"{shown(error.filename)}: cannot be read ({error.strerror}): mend it") from error
+
+
+def _read_model_config(documents: JsonFiles) -> Mapping[str, object]:
+    settings, files = documents.object(_MODEL_CONFIG), documents.files
+    kind = settings.get("model_type", "SentenceTransformer")
+    if kind != "SentenceTransformer":
+        files.fault(
+            _MODEL_CONFIG, f"says that this is a {shown(kind)}, which gives no dense vectors; use another model"
+        )
+    prompts = settings.get("prompts", {})
+    if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
+        files.fault(_MODEL_CONFIG, "prompts must be an object of texts; mend it")
+    default = settings.get("default_prompt_name")
+    if default is not None and default not in ["query", "document", *(prompts if isinstance(prompts, dict) else ())]:
+        files.fault(_MODEL_CONFIG, f"default_prompt_name {shown(default)} is none of the prompts; mend it")
+    kept = settings.get("truncate_dim")
+    if kept is not None and (type(kept) is not int or kept < 1):
+        files.fault(_MODEL_CONFIG, f"truncate_dim is {shown(kept)}, no positive number; mend it")
+    return settings
+
+
+def _prompts(settings: Mapping[str, object]) -> dict[str, str]:
+    prompts = settings.get("prompts", {})
+    return {name: text or "" for name, text in prompts.items()} if isinstance(prompts, dict) else {}
+
+
+def _static_limit(documents: JsonFiles, module: Module) -> int | None:
+    truncation = documents.object(within(module.folder, "tokenizer.json")).get("truncation")
+    limit = truncation.get("max_length") if isinstance(truncation, dict) else None
+    return limit if type(limit) is int and limit > 0 else None

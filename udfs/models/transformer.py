@@ -1,0 +1,188 @@
+"""What a Transformer module of a model folder needs and says: weights, tokenizer, settings, longest input.
+
+File names and their order follow sentence-transformers 6.2 and what older releases wrote.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from udfs.models.files import FolderFiles
+from udfs.models.files import shown
+from udfs.models.files import JsonFiles
+from udfs.models.files import within
+
+SETTINGS_FILES = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+_SETTINGS = frozenset(
+    {"transformer_task", "modality_config", "module_output_name", "processing_kwargs", "unpad_inputs", "query_length"}
+    | {"document_length", "query_expansion", "max_seq_length", "do_lower_case"}
+)
+_ARGUMENT_SETTINGS = {
+    "model_args": "model_kwargs",
+    "tokenizer_args": "processor_kwargs",
+    "config_args": "config_kwargs",
+}
+# Arguments of the loaders that choose among what the folder holds; every other one could replace it.
+_ARGUMENTS = frozenset(
+    {
+        "add_pooling_layer",
+        "attn_implementation",
+        "clean_up_tokenization_spaces",
+        "do_lower_case",
+        "dtype",
+        "torch_dtype",
+    }
+    | {"experts_implementation", "is_causal", "is_decoder", "model_max_length", "output_hidden_states", "padding_side"}
+    | {"truncation_side", "trust_remote_code", "use_bidirectional_attention", "use_cache", "use_fast"}
+)
+_TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_WIDTH_KEYS = ("hidden_size", "d_model", "n_embd", "dim", "emb_dim")
+# These architectures call their position limit otherwise; for the rest `n_positions` limits nothing.
+_POSITIONS = dict.fromkeys(("gpt2", "gptj", "codegen", "openai-gpt", "ctrl", "gpt_bigcode"), "n_positions")
+# Tokenizers without a limit say 10**30, some 2**63 - 1.
+_UNLIMITED = 2**31
+_TEXT_METHOD = re.compile(r"forward|get_text_features")
+
+
+@dataclass(frozen=True, slots=True)
+class Transformer:
+    """What is known of a Transformer module without loading it.
+
+    Attributes:
+        model_type: Architecture as `config.json` names it.
+        width: Numbers per token, or per text where it pools by itself; None where the configuration does not say.
+        max_tokens: Longest input, special tokens included; None without limit.
+        makes_vector: Whether it gives one vector per text, so that no pooling is needed.
+        is_causal: Whether it was made to continue text, which decides the pooling where the folder states none.
+    """
+
+    model_type: str
+    width: int | None
+    max_tokens: int | None
+    makes_vector: bool
+    is_causal: bool
+
+
+def read_transformer(documents: JsonFiles, folder: str, has_settings: bool = True) -> Transformer:
+    """Checks a Transformer module and reads what decides its output.
+
+    Args:
+        documents: The folder's JSON; faults are added to its files.
+        folder: The module's path within the model folder.
+        has_settings: Whether its settings file is read, as sentence-transformers does where there is a `modules.json`.
+
+    Returns:
+        What is known of the module; meaningless where faults were added.
+    """
+    files, config_name = documents.files, within(folder, "config.json")
+    _check_complete(files, folder)
+    config = documents.object(config_name)
+    model_type = config.get("model_type")
+    if config_name in documents.documents and not isinstance(model_type, str):
+        files.fault(config_name, "has no model_type, so the architecture would be guessed from the path; add it")
+    settings = _read_settings(documents, folder) if has_settings else {}
+    makes_vector = settings.get("module_output_name") == "sentence_embedding"
+    tokenizer = documents.object(within(folder, "tokenizer_config.json"))
+    architectures = config.get("architectures")
+    first = architectures[0] if isinstance(architectures, list) and architectures else ""
+    return Transformer(
+        model_type=str(model_type),
+        width=_width(config, makes_vector),
+        max_tokens=_max_tokens(config, settings, tokenizer),
+        makes_vector=makes_vector,
+        is_causal=str(first).endswith("ForCausalLM") and bool(config.get("is_causal", True)),
+    )
+
+
+def _check_complete(files: FolderFiles, folder: str) -> None:
+    own = {base for name in files.present if within(folder, base := name.rpartition("/")[2]) == name}
+    if "config.json" not in own:
+        files.fault(within(folder, "config.json"), "is missing; fetch the whole model")
+    if not own & set(_WEIGHTS):
+        files.fault(
+            within(folder, _WEIGHTS[0]), "is missing, and so is an index of shards; fetch or convert the weights"
+        )
+    has_sentencepiece = any(name.endswith(".model") for name in own)
+    if not has_sentencepiece and not any(own.issuperset(names) for names in _TOKENIZERS):
+        files.fault(
+            within(folder, "tokenizer.json"), "is missing, and so is any other vocabulary; fetch the whole model"
+        )
+
+
+def _read_settings(documents: JsonFiles, folder: str) -> dict[str, object]:
+    for name in (within(folder, base) for base in SETTINGS_FILES):
+        settings = documents.object(name)
+        if settings:
+            for fault in _setting_faults(settings):
+                documents.files.fault(name, fault)
+            return settings
+    return {}
+
+
+def _setting_faults(settings: Mapping[str, object]) -> list[str]:
+    blocks = _ARGUMENT_SETTINGS.keys() | _ARGUMENT_SETTINGS.values()
+    faults = [f"has the unknown setting {shown(key)}; remove it" for key in settings.keys() - _SETTINGS - blocks]
+    for key in sorted(blocks & settings.keys()):
+        block = settings[key]
+        unknown = (block.keys() - _ARGUMENTS) if isinstance(block, dict) else {"which is no object"}
+        faults.extend(f"{key} has {shown(argument)}, which is not handed on; remove it" for argument in sorted(unknown))
+    if settings.get("transformer_task", "feature-extraction") != "feature-extraction":
+        faults.append("transformer_task is not feature-extraction, so it gives no embeddings; use another model")
+    for key in ("query_length", "document_length", "query_expansion", "processing_kwargs"):
+        if settings.get(key):
+            faults.append(f"{key} cuts texts beside max_seq_length; remove it")
+    limit = settings.get("max_seq_length")
+    if limit is not None and (type(limit) is not int or limit < 1):
+        faults.append(f"max_seq_length is {shown(limit)}, no positive number; mend it")
+    return faults + _modality_faults(settings)
+
+
+def _modality_faults(settings: Mapping[str, object]) -> list[str]:
+    modalities = settings.get("modality_config")
+    if modalities is None:
+        return []
+    text = modalities.get("text") if isinstance(modalities, dict) else None
+    if not isinstance(text, dict) or not isinstance(text.get("method"), str):
+        return ["modality_config has no plain text input; use a model that embeds text"]
+    if not _TEXT_METHOD.fullmatch(text["method"]):
+        return [f"modality_config would call {shown(text['method'])}, which is no way to embed text; mend it"]
+    if settings.get("module_output_name") not in ("token_embeddings", "sentence_embedding"):
+        return ["module_output_name is neither token_embeddings nor sentence_embedding; mend it"]
+    return []
+
+
+def _width(config: Mapping[str, object], makes_vector: bool) -> int | None:
+    keys = ("projection_dim", *_WIDTH_KEYS) if makes_vector else _WIDTH_KEYS
+    text_config = config.get("text_config")
+    for source in (config, text_config if isinstance(text_config, dict) else {}):
+        for key in keys:
+            value = source.get(key)
+            if type(value) is int and value > 0:
+                return value
+    return None
+
+
+def _max_tokens(
+    config: Mapping[str, object], settings: Mapping[str, object], tokenizer: Mapping[str, object]
+) -> int | None:
+    arguments: dict[str, object] = {}
+    for old, new in _ARGUMENT_SETTINGS.items():
+        block = settings.get(old, settings.get(new))
+        if new == "processor_kwargs" and isinstance(block, dict):
+            arguments = block
+    stated = arguments.get("model_max_length", settings.get("max_seq_length"))
+    if stated is not None:
+        return _limit(stated)
+    position_key = _POSITIONS.get(str(config.get("model_type")), "max_position_embeddings")
+    tokenizer_limit = tokenizer.get("model_max_length", tokenizer.get("max_len"))
+    limits = [limit for limit in (_limit(tokenizer_limit), _limit(config.get(position_key))) if limit is not None]
+    return min(limits, default=None)
+
+
+def _limit(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _UNLIMITED:
+        return None
+    return int(value)
