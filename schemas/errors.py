@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterable
 
+
 class EmbedlakeError(Exception):
     """An error with a message meant for the person who started the job, and an exit code."""
 

@@ -1,13 +1,8 @@
 """`evaluations`: how good retrieval was, as rows that are only ever appended."""
 
-from pyspark.sql.types import DoubleType
-from pyspark.sql.types import LongType
-from pyspark.sql.types import MapType
-from pyspark.sql.types import StringType
-from pyspark.sql.types import StructType
-from pyspark.sql.types import TimestampType
-from schemas.table import Table
-from schemas.table import column
+from pyspark.sql.types import DoubleType, LongType, MapType, StringType, StructType, TimestampType
+
+from schemas.table import Table, column
 
 EVALUATIONS = Table(
     "evaluations",

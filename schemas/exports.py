@@ -1,17 +1,11 @@
 """`exports`: what was brought to which target, as events that are only ever appended."""
 
 from typing import Final
-from pyspark.sql.types import BooleanType
-from pyspark.sql.types import DoubleType
-from pyspark.sql.types import LongType
-from pyspark.sql.types import MapType
-from pyspark.sql.types import StringType
-from pyspark.sql.types import StructType
-from pyspark.sql.types import TimestampType
-from schemas.runs import FINISHED
-from schemas.runs import STARTED
-from schemas.table import Table
-from schemas.table import column
+
+from pyspark.sql.types import BooleanType, DoubleType, LongType, MapType, StringType, StructType, TimestampType
+
+from schemas.runs import FINISHED, STARTED
+from schemas.table import Table, column
 
 FULL: Final = "full"
 INCREMENTAL: Final = "incremental"

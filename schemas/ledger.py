@@ -1,12 +1,9 @@
 """`ledger`: what has been done, one row for each document of the source."""
 
-from pyspark.sql.types import IntegerType
-from pyspark.sql.types import LongType
-from pyspark.sql.types import StringType
-from pyspark.sql.types import StructType
+from pyspark.sql.types import IntegerType, LongType, StringType, StructType
+
 from schemas.reasons import REASONS
-from schemas.table import Table
-from schemas.table import column
+from schemas.table import Table, column
 
 EMBEDDED = "embedded"
 EMPTY = "empty"

@@ -1,14 +1,10 @@
 """`plan`: the documents that a run has to work on, pinned for its length."""
 
 from collections.abc import Sequence
-from pyspark.sql.types import BooleanType
-from pyspark.sql.types import IntegerType
-from pyspark.sql.types import LongType
-from pyspark.sql.types import StringType
-from pyspark.sql.types import StructField
-from pyspark.sql.types import StructType
-from schemas.table import Table
-from schemas.table import column
+
+from pyspark.sql.types import BooleanType, IntegerType, LongType, StringType, StructField, StructType
+
+from schemas.table import Table, column
 
 ADDED = "added"
 CHANGED = "changed"

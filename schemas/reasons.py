@@ -3,8 +3,6 @@
 Apart from the tables, for the inference engine needs the words and must not need Spark.
 """
 
-
-
 INVALID_UTF8 = "invalid_utf8"
 BINARY = "binary"
 TOO_LARGE = "too_large"

@@ -1,15 +1,9 @@
 """`runs`: what happened in a store, as events that are only ever appended."""
 
-from pyspark.sql.types import DoubleType
-from pyspark.sql.types import IntegerType
-from pyspark.sql.types import LongType
-from pyspark.sql.types import MapType
-from pyspark.sql.types import StringType
-from pyspark.sql.types import StructType
-from pyspark.sql.types import TimestampType
+from pyspark.sql.types import DoubleType, IntegerType, LongType, MapType, StringType, StructType, TimestampType
+
+from schemas.table import Table, column
 from schemas.worker_rows import METER
-from schemas.table import Table
-from schemas.table import column
 
 STARTED = "started"
 SLICE_COMMITTED = "slice committed"

@@ -1,12 +1,8 @@
 """`spaces`: the registry of a store, one row for each space."""
 
-from pyspark.sql.types import BooleanType
-from pyspark.sql.types import IntegerType
-from pyspark.sql.types import StringType
-from pyspark.sql.types import StructType
-from pyspark.sql.types import TimestampType
-from schemas.table import Table
-from schemas.table import column
+from pyspark.sql.types import BooleanType, IntegerType, StringType, StructType, TimestampType
+
+from schemas.table import Table, column
 
 READY = "ready"
 SPACES = Table(

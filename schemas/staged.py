@@ -1,13 +1,10 @@
 """`staged_chunks`: chunks of the documents of the slice in progress."""
 
-from pyspark.sql.types import BooleanType
-from pyspark.sql.types import IntegerType
-from pyspark.sql.types import StringType
-from pyspark.sql.types import StructType
-from schemas.table import Table
-from schemas.table import column
-from schemas.vectors import embedding_type
+from pyspark.sql.types import BooleanType, IntegerType, StringType, StructType
+
 from schemas.precision import OutputPrecision
+from schemas.table import Table, column
+from schemas.vectors import embedding_type
 
 # What a worker makes of a document; the driver adds run and slice.
 CHUNK_FIELDS = (

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pyspark.sql.types import DataType
-from pyspark.sql.types import StructField
-from pyspark.sql.types import StructType
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import DataType, StructField, StructType
+
 from schemas.errors import InputError
+
 
 @dataclass(frozen=True)
 class Table:

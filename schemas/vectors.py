@@ -1,17 +1,20 @@
 """`vectors`: what retrieval systems read."""
 
 from collections.abc import Sequence
-from pyspark.sql.types import BooleanType
-from pyspark.sql.types import IntegerType
-from pyspark.sql.types import StringType
-from pyspark.sql.types import StructField
-from pyspark.sql.types import StructType
+
+from pyspark.sql.types import (
+    ArrayType,
+    BooleanType,
+    ByteType,
+    FloatType,
+    IntegerType,
+    StringType,
+    StructField,
+    StructType,
+)
+
 from schemas.precision import OutputPrecision
-from schemas.table import Table
-from schemas.table import column
-from pyspark.sql.types import ArrayType
-from pyspark.sql.types import ByteType
-from pyspark.sql.types import FloatType
+from schemas.table import Table, column
 
 KEY_AND_TEXT = (
     column("chunk_id", StringType(), "UUID made of library, doc_id, text_hash and occurrence; the primary key"),

@@ -1,16 +1,19 @@
 """What inference hands back: the rows of `staged_vectors`, and beside the first row of a window what it took."""
 
-from pyspark.sql.types import DoubleType
-from pyspark.sql.types import StringType
-from pyspark.sql.types import StructField
-from pyspark.sql.types import StructType
+from pyspark.sql.types import (
+    ArrayType,
+    DoubleType,
+    FloatType,
+    IntegerType,
+    LongType,
+    StringType,
+    StructField,
+    StructType,
+)
+
 from schemas.precision import OutputPrecision
 from schemas.staged import staged_vectors_table
-from pyspark.sql.types import FloatType
-from pyspark.sql.types import IntegerType
-from pyspark.sql.types import LongType
 from schemas.table import column
-from pyspark.sql.types import ArrayType
 
 # Summed over the windows of all tasks; seconds are those of one thread each, so that stages add up to more than a task.
 SUMS = (

@@ -1,1 +1,1 @@
-"""The driver side: jobs, the store, sources, settings and what is printed."""
+"""The driver side: each file here is a job that people start, and `cli` lists them as commands."""

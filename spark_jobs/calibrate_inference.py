@@ -1,36 +1,27 @@
 """The calibration job: which size of forward pass is fastest for this model, this library and this machine."""
 
 import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from pyspark.sql import SparkSession
-from rich.console import Console
-from schemas.worker_rows import TRIALS
-from schemas.errors import InputError
-from spark_jobs.settings.specs import chunk_spec
-from spark_jobs.settings.specs import inference_spec
-from spark_jobs.embedding.sampling import sample_chunks
-from spark_jobs.settings.loading import Settings
-from spark_jobs.embedding.source import open_source
-from udfs.embed import calibrate_arrow
-from collections.abc import Iterable
-from collections.abc import Sequence
-from dataclasses import asdict
-from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Annotated, Any
+
 import numpy as np
-from pyspark.sql import Row
-from rich.table import Table
-from typing import Annotated
 import typer
-from spark_jobs.runtime.command import Config
-from spark_jobs.runtime.command import Debug
-from spark_jobs.runtime.command import Overrides
-from spark_jobs.runtime.command import guarded
-from spark_jobs.runtime.command import output
-from spark_jobs.runtime.command import session
-from spark_jobs import calibrate_inference
-from spark_jobs.cli import app
+from pyspark.sql import Row, SparkSession
+from rich.console import Console
+from rich.table import Table
+
+from schemas.errors import InputError
+from schemas.worker_rows import TRIALS
+from spark_jobs.embedding.sampling import sample_chunks
+from spark_jobs.embedding.source import open_source
+from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, output, session
+from spark_jobs.runtime.inference import inference_profile
+from spark_jobs.settings.loading import Settings
+from spark_jobs.settings.specs import chunk_spec, inference_spec
+from udfs.embed import calibrate_arrow
 
 # Sizes whose rates lie this close cannot be told apart; the smaller one leaves more memory.
 _TIE = 0.03
@@ -118,7 +109,8 @@ def run(
     inference = inference_spec(settings)
     source, chunking = open_source(spark, settings.source), chunk_spec(settings, inference.model)
     sample = sample_chunks(settings, source, chunking, inference.model, texts).repartition(1)
-    rows = sample.mapInArrow(calibrate_arrow(inference, rounds), TRIALS).collect()
+    profile = inference_profile(spark, settings.inference)
+    rows = sample.mapInArrow(calibrate_arrow(inference, rounds), TRIALS, profile=profile).collect()
     if not rows:
         raise InputError("the source has no text to calibrate with: check source.path, source.table and source.filter")
     found = as_calibration(rows)
@@ -237,7 +229,6 @@ def save_plot(found: Calibration, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-@app.command()
 def command(
     config: Config,
     overrides: Overrides = None,
@@ -248,8 +239,12 @@ def command(
 ) -> None:
     """Tries sizes of forward passes on the library's own texts and recommends one."""
     guarded(
-        lambda settings: calibrate_inference.run(session(settings, debug), settings, output(), out, texts, rounds),
+        lambda settings: run(session(settings, debug), settings, output(), out, texts, rounds),
         config,
         overrides,
         debug,
     )
+
+
+if __name__ == "__main__":
+    typer.run(command)

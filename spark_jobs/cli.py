@@ -1,39 +1,61 @@
-"""The command line: each verb is one job."""
+"""The command line: one command a job."""
 
-import sys
+from typing import Annotated
+
 import typer
-from spark_jobs.evaluate_library import command
-from spark_jobs.export_library import command
-from spark_jobs.search_library import command
+
+from spark_jobs import (
+    calibrate_inference,
+    embed_library,
+    evaluate_library,
+    export_library,
+    list_quarantine,
+    maintain_space,
+    search_library,
+    show_status,
+    verify_space,
+)
 from udfs import __version__
 
 app = typer.Typer(
-    help="Keeps a Delta table of embeddings equal to a document library.",
+    help="Keep a Delta table of embeddings in sync with a document library.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+BUILD, RETRIEVE, OPERATE = "Build and refresh", "Retrieve", "Operate"
+app.command("embed", rich_help_panel=BUILD)(embed_library.command)
+app.command("calibrate", rich_help_panel=BUILD)(calibrate_inference.command)
+app.command("search", rich_help_panel=RETRIEVE)(search_library.command)
+app.command("evaluate", rich_help_panel=RETRIEVE)(evaluate_library.command)
+app.command("export", rich_help_panel=RETRIEVE)(export_library.command)
+app.command("status", rich_help_panel=OPERATE)(show_status.command)
+app.command("quarantine", rich_help_panel=OPERATE)(list_quarantine.command)
+app.command("verify", rich_help_panel=OPERATE)(verify_space.command)
+app.command("maintain", rich_help_panel=OPERATE)(maintain_space.command)
 
 
-for verb in (command, command, command):
-    app.command()(verb)
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
 
 
-@app.command()
-def version() -> None:
-    """Prints the version."""
-    typer.echo(__version__)
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command("version", hidden=True)
+def print_version() -> None:
+    """Print the version."""
+    _print_version(True)
 
 
 def main() -> None:
-    """Runs the command line."""
+    """Run the command line."""
     app()
-
-
-def submit(verb: str) -> None:
-    """Runs one verb with the arguments that spark-submit passed on.
-
-    Args:
-        verb: Name of the command.
-    """
-    app([verb, *sys.argv[1:]])

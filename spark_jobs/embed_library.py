@@ -10,37 +10,27 @@ First load, refresh and resume are the same run. Started as `embedlake embed --c
 """
 
 from typing import Annotated
+
 import typer
-from spark_jobs.runtime.command import Config
-from spark_jobs.runtime.command import Debug
-from spark_jobs.runtime.command import Overrides
-from spark_jobs.runtime.command import guarded
-from spark_jobs.runtime.command import show
-from spark_jobs.runtime.command import watched_session
-from spark_jobs.settings.loading import Settings
-from spark_jobs import embed_library
-from collections import Counter
 from pyspark.sql import SparkSession
+
 from schemas.runs import FINISHED
-from spark_jobs.embedding.run import check_still_ours
-from spark_jobs.embedding.opening import open_run
-from spark_jobs.store.properties import for_rows
-from spark_jobs.embedding.run import recorded_end
-from spark_jobs.store.locks import space_lock
+from spark_jobs.embedding.opening import ensure_tables, open_run
 from spark_jobs.embedding.plan import plan_run
 from spark_jobs.embedding.preflight import preflight
-from spark_jobs.runtime.progress import Progress
 from spark_jobs.embedding.reconcile import reconcile
-from spark_jobs.embedding.report import RunReport
-from spark_jobs.embedding.report import summarise
-from spark_jobs.embedding.run import record
+from spark_jobs.embedding.report import RunReport, summarise
+from spark_jobs.embedding.run import check_still_ours, record, recorded_end
 from spark_jobs.embedding.self_check import check_model
+from spark_jobs.embedding.slices import close_staged, embed_slices
+from spark_jobs.embedding.tally import Tally
+from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, show, watched_session
+from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.properties import session_properties
-from spark_jobs.embedding.slices import close_staged
-from spark_jobs.embedding.slices import embed_slices
-from spark_jobs.embedding.opening import ensure_tables
-from spark_jobs.store import tables
-from spark_jobs.cli import app
+from spark_jobs.settings.loading import Settings
+from spark_jobs.store.locks import space_lock
+from spark_jobs.store.properties import for_rows
+from spark_jobs.store.tables import delta_session
 
 AllowRemovals = Annotated[
     bool, typer.Option("--allow-removals", help="Lets documents go beyond run.max_removed_fraction.")
@@ -83,33 +73,33 @@ def run(
         ReconciliationError: The tables do not agree after the last commit.
     """
     progress = progress or Progress()
-    with tables.delta_session(spark):
+    with delta_session(spark):
         with progress.step("pre-flight"):
             checked = preflight(spark, settings)
         with space_lock(settings, take_over), session_properties(spark, for_rows(checked.documents)):
             with progress.step("open"):
                 checked = ensure_tables(spark, settings, checked)
                 this = open_run(spark, settings, checked, take_over)
-            counts: Counter[str] = Counter()
-            with recorded_end(spark, this, counts, progress):
+            tally = Tally(progress.seconds)
+            with recorded_end(spark, this, tally):
                 with progress.step("plan"):
                     work = plan_run(spark, this, allow_removals, retry_quarantined)
-                progress.planned(work)
+                progress.say(f"plan: {work}")
+                progress.expect(work.tokens)
                 if work.tokens:
                     with progress.step("self-check"):
                         check_model(spark, this)
-                embed_slices(spark, this, work, counts, progress)
+                embed_slices(spark, this, work, tally, progress)
                 with progress.step("reconcile"):
                     ledger = reconcile(spark, this, checked.documents)
                 with progress.step("close"):
                     close_staged(spark, this, work)
                     check_still_ours(spark, this)
-                report = summarise(this, work, counts, ledger, progress)
-                record(spark, this, FINISHED, report.counts, progress, plan=work.how)
+                report = summarise(this, work, tally, ledger)
+                record(spark, this, FINISHED, report.counts, tally, plan=work.how)
     return report
 
 
-@app.command()
 def command(
     config: Config,
     overrides: Overrides = None,
@@ -122,7 +112,7 @@ def command(
 
     def job(settings: Settings) -> None:
         with watched_session(settings, debug) as (spark, progress):
-            report = embed_library.run(
+            report = run(
                 spark,
                 settings,
                 allow_removals=allow_removals,
@@ -136,6 +126,4 @@ def command(
 
 
 if __name__ == "__main__":
-    from spark_jobs.cli import submit
-
-    submit("embed")
+    typer.run(command)

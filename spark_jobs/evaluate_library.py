@@ -4,42 +4,37 @@ Started as `embedlake evaluate --config F --queries Q --judgements J`, or with `
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
+
 import typer
-from spark_jobs.runtime.command import Config
-from spark_jobs.runtime.command import Debug
-from spark_jobs.runtime.command import Overrides
-from spark_jobs.runtime.command import guarded
-from spark_jobs.runtime.command import session
-from spark_jobs.runtime.command import show
-from spark_jobs.settings.loading import Settings
-from spark_jobs import evaluate_library
-import os
 from pyspark.sql import SparkSession
+
 from schemas.errors import InputError
-from spark_jobs.evaluation.pairs import PairScores
-from spark_jobs.evaluation.measures import neighbour_overlap
-from spark_jobs.evaluation.measures import paired_differences
-from spark_jobs.evaluation.measures import require_measures
-from spark_jobs.evaluation.measures import score_queries
-from spark_jobs.evaluation.measures import search_depth
-from spark_jobs.evaluation.report import ensure_evaluations
-from spark_jobs.evaluation.report import record_evaluation
-from spark_jobs.evaluation.report import rows_of
-from spark_jobs.evaluation.report import Comparison
-from spark_jobs.evaluation.report import Evaluation
-from spark_jobs.evaluation.report import SpaceScores
-from spark_jobs.evaluation.retrieval import RetrievedDocuments
-from spark_jobs.evaluation.retrieval import find_documents
-from spark_jobs.evaluation.judgements import JudgedQueries
-from spark_jobs.evaluation.judgements import read_judged
-from spark_jobs.store.open_space import OpenSpace
-from spark_jobs.store.open_space import open_space
 from spark_jobs.evaluation import pairs as evaluate_pairs
-from spark_jobs.store import tables
-from spark_jobs.runtime.command import AsJson
-from spark_jobs.runtime.command import K
+from spark_jobs.evaluation.judgements import JudgedQueries, read_judged
+from spark_jobs.evaluation.measures import (
+    neighbour_overlap,
+    paired_differences,
+    require_measures,
+    score_queries,
+    search_depth,
+)
+from spark_jobs.evaluation.pairs import PairScores
+from spark_jobs.evaluation.report import (
+    Comparison,
+    Evaluation,
+    SpaceScores,
+    ensure_evaluations,
+    record_evaluation,
+    rows_of,
+)
+from spark_jobs.evaluation.retrieval import RetrievedDocuments, find_documents
+from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, session, show
+from spark_jobs.settings.loading import Settings
+from spark_jobs.store.open_space import OpenSpace, open_space, search_model
+from spark_jobs.store.tables import delta_session
 
 MOST_K = 10_000
 
@@ -84,7 +79,7 @@ def run(
     elif queries is not None and judgements is not None:
         require_measures()
         judged = read_judged(queries, judgements)
-        with tables.delta_session(spark):
+        with delta_session(spark):
             found = _evaluated(spark, settings, judged, against, k)
             record_evaluation(spark, settings, rows_of(found))
     else:
@@ -100,13 +95,14 @@ def _evaluated(
     # Whatever can be refused is refused before a space is searched.
     space = open_space(spark, settings)
     other = open_space(spark, settings, against) if against is not None else None
+    model, other_model = search_model(space), search_model(other) if other is not None else None
     ensure_evaluations(spark, settings)
     depth = search_depth(k)
-    found = find_documents(spark, space, judged, depth)
+    found = find_documents(space, model, judged, depth)
     scores = _scores(space, judged, found, k)
-    if other is None:
+    if other is None or other_model is None:
         return Evaluation(judged, k, depth, scores)
-    found_there = find_documents(spark, other, judged, depth)
+    found_there = find_documents(other, other_model, judged, depth)
     scores_there = _scores(other, judged, found_there, k)
     comparison = Comparison(
         other=scores_there,
@@ -120,7 +116,7 @@ def _scores(space: OpenSpace, judged: JudgedQueries, found: RetrievedDocuments, 
     return SpaceScores(
         space=space.name,
         model_fingerprint=space.model_fingerprint,
-        vectors_version=space.version,
+        vectors_version=space.vectors.version,
         truncated=found.truncated,
         missing=found.missing,
         scores=score_queries(judged, found.documents, k),
@@ -173,7 +169,7 @@ def command(
     """Measures retrieval from the space by judged queries, or the model by pairs of sentences."""
 
     def job(settings: Settings) -> None:
-        found = evaluate_library.run(
+        found = run(
             session(settings, debug),
             settings,
             queries=queries,
@@ -189,6 +185,4 @@ def command(
 
 
 if __name__ == "__main__":
-    from spark_jobs.cli import submit
-
-    submit("evaluate")
+    typer.run(command)

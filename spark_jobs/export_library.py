@@ -11,44 +11,30 @@ The first export sends every row, later ones what the table's change feed tells 
 store that was put back from a copy does not know what was exported after the copy was made: export with `--full` then.
 """
 
-from typing import Annotated
-import typer
-from spark_jobs.runtime.command import Config
-from spark_jobs.runtime.command import Debug
-from spark_jobs.runtime.command import Overrides
-from spark_jobs.runtime.command import guarded
-from spark_jobs.runtime.command import show
-from spark_jobs.runtime.command import watched_session
-from spark_jobs.settings.loading import Settings
-from spark_jobs import export_library
 from collections import Counter
 from contextlib import closing
+from typing import Annotated
+
+import typer
 from pyspark.sql import SparkSession
+
 from schemas.exports import COMPARISON
-from schemas.runs import FINISHED
-from schemas.runs import STARTED
-from spark_jobs.export.check import check_count
-from spark_jobs.export.check import measure_recall
-from spark_jobs.export.difference import find_difference
-from spark_jobs.export.difference import forget_held
-from spark_jobs.export.log import ExportRun
-from spark_jobs.export.log import check_alone
-from spark_jobs.export.log import open_export_run
-from spark_jobs.export.log import record
-from spark_jobs.export.plan import ExportPlan
-from spark_jobs.export.plan import decide
-from spark_jobs.export.difference import preview
+from schemas.runs import FINISHED, STARTED
+from spark_jobs.export.check import check_count, measure_recall
+from spark_jobs.export.difference import find_difference, forget_held, preview
+from spark_jobs.export.log import ExportRun, check_alone, open_export_run, record
+from spark_jobs.export.plan import ExportPlan, decide
 from spark_jobs.export.report import ExportReport
-from spark_jobs.export.rows import row_format_of
-from spark_jobs.export.rows import send_difference
-from spark_jobs.store.open_space import open_export_space
-from spark_jobs.store.locks import export_lock
+from spark_jobs.export.rows import row_format_of, send_difference
+from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, show, watched_session
 from spark_jobs.runtime.progress import Progress
-from spark_jobs.targets.target import RowFormat
-from spark_jobs.targets.target import Target
-from spark_jobs.targets.factory import open_target
-from spark_jobs.targets.factory import printed
-from spark_jobs.store import tables
+from spark_jobs.settings.loading import Settings
+from spark_jobs.store.locks import export_lock
+from spark_jobs.store.open_space import open_space
+from spark_jobs.store.tables import delta_session
+from spark_jobs.targets.factory import open_target, printed
+from spark_jobs.targets.target import RowFormat, Target
+
 
 def run(
     spark: SparkSession,
@@ -78,9 +64,9 @@ def run(
         ReconciliationError: The target does not hold as many rows as the table.
     """
     progress, name = progress or Progress(), printed(to)
-    with tables.delta_session(spark), closing(open_target(to)) as target:
+    with delta_session(spark), closing(open_target(to)) as target:
         with progress.step("open"):
-            space = open_export_space(spark, settings)
+            space = open_space(spark, settings)
             shape = row_format_of(space)
         if dry_run:
             return preview(spark, open_export_run(spark, settings, space, name), target, full, progress)
@@ -159,7 +145,11 @@ def command(
 
     def job(settings: Settings) -> None:
         with watched_session(settings, debug) as (spark, progress):
-            done = export_library.run(spark, settings, to, full=full, dry_run=dry_run, progress=progress)
+            done = run(spark, settings, to, full=full, dry_run=dry_run, progress=progress)
         show(str(done))
 
     guarded(job, config, overrides, debug)
+
+
+if __name__ == "__main__":
+    typer.run(command)

@@ -1,21 +1,15 @@
 """The quarantine job: which documents could not be embedded, and why. Never their text."""
 
-from spark_jobs.runtime.command import Config
-from spark_jobs.runtime.command import Debug
-from spark_jobs.runtime.command import Overrides
-from spark_jobs.runtime.command import guarded
-from spark_jobs.runtime.command import output
-from spark_jobs.runtime.command import session
-from spark_jobs import list_quarantine
+import typer
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
-from schemas.ledger import LEDGER
-from schemas.ledger import QUARANTINED
+
+from schemas.ledger import LEDGER, QUARANTINED
+from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, output, session
 from spark_jobs.settings.loading import Settings
-from spark_jobs.store import tables
-from spark_jobs.cli import app
+from spark_jobs.store.tables import space_tables
 
 # A library whose every document fails has a fault that the first thousand show.
 _SHOWN = 1000
@@ -29,11 +23,11 @@ def run(spark: SparkSession, settings: Settings, console: Console) -> None:
         settings: The whole configuration.
         console: Where to print.
     """
-    place = tables.location_of(settings)
-    if not tables.exists(spark, place.name(LEDGER.name)):
+    tables = space_tables(spark, settings)
+    if not tables.exists(LEDGER.name):
         console.print(f"No run has written to space {settings.library}.{settings.space} yet.")
         return
-    quarantined = tables.read(spark, place, LEDGER.name).where(F.col("status") == QUARANTINED)
+    quarantined = tables.read(LEDGER.name).where(F.col("status") == QUARANTINED)
     total = quarantined.count()
     table = Table("document", "reason", "detail", "attempts", "last run")
     for row in quarantined.orderBy("doc_id").limit(_SHOWN).collect():
@@ -44,9 +38,10 @@ def run(spark: SparkSession, settings: Settings, console: Console) -> None:
     console.print(f"{total:,} documents in quarantine" + (f", the first {_SHOWN:,} shown" if total > _SHOWN else ""))
 
 
-@app.command()
 def command(config: Config, overrides: Overrides = None, debug: Debug = False) -> None:
     """Lists the documents that could not be embedded, with the reason."""
-    guarded(
-        lambda settings: list_quarantine.run(session(settings, debug), settings, output()), config, overrides, debug
-    )
+    guarded(lambda settings: run(session(settings, debug), settings, output()), config, overrides, debug)
+
+
+if __name__ == "__main__":
+    typer.run(command)

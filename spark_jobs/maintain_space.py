@@ -1,34 +1,23 @@
 """The maintenance job: compacts the tables of a space and removes files that no version in use needs."""
 
-from typing import Annotated
-import typer
-from spark_jobs.runtime.command import Config
-from spark_jobs.runtime.command import Debug
-from spark_jobs.runtime.command import Overrides
-from spark_jobs.runtime.command import guarded
-from spark_jobs.runtime.command import session
-from spark_jobs.runtime.command import show
-from spark_jobs import maintain_space
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
+
+import typer
 from pyspark.sql import SparkSession
+
 from schemas.errors import InputError
 from schemas.ledger import LEDGER
 from schemas.runs import RUNS
-from schemas.staged import STAGED_VECTORS
-from spark_jobs.store.runs import history
-from spark_jobs.store.properties import LISTING
-from spark_jobs.store.properties import RETENTION_HOURS
-from spark_jobs.store.properties import UNCHECKED_RETENTION
-from spark_jobs.store.properties import file_sizes
+from schemas.staged import STAGED, STAGED_VECTORS
 from spark_jobs.export.difference import held_tables
-from spark_jobs.store.runs import exclusive
-from spark_jobs.store.runs import require_tables
+from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, session, show
 from spark_jobs.runtime.properties import session_properties
 from spark_jobs.settings.loading import Settings
-from schemas.staged import STAGED
-from spark_jobs.store import tables as store
-from spark_jobs.cli import app
+from spark_jobs.store.properties import LISTING, RETENTION_HOURS, UNCHECKED_RETENTION, file_sizes
+from spark_jobs.store.runs import exclusive, history, require_tables
+from spark_jobs.store.tables import SpaceTables, delta_session, space_tables
 
 Force = Annotated[bool, typer.Option("--force", help="Lets files go before readers are sure not to need them.")]
 
@@ -106,22 +95,22 @@ def run(spark: SparkSession, settings: Settings, *, force: bool = False) -> Main
         InputError: The space has no tables, or `maintenance.retention_hours` is too short.
         RunActiveError: A run is at work.
     """
-    place, hours = store.location_of(settings), _retention(settings, force)
-    with store.delta_session(spark):
+    tables, hours = space_tables(spark, settings), _retention(settings, force)
+    with delta_session(spark):
         require_tables(spark, settings)
         with exclusive(spark, settings):
-            tables = [table for table in (*_LASTING, *_IN_FLIGHT) if store.exists(spark, place.name(table))]
-            before = {table: _size(spark, place, table) for table in tables}
-            kept = _empty(spark, place, [table for table in tables if table in _IN_FLIGHT], force)
+            names = [table for table in (*_LASTING, *_IN_FLIGHT) if tables.exists(table)]
+            before = {table: _size(tables, table) for table in names}
+            kept = _empty(tables, [table for table in names if table in _IN_FLIGHT], force)
             with session_properties(spark, file_sizes(settings.maintenance.file_megabytes)):
                 for table in _LASTING:
                     # Rows that are only marked as deleted are still in their files.
-                    spark.sql(f"REORG TABLE {place.name(table)} APPLY (PURGE)")
-                    spark.sql(f"OPTIMIZE {place.name(table)}")
+                    spark.sql(f"REORG TABLE {tables.name(table)} APPLY (PURGE)")
+                    spark.sql(f"OPTIMIZE {tables.name(table)}")
             with session_properties(spark, {**LISTING, **(UNCHECKED_RETENTION if force else {})}):
-                for table in (*tables, *held_tables(spark, place)):
-                    spark.sql(f"VACUUM {place.name(table)} RETAIN {hours} HOURS")
-            after = {table: _size(spark, place, table) for table in tables}
+                for table in (*names, *held_tables(tables)):
+                    spark.sql(f"VACUUM {tables.name(table)} RETAIN {hours} HOURS")
+            after = {table: _size(tables, table) for table in names}
     return MaintenanceReport(f"{settings.library}.{settings.space}", before, after, kept, float(hours))
 
 
@@ -137,32 +126,35 @@ def _retention(settings: Settings, force: bool) -> str:
     return f"{hours:f}".rstrip("0").rstrip(".")
 
 
-def _size(spark: SparkSession, place: store.TableLocation, table: str) -> TableSize:
-    detail = spark.sql(f"DESCRIBE DETAIL {place.name(table)}").select("numFiles", "sizeInBytes").collect()[0]
-    return TableSize(store.read(spark, place, table).count(), detail.numFiles, detail.sizeInBytes)
+def _size(tables: SpaceTables, table: str) -> TableSize:
+    detail = tables.spark.sql(f"DESCRIBE DETAIL {tables.name(table)}").select("numFiles", "sizeInBytes").collect()[0]
+    return TableSize(tables.read(table).count(), detail.numFiles, detail.sizeInBytes)
 
 
-def _empty(spark: SparkSession, place: store.TableLocation, tables: list[str], force: bool) -> int:
-    last = history(spark, place)[0] if store.exists(spark, place.name(RUNS.name)) else None
+def _empty(tables: SpaceTables, names: list[str], force: bool) -> int:
+    last = history(tables)[0] if tables.exists(RUNS.name) else None
     # Finished inference of a run that died is what the next run goes on from.
     is_wanted = last is not None and not last.finished and not force
     kept = 0
-    for table in tables:
-        rows = store.read(spark, place, table)
+    for table in names:
+        rows = tables.read(table)
         count = rows.count()
         if count and table == STAGED_VECTORS.name and is_wanted:
             kept = count
         elif count:
-            store.replace(spark.createDataFrame([], rows.schema), place, table)
+            tables.replace(tables.spark.createDataFrame([], rows.schema), table)
     return kept
 
 
-@app.command()
 def command(config: Config, overrides: Overrides = None, force: Force = False, debug: Debug = False) -> None:
     """Compacts the space's tables and removes files that no version in use needs."""
     guarded(
-        lambda settings: show(str(maintain_space.run(session(settings, debug), settings, force=force))),
+        lambda settings: show(str(run(session(settings, debug), settings, force=force))),
         config,
         overrides,
         debug,
     )
+
+
+if __name__ == "__main__":
+    typer.run(command)

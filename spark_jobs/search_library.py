@@ -1,38 +1,23 @@
 """The search job: exact top-k over a space, for one question or for thousands of queries."""
 
-from typing import Annotated
-import typer
-from schemas.errors import InputError
-from spark_jobs.runtime.command import Config
-from spark_jobs.runtime.command import Debug
-from spark_jobs.runtime.command import Overrides
-from spark_jobs.runtime.command import guarded
-from spark_jobs.runtime.command import session
-from spark_jobs.runtime.command import show
-from spark_jobs.search.hits import as_json
-from spark_jobs.search.hits import as_lines
-from spark_jobs.search.nearest import SearchOptions
-from spark_jobs.settings.loading import Settings
-from spark_jobs import search_library
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Annotated
+
+import typer
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+
+from schemas.errors import InputError
+from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, session, show
 from spark_jobs.runtime.spark_errors import cause_of
-from spark_jobs.search.nearest import matching
-from spark_jobs.search.nearest import nearest
-from spark_jobs.search.nearest import queries_per_scan
-from spark_jobs.search.queries import Query
-from spark_jobs.search.queries import embed_queries
-from spark_jobs.search.queries import read_queries
-from spark_jobs.store.open_space import OpenSpace
-from spark_jobs.store.open_space import open_space
-from spark_jobs.store import tables
-from spark_jobs.runtime.command import AsJson
-from spark_jobs.runtime.command import K
-from spark_jobs.search.hits import SearchResult
+from spark_jobs.search.hits import SearchResult, as_json, as_lines
+from spark_jobs.search.nearest import SearchOptions, matching, nearest, queries_per_scan
+from spark_jobs.search.queries import Query, embed_queries, read_queries
+from spark_jobs.settings.loading import Settings
+from spark_jobs.store.open_space import OpenSpace, open_space, search_model
+from spark_jobs.store.tables import delta_session
 
 Where = Annotated[str | None, typer.Option(help="Boolean SQL expression: \"package = 'numpy'\".")]
 PerDocument = Annotated[bool, typer.Option("--per-document", help="Documents, each by its best chunk.")]
@@ -70,32 +55,35 @@ class BatchSearchReport:
         return "\n".join([*lines, f"hits       {self.out}"])
 
 
-def answer(spark: SparkSession, settings: Settings, question: str, wanted: SearchOptions, space: str | None = None) -> SearchResult:
+def answer(
+    spark: SparkSession, settings: Settings, question: str, options: SearchOptions, space: str | None = None
+) -> SearchResult:
     """Finds the chunks nearest to a question.
 
     Args:
         spark: A live session, classic or Connect.
         settings: The whole configuration.
         question: Any text.
-        wanted: How many hits, and of which rows.
+        options: How many hits, and of which rows.
         space: Another space of the library than the settings'.
 
     Returns:
-        At most `wanted.k` hits.
+        At most `options.k` hits.
 
     Raises:
         InputError: The space, the question or the filter cannot be used.
     """
-    with tables.delta_session(spark):
-        searchable = open_space(spark, settings, space)
-        rows = matching(searchable, wanted.where)
-        asked = embed_queries(spark, searchable, [("question", question)], wanted.rescore)
-        hits = nearest(spark, searchable, rows, asked, wanted).orderBy("rank").collect()
-    return SearchResult(searchable.name, hits, bool(asked.truncated))
+    with delta_session(spark):
+        opened = open_space(spark, settings, space)
+        model = search_model(opened)
+        rows = matching(opened, options.where)
+        asked = embed_queries(opened, model, [("question", question)], options.rescore)
+        hits = nearest(opened, rows, asked, options).orderBy("rank").collect()
+    return SearchResult(opened.name, hits, bool(asked.truncated))
 
 
 def run(
-    spark: SparkSession, settings: Settings, queries: str, out: str, wanted: SearchOptions, space: str | None = None
+    spark: SparkSession, settings: Settings, queries: str, out: str, options: SearchOptions, space: str | None = None
 ) -> BatchSearchReport:
     """Finds the chunks nearest to each query of a file, and writes the hits.
 
@@ -104,7 +92,7 @@ def run(
         settings: The whole configuration.
         queries: Path as `read_queries` takes it.
         out: A path that is not there yet: Parquet where it ends with .parquet, else a Delta table.
-        wanted: How many hits, and of which rows.
+        options: How many hits, and of which rows.
         space: Another space of the library than the settings'.
 
     Returns:
@@ -113,31 +101,31 @@ def run(
     Raises:
         InputError: The space, a query or the filter cannot be used, or there is no writing at the path.
     """
-    with tables.delta_session(spark):
-        searchable = open_space(spark, settings, space)
-        rows = matching(searchable, wanted.where)
+    with delta_session(spark):
+        opened = open_space(spark, settings, space)
+        model = search_model(opened)
+        rows = matching(opened, options.where)
         passes: list[DataFrame] = []
         truncated: list[str] = []
         count = 0
-        for group in read_queries(spark, queries, queries_per_scan(wanted.k)):
-            asked = embed_queries(spark, searchable, group, wanted.rescore)
-            passes.append(nearest(spark, searchable, rows, asked, wanted))
+        for group in read_queries(spark, queries, queries_per_scan(options.k)):
+            asked = embed_queries(opened, model, group, options.rescore)
+            passes.append(nearest(opened, rows, asked, options))
             truncated += asked.truncated
             count += len(group)
         if not passes:
             raise InputError(f"there are no queries in {queries}: give at least one")
         _write(reduce(DataFrame.unionByName, passes), out)
-    return BatchSearchReport(searchable.name, searchable.version, out, count, truncated)
+    return BatchSearchReport(opened.name, opened.vectors.version, out, count, truncated)
 
 
-def search(spark: SparkSession, searchable: OpenSpace, queries: Sequence[Query], wanted: SearchOptions) -> DataFrame:
+def search(space: OpenSpace, queries: Sequence[Query], options: SearchOptions) -> DataFrame:
     """Finds the chunks nearest to each of some queries, exactly, in one pass over the space's embeddings.
 
     Args:
-        spark: The live session, with the properties that reading the store needs.
-        searchable: The space.
+        space: The space, opened with the properties that reading the store needs.
         queries: Pairs of id and text, not more than fit into one pass.
-        wanted: How many hits, and of which rows.
+        options: How many hits, and of which rows.
 
     Returns:
         Rows as `nearest` makes them.
@@ -145,8 +133,8 @@ def search(spark: SparkSession, searchable: OpenSpace, queries: Sequence[Query],
     Raises:
         InputError: A query or the filter cannot be used.
     """
-    rows = matching(searchable, wanted.where)
-    return nearest(spark, searchable, rows, embed_queries(spark, searchable, queries, wanted.rescore), wanted)
+    rows = matching(space, options.where)
+    return nearest(space, rows, embed_queries(space, search_model(space), queries, options.rescore), options)
 
 
 def _write(hits: DataFrame, out: str) -> None:
@@ -171,13 +159,13 @@ def command(
     debug: Debug = False,
 ) -> None:
     """Finds the chunks nearest to a question, exactly; or to each of a file of queries."""
-    wanted = SearchOptions(k=k, where=where, per_document=per_document, rescore=rescore)
+    options = SearchOptions(k=k, where=where, per_document=per_document, rescore=rescore)
 
     def job(settings: Settings) -> None:
         if queries is not None and out is not None and question is None:
-            show(str(search_library.run(session(settings, debug), settings, queries, out, wanted, space)))
+            show(str(run(session(settings, debug), settings, queries, out, options, space)))
         elif question is not None and queries is None and out is None:
-            _answer(settings, question, wanted, space, as_json_lines, debug)
+            _answer(settings, question, options, space, as_json_lines, debug)
         else:
             raise InputError("search takes a question, or --queries FILE with --out PATH")
 
@@ -185,11 +173,15 @@ def command(
 
 
 def _answer(
-    settings: Settings, question: str, wanted: SearchOptions, space: str | None, as_lines_of: bool, debug: bool
+    settings: Settings, question: str, options: SearchOptions, space: str | None, as_lines_of: bool, debug: bool
 ) -> None:
     if not question.strip():
         raise InputError("the question is empty: ask something")
-    found = search_library.answer(session(settings, debug), settings, question, wanted, space)
+    found = answer(session(settings, debug), settings, question, options, space)
     if found.truncated:
         typer.echo("embedlake: the question is longer than the model can see: only its beginning counted", err=True)
     show(as_json(found) if as_lines_of else as_lines(found))
+
+
+if __name__ == "__main__":
+    typer.run(command)

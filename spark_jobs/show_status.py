@@ -1,35 +1,21 @@
 """The status job: spaces, their counts, their last runs, and what a run would do now."""
 
-from spark_jobs.runtime.command import Config
-from spark_jobs.runtime.command import Debug
-from spark_jobs.runtime.command import Overrides
-from spark_jobs.runtime.command import guarded
-from spark_jobs.runtime.command import output
-from spark_jobs.runtime.command import session
-from spark_jobs import show_status
-from pyspark.sql import Column
-from pyspark.sql import DataFrame
-from pyspark.sql import Row
-from pyspark.sql import SparkSession
-from pyspark.sql import Window
+import typer
+from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from schemas.ledger import EMBEDDED
-from schemas.ledger import EMPTY
-from schemas.ledger import LEDGER
-from schemas.ledger import QUARANTINED
+
+from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED
 from schemas.plan import CHANGES
-from schemas.runs import ENDS
-from schemas.runs import RUNS
-from schemas.runs import SLICE_COMMITTED
+from schemas.runs import ENDS, RUNS, SLICE_COMMITTED
 from schemas.spaces import SPACES
 from spark_jobs.embedding.backlog import backlog_of
-from spark_jobs.store.ledger import summarise_ledger
+from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, output, session
 from spark_jobs.settings.loading import Settings
-from spark_jobs.store import tables
-from spark_jobs.cli import app
+from spark_jobs.store.ledger import summarise_ledger
+from spark_jobs.store.tables import SpaceTables, TableLocation, delta_session, space_tables
 
 _RUNS_SHOWN = 10
 _UNFINISHED = "unfinished"
@@ -43,14 +29,14 @@ def run(spark: SparkSession, settings: Settings, console: Console) -> None:
         settings: The whole configuration.
         console: Where to print.
     """
-    place = tables.location_of(settings)
-    with tables.delta_session(spark):
-        if not tables.exists(spark, place.name(SPACES.name)):
+    tables = space_tables(spark, settings)
+    with delta_session(spark):
+        if not tables.exists(SPACES.name):
             console.print("No run has written to this store yet.")
         else:
             console.print(_spaces(spark, settings))
-        if tables.exists(spark, place.name(RUNS.name)):
-            console.print(_runs(spark, place))
+        if tables.exists(RUNS.name):
+            console.print(_runs(tables))
         console.print(f"space {settings.library}.{settings.space}", markup=False, highlight=False)
         for label, text in backlog_of(spark, settings).lines():
             # What the source says of itself is no markup, and a line that wraps is no line to search for.
@@ -61,21 +47,21 @@ def _spaces(spark: SparkSession, settings: Settings) -> Table:
     table = Table(
         "library", "space", "active", "model", "dimension", "documents", EMBEDDED, EMPTY, QUARANTINED, "chunks"
     )
-    rows = tables.read(spark, tables.location_of(settings), SPACES.name).orderBy("library", "space").collect()
+    rows = space_tables(spark, settings).read(SPACES.name).orderBy("library", "space").collect()
     for row in rows:
-        place = tables.TableLocation(settings.store, row.library, row.space)
-        counts = _counts(spark, place)
+        tables = SpaceTables(spark, TableLocation(settings.store, row.library, row.space))
+        counts = _counts(tables)
         shown = [f"{counts.get(name, 0):,}" for name in ("documents", EMBEDDED, EMPTY, QUARANTINED, "chunks")]
         active = "yes" if row.active else ""
         table.add_row(row.library, row.space, active, row.model_fingerprint[:12], str(row.dimension), *shown)
     return table
 
 
-def _counts(spark: SparkSession, place: tables.TableLocation) -> dict[str, int]:
+def _counts(tables: SpaceTables) -> dict[str, int]:
     # A run that was stopped while it made its tables leaves a space without them.
-    if not tables.exists(spark, place.name(LEDGER.name)):
+    if not tables.exists(LEDGER.name):
         return {}
-    summary = summarise_ledger(tables.read(spark, place, LEDGER.name))
+    summary = summarise_ledger(tables.read(LEDGER.name))
     return {**summary.statuses, "documents": summary.documents, "chunks": summary.chunks}
 
 
@@ -104,11 +90,11 @@ def _last_runs(events: DataFrame) -> DataFrame:
     )
 
 
-def _runs(spark: SparkSession, place: tables.TableLocation) -> Table:
+def _runs(tables: SpaceTables) -> Table:
     table = Table("run", "last event", "at (UTC)", "plan", "documents", "slices", "chunks", "tokens embedded")
     for name in (QUARANTINED, "seconds", "message"):
         table.add_column(name)
-    for row in _last_runs(tables.read(spark, place, RUNS.name)).collect():
+    for row in _last_runs(tables.read(RUNS.name)).collect():
         table.add_row(*_run_cells(row))
     return table
 
@@ -140,7 +126,10 @@ def _why_unfinished(row: Row) -> str:
     return "a later run went on" if row.age > 1 else f"at work or dead: {row['last'].owner}"
 
 
-@app.command()
 def command(config: Config, overrides: Overrides = None, debug: Debug = False) -> None:
     """Shows the store: spaces, runs, counts, and what a run would do now."""
-    guarded(lambda settings: show_status.run(session(settings, debug), settings, output()), config, overrides, debug)
+    guarded(lambda settings: run(session(settings, debug), settings, output()), config, overrides, debug)
+
+
+if __name__ == "__main__":
+    typer.run(command)

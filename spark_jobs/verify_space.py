@@ -1,49 +1,35 @@
 """The verify job: every row of a space's vectors and ledger is looked at; a repair has the next run mend them."""
 
-from typing import Annotated
-import typer
-from spark_jobs.runtime.command import Config
-from spark_jobs.runtime.command import Debug
-from spark_jobs.runtime.command import Overrides
-from spark_jobs.runtime.command import guarded
-from spark_jobs.runtime.command import session
-from spark_jobs.runtime.command import show
-from spark_jobs import verify_space
 from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import replace
-from pyspark.sql import DataFrame
-from pyspark.sql import SparkSession
-from pyspark.sql import Window
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import typer
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
+
 from schemas.errors import ReconciliationError
-from schemas.ledger import EMBEDDED
-from schemas.ledger import EMPTY
-from schemas.ledger import LEDGER
-from schemas.ledger import QUARANTINED
-from schemas.ledger import REDO
+from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED, REDO
 from schemas.runs import RUNS
-from spark_jobs.store.faults import FAULTS
-from spark_jobs.store.faults import NO_ID
-from spark_jobs.store.faults import NO_LEDGER_ID
-from spark_jobs.store.faults import ROW_FAULTS
-from spark_jobs.store.faults import faulty_documents
-from spark_jobs.store.faults import faulty_rows
-from spark_jobs.store.runs import history
-from spark_jobs.store.runs import exclusive
-from spark_jobs.store.runs import require_tables
-from spark_jobs.store.ledger import summarise_ledger
-from spark_jobs.settings.specs import chunk_spec
-from spark_jobs.settings.specs import inference_spec
-from spark_jobs.store.faults import mark_documents
-from spark_jobs.store.faults import remove_rows
+from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, session, show
 from spark_jobs.settings.loading import Settings
-from spark_jobs.store.spaces import check_space
-from spark_jobs.store.spaces import registered
+from spark_jobs.settings.specs import chunk_spec, inference_spec
+from spark_jobs.store.faults import (
+    FAULTS,
+    NO_ID,
+    NO_LEDGER_ID,
+    ROW_FAULTS,
+    faulty_documents,
+    faulty_rows,
+    mark_documents,
+    remove_rows,
+)
+from spark_jobs.store.ledger import summarise_ledger
+from spark_jobs.store.runs import exclusive, history, require_tables
+from spark_jobs.store.spaces import check_space, registered
+from spark_jobs.store.tables import delta_session, space_tables
 from spark_jobs.store.versions import read_pinned
 from udfs.specs import ModelSpec
-from spark_jobs.store import tables
-from spark_jobs.cli import app
 
 Repair = Annotated[bool, typer.Option("--repair", help="Marks what is wrong, so that the next run does it again.")]
 
@@ -127,7 +113,7 @@ def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> Ver
         RunActiveError: A repair was asked for while a run is at work.
         ReconciliationError: Something is wrong and no repair was asked for.
     """
-    with tables.delta_session(spark):
+    with delta_session(spark):
         require_tables(spark, settings)
         model = inference_spec(settings).model
         check_space(registered(spark, settings), settings.space, model, chunk_spec(settings, model))
@@ -143,9 +129,9 @@ def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> Ver
 def _verified(
     spark: SparkSession, settings: Settings, model: ModelSpec
 ) -> tuple[VerificationReport, DataFrame, DataFrame, DataFrame]:
-    place = tables.location_of(settings)
+    tables = space_tables(spark, settings)
     # Several passes and a repair's own commits must not see different rows.
-    ledger, vectors = (read_pinned(spark, place, table) for table in (LEDGER.name, "vectors"))
+    ledger, vectors = (read_pinned(tables, table) for table in (LEDGER.name, "vectors"))
     rows = faulty_rows(vectors, model)
     faults = rows.select("doc_id", "fault").unionByName(faulty_documents(ledger, vectors))
     found = VerificationReport(
@@ -186,21 +172,21 @@ def _findings(faults: DataFrame) -> tuple[Finding, ...]:
 
 
 def _repaired(spark: SparkSession, settings: Settings, model: ModelSpec) -> VerificationReport:
-    place = tables.location_of(settings)
+    tables = space_tables(spark, settings)
     found, ledger, rows, faults = _verified(spark, settings, model)
     kinds = {finding.fault for finding in found.findings}
     if kinds.intersection(ROW_FAULTS):
-        remove_rows(rows, place, with_null_ids=NO_ID in kinds)
-    left = tables.read(spark, place, "vectors")
+        remove_rows(rows, tables, with_null_ids=NO_ID in kinds)
+    left = tables.read("vectors")
     if kinds:
         documents = faults.select("doc_id").where(F.col("doc_id").isNotNull()).distinct()
-        mark_documents(documents, ledger, left, place, with_null_ids=NO_LEDGER_ID in kinds)
-    return replace(found, removed=found.chunks - left.count(), waiting=_waiting(tables.read(spark, place, LEDGER.name)))
+        mark_documents(documents, ledger, left, tables, with_null_ids=NO_LEDGER_ID in kinds)
+    return replace(found, removed=found.chunks - left.count(), waiting=_waiting(tables.read(LEDGER.name)))
 
 
 def _message(spark: SparkSession, settings: Settings, found: VerificationReport) -> str:
-    place = tables.location_of(settings)
-    last = history(spark, place)[0] if tables.exists(spark, place.name(RUNS.name)) else None
+    tables = space_tables(spark, settings)
+    last = history(tables)[0] if tables.exists(RUNS.name) else None
     lines = "".join(f"\n  - {finding}" for finding in found.findings)
     at_work = (
         f"\nrun {found.space}.{last.run_number} has not ended: what it is about to finish looks wrong until it does"
@@ -213,12 +199,15 @@ def _message(spark: SparkSession, settings: Settings, found: VerificationReport)
     )
 
 
-@app.command()
 def command(config: Config, overrides: Overrides = None, repair: Repair = False, debug: Debug = False) -> None:
     """Checks every row of the space's tables; reads all of them."""
     guarded(
-        lambda settings: show(str(verify_space.run(session(settings, debug), settings, repair=repair))),
+        lambda settings: show(str(run(session(settings, debug), settings, repair=repair))),
         config,
         overrides,
         debug,
     )
+
+
+if __name__ == "__main__":
+    typer.run(command)

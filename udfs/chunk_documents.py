@@ -4,21 +4,19 @@ import hashlib
 import json
 import uuid
 from collections import Counter
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
+
 import pyarrow as pa
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
+
 from schemas.staged import CHUNK_FIELDS
-from udfs.chunking.chunks import TokenCounter
-from udfs.chunking.chunks import chunk_text
-from udfs.texts import text_fault
-from udfs.texts import is_blank
-from udfs.specs import ChunkSpec
-from udfs.specs import ModelSpec
+from udfs.chunking.chunks import TokenCounter, chunk_text
 from udfs.encoders.token_counter import load_token_counter
+from udfs.specs import ChunkSpec, ModelSpec
+from udfs.texts import is_blank, text_fault
 from udfs.worker import require_version
 
 Batches = Iterator[pa.RecordBatch]

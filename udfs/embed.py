@@ -1,40 +1,30 @@
 """The Spark skins over the engine: for SQL and notebooks, for the batch job, and for trying sizes of passes."""
 
 from collections import deque
-from collections.abc import Callable
-from collections.abc import Iterator
-from dataclasses import asdict
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from time import perf_counter
 from typing import Any
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyspark import TaskContext
 from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.pandas.types import to_arrow_schema
-from pyspark.sql.types import ArrayType
-from pyspark.sql.types import FloatType
-from schemas.worker_rows import TRIALS
-from schemas.worker_rows import NAMES
-from schemas.worker_rows import PEAKS
-from schemas.worker_rows import SUMS
-from udfs.inference.calibration import sizes_for
-from udfs.inference.calibration import trials
-from udfs.texts import is_blank
-from udfs.encoders.encoder import Encoder
-from udfs.encoders.encoder import load_encoder
-from udfs.inference.engine import Embeddings
-from udfs.inference.engine import embed_windows
-from udfs.inference.token_budget import token_budget
-from udfs.inference.meter import peak_mebibytes
-from udfs.inference.meter import Meter
+from pyspark.sql.types import ArrayType, FloatType
+
+from schemas.worker_rows import NAMES, PEAKS, SUMS, TRIALS
+from udfs.encoders.encoder import Encoder, load_encoder
+from udfs.inference.calibration import sizes_for, trials
+from udfs.inference.engine import Embeddings, embed_windows
+from udfs.inference.meter import Meter, peak_mebibytes
+from udfs.inference.prefetch import windows
+from udfs.inference.token_budget import TokenBudget, token_budget
 from udfs.quantization import quantized
 from udfs.specs import InferenceSpec
-from udfs.inference.token_budget import TokenBudget
-from udfs.inference.prefetch import windows
-from udfs.worker import require_version
-from udfs.worker import task_cores
+from udfs.texts import is_blank
+from udfs.worker import require_version, task_cores
 
 Batches = Iterator[pa.RecordBatch]
 _METER = pa.struct([(name, pa.float64()) for name in (*SUMS, *PEAKS)] + [(name, pa.string()) for name in NAMES])

@@ -1,9 +1,10 @@
 """Embeddings in fewer bytes: one byte a number by the ranges of a space, or one bit a number."""
 
 from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
 from schemas.precision import OutputPrecision
 
 # Lowest and highest value of each number over a sample of the library.

@@ -1,20 +1,17 @@
 """The Spark skin over exact top-k: embeddings of one partition against all queries."""
 
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
 import numpy as np
 import pyarrow as pa
 from pyspark.sql.pandas.types import to_arrow_schema
+
+from schemas.precision import OutputPrecision, stored_dimension
 from schemas.worker_rows import PARTIAL_HITS
-from schemas.precision import OutputPrecision
-from schemas.precision import stored_dimension
-from udfs.quantization import Ranges
-from udfs.quantization import restored
-from udfs.topk import Matrix
-from udfs.topk import Rows
-from udfs.topk import top_k
+from udfs.quantization import Ranges, restored
+from udfs.topk import Matrix, Rows, top_k
 from udfs.worker import require_version
 
 Batches = Iterator[pa.RecordBatch]

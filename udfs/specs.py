@@ -5,6 +5,7 @@ All are hashable and small when pickled: a worker builds what they describe, onc
 
 from dataclasses import dataclass
 from typing import Literal
+
 from schemas.precision import OutputPrecision
 
 Precision = Literal["float32", "bfloat16", "float16"]

@@ -1,9 +1,8 @@
 """What a worker finds out about a document's text before it is cut."""
 
 import unicodedata
-from schemas.reasons import BINARY
-from schemas.reasons import INVALID_UTF8
-from schemas.reasons import TOO_LARGE
+
+from schemas.reasons import BINARY, INVALID_UTF8, TOO_LARGE
 
 # Tokenising holds some hundred bytes for each token of a document at once.
 MAX_CHARACTERS = 50_000_000

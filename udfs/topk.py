@@ -1,8 +1,8 @@
 """Exact top-k of many queries over batches of embeddings, in bounded memory; plain numpy and pandas."""
 
-from collections.abc import Iterable
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray

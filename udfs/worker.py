@@ -1,9 +1,12 @@
 """What a worker process checks and knows about itself."""
 
 import sys
+
 from pyspark import TaskContext
+
 from schemas.errors import InputError
 from udfs import __version__
+
 
 def require_version(driver_version: str | None = None) -> str:
     """Makes sure that executors run the code the driver runs.

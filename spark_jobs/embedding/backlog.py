@@ -2,30 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pyspark.sql import DataFrame
-from pyspark.sql import Row
-from pyspark.sql import SparkSession
+
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
+
 from schemas.errors import InputError
 from schemas.ledger import LEDGER
-from schemas.plan import ADDED
-from schemas.plan import CHANGE_WORDS
-from schemas.plan import CHANGES
-from schemas.plan import REMOVED
-from schemas.plan import UNCHANGED
+from schemas.plan import ADDED, CHANGE_WORDS, CHANGES, REMOVED, UNCHANGED
 from schemas.runs import RUNS
-from spark_jobs.runtime.spark_errors import cause_of
-from spark_jobs.store.runs import history
+from spark_jobs.embedding.documents import as_documents, only_differing, only_removed
 from spark_jobs.embedding.slicing import guard_removals
-from spark_jobs.store.ledger import suspects
+from spark_jobs.embedding.source import Source, check_ids, open_source
+from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.loading import Settings
-from spark_jobs.embedding.source import Source
-from spark_jobs.embedding.source import check_ids
-from spark_jobs.embedding.source import open_source
-from spark_jobs.embedding.documents import as_documents
-from spark_jobs.embedding.documents import only_differing
-from spark_jobs.embedding.documents import only_removed
-from spark_jobs.store import tables
+from spark_jobs.store.ledger import suspects
+from spark_jobs.store.runs import history
+from spark_jobs.store.tables import space_tables
+
 
 @dataclass(frozen=True)
 class Backlog:
@@ -74,8 +67,8 @@ def backlog_of(spark: SparkSession, settings: Settings) -> Backlog:
     Returns:
         The counts, or why there are none.
     """
-    place = tables.location_of(settings)
-    last, good = history(spark, place) if tables.exists(spark, place.name(RUNS.name)) else (None, None)
+    tables = space_tables(spark, settings)
+    last, good = history(tables) if tables.exists(RUNS.name) else (None, None)
     version = None
     try:
         source = open_source(spark, settings.source)
@@ -96,11 +89,11 @@ def backlog_of(spark: SparkSession, settings: Settings) -> Backlog:
 
 
 def _counted(spark: SparkSession, settings: Settings, source: Source, left: int, is_clean: bool) -> dict[str, int]:
-    place = tables.location_of(settings)
+    tables = space_tables(spark, settings)
     found: dict[str, int] = {ADDED: left}
-    if tables.exists(spark, place.name(LEDGER.name)):
-        ledger = tables.read(spark, place, LEDGER.name)
-        doubtful = None if is_clean else suspects(ledger, tables.read(spark, place, "vectors"))
+    if tables.exists(LEDGER.name):
+        ledger = tables.read(LEDGER.name)
+        doubtful = None if is_clean else suspects(ledger, tables.read("vectors"))
         documents = as_documents(source.rows, settings.source, source.payload)
         found = _by_change(only_differing(documents, ledger, doubtful), only_removed(ledger, documents, doubtful))
     counts = {change: found.get(change, 0) for change in CHANGES}

@@ -1,22 +1,14 @@
 """Steps from source rows to planned work: DataFrame in, DataFrame out, no I/O."""
 
 from collections.abc import Sequence
-from pyspark.sql import Column
-from pyspark.sql import DataFrame
+
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructField
-from pyspark.sql.types import StructType
-from schemas.table import conform
-from schemas.table import quoted
-from schemas.ledger import QUARANTINED
-from schemas.ledger import REDO
-from schemas.plan import ADDED
-from schemas.plan import CHANGED
-from schemas.plan import PAYLOAD
-from schemas.plan import REMOVED
-from schemas.plan import RETRY
-from schemas.plan import TRIED
-from schemas.plan import plan_table
+from pyspark.sql.types import StructField, StructType
+
+from schemas.ledger import QUARANTINED, REDO
+from schemas.plan import ADDED, CHANGED, PAYLOAD, REMOVED, RETRY, TRIED, plan_table
+from schemas.table import conform, quoted
 from spark_jobs.settings.sections import SourceSettings
 
 # Fine enough to cut balanced slices, coarse enough that one row for each key fits the driver with ease.

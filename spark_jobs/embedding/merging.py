@@ -1,26 +1,19 @@
 """The two commits of a slice: into `vectors`, then into `ledger`; by MERGE, or by an append where nothing is there."""
 
 from collections.abc import Sequence
-from pyspark.sql import Column
-from pyspark.sql import DataFrame
+
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField
-from schemas.table import quoted
-from schemas.ledger import LEDGER
-from schemas.plan import PAYLOAD
-from schemas.plan import REMOVED
-from schemas.plan import TRIED
-from schemas.vectors import vectors_table
-from spark_jobs.store.failpoints import boundary
-from spark_jobs.embedding.staging import POSITION
-from spark_jobs.store.tables import TableLocation
-from spark_jobs.store.tables import append
-from pyspark.sql import Window
-from schemas.ledger import EMBEDDED
-from schemas.ledger import EMPTY
-from schemas.ledger import QUARANTINED
+
+from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED
+from schemas.plan import PAYLOAD, REMOVED, TRIED
 from schemas.reasons import INVALID_VECTOR
-from spark_jobs.embedding.staging import has_chunk
+from schemas.table import quoted
+from schemas.vectors import vectors_table
+from spark_jobs.embedding.staging import POSITION, has_chunk
+from spark_jobs.store.failpoints import boundary
+from spark_jobs.store.tables import SpaceTables
 
 # MERGE resolves names over both sides at once, so the incoming side's get a prefix of their own.
 INCOMING = "_incoming_"
@@ -43,7 +36,7 @@ def _renamed(changes: DataFrame) -> DataFrame:
 
 
 def merge_vectors(
-    changes: DataFrame, place: TableLocation, payload: Sequence[StructField], insert_only: bool, is_fenced: bool
+    changes: DataFrame, tables: SpaceTables, payload: Sequence[StructField], insert_only: bool, is_fenced: bool
 ) -> None:
     """Brings a slice's chunks into `vectors` in one commit: upserts and deletes together.
 
@@ -51,7 +44,7 @@ def merge_vectors(
 
     Args:
         changes: Rows of `as_vector_changes`.
-        place: Where the tables lie.
+        tables: The space's tables.
         payload: The payload columns' fields.
         insert_only: Whether none of the documents has a stored chunk. Delta then writes no second copy of each vector
             for the change feed, which tells inserts from the data files themselves.
@@ -60,13 +53,13 @@ def merge_vectors(
     """
     names = vectors_table(payload).schema.names
     if insert_only and is_fenced:
-        append(changes.where(F.col(OPERATION) == UPSERT).select(*map(quoted, names)), place, "vectors")
+        tables.append(changes.where(F.col(OPERATION) == UPSERT).select(*map(quoted, names)), "vectors")
         return
     moved = F.lit(False)
     for name in POSITION:
         moved = moved | ~F.col(name).eqNullSafe(_incoming(name))
     rewritten = [*POSITION, *(field.name for field in payload), "run_id"]
-    merge = _renamed(changes).mergeInto(place.name("vectors"), F.col("chunk_id") == _incoming("chunk_id"))
+    merge = _renamed(changes).mergeInto(tables.name("vectors"), F.col("chunk_id") == _incoming("chunk_id"))
     if not insert_only:
         merge = (
             merge.whenMatched(_incoming(OPERATION) == DELETE)
@@ -79,21 +72,21 @@ def merge_vectors(
         merge.whenNotMatched(_incoming(OPERATION) == UPSERT).insert(every).merge()
 
 
-def merge_ledger(changes: DataFrame, place: TableLocation, is_new: bool) -> None:
+def merge_ledger(changes: DataFrame, tables: SpaceTables, is_new: bool) -> None:
     """Brings a slice's outcomes into `ledger` in one commit, after `vectors` holds what it will claim.
 
     Args:
         changes: Rows of `as_ledger_changes`.
-        place: Where the tables lie.
+        tables: The space's tables.
         is_new: Whether none of the documents has a row and the commit is fenced; see `merge_vectors`.
     """
     if is_new:
-        append(changes.select(*LEDGER.schema.names), place, LEDGER.name)
+        tables.append(changes.select(*LEDGER.schema.names), LEDGER.name)
         return
     every = {quoted(name): _incoming(name) for name in LEDGER.schema.names}
     merge = (
         _renamed(changes)
-        .mergeInto(place.name("ledger"), F.col("doc_id") == _incoming("doc_id"))
+        .mergeInto(tables.name("ledger"), F.col("doc_id") == _incoming("doc_id"))
         .whenMatched(_incoming(OPERATION) == REMOVED)
         .delete()
         .whenMatched(_incoming(OPERATION) == PAYLOAD)

@@ -3,35 +3,30 @@
 import os
 import secrets
 import socket
-from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
-from schemas.errors import RunActiveError
-from schemas.ledger import LEDGER
-from schemas.runs import STARTED
-from spark_jobs.store.fence import Fence
-from spark_jobs.store.fence import transaction
-from spark_jobs.embedding.preflight import PreflightResult
-from spark_jobs.embedding.run import Run
-from spark_jobs.store.runs import events
-from spark_jobs.embedding.run import record
-from spark_jobs.settings.loading import Settings
-from spark_jobs.store import tables
 from dataclasses import replace
 from functools import partial
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from schemas.errors import RunActiveError
+from schemas.ledger import LEDGER
 from schemas.plan import plan_table
-from schemas.runs import RUNS
+from schemas.runs import RUNS, STARTED
 from schemas.spaces import SPACES
-from schemas.staged import STAGED_CHUNKS
-from schemas.staged import staged_vectors_table
+from schemas.staged import STAGED_CHUNKS, staged_vectors_table
 from schemas.vectors import vectors_table
-from spark_jobs.store.locks import store_lock
+from spark_jobs.embedding.preflight import PreflightResult
+from spark_jobs.embedding.run import Run, record
 from spark_jobs.embedding.sampling import find_ranges
 from spark_jobs.runtime.threads import together
-from spark_jobs.store.spaces import ranges_of
-from spark_jobs.store.spaces import register
-from spark_jobs.store.spaces import registered
-from spark_jobs.store.runs import history
-from spark_jobs.store.runs import refuse_second
+from spark_jobs.settings.loading import Settings
+from spark_jobs.store.fence import Fence, transaction
+from spark_jobs.store.locks import store_lock
+from spark_jobs.store.runs import events, history, refuse_second
+from spark_jobs.store.spaces import ranges_of, register, registered
+from spark_jobs.store.tables import SpaceTables, space_tables
+
 
 def open_run(spark: SparkSession, settings: Settings, checked: PreflightResult, take_over: bool = False) -> Run:
     """Takes the next run number of the space, and shuts out every earlier run.
@@ -48,17 +43,17 @@ def open_run(spark: SparkSession, settings: Settings, checked: PreflightResult, 
     Raises:
         RunActiveError: Another run is at work, or took the number first.
     """
-    place = tables.location_of(settings)
-    last, good = history(spark, place)
+    tables = space_tables(spark, settings)
+    last, good = history(tables)
     refuse_second(last, settings, take_over)
-    number = (last.run_number if last is not None else _number_from_tables(spark, place)) + 1
+    number = (last.run_number if last is not None else _number_from_tables(tables)) + 1
     app_id = f"{settings.library}.{settings.space}"
     run = Run(
         number=number,
         run_id=f"{app_id}.{number}",
         settings=settings,
         checked=checked,
-        place=place,
+        tables=tables,
         fence=Fence(app_id, number),
         owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
         before=good,
@@ -67,7 +62,7 @@ def open_run(spark: SparkSession, settings: Settings, checked: PreflightResult, 
     # Of two runs that take one number Delta lets one commit: the other fails, or is passed over in silence.
     with transaction(spark, f"{app_id}.runs", number, run.run_id):
         record(spark, run, STARTED)
-    owners = events(spark, place).where((F.col("run_number") == number) & (F.col("event") == STARTED))
+    owners = events(tables).where((F.col("run_number") == number) & (F.col("event") == STARTED))
     if [row.owner for row in owners.select("owner").collect()] != [run.owner]:
         raise RunActiveError(f"another run started as {run.run_id} at the same moment: wait for it to end")
     if last is not None and not last.ended:
@@ -75,17 +70,17 @@ def open_run(spark: SparkSession, settings: Settings, checked: PreflightResult, 
     return run
 
 
-def _number_from_tables(spark: SparkSession, place: tables.TableLocation) -> int:
+def _number_from_tables(tables: SpaceTables) -> int:
     # Where the record of runs was lost, the tables still know the numbers of their commits and pass over lower ones.
-    ids = {run_id for table in ("vectors", LEDGER.name) for run_id in tables.last_committers(spark, place, table)}
+    ids = {run_id for table in ("vectors", LEDGER.name) for run_id in tables.last_committers(table)}
     return max((int(run_id.rpartition(".")[2]) for run_id in ids), default=0)
 
 
 def _shut_out(spark: SparkSession, run: Run) -> None:
     for table in ("vectors", LEDGER.name):
-        nothing = spark.createDataFrame([], tables.read(spark, run.place, table).schema)
+        nothing = spark.createDataFrame([], run.tables.read(table).schema)
         with run.fence.commit(spark):
-            tables.append(nothing, run.place, table)
+            run.tables.append(nothing, table)
 
 
 def ensure_tables(spark: SparkSession, settings: Settings, checked: PreflightResult) -> PreflightResult:
@@ -103,14 +98,14 @@ def ensure_tables(spark: SparkSession, settings: Settings, checked: PreflightRes
         InputError: The store cannot be written.
         SourceError: A table has other columns.
     """
-    place = tables.location_of(settings)
+    tables = space_tables(spark, settings)
     payload, precision = checked.source.payload, checked.inference.model.precision
     with store_lock(settings):
         for table in (RUNS, SPACES):
-            tables.ensure_table(spark, place, table)
+            tables.ensure(table)
     staged = (STAGED_CHUNKS, staged_vectors_table(precision))
     own = (vectors_table(payload, precision), LEDGER, plan_table(payload), *staged)
-    together(spark, [partial(tables.ensure_table, spark, place, table) for table in own])
+    together(spark, [partial(tables.ensure, table) for table in own])
     # Asked again: another process may have been first while this one waited for the space.
     row = None if precision == "float32" and checked.registered else registered(spark, settings)
     if row is not None or checked.registered:

@@ -1,31 +1,20 @@
 """The plan of a run: source against ledger, written down once."""
 
 from collections import Counter
-from pyspark.sql import DataFrame
-from pyspark.sql import SparkSession
+
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from schemas.errors import ReconciliationError
-from schemas.errors import SourceError
+
+from schemas.errors import ReconciliationError, SourceError
 from schemas.ledger import LEDGER
-from schemas.plan import ADDED
-from schemas.plan import CHANGES
-from schemas.plan import REMOVED
-from schemas.plan import TRIED
-from schemas.plan import UNCHANGED
+from schemas.plan import ADDED, CHANGES, REMOVED, TRIED, UNCHANGED
+from spark_jobs.embedding.documents import as_documents, as_plan, only_differing, only_removed
+from spark_jobs.embedding.run import Run, check_still_ours
+from spark_jobs.embedding.slicing import Group, Work, guard_removals
+from spark_jobs.embedding.source_feed import changed_rows, why_not
 from spark_jobs.runtime.spark_errors import cause_of
-from spark_jobs.embedding.run import check_still_ours
-from spark_jobs.embedding.source_feed import changed_rows
-from spark_jobs.embedding.source_feed import why_not
-from spark_jobs.embedding.slicing import Group
-from spark_jobs.embedding.slicing import Work
-from spark_jobs.embedding.slicing import guard_removals
 from spark_jobs.store.ledger import suspects
-from spark_jobs.embedding.run import Run
-from spark_jobs.embedding.documents import as_documents
-from spark_jobs.embedding.documents import as_plan
-from spark_jobs.embedding.documents import only_differing
-from spark_jobs.embedding.documents import only_removed
-from spark_jobs.store import tables
+
 
 def plan_run(spark: SparkSession, run: Run, allow_removals: bool = False, retry_quarantined: bool = False) -> Work:
     """Compares the source with the ledger and writes the documents that differ to the plan.
@@ -81,19 +70,19 @@ def _write_plan(spark: SparkSession, run: Run, retry_quarantined: bool) -> str:
 def _half_done(spark: SparkSession, run: Run) -> DataFrame | None:
     if run.is_clean:
         return None
-    found = suspects(tables.read(spark, run.place, LEDGER.name), tables.read(spark, run.place, "vectors"))
+    found = suspects(run.tables.read(LEDGER.name), run.tables.read("vectors"))
     return None if found.isEmpty() else found
 
 
 def _from_comparison(spark: SparkSession, run: Run, doubtful: DataFrame | None, retry_below: int) -> DataFrame:
-    source, ledger = run.checked.source, tables.read(spark, run.place, LEDGER.name)
+    source, ledger = run.checked.source, run.tables.read(LEDGER.name)
     documents = as_documents(source.rows, run.settings.source, source.payload)
     removed = only_removed(ledger, documents, doubtful)
     return as_plan(only_differing(documents, ledger, doubtful, retry_below), removed, source.payload)
 
 
 def _from_feed(spark: SparkSession, run: Run) -> DataFrame:
-    source, ledger = run.checked.source, tables.read(spark, run.place, LEDGER.name)
+    source, ledger = run.checked.source, run.tables.read(LEDGER.name)
     first = (run.before.source_version if run.before else 0) + 1
     last = source.version or 0
     if first > last:
@@ -107,12 +96,12 @@ def _from_feed(spark: SparkSession, run: Run) -> DataFrame:
 
 def _write(plan: DataFrame, spark: SparkSession, run: Run) -> None:
     with run.fence.commit(spark):
-        tables.replace(plan, run.place, "plan")
+        run.tables.replace(plan, "plan")
 
 
 def _planned(spark: SparkSession, run: Run, how: str) -> Work:
     rows = (
-        tables.read(spark, run.place, "plan")
+        run.tables.read("plan")
         .groupBy("slice_key", "change")
         .agg(
             F.sum("estimated_tokens").alias("tokens"),

@@ -1,28 +1,22 @@
 """Everything that can be refused before any inference, with all faults in one message."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
+
 from pyspark.sql import SparkSession
-from schemas.errors import InputError
-from schemas.errors import SourceError
-from spark_jobs.settings.loading import Settings
+
+from schemas.errors import InputError, SourceError
+from spark_jobs.embedding.source import Source, check_ids, open_source
 from spark_jobs.runtime.threads import beside
-from spark_jobs.embedding.source import Source
-from spark_jobs.embedding.source import check_ids
-from spark_jobs.embedding.source import open_source
-from spark_jobs.store.spaces import check_space
-from spark_jobs.store.spaces import registered
-from udfs.models.fingerprint import chunking_fingerprint
-from udfs.models.fingerprint import model_fingerprint
-from udfs.specs import ChunkSpec
-from udfs.specs import InferenceSpec
-import os
-from pathlib import Path
-from pathlib import PurePosixPath
-from spark_jobs.store import tables
-from spark_jobs.settings.specs import inference_spec
-from spark_jobs.settings.specs import chunk_spec
+from spark_jobs.settings.loading import Settings
+from spark_jobs.settings.specs import chunk_spec, inference_spec
+from spark_jobs.store.spaces import check_space, registered
+from spark_jobs.store.tables import location_of
+from udfs.models.fingerprint import chunking_fingerprint, model_fingerprint
+from udfs.specs import ChunkSpec, InferenceSpec
 
 Found = TypeVar("Found")
 
@@ -125,9 +119,9 @@ def _writable(path: str) -> list[str]:
 
 
 def _apart(settings: Settings) -> list[str]:
-    source, place = settings.source, tables.location_of(settings)
+    source, location = settings.source, location_of(settings)
     if source.table is not None:
-        names = [*(place.name(table) for table in _TABLES), place.view or ""]
+        names = [*(location.name(table) for table in _TABLES), location.view or ""]
         own = {name.replace("`", "").lower() for name in names}
         if source.table.replace("`", "").lower() in own:
             return [f"source.table {source.table} is a table of the store: a library cannot be its own source"]

@@ -1,15 +1,11 @@
 """The check at the end of every run: source, ledger and vectors agree."""
 
 from pyspark.sql import SparkSession
-from schemas.errors import QuarantineLimitError
-from schemas.errors import ReconciliationError
-from schemas.ledger import LEDGER
-from schemas.ledger import QUARANTINED
-from spark_jobs.store.ledger import LedgerSummary
-from spark_jobs.store.ledger import summarise_ledger
+
+from schemas.errors import QuarantineLimitError, ReconciliationError
+from schemas.ledger import LEDGER, QUARANTINED
 from spark_jobs.embedding.run import Run
-from spark_jobs.store import tables
-from spark_jobs.store.ledger import compared
+from spark_jobs.store.ledger import LedgerSummary, compared, summarise_ledger
 
 _NAMED = 5
 
@@ -29,7 +25,7 @@ def reconcile(spark: SparkSession, run: Run, source_documents: int) -> LedgerSum
         ReconciliationError: They do not agree; documents are named.
         QuarantineLimitError: Too many documents could not be embedded; the others are committed.
     """
-    rows = compared(tables.read(spark, run.place, LEDGER.name), tables.read(spark, run.place, "vectors"))
+    rows = compared(run.tables.read(LEDGER.name), run.tables.read("vectors"))
     summary = summarise_ledger(rows, run.run_id)
     if summary.wrong:
         examples = rows.where("wrong").orderBy("doc_id").limit(_NAMED).collect()

@@ -1,29 +1,23 @@
 """The record of runs: events appended to the store's `runs` table."""
 
-from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
-from schemas.errors import RunActiveError
-from spark_jobs.store.runs import events
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pyspark.sql import Row
-from schemas.runs import RUNS
+
+from pyspark.sql import Row, SparkSession
+from pyspark.sql import functions as F
+
+from schemas.errors import EmbedlakeError, RunActiveError
+from schemas.runs import FAILED, RUNS, STOPPED
+from spark_jobs.embedding.preflight import PreflightResult
+from spark_jobs.embedding.tally import Tally
+from spark_jobs.runtime.signals import interruption_of
+from spark_jobs.settings.loading import Settings
 from spark_jobs.store.fence import Fence
 from spark_jobs.store.locks import store_lock
-from spark_jobs.embedding.preflight import PreflightResult
-from spark_jobs.runtime.progress import Progress
-from spark_jobs.settings.loading import Settings
-from spark_jobs.store import tables
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextlib import suppress
-from schemas.errors import EmbedlakeError
-from schemas.runs import FAILED
-from schemas.runs import STOPPED
-from spark_jobs.runtime.signals import interruption_of
-from spark_jobs.store.runs import installed_versions
+from spark_jobs.store.runs import events, installed_versions
+from spark_jobs.store.tables import SpaceTables
 
 _MESSAGE_CHARACTERS = 500
 
@@ -37,7 +31,7 @@ class Run:
         run_id: Library, space and number in one word.
         settings: The whole configuration.
         checked: What pre-flight found.
-        place: Where the tables lie.
+        tables: Its tables.
         fence: What numbers its commits.
         owner: Host, process and a random word: who the run is.
         before: The newest finished run of the space: run_number, source_version, source_id and source_rule; or None.
@@ -48,7 +42,7 @@ class Run:
     run_id: str
     settings: Settings
     checked: PreflightResult
-    place: tables.TableLocation
+    tables: SpaceTables
     fence: Fence
     owner: str
     before: Row | None
@@ -65,7 +59,7 @@ def check_still_ours(spark: SparkSession, run: Run) -> None:
     Raises:
         RunActiveError: A later run has started.
     """
-    newest = events(spark, run.place).agg(F.max("run_number")).collect()[0][0] or 0
+    newest = events(run.tables).agg(F.max("run_number")).collect()[0][0] or 0
     if newest > run.number:
         raise RunActiveError(
             f"run {run.settings.library}.{run.settings.space}.{newest} has taken over from {run.run_id}, which ends "
@@ -78,7 +72,7 @@ def record(
     run: Run,
     event: str,
     counts: Mapping[str, int] | None = None,
-    progress: Progress | None = None,
+    tally: Tally | None = None,
     slice_number: int | None = None,
     message: str | None = None,
     plan: str | None = None,
@@ -90,7 +84,7 @@ def record(
         run: The run.
         event: One of the events that `schemas.runs` names.
         counts: Documents by change and status, chunks, tokens.
-        progress: What its steps and the model took so far.
+        tally: What its steps and the model took so far.
         slice_number: Slice that was committed, from 1.
         message: What went wrong.
         plan: How the work was found.
@@ -111,25 +105,24 @@ def record(
         "source_rule": run.checked.source.rule,
         "plan": plan,
         "counts": dict(counts or {}),
-        "seconds": {step: round(value, 3) for step, value in progress.seconds.items()} if progress else {},
-        "inference": dict(progress.inference.values) or None if progress else None,
+        "seconds": {step: round(value, 3) for step, value in tally.seconds.items()} if tally else {},
+        "inference": dict(tally.inference.values) or None if tally else None,
         "versions": installed_versions(),
         "message": message,
     }
     values = tuple(row[name] for name in RUNS.schema.names)
     with store_lock(run.settings):
-        tables.append(spark.createDataFrame([values], RUNS.schema), run.place, RUNS.name)
+        run.tables.append(spark.createDataFrame([values], RUNS.schema), RUNS.name)
 
 
 @contextmanager
-def recorded_end(spark: SparkSession, run: Run, counts: Counter[str], progress: Progress) -> Iterator[None]:
+def recorded_end(spark: SparkSession, run: Run, tally: Tally) -> Iterator[None]:
     """Records that a run failed or was stopped, and cancels what Spark still does for it.
 
     Args:
         spark: The live session.
         run: The run.
-        counts: What its slices counted so far.
-        progress: The time of its steps.
+        tally: What it counted and took so far.
 
     Raises:
         RunActiveError: A later run has taken over, whatever that looked like from here.
@@ -143,13 +136,13 @@ def recorded_end(spark: SparkSession, run: Run, counts: Counter[str], progress: 
         if stop is not None:
             with suppress(Exception):
                 spark.interruptTag(tag)
-            _record(spark, run, STOPPED, counts, progress, str(stop) or "interrupted")
+            _record(spark, run, STOPPED, tally, str(stop) or "interrupted")
             raise stop from None
         # Nothing more is written for a run that was overtaken, not even its end.
         _check(spark, run, error)
         # Only our own messages are known to hold no text of a document.
         message = str(error) if isinstance(error, EmbedlakeError) else type(error).__name__
-        _record(spark, run, FAILED, counts, progress, message[:_MESSAGE_CHARACTERS])
+        _record(spark, run, FAILED, tally, message[:_MESSAGE_CHARACTERS])
         raise
     finally:
         with suppress(Exception):
@@ -165,7 +158,7 @@ def _check(spark: SparkSession, run: Run, error: BaseException) -> None:
         return
 
 
-def _record(spark: SparkSession, run: Run, event: str, counts: Counter[str], progress: Progress, message: str) -> None:
+def _record(spark: SparkSession, run: Run, event: str, tally: Tally, message: str) -> None:
     # A session that died cannot record it, and must not hide why it died.
     with suppress(Exception):
-        record(spark, run, event, counts, progress, message=message)
+        record(spark, run, event, tally.counts, tally, message=message)

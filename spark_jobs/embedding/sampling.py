@@ -1,21 +1,21 @@
 """A sample of a library's chunks, the same for the same library."""
 
+from dataclasses import replace
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
-from schemas.staged import CHUNK_FIELDS
-from spark_jobs.settings.loading import Settings
-from spark_jobs.embedding.source import Source
-from spark_jobs.embedding.documents import as_documents
-from udfs.chunk_documents import chunk_documents
-from udfs.specs import ChunkSpec
-from udfs.specs import ModelSpec
-from dataclasses import replace
+
 from schemas.errors import InputError
-from schemas.worker_rows import inference_schema
+from schemas.staged import CHUNK_FIELDS
+from spark_jobs.embedding.documents import as_documents
 from spark_jobs.embedding.preflight import PreflightResult
-from udfs.embed import embed_arrow
+from spark_jobs.embedding.source import Source
+from spark_jobs.runtime.inference import embed_rows
+from spark_jobs.settings.loading import Settings
+from udfs.chunk_documents import chunk_documents
 from udfs.quantization import Ranges
+from udfs.specs import ChunkSpec, ModelSpec
 
 # Of so many texts the lowest and highest of each number hardly move any more.
 _TEXTS = 2048
@@ -58,7 +58,7 @@ def find_ranges(settings: Settings, checked: PreflightResult) -> Ranges:
     texts = sample_chunks(settings, checked.source, checked.chunking, inference.model, _TEXTS)
     hashed = texts.select(F.sha2("text", 256).alias("text_hash"), "text").repartition(1)
     exact = replace(inference, model=replace(inference.model, precision="float32"))
-    rows: DataFrame = hashed.mapInArrow(embed_arrow(exact), inference_schema()).where(F.col("reason").isNull())
+    rows = embed_rows(hashed, exact, settings.inference).where(F.col("reason").isNull())
     found = (
         rows.select(F.posexplode("embedding").alias("number", "value"))
         .groupBy("number")

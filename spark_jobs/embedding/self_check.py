@@ -1,17 +1,15 @@
 """The check before a run embeds anything: the model still makes the vectors that the space holds."""
 
 import numpy as np
-from pyspark.sql import DataFrame
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+
 from schemas.errors import InputError
-from schemas.worker_rows import inference_schema
 from schemas.precision import OutputPrecision
 from spark_jobs.embedding.run import Run
-from udfs.embed import embed_arrow
+from spark_jobs.runtime.inference import embed_rows
 from udfs.quantization import restored
 from udfs.specs import InferenceSpec
-from spark_jobs.store import tables
 
 _TEXTS = 8
 # Half precision moves a vector by less; another model, pooling or prompt by far more. Of bits, those of numbers near
@@ -29,7 +27,7 @@ def check_model(spark: SparkSession, run: Run) -> None:
     Raises:
         InputError: A vector differs: another library version, or another model under the same name.
     """
-    vectors = tables.read(spark, run.place, "vectors")
+    vectors = run.tables.read("vectors")
     # Counted from Delta's log: no file is read where there is none to read.
     if not vectors.count():
         return
@@ -50,8 +48,7 @@ def check_model(spark: SparkSession, run: Run) -> None:
 
 
 def _embedded(texts: DataFrame, run: Run) -> DataFrame:
-    inference = run.checked.inference
-    rows = texts.repartition(1).mapInArrow(embed_arrow(inference), inference_schema(inference.model.precision))
+    rows = embed_rows(texts.repartition(1), run.checked.inference, run.settings.inference)
     return rows.where(F.col("reason").isNull()).select("text_hash", "embedding")
 
 

@@ -1,10 +1,11 @@
 """How the work of a run is cut into slices; no I/O."""
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from schemas.errors import InputError
 from typing import Literal
+
+from schemas.errors import InputError
+from schemas.plan import CHANGE_WORDS
 
 # Enough to measure a rate by, little enough to be committed within minutes on any machine.
 LEAST_TOKENS = 250_000
@@ -78,6 +79,11 @@ class Work:
     def tokens(self) -> int:
         """Estimated tokens to embed."""
         return sum(group.tokens for group in self.groups)
+
+    def __str__(self) -> str:
+        """Renders the plan in one line."""
+        documents = " · ".join(f"{self.documents[change]:,} {words}" for change, words in CHANGE_WORDS.items())
+        return f"{documents} · about {self.tokens:,} tokens · by {self.how}"
 
 
 def next_slice(groups: Sequence[Group], number: int, bound: int) -> tuple[Slice, tuple[Group, ...]]:

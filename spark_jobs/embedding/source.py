@@ -3,22 +3,17 @@
 import hashlib
 import json
 from dataclasses import dataclass
+
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame
-from pyspark.sql import Row
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructField
-from schemas.table import quoted
-from schemas.errors import InputError
-from schemas.errors import SourceError
+from pyspark.sql.types import IntegralType, NullType, StringType, StructField
+
+from schemas.errors import InputError, SourceError
+from schemas.table import clashing, quoted
+from schemas.vectors import vectors_table
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.sections import SourceSettings
-from pyspark.sql.types import IntegralType
-from pyspark.sql.types import NullType
-from pyspark.sql.types import StringType
-from schemas.table import clashing
-from schemas.vectors import vectors_table
 
 # Delta's own rule for column names without column mapping; a backtick breaks its change feed.
 _BAD_CHARACTERS = " ,;{}()\n\t=`"

@@ -1,17 +1,15 @@
 """What changed in a Delta source since the last finished run, from the table's own change feed."""
 
 import re
-from pyspark.sql import DataFrame
-from pyspark.sql import SparkSession
+
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+
+from schemas.ledger import LEDGER, REDO
 from schemas.table import quoted
-from schemas.ledger import LEDGER
-from schemas.ledger import REDO
 from spark_jobs.embedding.run import Run
 from spark_jobs.settings.sections import SourceSettings
-from spark_jobs.store import tables
-from spark_jobs.store.versions import arrives
-from spark_jobs.store.versions import newest_changes
+from spark_jobs.store.versions import arrives, newest_changes
 
 # A filter of these words, columns, literals and operators depends on the row alone, hence a row that did not change
 # stays in or out. Functions may ask for the time, or for other tables.
@@ -47,7 +45,7 @@ def why_not(spark: SparkSession, run: Run, retry_quarantined: bool) -> str | Non
         return "source.filter calls functions, which may answer otherwise today"
     if retry_quarantined:
         return "quarantined documents are tried again"
-    if not tables.read(spark, run.place, LEDGER.name).where(F.col("text_hash") == REDO).isEmpty():
+    if not run.tables.read(LEDGER.name).where(F.col("text_hash") == REDO).isEmpty():
         return "a repair marked documents to be done again"
     return None
 

@@ -1,30 +1,21 @@
 """Work in flight: chunks, vectors found again and vectors made, appended before anything becomes visible."""
 
 from collections import Counter
-from pyspark.sql import DataFrame
-from pyspark.sql import Observation
-from pyspark.sql import SparkSession
+
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
-from schemas.table import conform
-from schemas.worker_rows import inference_schema
+
 from schemas.plan import TRIED
-from schemas.staged import CHUNK_FIELDS
-from schemas.staged import STAGED_CHUNKS
-from schemas.staged import STAGED_VECTORS
-from schemas.staged import staged_vectors_table
-from spark_jobs.embedding.report import meter_columns
-from spark_jobs.runtime.parallelism import CHUNKED_TOKENS_PER_SECOND
-from spark_jobs.embedding.slicing import Slice
-from spark_jobs.runtime.parallelism import partition_count
-from spark_jobs.embedding.slicing import reading_pays
-from spark_jobs.runtime.progress import Progress
-from spark_jobs.runtime.parallelism import inference_profile
+from schemas.staged import CHUNK_FIELDS, STAGED_CHUNKS, STAGED_VECTORS, staged_vectors_table
+from schemas.table import conform
 from spark_jobs.embedding.run import Run
+from spark_jobs.embedding.slicing import Slice, reading_pays
+from spark_jobs.embedding.tally import Tally, meter_columns
+from spark_jobs.runtime.inference import embed_rows
+from spark_jobs.runtime.parallelism import CHUNKED_TOKENS_PER_SECOND, partition_count
+from spark_jobs.runtime.progress import Progress
 from udfs.chunk_documents import chunk_documents
-from udfs.embed import embed_arrow
-from spark_jobs.store import tables
-from pyspark.sql import Column
 
 POSITION = ("chunk_index", "char_start", "char_end")
 
@@ -67,7 +58,7 @@ def stage_chunks(
         F.count_if("is_stored").alias("stored"),
     )
     with run.fence.commit(spark):
-        tables.append(rows, run.place, STAGED_CHUNKS.name)
+        run.tables.append(rows, STAGED_CHUNKS.name)
     return Counter({name: int(value) for name, value in observed.get.items()})
 
 
@@ -94,11 +85,18 @@ def stage_reused(spark: SparkSession, chunks: DataFrame, staged: DataFrame, vect
     )
     with run.fence.commit(spark):
         table = staged_vectors_table(run.checked.inference.model.precision)
-        tables.append(conform(found, table.schema), run.place, table.name)
+        run.tables.append(conform(found, table.schema), table.name)
 
 
 def stage_vectors(
-    spark: SparkSession, chunks: DataFrame, staged: DataFrame, run: Run, part: Slice, slots: int, progress: Progress
+    spark: SparkSession,
+    chunks: DataFrame,
+    staged: DataFrame,
+    run: Run,
+    part: Slice,
+    slots: int,
+    tally: Tally,
+    progress: Progress,
 ) -> Counter[str]:
     """Embeds texts and appends their vectors to `staged_vectors`: the only place where the model runs for good.
 
@@ -109,18 +107,17 @@ def stage_vectors(
         run: The run.
         part: The slice.
         slots: Tasks that run at the same time.
+        tally: What the run took so far; the inference of this slice is added.
         progress: Where progress is shown.
 
     Returns:
         Counts: chunks_embedded, tokens_embedded, chunks_failed.
     """
-    partitions = partition_count(part.tokens, slots, progress.tokens_per_second)
-    inference, profile = run.checked.inference, inference_profile(spark, run.settings.inference)
+    partitions = partition_count(part.tokens, slots, tally.tokens_per_second)
     observed = Observation("inference")
+    missing = only_missing(chunks, staged).repartition(partitions, "text_hash")
     rows = (
-        only_missing(chunks, staged)
-        .repartition(partitions, "text_hash")
-        .mapInArrow(embed_arrow(inference), inference_schema(inference.model.precision), profile=profile)
+        embed_rows(missing, run.checked.inference, run.settings.inference)
         # Counted on the way to the table: a count() of its own would run the model again.
         .observe(
             observed,
@@ -131,10 +128,10 @@ def stage_vectors(
         )
         .select(*STAGED_VECTORS.schema.names)
     )
-    with progress.watching(spark, part, partitions), run.fence.commit(spark):
-        tables.append(rows, run.place, STAGED_VECTORS.name)
+    with progress.watching(spark, partitions, part.tokens), run.fence.commit(spark):
+        run.tables.append(rows, STAGED_VECTORS.name)
     found = observed.get
-    progress.inference.add(found)
+    tally.inference.add(found)
     return Counter({name: int(found[name]) for name in ("chunks_embedded", "tokens_embedded", "chunks_failed")})
 
 

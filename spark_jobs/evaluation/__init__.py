@@ -1,1 +1,1 @@
-"""evaluation."""
+"""Retrieval against relevance judgments, and the model against scored sentence pairs."""

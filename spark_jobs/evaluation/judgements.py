@@ -1,18 +1,13 @@
 """Queries and the documents that people found relevant to them, from files as BEIR and TREC have them."""
 
+import json
 import re
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
 from schemas.errors import InputError
-from spark_jobs.evaluation.text_files import LineFault
-from spark_jobs.evaluation.text_files import TextFile
-from spark_jobs.evaluation.text_files import first_faults
-from spark_jobs.evaluation.text_files import read_text
-from spark_jobs.evaluation.text_files import shown
-import json
+from spark_jobs.evaluation.text_files import LineFault, TextFile, first_faults, read_text, shown
 from udfs.texts import is_blank
 
 _HEADINGS = {"score", "relevance", "rel", "label", "grade"}

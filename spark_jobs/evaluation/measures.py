@@ -1,13 +1,14 @@
 """Measures of retrieval, query by query; the formulas are those of ir-measures."""
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+
 from schemas.errors import InputError
 from spark_jobs.evaluation.judgements import JudgedQueries
-from dataclasses import dataclass
 
 # Value of each measure for each query, in the order of the judged queries.
 Scores = dict[str, NDArray[np.float64]]

@@ -4,37 +4,29 @@ Needs no library: both sentences are embedded as documents are, with the documen
 and compared by the cosine of their embeddings in float32, whatever a space stores.
 """
 
-from dataclasses import dataclass
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
-import numpy as np
-from numpy.typing import NDArray
-from pyspark.sql import SparkSession
-from schemas.errors import InputError
-from spark_jobs.evaluation.report import ensure_evaluations
-from spark_jobs.evaluation.report import record_evaluation
-from spark_jobs.settings.specs import inference_spec
-from spark_jobs.settings.loading import Settings
-from udfs.models.fingerprint import model_fingerprint
-from spark_jobs.store import tables
-from collections.abc import Sequence
-import pyarrow as pa
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-from schemas.worker_rows import inference_schema
-from spark_jobs.runtime.parallelism import partition_count
-from spark_jobs.runtime.parallelism import inference_profile
-from spark_jobs.runtime.parallelism import task_slots
-from udfs.embed import embed_arrow
-from udfs.specs import InferenceSpec
 import csv
 import math
-from spark_jobs.evaluation.text_files import LineFault
-from spark_jobs.evaluation.text_files import TextFile
-from spark_jobs.evaluation.text_files import first_faults
-from spark_jobs.evaluation.text_files import read_text
-from spark_jobs.evaluation.text_files import shown
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from schemas.errors import InputError
+from spark_jobs.evaluation.report import ensure_evaluations, record_evaluation
+from spark_jobs.evaluation.text_files import LineFault, TextFile, first_faults, read_text, shown
+from spark_jobs.runtime.inference import embed_rows
+from spark_jobs.runtime.parallelism import partition_count, task_slots
+from spark_jobs.settings.loading import Settings
+from spark_jobs.settings.specs import inference_spec
+from spark_jobs.store import tables
+from udfs.models.fingerprint import model_fingerprint
+from udfs.specs import InferenceSpec
 from udfs.texts import is_blank
 
 _CHARACTERS_A_TOKEN = 4
@@ -225,12 +217,9 @@ def _embedded(spark: SparkSession, settings: Settings, inference: InferenceSpec,
     rows = spark.createDataFrame(
         [(str(place), text) for place, text in enumerate(texts)], "text_hash string, text string"
     )
-    return (
-        rows.repartition(partition_count(tokens, task_slots(spark)), "text_hash")
-        .mapInArrow(embed_arrow(inference), inference_schema(), profile=inference_profile(spark, settings.inference))
-        .where(F.col("reason").isNull())
-        .select(F.col("text_hash").cast("long").alias("place"), "truncated", "embedding")
-    )
+    rows = rows.repartition(partition_count(tokens, task_slots(spark)), "text_hash")
+    made = embed_rows(rows, inference, settings.inference).where(F.col("reason").isNull())
+    return made.select(F.col("text_hash").cast("long").alias("place"), "truncated", "embedding")
 
 
 def read_pairs(path: Path) -> ScoredPairs:

@@ -1,20 +1,19 @@
 """What a person, or a program, reads of an evaluation."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
-from dataclasses import dataclass
-from typing import Any
-from spark_jobs.evaluation.measures import MeasureDifference
-from spark_jobs.evaluation.measures import Scores
-from spark_jobs.evaluation.judgements import JudgedQueries
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
+
 from pyspark.sql import SparkSession
+
 from schemas.evaluations import EVALUATIONS
+from spark_jobs.evaluation.judgements import JudgedQueries
+from spark_jobs.evaluation.measures import MeasureDifference, Scores
+from spark_jobs.settings.loading import Settings
 from spark_jobs.store.locks import store_lock
 from spark_jobs.store.runs import installed_versions
-from spark_jobs.settings.loading import Settings
-from spark_jobs.store import tables
+from spark_jobs.store.tables import space_tables
 
 _LABEL_WIDTH = 11
 # Enough to tell models apart.
@@ -174,8 +173,8 @@ class Evaluation:
 
 def _per_query(judged: JudgedQueries, scores: Scores) -> dict[str, dict[str, float]]:
     return {
-        query: {measure: float(values[place]) for measure, values in scores.items()}
-        for place, query in enumerate(judged.queries)
+        query: {measure: float(values[tables]) for measure, values in scores.items()}
+        for tables, query in enumerate(judged.queries)
     }
 
 
@@ -190,7 +189,7 @@ def ensure_evaluations(spark: SparkSession, settings: Settings) -> None:
         InputError: The store cannot be written.
     """
     with store_lock(settings):
-        tables.ensure_table(spark, tables.location_of(settings), EVALUATIONS)
+        space_tables(spark, settings).ensure(EVALUATIONS)
 
 
 def record_evaluation(spark: SparkSession, settings: Settings, rows: Iterable[Row]) -> None:
@@ -208,7 +207,7 @@ def record_evaluation(spark: SparkSession, settings: Settings, rows: Iterable[Ro
     }
     values = [tuple({**common, **row}.get(name) for name in EVALUATIONS.schema.names) for row in rows]
     with store_lock(settings):
-        tables.append(spark.createDataFrame(values, EVALUATIONS.schema), tables.location_of(settings), EVALUATIONS.name)
+        space_tables(spark, settings).append(spark.createDataFrame(values, EVALUATIONS.schema), EVALUATIONS.name)
 
 
 def rows_of(evaluation: Evaluation) -> list[Row]:

@@ -1,17 +1,14 @@
 """What a space finds for judged queries."""
 
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pyspark.sql import SparkSession
+
 from spark_jobs.evaluation.judgements import JudgedQueries
-from spark_jobs.search.nearest import SearchOptions
-from spark_jobs.search.nearest import nearest
-from spark_jobs.search.nearest import queries_per_scan
-from spark_jobs.search.queries import Query
-from spark_jobs.search.queries import embed_queries
+from spark_jobs.search.nearest import SearchOptions, nearest, queries_per_scan
+from spark_jobs.search.queries import Query, embed_queries
 from spark_jobs.store.open_space import OpenSpace
+from udfs.specs import InferenceSpec
+
 
 @dataclass(frozen=True)
 class RetrievedDocuments:
@@ -28,12 +25,12 @@ class RetrievedDocuments:
     missing: int
 
 
-def find_documents(spark: SparkSession, searchable: OpenSpace, judged: JudgedQueries, depth: int) -> RetrievedDocuments:
+def find_documents(space: OpenSpace, model: InferenceSpec, judged: JudgedQueries, depth: int) -> RetrievedDocuments:
     """Searches for all judged queries.
 
     Args:
-        spark: The live session, with the properties that reading the store needs.
-        searchable: The space.
+        space: The space.
+        model: Its model, as `search_model` describes it.
         judged: The queries.
         depth: Documents of each query.
 
@@ -46,15 +43,15 @@ def find_documents(spark: SparkSession, searchable: OpenSpace, judged: JudgedQue
     documents: dict[str, list[str]] = {query: [] for query in judged.queries}
     truncated = 0
     for queries in _passes(list(judged.queries.items()), depth):
-        embedded = embed_queries(spark, searchable, queries)
+        embedded = embed_queries(space, model, queries)
         truncated += len(embedded.truncated)
-        wanted = SearchOptions(k=depth, per_document=True)
-        hits = nearest(spark, searchable, searchable.vectors, embedded, wanted).select("query_id", "rank", "doc_id")
+        options = SearchOptions(k=depth, per_document=True)
+        hits = nearest(space, space.vectors.rows, embedded, options).select("query_id", "rank", "doc_id")
         # As many rows as queries times depth, whatever the size of the library.
         columns = hits.toArrow().sort_by("rank").to_pydict()
         for query, document in zip(columns["query_id"], columns["doc_id"], strict=True):
             documents[query].append(document)
-    return RetrievedDocuments(documents, truncated, _missing(spark, searchable, judged))
+    return RetrievedDocuments(documents, truncated, _missing(space, judged))
 
 
 def _passes(queries: list[Query], depth: int) -> Iterator[list[Query]]:
@@ -63,6 +60,6 @@ def _passes(queries: list[Query], depth: int) -> Iterator[list[Query]]:
         yield queries[start : start + size]
 
 
-def _missing(spark: SparkSession, searchable: OpenSpace, judged: JudgedQueries) -> int:
-    ids = spark.createDataFrame([(document,) for document in judged.documents], "doc_id string")
-    return ids.join(searchable.vectors.select("doc_id"), "doc_id", "left_anti").count()
+def _missing(space: OpenSpace, judged: JudgedQueries) -> int:
+    ids = space.tables.spark.createDataFrame([(document,) for document in judged.documents], "doc_id string")
+    return ids.join(space.vectors.rows.select("doc_id"), "doc_id", "left_anti").count()

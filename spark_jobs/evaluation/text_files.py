@@ -2,10 +2,10 @@
 
 import codecs
 import hashlib
-from collections.abc import Iterable
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
 from schemas.errors import InputError
 
 LineFault = tuple[int, str]

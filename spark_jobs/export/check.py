@@ -1,13 +1,14 @@
 """The check at the end of every export: as many rows as the table has, and neighbours as exact search finds them."""
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from pyspark.sql import functions as F
+
 from schemas.errors import ReconciliationError
-from spark_jobs.store.open_space import ExportSpace
 from spark_jobs.search.nearest import ranked
+from spark_jobs.store.open_space import OpenSpace
 from spark_jobs.targets.target import Target
 from udfs.quantization import restored
 from udfs.search import QueryBatch
@@ -21,7 +22,7 @@ _TOLERANCE = 1e-5
 Hits = Sequence[tuple[str, float]]
 
 
-def check_count(space: ExportSpace, target: str, held: int) -> None:
+def check_count(space: OpenSpace, target: str, held: int) -> None:
     """Compares the target's number of rows with the table's.
 
     Args:
@@ -41,7 +42,7 @@ def check_count(space: ExportSpace, target: str, held: int) -> None:
         )
 
 
-def measure_recall(space: ExportSpace, target: Target) -> float | None:
+def measure_recall(space: OpenSpace, target: Target) -> float | None:
     """Asks the target for the neighbours of a sample of stored vectors, and compares them with exact search.
 
     Reads the embeddings twice: for the sample, and for the search.
@@ -88,7 +89,7 @@ def recall(found: Sequence[Sequence[str]], exact: Mapping[int, Hits], k: int) ->
     return float(np.mean(shares)) if shares else 0.0
 
 
-def _sample(space: ExportSpace) -> NDArray[np.float32]:
+def _sample(space: OpenSpace) -> NDArray[np.float32]:
     """Draws vectors by a hash of their chunk id: the same for the same table, from all over it."""
     rows = space.vectors.rows
     # A fixed number of rows, whatever the library's size; their ids let Delta pass over files.
@@ -102,7 +103,7 @@ def _sample(space: ExportSpace) -> NDArray[np.float32]:
     return restored(stored, space.precision, space.ranges)
 
 
-def _nearest(space: ExportSpace, asked: NDArray[np.float32]) -> dict[int, list[tuple[str, float]]]:
+def _nearest(space: OpenSpace, asked: NDArray[np.float32]) -> dict[int, list[tuple[str, float]]]:
     wanted = QueryBatch(
         embeddings=np.ascontiguousarray(asked, dtype=np.float32).tobytes(),
         dimension=space.dimension,

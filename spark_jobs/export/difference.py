@@ -3,29 +3,22 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+
 import pyarrow as pa
-from pyspark.sql import Column
-from pyspark.sql import DataFrame
-from pyspark.sql import SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from schemas.exports import COMPARISON
-from schemas.exports import HELD_PAIR
-from schemas.exports import INCREMENTAL
-from schemas.exports import held_table
-from spark_jobs.runtime.spark_errors import cause_of
-from spark_jobs.export.log import targets_of
-from spark_jobs.export.plan import ExportPlan
-from spark_jobs.export.plan import without_feed
-from spark_jobs.store.open_space import ExportSpace
-from spark_jobs.targets.target import Target
-from spark_jobs.store.versions import changes_since
-from spark_jobs.store.versions import read_pinned
-from spark_jobs.store import tables as store
+
+from schemas.exports import COMPARISON, HELD_PAIR, INCREMENTAL, held_table
 from schemas.runs import FINISHED
-from spark_jobs.export.log import ExportRun
-from spark_jobs.export.plan import decide
+from spark_jobs.export.log import ExportRun, targets_of
+from spark_jobs.export.plan import ExportPlan, decide, without_feed
 from spark_jobs.export.report import ExportReport
 from spark_jobs.runtime.progress import Progress
+from spark_jobs.runtime.spark_errors import cause_of
+from spark_jobs.store.open_space import OpenSpace
+from spark_jobs.store.tables import SpaceTables
+from spark_jobs.store.versions import changes_since, read_pinned
+from spark_jobs.targets.target import Target
 
 # Pairs of ids that are handed to Spark at a time, some 15 MB.
 _PAIRS = 200_000
@@ -53,7 +46,7 @@ class ExportDifference:
 
 
 def find_difference(
-    spark: SparkSession, space: ExportSpace, plan: ExportPlan, target: Target, name: str
+    spark: SparkSession, space: OpenSpace, plan: ExportPlan, target: Target, name: str
 ) -> tuple[ExportPlan, ExportDifference]:
     """Finds what has to be sent and taken out.
 
@@ -75,7 +68,7 @@ def find_difference(
     return plan, difference
 
 
-def by_feed(spark: SparkSession, space: ExportSpace, plan: ExportPlan) -> tuple[ExportPlan, ExportDifference | None]:
+def by_feed(spark: SparkSession, space: OpenSpace, plan: ExportPlan) -> tuple[ExportPlan, ExportDifference | None]:
     """Asks the change feed, where the plan is incremental.
 
     Args:
@@ -91,14 +84,14 @@ def by_feed(spark: SparkSession, space: ExportSpace, plan: ExportPlan) -> tuple[
     if plan.since == space.vectors.version:
         return plan, _counted(None, 0, None, 0)
     try:
-        rows, gone = changes_since(spark, space.place, space.vectors, plan.since)
+        rows, gone = changes_since(space.tables, space.vectors, plan.since)
         # Counting reads every file that sending will read, so that a gap shows before anything is sent.
         return plan, _counted(rows, rows.count(), gone, gone.count())
     except Exception as error:  # PySpark's where a version is gone or the feed was off, Py4J's where a file is
         return without_feed(plan, cause_of(error)), None
 
 
-def count_difference(spark: SparkSession, space: ExportSpace, plan: ExportPlan, target: Target) -> ExportDifference:
+def count_difference(spark: SparkSession, space: OpenSpace, plan: ExportPlan, target: Target) -> ExportDifference:
     """Counts what a comparison would find, and writes nothing.
 
     Args:
@@ -120,7 +113,7 @@ def count_difference(spark: SparkSession, space: ExportSpace, plan: ExportPlan, 
     return ExportDifference(None, None, space.vectors.count - same, gone)
 
 
-def forget_held(spark: SparkSession, space: ExportSpace, name: str) -> None:
+def forget_held(spark: SparkSession, space: OpenSpace, name: str) -> None:
     """Empties the table in which a target's ids were compared.
 
     Args:
@@ -129,29 +122,30 @@ def forget_held(spark: SparkSession, space: ExportSpace, name: str) -> None:
         name: The target's name, as it may be printed.
     """
     table = held_table(_digest(name)).name
-    if store.exists(spark, space.place.name(table)):
-        store.replace(spark.createDataFrame([], HELD_PAIR), space.place, table)
+    if space.tables.exists(table):
+        space.tables.replace(spark.createDataFrame([], HELD_PAIR), table)
 
 
-def held_tables(spark: SparkSession, place: store.TableLocation) -> list[str]:
+def held_tables(tables: SpaceTables) -> list[str]:
     """Names the tables in which targets of a space were compared.
 
     Args:
-        spark: The live session.
-        place: Where the tables of the space lie.
+        tables: The space's tables.
 
     Returns:
         Last parts of their names.
     """
-    tables = [held_table(_digest(target)).name for target in targets_of(spark, place)]
-    return [table for table in tables if store.exists(spark, place.name(table))]
+    names = [held_table(_digest(target)).name for target in targets_of(tables)]
+    return [name for name in names if tables.exists(name)]
 
 
 def _counted(rows: DataFrame | None, to_send: int, gone: DataFrame | None, to_remove: int) -> ExportDifference:
     return ExportDifference(rows if to_send else None, gone if to_remove else None, to_send, to_remove)
 
 
-def _by_comparison(spark: SparkSession, space: ExportSpace, plan: ExportPlan, target: Target, name: str) -> ExportDifference:
+def _by_comparison(
+    spark: SparkSession, space: OpenSpace, plan: ExportPlan, target: Target, name: str
+) -> ExportDifference:
     held = _written(spark, space, target.held(), name)
     rows, ids = space.vectors.rows, space.vectors.rows.select("chunk_id", "run_id")
     gone = held.join(ids, _same_id(), "left_anti").select(F.col("held_chunk_id").alias("chunk_id"))
@@ -170,14 +164,14 @@ def _same_run(plan: ExportPlan) -> Column:
     return F.col("run_id").eqNullSafe(F.col("held_run_id")) & F.lit(plan.trusts_runs)
 
 
-def _written(spark: SparkSession, space: ExportSpace, held: Iterator[pa.RecordBatch], name: str) -> DataFrame:
+def _written(spark: SparkSession, space: OpenSpace, held: Iterator[pa.RecordBatch], name: str) -> DataFrame:
     # A table, for executors see no disk of the driver's. One for each target, which the target's lock protects.
     table = held_table(_digest(name))
-    store.ensure_table(spark, space.place, table)
-    store.replace(spark.createDataFrame([], HELD_PAIR), space.place, table.name)
+    space.tables.ensure(table)
+    space.tables.replace(spark.createDataFrame([], HELD_PAIR), table.name)
     for pairs in _regrouped(held):
-        store.append(spark.createDataFrame(pairs, HELD_PAIR), space.place, table.name)
-    return read_pinned(spark, space.place, table.name)
+        space.tables.append(spark.createDataFrame(pairs, HELD_PAIR), table.name)
+    return read_pinned(space.tables, table.name)
 
 
 def _regrouped(held: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:

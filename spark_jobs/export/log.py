@@ -7,21 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from pyspark.sql import DataFrame
-from pyspark.sql import Row
-from pyspark.sql import SparkSession
+
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
+
 from schemas.errors import RunActiveError
 from schemas.exports import EXPORTS
-from schemas.runs import FINISHED
-from schemas.runs import STARTED
-from spark_jobs.export.plan import ExportEvent
-from spark_jobs.export.plan import ExportPlan
-from spark_jobs.export.plan import TableVersion
-from spark_jobs.store.open_space import ExportSpace
-from spark_jobs.store.locks import store_lock
+from schemas.runs import FINISHED, STARTED
+from spark_jobs.export.plan import ExportEvent, ExportPlan, TableVersion
 from spark_jobs.settings.loading import Settings
-from spark_jobs.store import tables
+from spark_jobs.store.locks import store_lock
+from spark_jobs.store.open_space import OpenSpace
+from spark_jobs.store.tables import SpaceTables
 
 # A target whose last hundred exports all failed is compared without regard to what came before them.
 _EVENTS = 100
@@ -41,7 +38,7 @@ class ExportRun:
     """
 
     settings: Settings
-    space: ExportSpace
+    space: OpenSpace
     target: str
     number: int
     owner: str
@@ -58,7 +55,7 @@ class ExportRun:
         return bool(self.events) and self.events[0].event == FINISHED
 
 
-def open_export_run(spark: SparkSession, settings: Settings, space: ExportSpace, target: str) -> ExportRun:
+def open_export_run(spark: SparkSession, settings: Settings, space: OpenSpace, target: str) -> ExportRun:
     """Reads what is on record of a target; writes nothing.
 
     Args:
@@ -71,9 +68,9 @@ def open_export_run(spark: SparkSession, settings: Settings, space: ExportSpace,
         The attempt, under the next number.
     """
     rows: list[Row] = []
-    if tables.exists(spark, space.place.name(EXPORTS.name)):
+    if space.tables.exists(EXPORTS.name):
         newest = F.desc("export_number"), F.desc(F.col("event") == FINISHED)
-        earlier = _events(spark, space.place).where(F.col("target") == target)
+        earlier = _events(space.tables).where(F.col("target") == target)
         rows = earlier.orderBy(*newest).limit(_EVENTS).collect()
     events = tuple(
         ExportEvent(
@@ -116,8 +113,8 @@ def record(
         seconds: Wall-clock seconds by step.
     """
     row: dict[str, Any] = {
-        "library": attempt.space.place.library,
-        "space": attempt.space.place.space,
+        "library": attempt.space.tables.location.library,
+        "space": attempt.space.tables.location.space,
         "target": attempt.target,
         "export_number": attempt.number,
         "event": event,
@@ -134,8 +131,8 @@ def record(
     }
     values = tuple(row.get(name) for name in EXPORTS.schema.names)
     with store_lock(attempt.settings):
-        tables.ensure_table(spark, attempt.space.place, EXPORTS)
-        tables.append(spark.createDataFrame([values], EXPORTS.schema), attempt.space.place, EXPORTS.name)
+        attempt.space.tables.ensure(EXPORTS)
+        attempt.space.tables.append(spark.createDataFrame([values], EXPORTS.schema), EXPORTS.name)
 
 
 def check_alone(spark: SparkSession, attempt: ExportRun, plan: ExportPlan) -> None:
@@ -154,7 +151,7 @@ def check_alone(spark: SparkSession, attempt: ExportRun, plan: ExportPlan) -> No
     """
     later = (F.col("target") == attempt.target) & (F.col("export_number") >= attempt.number)
     others = (
-        _events(spark, attempt.space.place)
+        _events(attempt.space.tables)
         .where(later & (F.col("owner") != attempt.owner))
         .orderBy(F.desc("export_number"))
         .limit(1)
@@ -172,21 +169,20 @@ def check_alone(spark: SparkSession, attempt: ExportRun, plan: ExportPlan) -> No
     )
 
 
-def targets_of(spark: SparkSession, place: tables.TableLocation) -> list[str]:
+def targets_of(tables: SpaceTables) -> list[str]:
     """Names the targets to which a space was exported.
 
     Args:
-        spark: The live session.
-        place: Where the tables of the space lie.
+        tables: The space's tables.
 
     Returns:
         The targets, as they may be printed: so many as somebody has named on a command line.
     """
-    if not tables.exists(spark, place.name(EXPORTS.name)):
+    if not tables.exists(EXPORTS.name):
         return []
-    return sorted(row.target for row in _events(spark, place).select("target").distinct().collect())
+    return sorted(row.target for row in _events(tables).select("target").distinct().collect())
 
 
-def _events(spark: SparkSession, place: tables.TableLocation) -> DataFrame:
-    here = (F.col("library") == place.library) & (F.col("space") == place.space)
-    return tables.read(spark, place, EXPORTS.name).where(here)
+def _events(tables: SpaceTables) -> DataFrame:
+    here = (F.col("library") == tables.location.library) & (F.col("space") == tables.location.space)
+    return tables.read(EXPORTS.name).where(here)

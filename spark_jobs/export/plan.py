@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
-from schemas.exports import COMPARISON
-from schemas.exports import FULL
-from schemas.exports import INCREMENTAL
+
+from schemas.exports import COMPARISON, FULL, INCREMENTAL
 from schemas.runs import FINISHED
 
 Mode = Literal["full", "incremental", "comparison"]
@@ -88,7 +87,9 @@ def decide(events: Sequence[ExportEvent], table: TableVersion, held: int | None,
     if full:
         return ExportPlan(FULL, "asked for by --full")
     if held is None:
-        return ExportPlan(FULL, "the target holds no rows of the space" + (" any more" if _had_some(events) else " yet"))
+        return ExportPlan(
+            FULL, "the target holds no rows of the space" + (" any more" if _had_some(events) else " yet")
+        )
     doubt = _doubt(events, table, held)
     if doubt is None:
         last = events[0].version

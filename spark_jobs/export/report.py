@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from spark_jobs.export.check import NEIGHBOURS
-from spark_jobs.export.check import SAMPLE
+
+from spark_jobs.export.check import NEIGHBOURS, SAMPLE
+
 
 @dataclass(frozen=True)
 class ExportReport:

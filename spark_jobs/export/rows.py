@@ -1,25 +1,24 @@
 """What is sent of each row of `vectors`: key, text, payload, run, and the embedding as float32."""
 
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from schemas.table import quoted
-from schemas.errors import InputError
-from spark_jobs.store.open_space import ExportSpace
-from spark_jobs.targets.target import RowFormat
-from udfs.quantization import restored
-from collections import Counter
-from collections.abc import Iterator
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+
+from schemas.errors import InputError
+from schemas.table import quoted
 from spark_jobs.export.difference import ExportDifference
-from spark_jobs.store.failpoints import failpoint
-from spark_jobs.targets.target import Target
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from pyspark.sql import SparkSession
 from spark_jobs.runtime.properties import session_properties
+from spark_jobs.store.failpoints import failpoint
+from spark_jobs.store.open_space import OpenSpace
+from spark_jobs.targets.target import RowFormat, Target
+from udfs.quantization import restored
 
 # They guide runs, and say nothing to whoever searches.
 _KEPT_BACK = ("text_hash", "token_count", "truncated")
@@ -38,7 +37,7 @@ _ANSWER_BYTES = 256 * 2**20
 _FILES, _SHUFFLES = "spark.sql.files.maxPartitionBytes", "spark.sql.shuffle.partitions"
 
 
-def sent_columns(space: ExportSpace) -> list[str]:
+def sent_columns(space: OpenSpace) -> list[str]:
     """Names the columns that are sent.
 
     Args:
@@ -50,7 +49,7 @@ def sent_columns(space: ExportSpace) -> list[str]:
     return [name for name in space.vectors.rows.columns if name not in _KEPT_BACK]
 
 
-def row_format_of(space: ExportSpace) -> RowFormat:
+def row_format_of(space: OpenSpace) -> RowFormat:
     """Describes the rows that are sent, and whose they are.
 
     Args:
@@ -77,7 +76,7 @@ def row_format_of(space: ExportSpace) -> RowFormat:
     return RowFormat(f"embedlake {space.name} {space.model_fingerprint}", space.dimension, pa.schema(fields))
 
 
-def as_sent(batch: pa.RecordBatch, space: ExportSpace, rows: pa.Schema) -> pa.RecordBatch:
+def as_sent(batch: pa.RecordBatch, space: OpenSpace, rows: pa.Schema) -> pa.RecordBatch:
     """Brings a batch of `vectors` into the form that targets take.
 
     A space of int8 or binary is sent as `udfs.quantization.restored` gives it back: the middle of each step, or -1 and
@@ -110,7 +109,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return large.get(kind, kind)
 
 
-def _as_type(column: Any, field: "pa.Field[Any]", space: ExportSpace) -> Any:
+def _as_type(column: Any, field: "pa.Field[Any]", space: OpenSpace) -> Any:
     try:
         # Spark lets bytes of any kind pass for strings; a target would refuse them in its own words, or keep them.
         column.validate(full=True)
@@ -122,7 +121,7 @@ def _as_type(column: Any, field: "pa.Field[Any]", space: ExportSpace) -> Any:
     return column if column.type == field.type else column.cast(field.type)
 
 
-def _matrix(stored: Any, space: ExportSpace) -> NDArray[np.float32]:
+def _matrix(stored: Any, space: OpenSpace) -> NDArray[np.float32]:
     values = stored.flatten()
     is_sound = not stored.null_count and not values.null_count
     if not is_sound or (stored.value_lengths().to_numpy() != space.stored_width).any():
@@ -134,7 +133,7 @@ def _matrix(stored: Any, space: ExportSpace) -> NDArray[np.float32]:
     return np.ascontiguousarray(matrix)
 
 
-def send_difference(space: ExportSpace, shape: RowFormat, difference: ExportDifference, target: Target) -> Counter[str]:
+def send_difference(space: OpenSpace, shape: RowFormat, difference: ExportDifference, target: Target) -> Counter[str]:
     """Sends what a target lacks, and has it take out what it has beyond the table.
 
     Args:
@@ -155,7 +154,7 @@ def send_difference(space: ExportSpace, shape: RowFormat, difference: ExportDiff
 
 
 def _rows(
-    space: ExportSpace, shape: RowFormat, rows: DataFrame, count: int, counts: Counter[str]
+    space: OpenSpace, shape: RowFormat, rows: DataFrame, count: int, counts: Counter[str]
 ) -> Iterator[pa.RecordBatch]:
     wanted = rows.select([F.col(quoted(name)) for name in sent_columns(space)])
     for batch in stream(wanted, "chunk_id", count * space.row_bytes):

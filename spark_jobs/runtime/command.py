@@ -1,25 +1,22 @@
 """What all verbs of the command line share: options, the session, output, and how errors end."""
 
-import json
-from typing import Annotated
-import typer
 import re
 import sys
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
+
+import typer
 from pyspark.sql import SparkSession
 from rich.console import Console
-from schemas.errors import EmbedlakeError
-from schemas.errors import InputError
-from schemas.errors import StoppedError
-from spark_jobs.runtime.spark_errors import cause_of
+
+from schemas.errors import EmbedlakeError, InputError, StoppedError
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.session import get_session
-from spark_jobs.settings.loading import Settings
-from spark_jobs.settings.loading import load_settings
 from spark_jobs.runtime.signals import stop_in_order
+from spark_jobs.runtime.spark_errors import cause_of
+from spark_jobs.settings.loading import Settings, load_settings
 
 K = Annotated[int, typer.Option("-k", "--top-k", min=1, max=10_000, help="Hits of each query.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Prints JSON.")]

@@ -1,11 +1,8 @@
-"""Asking for a whole GPU for each inference task, where the cluster hands GPUs out."""
+"""Over how many tasks work is spread, and how many run at the same time."""
 
 import math
-from pyspark.resource import ResourceProfile
-from pyspark.resource import ResourceProfileBuilder
-from pyspark.resource import TaskResourceRequests
+
 from pyspark.sql import SparkSession
-from spark_jobs.settings.sections import InferenceSettings
 from pyspark.sql import functions as F
 
 # Tokens that make a partition worth its fixed cost on a processor: seconds of a small model on one core.
@@ -18,11 +15,6 @@ _FIRST_TASKS_A_SLOT = 8
 CHUNKED_TOKENS_PER_SECOND = 50_000
 # So that a huge slice does not drown in tasks.
 _MOST_PARTITIONS = 512
-
-_GPUS = "spark.executor.resource.gpu.amount"
-_CORES = "spark.executor.cores"
-# Elsewhere a profile fails when the stage starts: local sessions have no executors to choose among.
-_MASTERS = ("spark://", "local-cluster[", "yarn", "k8s://")
 
 # Rows enough for one in each slot of any cluster.
 _RANGE = 1 << 20
@@ -49,30 +41,6 @@ def partition_count(tokens: int, slots: int = 1, tokens_per_second: float = 0.0)
     count = max(1, math.ceil(tokens / size))
     rounded = -(-count // slots) * slots if count > slots else count
     return min(rounded, max(_MOST_PARTITIONS, slots))
-
-
-def inference_profile(spark: SparkSession, inference: InferenceSettings) -> ResourceProfile | None:
-    """Describes what one inference task needs.
-
-    Other stages then may use every core beside a small share of a GPU (`spark.task.resource.gpu.amount`), and still one
-    model is loaded for each GPU.
-
-    Args:
-        spark: The live session.
-        inference: Whether a profile is wanted.
-
-    Returns:
-        A profile of one GPU and the executor's cores for each task; None where executors have no GPUs, or the cluster
-        cannot take profiles.
-    """
-    gpus = float(spark.conf.get(_GPUS, None) or 0)
-    master = spark.conf.get("spark.master", None) or ""
-    if inference.resource_profile == "off" or gpus < 1 or not master.startswith(_MASTERS):
-        return None
-    cores = max(1, int(spark.conf.get(_CORES, None) or 1) // int(gpus))
-    needed = TaskResourceRequests().cpus(cores).resource("gpu", 1)
-    profile: ResourceProfile = ResourceProfileBuilder().require(needed).build
-    return profile
 
 
 def task_slots(spark: SparkSession) -> int:

@@ -1,124 +1,77 @@
-"""What a person sees while a run works: one live line on a terminal, one line a step elsewhere."""
+"""What a person sees while a job works: one live line on a terminal, one line a step elsewhere."""
 
-import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from dataclasses import field
-from pyspark.sql import SparkSession
-from rich.console import Console
-from rich.progress import BarColumn
-from rich.progress import SpinnerColumn
-from rich.progress import TextColumn
-from rich.progress import TimeRemainingColumn
-from rich.progress import Progress as Bar
-from schemas.plan import CHANGE_WORDS
-from spark_jobs.embedding.report import InferenceSummary
-from spark_jobs.embedding.slicing import Slice
-from spark_jobs.embedding.slicing import Work
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
-_SLICE_STEPS = ("chunk", "reuse", "embed", "merge vectors", "merge ledger")
+from pyspark.sql import SparkSession
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 _TASK_POLL_SECONDS = 0.5
 
 
 @dataclass
 class Progress:
-    """Keeps the time of each step and shows how far a run is.
+    """Times each step of a job and shows how far it is. Knows numbers and text, not what they count.
 
     Attributes:
         console: Where it is shown; None shows nothing.
         seconds: Wall-clock seconds by step, in order of first use.
-        inference: What the model took so far.
     """
 
     console: Console | None = None
     seconds: dict[str, float] = field(default_factory=dict)
-    inference: InferenceSummary = field(default_factory=InferenceSummary)
     _bar: Bar | None = None
-    _tokens: int = 0
+    _state: str = ""
     _done: int = 0
-    _embedded: int = 0
-    _chunks: int = 0
-    _documents: int = 0
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Times a step.
-
-        Args:
-            name: What it does.
-        """
+        """Times and shows a step."""
         start = time.monotonic()
-        self._show(name)
+        if self._bar is None:
+            self.say(name)
+        else:
+            self._bar.update(self._bar.task_ids[0], description=f"{name} · {self._state}" if self._state else name)
         try:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
 
-    @property
-    def slice_seconds(self) -> float:
-        """Seconds that went into slices."""
-        return sum(self.seconds.get(step, 0.0) for step in _SLICE_STEPS)
+    def say(self, text: str) -> None:
+        """Prints one line, with the time of day."""
+        if self.console is not None:
+            self.console.print(f"{time.strftime('%H:%M:%S')} {text}", highlight=False, markup=False, soft_wrap=True)
 
-    @property
-    def tokens_per_second(self) -> float:
-        """Tokens embedded in the slices that are in, by the seconds that took; 0 before the first."""
-        return self._embedded / self.seconds["embed"] if self.seconds.get("embed") else 0.0
-
-    def planned(self, work: Work) -> None:
-        """Says what lies ahead.
-
-        Args:
-            work: What the run has to do.
-        """
-        self._tokens = work.tokens
-        documents = " · ".join(f"{work.documents[change]:,} {words}" for change, words in CHANGE_WORDS.items())
-        self._line(f"plan: {documents} · about {work.tokens:,} tokens · by {work.how}")
+    def expect(self, total: int) -> None:
+        """Sets how much there is to do, in the unit of `advance`."""
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], total=max(1, work.tokens))
+            self._bar.update(self._bar.task_ids[0], total=max(1, total))
+
+    def advance(self, done: int, state: str) -> None:
+        """Moves the bar to what is done, and shows a state beside the steps from now on."""
+        self._done, self._state = done, state
+        self._draw(done)
 
     @contextmanager
-    def watching(self, spark: SparkSession, part: Slice, partitions: int) -> Iterator[None]:
-        """Follows the tasks of a slice's inference.
+    def watching(self, spark: SparkSession, tasks: int, amount: int) -> Iterator[None]:
+        """Moves the bar while the tasks of one Spark job finish.
 
         Args:
             spark: The live session.
-            part: The slice.
-            partitions: Tasks that its inference has.
+            tasks: Tasks of the job.
+            amount: What all of them do together, in the unit of `advance`.
         """
-
-        def advance(finished: int) -> None:
-            if self._bar is not None:
-                self._bar.update(self._bar.task_ids[0], completed=self._done + part.tokens * finished // partitions)
-
         if self._bar is None:
             yield
             return
-        with watch_tasks(spark, partitions, advance):
+        with watch_tasks(spark, tasks, lambda finished: self._draw(self._done + amount * finished // tasks)):
             yield
-
-    def committed(self, part: Slice, counts: Counter[str]) -> None:
-        """Says that a slice is in.
-
-        Args:
-            part: The slice.
-            counts: What it counted.
-        """
-        self._done += part.tokens
-        self._chunks += counts["chunks"]
-        self._documents += part.documents
-        self._embedded += counts["tokens_embedded"]
-        rate = self.tokens_per_second
-        left = (self._tokens - self._done) / rate if rate else 0
-        self._line(
-            f"slice {part.number} committed: {self._documents:,} documents · {self._chunks:,} chunks · "
-            f"{self._done:,} of about {self._tokens:,} tokens · {rate:,.0f} tokens/s · {left:,.0f} s left"
-        )
 
     @contextmanager
     def live(self) -> Iterator["Progress"]:
@@ -141,18 +94,9 @@ class Progress:
             yield self
         self._bar = None
 
-    def _show(self, name: str) -> None:
-        if self._bar is None:
-            self._line(name)
-            return
-        seen = (
-            f"{name} · {self._documents:,} documents · {self._chunks:,} chunks · {self._done:,}/{self._tokens:,} tokens"
-        )
-        self._bar.update(self._bar.task_ids[0], description=seen if self._tokens else name)
-
-    def _line(self, text: str) -> None:
-        if self.console is not None:
-            self.console.print(f"{time.strftime('%H:%M:%S')} {text}", highlight=False, markup=False, soft_wrap=True)
+    def _draw(self, done: int) -> None:
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=done)
 
 
 @contextmanager

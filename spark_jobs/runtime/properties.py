@@ -1,12 +1,11 @@
 """Properties of a live session that are set for the length of a block."""
 
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Mapping
-from contextlib import contextmanager
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
+
 
 @contextmanager
 def session_properties(spark: SparkSession, wanted: Mapping[str, str]) -> Iterator[bool]:

@@ -5,11 +5,12 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+
 from pyspark import SparkConf
 from pyspark.sql import SparkSession
+
 from schemas.errors import InputError
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.sections import SparkSettings

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
 from schemas.errors import StoppedError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -1,9 +1,9 @@
 """A question asked beside others: a session that is cold answers two at a time in little more than the time of one."""
 
 import threading
-from collections.abc import Callable
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
+
 from pyspark import inheritable_thread_target
 from pyspark.sql import SparkSession
 

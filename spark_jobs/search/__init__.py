@@ -1,1 +1,1 @@
-"""search."""
+"""Exact search over a space: queries, ranking, and how hits are shown."""

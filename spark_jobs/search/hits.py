@@ -1,11 +1,12 @@
 """How hits of one question are shown."""
 
 import json
-from textwrap import shorten
-from pyspark.sql import Row
-from schemas.vectors import KEY_AND_TEXT
-from schemas.vectors import RUN
 from dataclasses import dataclass
+from textwrap import shorten
+
+from pyspark.sql import Row
+
+from schemas.vectors import KEY_AND_TEXT, RUN
 
 _TEXT_CHARACTERS = 150
 _PAYLOAD_CHARACTERS = 40

@@ -1,20 +1,17 @@
 """Exact search: rows of a space ranked by their products with embedded queries."""
 
 from dataclasses import dataclass
-from pyspark.sql import DataFrame
-from pyspark.sql import SparkSession
-from pyspark.sql import Window
+
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
-from schemas.table import quoted
+
 from schemas.errors import InputError
-from schemas.worker_rows import PARTIAL_HITS
-from schemas.worker_rows import RANKED
-from schemas.table import clashing
+from schemas.table import clashing, quoted
+from schemas.worker_rows import PARTIAL_HITS, RANKED
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.search.queries import EmbeddedQueries
 from spark_jobs.store.open_space import OpenSpace
-from udfs.search import QueryBatch
-from udfs.search import search_arrow
+from udfs.search import QueryBatch, search_arrow
 
 # Hits that one pass over the vectors keeps, over all queries: about 1 GB of a worker's memory.
 _HITS_PER_SCAN = 2_000_000
@@ -50,11 +47,11 @@ def queries_per_scan(k: int) -> int:
     return max(1, min(_QUERIES_PER_SCAN, _HITS_PER_SCAN // k))
 
 
-def matching(searchable: OpenSpace, where: str | None) -> DataFrame:
+def matching(space: OpenSpace, where: str | None) -> DataFrame:
     """Keeps the rows of a space that a user asks for; Spark pushes what it can into the scan.
 
     Args:
-        searchable: The space.
+        space: The space.
         where: One boolean SQL expression over the columns; None for all.
 
     Returns:
@@ -64,9 +61,9 @@ def matching(searchable: OpenSpace, where: str | None) -> DataFrame:
         InputError: It is anything else, or names a column that is not there.
     """
     if where is None:
-        return searchable.vectors
+        return space.vectors.rows
     try:
-        rows = searchable.vectors.where(F.expr(where))
+        rows = space.vectors.rows.where(F.expr(where))
         rows.schema  # noqa: B018  # Connect looks at an expression when something is asked of it
     except Exception as error:  # the parser's, the analyser's, or those of Connect
         raise InputError(
@@ -76,57 +73,53 @@ def matching(searchable: OpenSpace, where: str | None) -> DataFrame:
     return rows
 
 
-def nearest(
-    spark: SparkSession, searchable: OpenSpace, rows: DataFrame, queries: EmbeddedQueries, wanted: SearchOptions
-) -> DataFrame:
+def nearest(space: OpenSpace, rows: DataFrame, queries: EmbeddedQueries, options: SearchOptions) -> DataFrame:
     """Finds the rows with the highest products with each query, by one pass over their embeddings.
 
     Args:
-        spark: The live session.
-        searchable: The space.
+        space: The space.
         rows: Those of its rows that count.
         queries: The queries.
-        wanted: How many hits, and of what.
+        options: How many hits, and of what.
 
     Returns:
         Columns query_id, rank, score and those of `vectors` without the embedding, at most k rows of each query; equal
         scores by chunk id. A payload column of one of the first three names is called `payload_<name>`.
     """
-    ids = spark.createDataFrame(list(enumerate(queries.ids)), "query long, query_id string")
+    ids = space.tables.spark.createDataFrame(list(enumerate(queries.ids)), "query long, query_id string")
     names = [field.name for field in RANKED]
-    hits = ranked(rows, _asked(searchable, queries, wanted)).join(ids, "query").select("chunk_id", *names)
+    hits = ranked(rows, _batch(space, queries, options)).join(ids, "query").select("chunk_id", *names)
     carried = _carried(rows)
     return hits.join(carried, "chunk_id").select(*names, *map(quoted, carried.columns))
 
 
-def ranked(rows: DataFrame, asked: QueryBatch) -> DataFrame:
+def ranked(rows: DataFrame, batch: QueryBatch) -> DataFrame:
     """Ranks rows by their products with each query, each embedding read once.
 
     Args:
         rows: Columns chunk_id, doc_id and embedding, among others.
-        asked: The queries, and how many hits of each.
+        batch: The queries, and how many hits of each.
 
     Returns:
         Columns of `PARTIAL_HITS` and `rank`, from 1 to k for each query; equal scores by chunk id.
     """
-    found = rows.select("chunk_id", "doc_id", "embedding").mapInArrow(search_arrow(asked), PARTIAL_HITS)
+    found = rows.select("chunk_id", "doc_id", "embedding").mapInArrow(search_arrow(batch), PARTIAL_HITS)
     order = (F.desc("score"), F.asc("chunk_id"))
-    if asked.per_document:
+    if batch.per_document:
         of_document = Window.partitionBy("query", "doc_id").orderBy(*order)
         found = found.withColumn("place", F.row_number().over(of_document)).where(F.col("place") == 1).drop("place")
     by_rank = found.withColumn("rank", F.row_number().over(Window.partitionBy("query").orderBy(*order)))
-    return by_rank.where(F.col("rank") <= asked.k)
+    return by_rank.where(F.col("rank") <= batch.k)
 
 
-def _asked(searchable: OpenSpace, queries: EmbeddedQueries, wanted: SearchOptions) -> QueryBatch:
-    model = searchable.inference.model
+def _batch(space: OpenSpace, queries: EmbeddedQueries, options: SearchOptions) -> QueryBatch:
     return QueryBatch(
         embeddings=queries.matrix.tobytes(),
-        dimension=model.dimension,
-        k=wanted.k,
-        per_document=wanted.per_document,
-        precision=model.precision,
-        ranges=searchable.inference.ranges,
+        dimension=space.dimension,
+        k=options.k,
+        per_document=options.per_document,
+        precision=space.precision,
+        ranges=space.ranges,
     )
 
 

@@ -1,23 +1,22 @@
 """Queries: read from a file, checked, and embedded by the model's query prompt."""
 
 from collections import Counter
-from collections.abc import Iterator
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
+
 import numpy as np
-from pyspark.sql import DataFrame
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+
 from schemas.errors import InputError
-from schemas.worker_rows import inference_schema
+from spark_jobs.runtime.inference import embed_rows
+from spark_jobs.runtime.parallelism import task_slots
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.store.open_space import OpenSpace
-from spark_jobs.runtime.parallelism import task_slots
-from udfs.texts import is_blank
-from udfs.embed import embed_arrow
 from udfs.quantization import restored
+from udfs.specs import InferenceSpec
+from udfs.texts import is_blank
 from udfs.topk import Matrix
 
 Query = tuple[str, str]
@@ -43,13 +42,13 @@ class EmbeddedQueries:
 
 
 def embed_queries(
-    spark: SparkSession, searchable: OpenSpace, queries: Sequence[Query], rescore: bool = False
+    space: OpenSpace, model: InferenceSpec, queries: Sequence[Query], rescore: bool = False
 ) -> EmbeddedQueries:
     """Embeds queries on the executors, by the space's model with its query prompt.
 
     Args:
-        spark: The live session.
-        searchable: The space.
+        space: The space.
+        model: Its model, as `search_model` describes it.
         queries: Pairs of id and text.
         rescore: Whether queries stay in float32 where the space stores fewer bytes.
 
@@ -60,13 +59,13 @@ def embed_queries(
         InputError: A query is blank, ids repeat, or the model cannot embed one.
     """
     check_queries(queries)
-    inference = replace(searchable.inference, role="query")
+    spark, inference = space.tables.spark, replace(model, role="query")
     if rescore:
         inference = replace(inference, model=replace(inference.model, precision="float32"))
     # One question needs no count of slots, which over Connect is a job of its own.
     partitions = min(len(queries), task_slots(spark)) if len(queries) > 1 else 1
     rows = spark.createDataFrame(list(queries), "text_hash string, text string").repartition(partitions)
-    made = rows.mapInArrow(embed_arrow(inference), inference_schema(inference.model.precision)).toArrow()
+    made = embed_rows(rows, inference, space.settings.inference).toArrow()
     found = {
         row["text_hash"]: row for row in made.select(["text_hash", "embedding", "truncated", "reason"]).to_pylist()
     }

@@ -1,24 +1,26 @@
 """The whole configuration: one YAML file, strict, with every fault reported at once."""
 
-import os
-from typing import Any
-from spark_jobs.settings.sections import ChunkingSettings
-from spark_jobs.settings.sections import InferenceSettings
-from spark_jobs.settings.sections import MaintenanceSettings
-from spark_jobs.settings.sections import ModelSettings
-from spark_jobs.settings.sections import Name
-from spark_jobs.settings.sections import RunSettings
-from spark_jobs.settings.sections import Section
-from spark_jobs.settings.sections import SourceSettings
-from spark_jobs.settings.sections import SparkSettings
-from spark_jobs.settings.sections import StoreSettings
 import difflib
-from typing import TypeVar
-from pydantic import BaseModel
-from pydantic import ValidationError
-from schemas.errors import InputError
+import os
 from pathlib import Path
+from typing import Any, TypeVar
+
 import yaml
+from pydantic import BaseModel, ValidationError
+
+from schemas.errors import InputError
+from spark_jobs.settings.sections import (
+    ChunkingSettings,
+    InferenceSettings,
+    MaintenanceSettings,
+    ModelSettings,
+    Name,
+    RunSettings,
+    Section,
+    SourceSettings,
+    SparkSettings,
+    StoreSettings,
+)
 
 Model = TypeVar("Model", bound=BaseModel)
 

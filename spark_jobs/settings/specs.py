@@ -1,11 +1,9 @@
-"""TODO."""
+"""From settings to the specs that travel to the executors: the model with its inference, and the chunking rule."""
 
 from schemas.errors import InputError
 from spark_jobs.settings.loading import Settings
 from udfs.models.source import describe_model
-from udfs.specs import ChunkSpec
-from udfs.specs import InferenceSpec
-from udfs.specs import ModelSpec
+from udfs.specs import ChunkSpec, InferenceSpec, ModelSpec
 
 # Chunk size for models that read texts of any length.
 UNLIMITED_MAX_TOKENS = 512

@@ -1,1 +1,5 @@
-"""store."""
+"""The Delta tables of a store: where they are, how they are written, and who may write them."""
+
+from spark_jobs.store.tables import read_vectors
+
+__all__ = ["read_vectors"]

@@ -1,20 +1,15 @@
 """What can be wrong with the rows of a space: DataFrame in, DataFrame out, no I/O."""
 
-from pyspark.sql import Column
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from schemas.ledger import EMBEDDED
-from schemas.ledger import EMPTY
-from schemas.ledger import QUARANTINED
-from schemas.ledger import REDO
+
+from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED, REDO
 from schemas.precision import stored_dimension
-from spark_jobs.store.ledger import compared
-from udfs.specs import ModelSpec
 from schemas.table import quoted
-from schemas.ledger import LEDGER
 from spark_jobs.store.failpoints import boundary
-from spark_jobs.embedding.merging import INCOMING
-from spark_jobs.store.tables import TableLocation
+from spark_jobs.store.ledger import compared
+from spark_jobs.store.tables import SpaceTables
+from udfs.specs import ModelSpec
 
 NO_ID = "rows of vectors without doc_id or chunk_id"
 REPEATED = "rows of vectors whose chunk_id stands on other rows too"
@@ -37,8 +32,10 @@ FAULTS = (*ROW_FAULTS, NO_LEDGER_ID, ORPHANS, SEVERAL, OTHER_COUNT, LATER, WRONG
 # Rounding of half-precision models stays far below it.
 _LENGTH_TOLERANCE = 1e-3
 
-_OPERATION = INCOMING + "operation"
-_KEY = INCOMING + "key"
+# Columns of a MERGE's source, so that none of the target's has the same name.
+_INCOMING = "_incoming_"
+_OPERATION = _INCOMING + "operation"
+_KEY = _INCOMING + "key"
 _MARK, _DROP, _INSERT = "mark", "drop", "insert"
 
 
@@ -131,16 +128,16 @@ def _document_faults() -> list[Column]:
     ]
 
 
-def remove_rows(rows: DataFrame, place: TableLocation, with_null_ids: bool) -> None:
+def remove_rows(rows: DataFrame, tables: SpaceTables, with_null_ids: bool) -> None:
     """Takes every row out of `vectors` that has one of the given chunk ids.
 
     Args:
         rows: Column chunk_id and others, from a fixed version of the table: MERGE may read them more than once.
-        place: Where the tables lie.
+        tables: The space's tables.
         with_null_ids: Whether rows without an id of their own or their document go too; all rows are then read.
     """
     ids = rows.where(F.col("chunk_id").isNotNull()).select(F.col("chunk_id").alias(_KEY)).distinct()
-    merge = ids.mergeInto(place.name("vectors"), F.col("chunk_id") == F.col(_KEY)).whenMatched().delete()
+    merge = ids.mergeInto(tables.name("vectors"), F.col("chunk_id") == F.col(_KEY)).whenMatched().delete()
     if with_null_ids:
         merge = merge.whenNotMatchedBySource(F.col("chunk_id").isNull() | F.col("doc_id").isNull()).delete()
     with boundary("vectors"):
@@ -148,7 +145,7 @@ def remove_rows(rows: DataFrame, place: TableLocation, with_null_ids: bool) -> N
 
 
 def mark_documents(
-    documents: DataFrame, ledger: DataFrame, vectors: DataFrame, place: TableLocation, with_null_ids: bool
+    documents: DataFrame, ledger: DataFrame, vectors: DataFrame, tables: SpaceTables, with_null_ids: bool
 ) -> None:
     """Marks documents in `ledger`, so that the next run does them again, or takes out what the source no longer has.
 
@@ -156,18 +153,18 @@ def mark_documents(
         documents: Column doc_id, each once, from fixed versions of the tables.
         ledger: The ledger at a fixed version.
         vectors: The vectors that are left.
-        place: Where the tables lie.
+        tables: The space's tables.
         with_null_ids: Whether rows without doc_id go too.
     """
     rows = _as_marks(documents, ledger, vectors)
     merge = (
-        rows.mergeInto(place.name(LEDGER.name), F.col("doc_id") == F.col(_KEY))
+        rows.mergeInto(tables.name(LEDGER.name), F.col("doc_id") == F.col(_KEY))
         .whenMatched(F.col(_OPERATION) == _DROP)
         .delete()
         .whenMatched(F.col(_OPERATION) == _MARK)
-        .update({quoted(name): F.col(INCOMING + name) for name in ("text_hash", "chunk_count")})
+        .update({quoted(name): F.col(_INCOMING + name) for name in ("text_hash", "chunk_count")})
         .whenNotMatched(F.col(_OPERATION) == _INSERT)
-        .insert({quoted(name): F.col(INCOMING + name) for name in LEDGER.schema.names})
+        .insert({quoted(name): F.col(_INCOMING + name) for name in LEDGER.schema.names})
     )
     if with_null_ids:
         merge = merge.whenNotMatchedBySource(F.col("doc_id").isNull()).delete()
@@ -196,7 +193,8 @@ def _as_marks(documents: DataFrame, ledger: DataFrame, vectors: DataFrame) -> Da
         "run_id": F.col("run_id"),
     }
     columns = [
-        values.get(field.name, F.lit(None)).cast(field.dataType).alias(INCOMING + field.name) for field in LEDGER.schema
+        values.get(field.name, F.lit(None)).cast(field.dataType).alias(_INCOMING + field.name)
+        for field in LEDGER.schema
     ]
     # One commit replaces several rows by one: MERGE inserts what matches no row, and a null key matches none.
     key = F.when(F.col("operation") != _INSERT, F.col("doc_id")).alias(_KEY)

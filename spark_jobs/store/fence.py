@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+
 from pyspark.sql import SparkSession
+
+from spark_jobs.runtime.properties import set_properties, unset_properties
 from spark_jobs.store.properties import TRANSACTION
-from spark_jobs.runtime.properties import set_properties
-from spark_jobs.runtime.properties import unset_properties
 
 # Room for every commit of a run below the first one of the next.
 _COMMITS_PER_RUN = 1 << 32

@@ -1,10 +1,12 @@
 """What the ledger says of a space, in a handful of numbers."""
 
 from dataclasses import dataclass
-from pyspark.sql import DataFrame
+
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+
 from schemas.ledger import QUARANTINED
-from pyspark.sql import Column
+
 
 @dataclass(frozen=True)
 class LedgerSummary:

@@ -7,13 +7,12 @@ Object stores and catalogs make commits exclusive themselves.
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from filelock import FileLock
-from filelock import Timeout
-from schemas.errors import InputError
-from schemas.errors import RunActiveError
+
+from filelock import FileLock, Timeout
+
+from schemas.errors import InputError, RunActiveError
 from spark_jobs.settings.loading import Settings
 
 _APPEND_SECONDS = 60

@@ -1,26 +1,20 @@
-"""A space as search, evaluation and export see it: its vectors at one version, and the model that made them."""
+"""A space at one version, as search, evaluation and export see it; and, for search, the model that made it."""
 
 import json
-from dataclasses import dataclass
-from dataclasses import replace
-from pyspark.sql import DataFrame
-from pyspark.sql import Row
+from dataclasses import dataclass, replace
+
 from pyspark.sql import SparkSession
+
 from schemas.errors import InputError
-from spark_jobs.settings.specs import inference_spec
+from schemas.precision import OutputPrecision, stored_dimension
 from spark_jobs.settings.loading import Settings
-from spark_jobs.store.spaces import ranges_of
-from spark_jobs.store.spaces import require_space
-from spark_jobs.store.versions import newest_version
-from spark_jobs.store.versions import read_pinned
+from spark_jobs.settings.specs import inference_spec
+from spark_jobs.store.spaces import ranges_of, require_space
+from spark_jobs.store.tables import SpaceTables, space_tables
+from spark_jobs.store.versions import PinnedVectors, pin_vectors
 from udfs.models.fingerprint import model_fingerprint
-from udfs.specs import InferenceSpec
-from spark_jobs.store import tables
-from schemas.precision import OutputPrecision
-from schemas.precision import stored_dimension
-from spark_jobs.store.versions import PinnedVectors
-from spark_jobs.store.versions import pin_vectors
 from udfs.quantization import Ranges
+from udfs.specs import InferenceSpec
 
 # Text, ids and payload of a chunk, roughly.
 _OTHER_BYTES = 2048
@@ -28,90 +22,32 @@ _OTHER_BYTES = 2048
 
 @dataclass(frozen=True)
 class OpenSpace:
-    """A space that can be searched.
+    """A space at one version. Opening it does not look for the model.
 
     Attributes:
-        name: Library and space.
-        place: Where its tables lie.
-        vectors: Its rows, at one version, however often they are read.
-        version: That version.
-        inference: The model and how it runs, with the space's ranges; embeds documents.
-        model_fingerprint: Hash of everything that decides a vector.
-    """
-
-    name: str
-    place: tables.TableLocation
-    vectors: DataFrame
-    version: int
-    inference: InferenceSpec
-    model_fingerprint: str
-
-
-def open_space(spark: SparkSession, settings: Settings, space: str | None = None) -> OpenSpace:
-    """Opens a space for reading.
-
-    Args:
-        spark: The live session, with the properties that reading the store needs.
-        settings: The whole configuration.
-        space: Another space of the library than the settings', which is then read by the model that made it.
-
-    Returns:
-        The space.
-
-    Raises:
-        InputError: There is no such space, or the settings name another model than the one that made it.
-    """
-    if space is not None:
-        settings = settings.model_copy(update={"space": space})
-    row, place = require_space(spark, settings), tables.location_of(settings)
-    inference = inference_spec(settings if space is None else _as_made(settings, row))
-    found = model_fingerprint(inference.model)
-    if found != row.model_fingerprint:
-        made = json.loads(row.model)
-        raise InputError(
-            f"space {settings.library}.{settings.space} was made by the model {made['path']}, which is another one "
-            f"than {inference.model.path} is now, or had other settings: put it back, or name another space"
-        )
-    version = newest_version(spark, place, "vectors")
-    return OpenSpace(
-        name=f"{settings.library}.{settings.space}",
-        place=place,
-        vectors=read_pinned(spark, place, "vectors", version),
-        version=version,
-        inference=replace(inference, ranges=ranges_of(row)),
-        model_fingerprint=found,
-    )
-
-
-def _as_made(settings: Settings, row: Row) -> Settings:
-    # Described anew by the caller: the folder may hold something else by now.
-    made = json.loads(row.model)
-    kept = ("path", "revision", "document_prompt", "query_prompt", "normalize", "precision")
-    model = {**{name: made[name] for name in kept}, "dimensions": made["dimension"]}
-    return settings.model_copy(update={"model": settings.model.model_copy(update=model)})
-
-
-@dataclass(frozen=True)
-class ExportSpace:
-    """A space that is exported. The model itself is not needed for it, and not looked for.
-
-    Attributes:
-        name: Library and space.
-        place: Where its tables lie.
-        vectors: Its rows, at one version.
+        settings: The configuration, with the space's own model where another space than the configured one is open.
+        tables: Its tables.
+        vectors: Its rows, at one version, which may be none.
+        model_path: Name of the model that made it.
         model_fingerprint: Hash of everything that decides a vector.
         dimension: Numbers of an embedding.
         precision: How they are stored.
         ranges: Lowest and highest value of each number, where they are stored as int8.
     """
 
-    name: str
-    place: tables.TableLocation
+    settings: Settings
+    tables: SpaceTables
     vectors: PinnedVectors
+    model_path: str
     model_fingerprint: str
     dimension: int
     precision: OutputPrecision
     ranges: Ranges | None
+
+    @property
+    def name(self) -> str:
+        """Library and space."""
+        return f"{self.tables.location.library}.{self.tables.location.space}"
 
     @property
     def stored_width(self) -> int:
@@ -124,26 +60,54 @@ class ExportSpace:
         return self.stored_width * (4 if self.precision == "float32" else 1) + _OTHER_BYTES
 
 
-def open_export_space(spark: SparkSession, settings: Settings) -> ExportSpace:
-    """Opens the settings' space.
+def open_space(spark: SparkSession, settings: Settings, space: str | None = None) -> OpenSpace:
+    """Opens a space for reading.
 
     Args:
         spark: The live session, with the properties that reading the store needs.
         settings: The whole configuration.
+        space: Another space of the library than the configured one.
 
     Returns:
-        The space, which may have no rows.
+        The space.
 
     Raises:
-        InputError: There is no such space.
+        InputError: The space does not exist.
     """
-    row, place = require_space(spark, settings), tables.location_of(settings)
-    return ExportSpace(
-        name=f"{settings.library}.{settings.space}",
-        place=place,
-        vectors=pin_vectors(spark, place),
+    if space is not None:
+        settings = settings.model_copy(update={"space": space})
+    row, tables = require_space(spark, settings), space_tables(spark, settings)
+    made = json.loads(row.model)
+    if space is not None:
+        # What the registry says of its model, which is inspected anew when it is used.
+        kept = ("path", "revision", "document_prompt", "query_prompt", "normalize", "precision")
+        model = {**{name: made[name] for name in kept}, "dimensions": made["dimension"]}
+        settings = settings.model_copy(update={"model": settings.model.model_copy(update=model)})
+    return OpenSpace(
+        settings=settings,
+        tables=tables,
+        vectors=pin_vectors(tables),
+        model_path=made["path"],
         model_fingerprint=row.model_fingerprint,
         dimension=row.dimension,
-        precision=json.loads(row.model)["precision"],
+        precision=made["precision"],
         ranges=ranges_of(row),
     )
+
+
+def search_model(space: OpenSpace) -> InferenceSpec:
+    """Describes the model that made a space, so that queries can be embedded by it.
+
+    Returns:
+        The model and how it runs, with the space's ranges; embeds documents.
+
+    Raises:
+        InputError: The model cannot be used, or is not the one that made the space.
+    """
+    inference = inference_spec(space.settings)
+    if model_fingerprint(inference.model) != space.model_fingerprint:
+        raise InputError(
+            f"space {space.name} was made by the model {space.model_path}, which is another one than "
+            f"{inference.model.path} is now, or had other settings: put it back, or name another space"
+        )
+    return replace(inference, ranges=space.ranges)

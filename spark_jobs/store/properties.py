@@ -1,7 +1,5 @@
 """Every Delta and Spark property that the store sets, each with its reason."""
 
-
-
 _EVERY_TABLE = {
     # A row that changes is marked, and the rows beside it stay where they are.
     "delta.enableDeletionVectors": "true",

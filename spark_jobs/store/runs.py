@@ -1,38 +1,34 @@
 """What a job asks before it works on a space beside its runs: the tables are there, and no run is at work."""
 
-import socket
-from datetime import datetime
-from pyspark.sql import Row
-from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
-from schemas.errors import RunActiveError
-from schemas.runs import ENDS
-from schemas.runs import FINISHED
-from spark_jobs.settings.loading import Settings
-from spark_jobs.store import tables
-from collections.abc import Iterator
-from contextlib import contextmanager
-from schemas.errors import InputError
-from schemas.ledger import LEDGER
-from schemas.runs import RUNS
-from spark_jobs.store.locks import space_lock
 import os
 import platform
+import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from functools import cache
 from importlib.metadata import distributions
-from pyspark.sql import DataFrame
+
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
+
+from schemas.errors import InputError, RunActiveError
+from schemas.ledger import LEDGER
+from schemas.runs import ENDS, FINISHED, RUNS
+from spark_jobs.settings.loading import Settings
+from spark_jobs.store.locks import space_lock
+from spark_jobs.store.tables import SpaceTables, space_tables
 from udfs import __version__
 
 _PACKAGES = ("pyspark", "delta-spark", "torch", "sentence-transformers", "transformers", "tokenizers", "pyarrow")
 
 
-def history(spark: SparkSession, place: tables.TableLocation) -> tuple[Row | None, Row | None]:
+def history(tables: SpaceTables) -> tuple[Row | None, Row | None]:
     """Finds the last run of a space and the last one that finished; run numbers decide, no clock does.
 
     Args:
-        spark: The live session.
-        place: Where the tables lie.
+        tables: The space's tables.
 
     Returns:
         The last run (run_number, ended, finished, event_time, owner) and the last finished one (run_number,
@@ -41,7 +37,7 @@ def history(spark: SparkSession, place: tables.TableLocation) -> tuple[Row | Non
     is_end = [F.col("event").isin(*ENDS).alias("ended"), (F.col("event") == FINISHED).alias("finished")]
     last = F.max(F.struct("run_number", *is_end, "event_time", "owner"))
     good = F.struct("run_number", "source_version", "source_id", "source_rule")
-    row = events(spark, place).agg(last.alias("last"), F.max(F.when(F.col("event") == FINISHED, good)).alias("good"))
+    row = events(tables).agg(last.alias("last"), F.max(F.when(F.col("event") == FINISHED, good)).alias("good"))
     found = row.collect()[0]
     return found["last"], found["good"]
 
@@ -83,8 +79,8 @@ def require_tables(spark: SparkSession, settings: Settings) -> None:
     Raises:
         InputError: The space lacks its vectors or its ledger.
     """
-    place = tables.location_of(settings)
-    missing = [name for name in map(place.name, ("vectors", LEDGER.name)) if not tables.exists(spark, name)]
+    tables = space_tables(spark, settings)
+    missing = [tables.name(table) for table in ("vectors", LEDGER.name) if not tables.exists(table)]
     if missing:
         raise InputError(
             f"space {settings.library}.{settings.space} has no table {' and no table '.join(missing)}: check library, "
@@ -103,26 +99,25 @@ def exclusive(spark: SparkSession, settings: Settings) -> Iterator[None]:
     Raises:
         RunActiveError: A run, or other work of this kind, is under way.
     """
-    place = tables.location_of(settings)
+    tables = space_tables(spark, settings)
     with space_lock(settings):
         # A store whose record of runs was lost has nothing to say about runs that are at work.
-        if tables.exists(spark, place.name(RUNS.name)):
-            refuse_second(history(spark, place)[0], settings, take_over=False)
+        if tables.exists(RUNS.name):
+            refuse_second(history(tables)[0], settings, take_over=False)
         yield
 
 
-def events(spark: SparkSession, place: tables.TableLocation) -> DataFrame:
+def events(tables: SpaceTables) -> DataFrame:
     """Reads the events of the space's runs.
 
     Args:
-        spark: The live session.
-        place: Where the tables lie.
+        tables: The space's tables.
 
     Returns:
         Rows of `runs`.
     """
-    here = (F.col("library") == place.library) & (F.col("space") == place.space)
-    return tables.read(spark, place, RUNS.name).where(here)
+    here = (F.col("library") == tables.location.library) & (F.col("space") == tables.location.space)
+    return tables.read(RUNS.name).where(here)
 
 
 @cache

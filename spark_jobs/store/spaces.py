@@ -3,23 +3,20 @@
 import json
 from dataclasses import asdict
 from datetime import datetime
-from pyspark.sql import Row
-from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
-from schemas.errors import InputError
-from schemas.spaces import READY
-from schemas.spaces import SPACES
-from spark_jobs.store.locks import store_lock
-from spark_jobs.settings.loading import Settings
-from udfs.models.fingerprint import chunking_fingerprint
-from udfs.models.fingerprint import model_fingerprint
-from udfs.quantization import Ranges
-from udfs.specs import ChunkSpec
-from udfs.specs import ModelSpec
-from spark_jobs.store import tables
+
 from pyspark.errors import PySparkException
+from pyspark.sql import Row, SparkSession
+from pyspark.sql import functions as F
+
+from schemas.errors import InputError
+from schemas.spaces import READY, SPACES
 from spark_jobs.runtime.spark_errors import cause_of
-from spark_jobs.store.tables import TableLocation
+from spark_jobs.settings.loading import Settings
+from spark_jobs.store.locks import store_lock
+from spark_jobs.store.tables import SpaceTables, space_tables
+from udfs.models.fingerprint import chunking_fingerprint, model_fingerprint
+from udfs.quantization import Ranges
+from udfs.specs import ChunkSpec, ModelSpec
 
 # What Spark says of a catalog that has tables and no views.
 _NO_VIEWS = ("MISSING_CATALOG_ABILITY", "UNSUPPORTED_FEATURE.CATALOG_OPERATION")
@@ -35,11 +32,11 @@ def registered(spark: SparkSession, settings: Settings) -> Row | None:
     Returns:
         Its row, or None where no run has opened it yet.
     """
-    place = tables.location_of(settings)
-    if not tables.exists(spark, place.name(SPACES.name)):
+    tables = space_tables(spark, settings)
+    if not tables.exists(SPACES.name):
         return None
     here = (F.col("library") == settings.library) & (F.col("space") == settings.space)
-    rows: list[Row] = tables.read(spark, place, SPACES.name).where(here).orderBy("created_at").limit(1).collect()
+    rows: list[Row] = tables.read(SPACES.name).where(here).orderBy("created_at").limit(1).collect()
     return rows[0] if rows else None
 
 
@@ -57,7 +54,7 @@ def require_space(spark: SparkSession, settings: Settings) -> Row:
         InputError: There is no such space, or it has no vectors yet.
     """
     row = registered(spark, settings)
-    if row is None or not tables.exists(spark, tables.location_of(settings).name("vectors")):
+    if row is None or not space_tables(spark, settings).exists("vectors"):
         raise InputError(_unknown(spark, settings))
     return row
 
@@ -122,12 +119,12 @@ def register(
     Raises:
         InputError: The catalog refuses the view.
     """
-    place = tables.location_of(settings)
-    others = tables.read(spark, place, SPACES.name).where(F.col("library") == settings.library)
+    tables = space_tables(spark, settings)
+    others = tables.read(SPACES.name).where(F.col("library") == settings.library)
     # The first space of a library is the one that readers should use.
     is_active = others.isEmpty()
     if is_active:
-        make_view(spark, place)
+        make_view(tables)
     row = (
         settings.library,
         settings.space,
@@ -142,7 +139,7 @@ def register(
         datetime.now().astimezone(),
     )
     with store_lock(settings):
-        tables.append(spark.createDataFrame([row], SPACES.schema), place, SPACES.name)
+        tables.append(spark.createDataFrame([row], SPACES.schema), SPACES.name)
 
 
 def _difference(stored: str, spec: ModelSpec | ChunkSpec) -> str:
@@ -163,37 +160,37 @@ def _short(value: object) -> str:
 
 
 def _unknown(spark: SparkSession, settings: Settings) -> str:
-    place = tables.location_of(settings)
+    tables = space_tables(spark, settings)
     known = []
-    if tables.exists(spark, place.name(SPACES.name)):
-        rows = tables.read(spark, place, SPACES.name).where(F.col("library") == settings.library)
+    if tables.exists(SPACES.name):
+        rows = tables.read(SPACES.name).where(F.col("library") == settings.library)
         # The registry has a row for each space that somebody made by hand.
         known = sorted({row.space for row in rows.select("space").distinct().collect()})
     of_them = f"it has {', '.join(known)}" if known else "no run has written to it yet"
     return f"library {settings.library} has no space {settings.space} ({of_them}): run embedlake embed, or name another"
 
 
-def make_view(spark: SparkSession, place: TableLocation) -> None:
+def make_view(tables: SpaceTables) -> None:
     """Makes the view `<library>__vectors` select from a space's vectors; a store with a path has none.
 
     A catalog that knows no views is passed over: the table itself is there under its own name.
 
     Args:
-        spark: The live session.
-        place: Where the tables of the library's active space lie; `vectors` is there.
+        tables: The space's tables.
 
     Raises:
         InputError: The catalog refuses the view, for want of a right or because a table has its name.
     """
-    if place.view is None:
+    view = tables.location.view
+    if view is None:
         return
     comment = "Vectors of the library, from the space that readers should use"
     try:
-        spark.sql(f"CREATE OR REPLACE VIEW {place.view} COMMENT '{comment}' AS SELECT * FROM {place.name('vectors')}")
+        tables.spark.sql(f"CREATE OR REPLACE VIEW {view} COMMENT '{comment}' AS SELECT * FROM {tables.name('vectors')}")
     except Exception as error:  # what goes wrong in a catalog comes as Py4J's error or PySpark's
         if isinstance(error, PySparkException) and (error.getCondition() or "").startswith(_NO_VIEWS):
             return
         raise InputError(
-            f"the view {place.view} cannot be made: {cause_of(error)}: check that the job may make views there and "
+            f"the view {view} cannot be made: {cause_of(error)}: check that the job may make views there and "
             "that nothing else has this name"
         ) from error

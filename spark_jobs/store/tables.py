@@ -1,67 +1,32 @@
-"""The one module that knows Delta: where tables lie, how they are made, read and written."""
+"""Where the Delta tables of a space are, and a handle that creates, reads and writes them."""
 
 from contextlib import AbstractContextManager
-from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame
-from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
-from schemas.table import discrepancies
-from schemas.errors import InputError
-from schemas.errors import SourceError
-from schemas.table import Table
-from spark_jobs.runtime.spark_errors import cause_of
-from spark_jobs.store.properties import SESSION
-from spark_jobs.store.properties import table_properties
-from spark_jobs.store.failpoints import boundary
-from spark_jobs.runtime.properties import session_properties
-from spark_jobs.runtime.properties import set_properties
-from spark_jobs.settings.loading import Settings
 from dataclasses import dataclass
-from schemas.table import quoted
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from schemas.errors import InputError, SourceError
 from schemas.evaluations import EVALUATIONS
 from schemas.exports import EXPORTS
 from schemas.runs import RUNS
 from schemas.spaces import SPACES
+from schemas.table import Table, discrepancies, quoted
+from spark_jobs.runtime.properties import session_properties, set_properties
+from spark_jobs.runtime.spark_errors import cause_of
+from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.sections import StoreSettings
-
-_ABSENT = {"DELTA_MISSING_DELTA_TABLE", "DELTA_PATH_DOES_NOT_EXIST", "DELTA_TABLE_NOT_FOUND", "TABLE_OR_VIEW_NOT_FOUND"}
+from spark_jobs.store.failpoints import boundary
+from spark_jobs.store.properties import SESSION, table_properties
 
 _STORE_WIDE = {RUNS.name, SPACES.name, EVALUATIONS.name, EXPORTS.name}
-
-
-def delta_session(spark: SparkSession) -> AbstractContextManager[bool]:
-    """Sets what reading and writing the store needs, and puts the session back as it was.
-
-    Args:
-        spark: The live session.
-
-    Returns:
-        The context in which the store may be used.
-    """
-    return session_properties(spark, SESSION)
-
-
-def exists(spark: SparkSession, name: str) -> bool:
-    """Tells whether a table is there.
-
-    Args:
-        spark: The live session.
-        name: Quoted name.
-
-    Returns:
-        Whether it can be read.
-    """
-    try:
-        return bool(spark.catalog.tableExists(name))
-    except AnalysisException as error:
-        if error.getCondition() in _ABSENT:
-            return False
-        raise
+_ABSENT = {"DELTA_MISSING_DELTA_TABLE", "DELTA_PATH_DOES_NOT_EXIST", "DELTA_TABLE_NOT_FOUND", "TABLE_OR_VIEW_NOT_FOUND"}
 
 
 @dataclass(frozen=True, slots=True)
 class TableLocation:
-    """Where the tables of one space lie.
+    """Where the tables of one space are.
 
     Attributes:
         store: The store's settings.
@@ -74,13 +39,10 @@ class TableLocation:
     space: str
 
     def name(self, table: str) -> str:
-        """Names a table the way SQL takes it, quoted.
+        """Returns the quoted name that SQL takes: ``delta.`<path>` `` or a three-part catalog name.
 
         Args:
             table: Last part of the name, such as `vectors`.
-
-        Returns:
-            ``delta.`<path>` `` or a three-part catalog name.
         """
         whole = table in _STORE_WIDE
         if self.store.path is not None:
@@ -98,56 +60,103 @@ class TableLocation:
         return ".".join(quoted(part) for part in (self.store.catalog or "", self.store.schema_ or "", name))
 
 
-def ensure_table(spark: SparkSession, place: TableLocation, table: Table) -> None:
-    """Makes a table where there is none, and compares its columns where there is one.
+@dataclass(frozen=True, slots=True)
+class SpaceTables:
+    """The tables of one space, and those of its whole store, through one session.
 
-    Args:
-        spark: The live session.
-        place: Where the tables lie.
-        table: What the table is.
+    A table is named by the last part of its name, such as `vectors`.
 
-    Raises:
-        InputError: The store cannot be written.
-        SourceError: The table has other columns.
+    Attributes:
+        spark: The live session, with the properties of `delta_session`.
+        location: Where the tables are.
     """
-    name = place.name(table.name)
+
+    spark: SparkSession
+    location: TableLocation
+
+    def name(self, table: str) -> str:
+        """Returns the table's quoted name."""
+        return self.location.name(table)
+
+    def exists(self, table: str) -> bool:
+        """Whether the table can be read."""
+        return table_exists(self.spark, self.name(table))
+
+    def read(self, table: str) -> DataFrame:
+        """Reads the table's current rows."""
+        return self.spark.table(self.name(table))
+
+    def ensure(self, table: Table) -> None:
+        """Creates a table that does not exist, and compares the columns of one that does.
+
+        Raises:
+            InputError: The store cannot be written.
+            SourceError: The table has other columns.
+        """
+        name = self.name(table.name)
+        try:
+            if table_exists(self.spark, name):
+                faults = discrepancies(self.spark.table(name).schema, table.schema)
+                if faults:
+                    raise SourceError(
+                        f"table {name}: {fault}: give the changed library a space of its own" for fault in faults
+                    )
+                return
+            writer = self.spark.createDataFrame([], table.schema).writeTo(name).using("delta")
+            properties = table_properties(table.name, self.location.store.vector_encoding)
+            for key, text in {**properties, "comment": table.comment}.items():
+                writer = writer.tableProperty(key, text)
+            with boundary("create"):
+                writer.create()
+        except InputError:
+            raise
+        except Exception as error:  # what goes wrong in Java's input and output comes as Py4J's error or PySpark's
+            cause = cause_of(error)
+            raise InputError(
+                f"the store cannot be written at {name}: {cause}: check that the job may write there"
+            ) from error
+
+    def append(self, rows: DataFrame, table: str) -> None:
+        """Appends rows with the table's columns in one commit."""
+        with boundary(table):
+            rows.writeTo(self.name(table)).append()
+
+    def replace(self, rows: DataFrame, table: str) -> None:
+        """Replaces all rows of the table in one commit."""
+        with boundary(table):
+            rows.writeTo(self.name(table)).overwrite(F.lit(True))
+
+    def last_committers(self, table: str) -> list[str]:
+        """Lists the ids of the runs in the table's history; none where the table does not exist."""
+        if not self.exists(table):
+            return []
+        history = self.spark.sql(f"DESCRIBE HISTORY {self.name(table)}").select("userMetadata").dropna().distinct()
+        return [row.userMetadata for row in history.collect()]
+
+
+def location_of(settings: Settings) -> TableLocation:
+    """Finds where the tables of the settings' space are."""
+    return TableLocation(settings.store, settings.library, settings.space)
+
+
+def space_tables(spark: SparkSession, settings: Settings) -> SpaceTables:
+    """Opens the handle on the tables of the settings' space."""
+    return SpaceTables(spark, location_of(settings))
+
+
+def delta_session(spark: SparkSession) -> AbstractContextManager[bool]:
+    """Sets what reading and writing the store needs, and restores the session at the end of the block."""
+    return session_properties(spark, SESSION)
+
+
+def table_exists(spark: SparkSession, name: str) -> bool:
+    """Whether the table of this quoted name can be read."""
     try:
-        if exists(spark, name):
-            faults = discrepancies(spark.table(name).schema, table.schema)
-            if faults:
-                raise SourceError(
-                    f"table {name}: {fault}: give the changed library a space of its own" for fault in faults
-                )
-            return
-        writer = spark.createDataFrame([], table.schema).writeTo(name).using("delta")
-        for key, text in {
-            **table_properties(table.name, place.store.vector_encoding),
-            "comment": table.comment,
-        }.items():
-            writer = writer.tableProperty(key, text)
-        with boundary("create"):
-            writer.create()
-    except InputError:
+        return bool(spark.catalog.tableExists(name))
+    except AnalysisException as error:
+        if error.getCondition() in _ABSENT:
+            return False
         raise
-    except Exception as error:  # what goes wrong in Java's input and output comes as Py4J's error or PySpark's
-        cause = cause_of(error)
-        raise InputError(
-            f"the store cannot be written at {name}: {cause}: check that the job may write there"
-        ) from error
-
-
-def read(spark: SparkSession, place: TableLocation, table: str) -> DataFrame:
-    """Reads a table of the store.
-
-    Args:
-        spark: The live session.
-        place: Where the tables lie.
-        table: Last part of its name.
-
-    Returns:
-        Its current rows.
-    """
-    return spark.table(place.name(table))
 
 
 def read_vectors(spark: SparkSession, settings: Settings) -> DataFrame:
@@ -161,58 +170,4 @@ def read_vectors(spark: SparkSession, settings: Settings) -> DataFrame:
         Rows of the vectors table.
     """
     set_properties(spark, SESSION)
-    return read(spark, location_of(settings), "vectors")
-
-
-def append(rows: DataFrame, place: TableLocation, table: str) -> None:
-    """Appends rows in one commit.
-
-    Args:
-        rows: Rows with the table's columns.
-        place: Where the tables lie.
-        table: Last part of its name.
-    """
-    with boundary(table):
-        rows.writeTo(place.name(table)).append()
-
-
-def last_committers(spark: SparkSession, place: TableLocation, table: str) -> list[str]:
-    """Lists the runs that a table's history tells of.
-
-    Args:
-        spark: The live session.
-        place: Where the tables lie.
-        table: Last part of its name.
-
-    Returns:
-        Run ids; none where there is no table.
-    """
-    name = place.name(table)
-    if not exists(spark, name):
-        return []
-    history = spark.sql(f"DESCRIBE HISTORY {name}").select("userMetadata").dropna().distinct()
-    return [row.userMetadata for row in history.collect()]
-
-
-def replace(rows: DataFrame, place: TableLocation, table: str) -> None:
-    """Replaces all rows of a table in one commit.
-
-    Args:
-        rows: Rows with the table's columns.
-        place: Where the tables lie.
-        table: Last part of its name.
-    """
-    with boundary(table):
-        rows.writeTo(place.name(table)).overwrite(F.lit(True))
-
-
-def location_of(settings: Settings) -> TableLocation:
-    """Finds where the tables of the settings' space lie.
-
-    Args:
-        settings: The whole configuration.
-
-    Returns:
-        The place.
-    """
-    return TableLocation(settings.store, settings.library, settings.space)
+    return space_tables(spark, settings).read("vectors")

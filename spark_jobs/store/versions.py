@@ -1,12 +1,14 @@
 """Tables of the store at one version."""
 
-from pyspark.sql import Column
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-from pyspark.sql import SparkSession
-from spark_jobs.store.tables import TableLocation
 from dataclasses import dataclass
+from functools import cached_property
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
 from schemas.table import quoted
+from spark_jobs.store.tables import SpaceTables
+
 
 def newest_changes(changes: DataFrame, identity: Column, wanted: Column) -> DataFrame:
     """Finds the newest change of each id in rows of a change feed.
@@ -36,76 +38,71 @@ def arrives() -> Column:
     return F.col("_change_type").isin("insert", "update_postimage")
 
 
-def newest_version(spark: SparkSession, place: TableLocation, table: str) -> int:
+def newest_version(tables: SpaceTables, table: str) -> int:
     """Asks a table for its version.
 
     Args:
-        spark: The live session.
-        place: Where the tables lie.
+        tables: The space's tables.
         table: Last part of its name.
 
     Returns:
         The newest.
     """
-    return int(spark.sql(f"DESCRIBE HISTORY {place.name(table)} LIMIT 1").collect()[0].version)
+    return int(tables.spark.sql(f"DESCRIBE HISTORY {tables.name(table)} LIMIT 1").collect()[0].version)
 
 
-def read_pinned(spark: SparkSession, place: TableLocation, table: str, version: int | None = None) -> DataFrame:
+def read_pinned(tables: SpaceTables, table: str, version: int | None = None) -> DataFrame:
     """Reads a table as it is now, however often the rows are read and whatever is committed meanwhile.
 
     Args:
-        spark: The live session.
-        place: Where the tables lie.
+        tables: The space's tables.
         table: Last part of its name.
         version: An earlier version; what is the newest at the time of the call where None.
 
     Returns:
         The rows of that version.
     """
-    pinned = newest_version(spark, place, table) if version is None else version
-    return spark.read.option("versionAsOf", pinned).table(place.name(table))
+    pinned = newest_version(tables, table) if version is None else version
+    return tables.spark.read.option("versionAsOf", pinned).table(tables.name(table))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PinnedVectors:
     """The table of vectors at one version.
 
     Attributes:
+        tables: The space's tables.
         rows: Its rows, however often they are read.
         version: That version.
-        table_id: Delta's id of the table, which another table under the same name would not have.
-        count: Number of rows.
     """
 
+    tables: SpaceTables
     rows: DataFrame
     version: int
-    table_id: str
-    count: int
+
+    @cached_property
+    def table_id(self) -> str:
+        """Delta's id of the table, which another table under the same name would not have."""
+        detail = self.tables.spark.sql(f"DESCRIBE DETAIL {self.tables.name('vectors')}")
+        return str(detail.select("id").collect()[0].id)
+
+    @cached_property
+    def count(self) -> int:
+        """Number of rows; counted from Delta's log, no file is read."""
+        return self.rows.count()
 
 
-def pin_vectors(spark: SparkSession, place: TableLocation) -> PinnedVectors:
-    """Pins the table of vectors as it is now.
-
-    Args:
-        spark: The live session.
-        place: Where the tables of the space lie.
-
-    Returns:
-        The table at its newest version.
-    """
-    detail = spark.sql(f"DESCRIBE DETAIL {place.name('vectors')}").select("id").collect()[0]
-    version = newest_version(spark, place, "vectors")
-    rows = read_pinned(spark, place, "vectors", version)
-    # Counted from Delta's log: no file is read.
-    return PinnedVectors(rows, version, str(detail.id), rows.count())
+def pin_vectors(tables: SpaceTables) -> PinnedVectors:
+    """Pins the table of vectors at its newest version."""
+    version = newest_version(tables, "vectors")
+    return PinnedVectors(tables, read_pinned(tables, "vectors", version), version)
 
 
-def changes_since(spark: SparkSession, place: TableLocation, pinned: PinnedVectors, version: int) -> tuple[DataFrame, DataFrame]:
+def changes_since(tables: SpaceTables, pinned: PinnedVectors, version: int) -> tuple[DataFrame, DataFrame]:
     """Reads what the change feed tells between two versions: the end of it, not the way there.
 
     Args:
-        spark: The live session.
-        place: Where the tables of the space lie.
+        tables: The space's tables.
         pinned: The table at the last version whose changes count.
         version: An earlier version; what was changed after it counts.
 
@@ -113,8 +110,8 @@ def changes_since(spark: SparkSession, place: TableLocation, pinned: PinnedVecto
         Rows of `vectors` that are new or have a new state, as they are at the last version; and the ids (`chunk_id`)
         of those that were there at the earlier version and are not any more.
     """
-    reader = spark.read.option("readChangeFeed", "true").option("startingVersion", version + 1)
-    changes = reader.option("endingVersion", pinned.version).table(place.name("vectors"))
+    reader = tables.spark.read.option("readChangeFeed", "true").option("startingVersion", version + 1)
+    changes = reader.option("endingVersion", pinned.version).table(tables.name("vectors"))
     end = F.struct("_commit_version", arrives().alias("arrives"))
     newest = newest_changes(changes, F.col("chunk_id"), end).select("chunk_id", "row.*", "was_there")
     # Ids alone are grouped: vectors go from the files to their reader, and through no shuffle.

@@ -1,1 +1,1 @@
-"""targets."""
+"""The systems that vectors are exported to. Knows Arrow batches; no Spark and no store."""

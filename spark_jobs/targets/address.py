@@ -1,14 +1,13 @@
 """What `--to` may say: the kinds of targets, and where each of them is."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-from typing import Literal
+from typing import Final, Literal
+from urllib.parse import quote, unquote_to_bytes
+
 from schemas.errors import InputError
-import os
-from urllib.parse import quote
-from urllib.parse import unquote_to_bytes
 
 FORMS = (
     "parquet:FOLDER",

@@ -1,10 +1,10 @@
 """The systems that vectors are exported to: what each of them can do, and how `--to` names one."""
 
 from pathlib import Path
-from spark_jobs.targets.address import PostgresqlAddress
-from spark_jobs.targets.address import Address
-from spark_jobs.targets.address import parse
+
+from spark_jobs.targets.address import Address, PostgresqlAddress, parse
 from spark_jobs.targets.target import Target
+
 
 def open_target(text: str) -> Target:
     """Opens the target that `--to` names, without touching it yet.

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+
 from schemas.errors import InputError
-from spark_jobs.targets.index_kinds import K
-from spark_jobs.targets.index_kinds import asked_of
-from spark_jobs.targets.index_kinds import least_effort
+from spark_jobs.targets.index_kinds import K, asked_of, least_effort
 
 # Up to here every vector is looked at, which takes milliseconds; above, the nearest of a few thousand lists.
 FLAT_ROWS = 50_000

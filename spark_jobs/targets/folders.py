@@ -3,21 +3,20 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from schemas.errors import InputError
-from spark_jobs.targets.stamp import check_stamp
-from spark_jobs.targets.target import RowFormat
-from contextlib import suppress
+
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
-from spark_jobs.targets.rows import Keys
-from spark_jobs.targets.rows import as_keys
-from collections.abc import Iterable
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from schemas.errors import InputError
+from spark_jobs.targets.rows import Keys, as_keys
+from spark_jobs.targets.stamp import check_stamp
+from spark_jobs.targets.target import RowFormat
 
 # Readers of folders of data pass over names that begin so.
 MARK = "_embedlake.json"

@@ -1,13 +1,11 @@
 """What a folder with an index needs of the library that makes it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
-from typing import Protocol
+from typing import Any, Protocol
+
 import numpy as np
 from numpy.typing import NDArray
-from collections.abc import Callable
-from collections.abc import Iterable
 
 # Hits that are compared, and the share that is enough; where more effort finds no more, `_FAIR` will do.
 K = 10

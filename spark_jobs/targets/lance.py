@@ -1,27 +1,22 @@
 """A table of LanceDB in a folder."""
 
 import json
-from collections.abc import Iterable
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
 from schemas.errors import InputError
 from spark_jobs.targets.address import Address
-from spark_jobs.targets.stamp import check_stamp
-from spark_jobs.targets.stamp import stamp_of
-from spark_jobs.targets.stamp import same_owner
-from spark_jobs.targets.rows import as_ids
-from spark_jobs.targets.rows import as_keys
-from spark_jobs.targets.rows import conformed
-from spark_jobs.targets.rows import in_groups
-from spark_jobs.targets.rows import plain_schema
+from spark_jobs.targets.rows import as_ids, as_keys, conformed, in_groups, plain_schema
+from spark_jobs.targets.stamp import check_stamp, same_owner, stamp_of
 from spark_jobs.targets.target import RowFormat
-import os
-import re
-from contextlib import contextmanager
 
 # A merge is a commit, and looks for each of its rows; a delete names each of its ids.
 _GROUP_BYTES, _MOST_GROUP_ROWS, _ROW_BYTES = 64 * 1024 * 1024, 50_000, 1024

@@ -1,37 +1,33 @@
 """A folder of Parquet files that any reader opens as one data set."""
 
 import shutil
-from collections.abc import Iterable
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
-from spark_jobs.targets.folders import Changes
-from spark_jobs.targets.folders import STAGING
-from spark_jobs.targets.folders import empty_staging
-from spark_jobs.targets.folders import found_in
-from spark_jobs.targets.folders import open_folder
-from spark_jobs.targets.folders import synced
-from spark_jobs.targets.folders import write_stamp
-from spark_jobs.targets.folders import writing
-from spark_jobs.targets.stamp import stamp_of
-from spark_jobs.targets.stamp import same_owner
-from spark_jobs.targets.folders import count_rows
-from spark_jobs.targets.folders import read_columns
-from spark_jobs.targets.rows import conformed
-from spark_jobs.targets.rows import plain_schema
-from spark_jobs.targets.target import RowFormat
-from collections.abc import Mapping
-from dataclasses import dataclass
 import pyarrow.parquet as pq
-from spark_jobs.targets.folders import REMOVED
-from spark_jobs.targets.rows import as_keys
-from spark_jobs.targets.rows import Keys
-from spark_jobs.targets.rows import as_ids
-from spark_jobs.targets.rows import matrix_of
-from spark_jobs.targets.folders import row_groups
+from numpy.typing import NDArray
+
+from spark_jobs.targets.folders import (
+    REMOVED,
+    STAGING,
+    Changes,
+    count_rows,
+    empty_staging,
+    found_in,
+    open_folder,
+    read_columns,
+    row_groups,
+    synced,
+    write_stamp,
+    writing,
+)
+from spark_jobs.targets.rows import Keys, as_ids, as_keys, conformed, matrix_of, plain_schema
+from spark_jobs.targets.stamp import same_owner, stamp_of
+from spark_jobs.targets.target import RowFormat
 
 KIND = "parquet"
 

@@ -1,34 +1,26 @@
 """A collection of Qdrant: on a server, or in a folder by the client's local mode."""
 
+import json
 import os
+import sqlite3
 import time
-from collections.abc import Iterable
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-from typing import Any
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from schemas.errors import InputError
+
+from schemas.errors import InputError, RunActiveError
 from spark_jobs.targets.address import Address
-from spark_jobs.targets.stamp import check_stamp
-from spark_jobs.targets.stamp import same_owner
-from spark_jobs.targets.rows import as_keys
-from spark_jobs.targets.rows import conformed
-from spark_jobs.targets.rows import in_groups
-from spark_jobs.targets.rows import matrix_of
-from spark_jobs.targets.rows import plain_schema
-from spark_jobs.targets.values import check_json
-from spark_jobs.targets.values import json_values
+from spark_jobs.targets.rows import as_keys, conformed, in_groups, matrix_of, plain_schema
+from spark_jobs.targets.stamp import check_stamp, same_owner, stamp_of
 from spark_jobs.targets.target import RowFormat
-import sqlite3
-import warnings
-from contextlib import contextmanager
-from pathlib import Path
-from schemas.errors import RunActiveError
-import json
-from spark_jobs.targets.stamp import stamp_of
+from spark_jobs.targets.values import check_json, json_values
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -194,7 +186,7 @@ class QdrantTarget:
         assert self._client is not None, "a folder that may be made is there"
         return self._client
 
-    def _prepared(self) -> "tuple[Shape, QdrantClient]":
+    def _prepared(self) -> "tuple[RowFormat, QdrantClient]":
         if self._shape is None or self._client is None:
             raise RuntimeError("prepare comes before send, remove and finish")
         return self._shape, self._client

@@ -1,12 +1,13 @@
 """Batches of rows on their way to a target: one form for all of them, ids as bytes, the last of each id."""
 
-from collections.abc import Iterable
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
 from schemas.errors import InputError
 
 # Ids as 16 bytes each: they sort, compare and lie in memory as fixed-width strings of numpy do.

@@ -1,7 +1,9 @@
 """The mark that embedlake leaves in a target: whose rows these are and what they look like."""
 
 from collections.abc import Mapping
+
 import pyarrow as pa
+
 from schemas.errors import InputError
 from spark_jobs.targets.rows import described
 from spark_jobs.targets.target import RowFormat

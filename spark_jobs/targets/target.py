@@ -1,13 +1,13 @@
 """TODO."""
 
-from collections.abc import Iterable
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
-from typing import Protocol
+from typing import Any, Protocol
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
 
 @dataclass(frozen=True, slots=True)
 class RowFormat:

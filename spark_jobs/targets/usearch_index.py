@@ -5,12 +5,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+
 from schemas.errors import InputError
-from spark_jobs.targets.index_kinds import K
-from spark_jobs.targets.index_kinds import asked_of
-from spark_jobs.targets.index_kinds import least_effort
+from spark_jobs.targets.index_kinds import K, asked_of, least_effort
 
 # Neighbours of a node, candidates looked at when one is put in, and least candidates of a search: twice the package's
 # own, for recall.

@@ -6,7 +6,9 @@ import decimal
 import math
 from collections.abc import Callable
 from typing import Any
+
 import pyarrow as pa
+
 from schemas.errors import InputError
 
 _PLAIN: tuple[Callable[[pa.DataType], bool], ...] = (

@@ -1,1 +1,1 @@
-"""chunking."""
+"""Text to chunks."""

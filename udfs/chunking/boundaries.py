@@ -5,11 +5,12 @@ Patterns give nothing back once matched (possessive quantifiers), so that time g
 """
 
 import re
+from collections.abc import Callable
 from enum import IntEnum
 from itertools import pairwise
 from typing import NamedTuple
-from collections.abc import Callable
 from unicodedata import category
+
 import numpy as np
 import numpy.typing as npt
 

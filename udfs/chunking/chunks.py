@@ -7,21 +7,18 @@ extremes in a window is described in Zhang et al., "AE: An Asymmetric Extremum C
 Fast and Bandwidth-Efficient Data Deduplication", INFOCOM 2015.
 """
 
-from bisect import bisect_left
-from bisect import bisect_right
-from collections.abc import Iterable
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import accumulate
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Protocol
+
 import numpy as np
 import numpy.typing as npt
+
 from schemas.errors import InputError
-from udfs.chunking.boundaries import Atom
-from udfs.chunking.boundaries import sentences
-from udfs.chunking.boundaries import pieces
+from udfs.chunking.boundaries import Atom, pieces, sentences
 from udfs.specs import ChunkSpec
 
 # No language has words so long. Text with more characters to a token is blank, or the tokenizer gave up on it and put

@@ -1,1 +1,1 @@
-"""encoders."""
+"""Text to vectors: the fake encoder, the real one, and what makes it quick."""

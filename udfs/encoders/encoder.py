@@ -1,17 +1,17 @@
 """What inference needs of a model, and the one place where a worker loads it."""
 
-from collections.abc import Callable
-from collections.abc import Sequence
-from typing import Any
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
 import numpy as np
 from numpy.typing import NDArray
+
 from udfs.encoders.fake import FakeEncoder
+from udfs.encoders.tokens import Tokenized
 from udfs.models.fingerprint import model_fingerprint
 from udfs.models.source import is_fake
-from udfs.specs import InferenceSpec
-from udfs.specs import Precision
-from udfs.encoders.tokens import Tokenized
+from udfs.specs import InferenceSpec, Precision
+
 
 class Encoder(Protocol):
     """A model that turns texts into vectors.

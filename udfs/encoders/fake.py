@@ -2,14 +2,15 @@
 
 import hashlib
 import re
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
-from udfs.specs import Precision
-from udfs.encoders.tokens import Tokenized
 
-FAKE_MAX_TOKENS = 256
+from udfs.encoders.tokens import Tokenized
+from udfs.models.source import FAKE_MAX_TOKENS
+from udfs.specs import Precision
+
 _TOKEN = re.compile(r"\w{1,12}|[^\w\s]")
 # Texts that hold these words fail on purpose, so that quarantine can be tried without a broken model.
 RAISES = "FAKE-ENCODER-RAISES"

@@ -1,18 +1,18 @@
 """Token ids → what a model's forward pass takes, without tokenising again."""
 
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer
-from udfs.specs import ModelSpec
+
 from udfs.encoders.token_counter import load_token_counter
-from udfs.encoders.tokens import TextTokenizer
-from udfs.encoders.tokens import Tokenized
+from udfs.encoders.tokens import TextTokenizer, Tokenized
+from udfs.specs import ModelSpec
 
 Features = dict[str, Any]
 Ids = NDArray[np.int32]

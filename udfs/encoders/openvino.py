@@ -4,9 +4,11 @@ import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
+
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+
 from schemas.errors import InputError
 from udfs.specs import Precision
 

@@ -6,6 +6,7 @@ which torch uses for half precision and for compiled models, does not: 434 again
 
 from time import perf_counter
 from typing import Any
+
 import torch
 from sentence_transformers import SentenceTransformer
 

@@ -1,26 +1,24 @@
 """The encoder of real models, over sentence-transformers."""
 
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from transformers.utils import logging as transformers_logging
+
 from schemas.errors import InputError
 from udfs.encoders.model_inputs import read_and_build
-from udfs.models.source import verified_folder
-from udfs.encoders.openvino import Forward
-from udfs.encoders.openvino import openvino_forward
+from udfs.encoders.openvino import Forward, openvino_forward
 from udfs.encoders.packed_linear import pack_linears
-from udfs.specs import InferenceSpec
-from udfs.specs import ModelSpec
-from udfs.specs import Precision
 from udfs.encoders.tokens import TextTokenizer
 from udfs.encoders.unpadded import unpad
+from udfs.models.source import verified_folder
+from udfs.specs import InferenceSpec, ModelSpec, Precision
 
 # Batches that a converted model is held to: of several lengths, of one text, and of more texts than the first.
 _EXAMPLES = (["Who hunts at night?", "owl", "night " * 300], ["x"], ["one", "one two", "", "four " * 40])

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+
 from tokenizers import Tokenizer
+
 from udfs.chunking.chunks import TokenCounter
 from udfs.encoders.fake import FakeTokenCounter
-from udfs.models.source import is_fake
-from udfs.models.source import verified_folder
-from udfs.specs import ModelSpec
 from udfs.encoders.tokens import parts_of
+from udfs.models.source import is_fake, verified_folder
+from udfs.specs import ModelSpec
+
 
 class FolderTokenCounter:
     """Counts with the tokenizer of a model folder.

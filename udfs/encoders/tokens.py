@@ -1,13 +1,12 @@
 """Texts as a model reads them: token ids, cut to what it sees, with the true counts kept."""
 
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 # An encoding holds some hundred bytes for each token, so that a long list is read in parts.
 _PART_CHARACTERS = 1_000_000

@@ -6,13 +6,13 @@ variable lengths stands in, which every CUDA build of torch brings.
 
 from collections.abc import Sequence
 from typing import Any
+
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from transformers import AttentionInterface
-from transformers import AttentionMaskInterface
-from udfs.encoders.model_inputs import BuildFeatures
-from udfs.encoders.model_inputs import Ids
+from transformers import AttentionInterface, AttentionMaskInterface
+
+from udfs.encoders.model_inputs import BuildFeatures, Ids
 
 # Factor of the scores, and whether a token sees only what is before it.
 _How = tuple[float | None, bool]

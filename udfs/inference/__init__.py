@@ -1,1 +1,1 @@
-"""inference."""
+"""Windows of texts through an encoder: passes, token budget, pipeline and meter. Plain Python."""

@@ -1,19 +1,14 @@
 """Trying sizes of forward passes on a library's own texts: rates, latencies and memory of each."""
 
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Literal
-from udfs.inference.passes import batch_cost
-from udfs.inference.passes import fitting
-from udfs.inference.passes import longest_first
+
 from udfs.encoders.encoder import Encoder
-from udfs.inference.passes import PassFault
-from udfs.inference.passes import pass_fault
-from udfs.inference.meter import peak_mebibytes
-from udfs.inference.meter import reset_peak
 from udfs.encoders.tokens import Tokenized
+from udfs.inference.meter import peak_mebibytes, reset_peak
+from udfs.inference.passes import PassFault, batch_cost, fitting, longest_first, pass_fault
 
 _ROWS = tuple(2**power for power in range(4, 10))
 # Small models on few cores are fastest at the lower end, GPUs at the upper.

@@ -4,24 +4,22 @@ Three stages, each in a thread of its own and a bounded number of steps ahead of
 passes, rows into the buffer that becomes the Arrow column.
 """
 
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+
 from schemas.errors import InputError
-from schemas.reasons import INVALID_VECTOR
-from schemas.reasons import MODEL_ERROR
+from schemas.reasons import INVALID_VECTOR, MODEL_ERROR
 from udfs.encoders.encoder import Encoder
-from udfs.inference.meter import Meter
-from udfs.inference.passes import Pass
-from udfs.inference.passes import passes_of
-from udfs.specs import InferenceSpec
-from udfs.inference.prefetch import prefetch
-from udfs.inference.token_budget import TokenBudget
 from udfs.encoders.tokens import Tokenized
-from udfs.inference.token_budget import token_budget
+from udfs.inference.meter import Meter
+from udfs.inference.passes import Pass, passes_of
+from udfs.inference.prefetch import prefetch
+from udfs.inference.token_budget import TokenBudget, token_budget
+from udfs.specs import InferenceSpec
 
 # One window being read while another is computed: memory does not grow with the partition.
 _WINDOWS_AHEAD = 1

@@ -1,16 +1,13 @@
 """What inference took, counted where it happens."""
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from dataclasses import fields
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from threading import Lock
 from time import perf_counter
-import sys
-from contextlib import suppress
-from pathlib import Path
-from resource import RUSAGE_SELF
-from resource import getrusage
 
 _LOCK = Lock()
 

@@ -1,19 +1,18 @@
 """The forward stage: windows of tokenised texts → passes, each within the budget, each fault where it belongs."""
 
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from time import perf_counter
+
 import numpy as np
 from numpy.typing import NDArray
-from schemas.reasons import MODEL_ERROR
-from schemas.reasons import OUT_OF_MEMORY
+
+from schemas.reasons import MODEL_ERROR, OUT_OF_MEMORY
 from udfs.encoders.encoder import Encoder
+from udfs.encoders.tokens import Tokenized
 from udfs.inference.meter import Meter
 from udfs.inference.token_budget import TokenBudget
-from udfs.encoders.tokens import Tokenized
-from collections.abc import Sequence
-from enum import Enum
 
 Rows = Callable[[], NDArray[np.float32]]
 

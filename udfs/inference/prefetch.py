@@ -1,18 +1,13 @@
 """A stage of a pipeline: an iterator that runs in a thread of its own, a bounded number of items ahead."""
 
 import threading
-from collections.abc import Callable
-from collections.abc import Generator
-from collections.abc import Iterator
-from contextlib import closing
-from contextlib import nullcontext
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
-from queue import Empty
-from queue import Queue
+from queue import Empty, Queue
 from time import perf_counter
-from typing import Generic
-from typing import TypeVar
+from typing import Generic, TypeVar
+
 import pyarrow as pa
 
 Item = TypeVar("Item")

@@ -1,10 +1,11 @@
 """How many tokens one forward pass may hold: found by trying, halved when memory runs out, grown back after."""
 
 from collections.abc import Sequence
+from statistics import median
 from weakref import WeakKeyDictionary
+
 from udfs.encoders.encoder import Encoder
 from udfs.specs import InferenceSpec
-from statistics import median
 
 # What `auto` tries: for small models on a few cores, and on a GPU, beside whose memory all of them are small.
 _CANDIDATES = {"cpu": (1024, 2048, 4096), "cuda": (16_384, 32_768, 65_536)}

@@ -4,14 +4,15 @@ import hashlib
 import re
 from functools import lru_cache
 from pathlib import Path
+
 from schemas.errors import InputError
 from schemas.precision import OutputPrecision
-from udfs.encoders.fake import FAKE_MAX_TOKENS
-from udfs.models.folder import ModelFolder
-from udfs.models.folder import inspect_model_folder
+from udfs.models.folder import ModelFolder, inspect_model_folder
 from udfs.models.hub import resolve_model_folder
 from udfs.specs import ModelSpec
 
+# What the fake encoder sees of a text.
+FAKE_MAX_TOKENS = 256
 _FAKE = re.compile(r"fake:([1-9]\d{0,4})")
 
 

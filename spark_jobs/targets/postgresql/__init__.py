@@ -1,1 +1,1 @@
-"""postgresql."""
+"""A table of PostgreSQL with pgvector."""

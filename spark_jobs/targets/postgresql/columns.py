@@ -1,19 +1,17 @@
 """The columns of a table of PostgreSQL."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
 import pyarrow as pa
+import pyarrow.compute as pc
+
 from schemas.errors import InputError
 from spark_jobs.targets.address import identifier_fault
-from spark_jobs.targets.values import can_be_json
-import json
-from collections.abc import Iterator
-import pyarrow.compute as pc
-from spark_jobs.targets.rows import as_keys
-from spark_jobs.targets.rows import matrix_of
-from spark_jobs.targets.values import json_values
-from spark_jobs.targets.values import python_values
+from spark_jobs.targets.rows import as_keys, matrix_of
+from spark_jobs.targets.values import can_be_json, json_values, python_values
 
 # pgvector's own limits: for the type, and for an index on it in full and in half precision.
 MOST_NUMBERS = 16_000

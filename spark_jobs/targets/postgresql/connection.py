@@ -1,14 +1,13 @@
 """The way to a database: connection, limits of the session, one export at a time, and pgvector."""
 
 import time
-from typing import TYPE_CHECKING
-from schemas.errors import InputError
-from schemas.errors import RunActiveError
-from spark_jobs.targets.address import PostgresqlAddress
-from spark_jobs.targets.postgresql.statements import FIND_EXTENSION
-from spark_jobs.targets.postgresql.statements import TRY_LOCK
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from schemas.errors import InputError, RunActiveError
+from spark_jobs.targets.address import PostgresqlAddress
+from spark_jobs.targets.postgresql.statements import FIND_EXTENSION, TRY_LOCK
 
 if TYPE_CHECKING:
     import psycopg
@@ -64,8 +63,6 @@ def connected(place: PostgresqlAddress) -> "psycopg.Connection":
         InputError: There is none to be had.
     """
     import psycopg
-
-    
 
     try:
         connection = psycopg.connect(

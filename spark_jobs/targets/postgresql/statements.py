@@ -1,13 +1,11 @@
 """The statements that an export sends to PostgreSQL. Names are quoted by psycopg, values are parameters."""
 
 from typing import TYPE_CHECKING
-from spark_jobs.targets.postgresql.columns import Column
-from spark_jobs.targets.postgresql.columns import MOST_INDEXED
-from spark_jobs.targets.postgresql.columns import MOST_INDEXED_HALF
+
+from spark_jobs.targets.postgresql.columns import MOST_INDEXED, MOST_INDEXED_HALF, Column
 
 if TYPE_CHECKING:
     from psycopg.sql import SQL, Composed, Identifier
-    from psycopg.sql import Composed, Identifier
 
 _STAGED = "embedlake_rows"
 FIND_EXTENSION = (

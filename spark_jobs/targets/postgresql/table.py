@@ -3,21 +3,19 @@
 import json
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
 from schemas.errors import InputError
-from spark_jobs.targets.postgresql.columns import Column
 from spark_jobs.targets.address import PostgresqlAddress
-from spark_jobs.targets.stamp import check_stamp
-from spark_jobs.targets.stamp import stamp_of
-from spark_jobs.targets.stamp import same_owner
-from spark_jobs.targets.stamp import same_format
-from spark_jobs.targets.target import RowFormat
 from spark_jobs.targets.postgresql import statements
+from spark_jobs.targets.postgresql.columns import Column
+from spark_jobs.targets.stamp import check_stamp, same_format, same_owner, stamp_of
+from spark_jobs.targets.target import RowFormat
 
 if TYPE_CHECKING:
     import psycopg
     from psycopg.sql import Identifier
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedTable:

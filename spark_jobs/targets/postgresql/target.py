@@ -1,34 +1,21 @@
 """A table of PostgreSQL with pgvector."""
 
-from collections.abc import Iterable
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from spark_jobs.targets.postgresql.columns import MOST_INDEXED
-from spark_jobs.targets.postgresql.columns import MOST_INDEXED_HALF
-from spark_jobs.targets.postgresql.columns import Column
-from spark_jobs.targets.postgresql.columns import columns_of
-from spark_jobs.targets.postgresql.connection import begin
-from spark_jobs.targets.postgresql.connection import connected
-from spark_jobs.targets.postgresql.connection import require_psycopg
+
 from spark_jobs.targets.address import PostgresqlAddress
-from spark_jobs.targets.postgresql.statements import create_index
-from spark_jobs.targets.postgresql.statements import nearest_ids
-from spark_jobs.targets.postgresql.table import PreparedTable
-from spark_jobs.targets.postgresql.table import found_stamp
-from spark_jobs.targets.postgresql.table import make_ready
-from spark_jobs.targets.postgresql.table import put_in_place
-from spark_jobs.targets.postgresql.columns import values_of
-from spark_jobs.targets.rows import as_keys
-from spark_jobs.targets.rows import conformed
-from spark_jobs.targets.rows import in_groups
-from spark_jobs.targets.rows import plain_schema
-from spark_jobs.targets.target import RowFormat
 from spark_jobs.targets.postgresql import statements
+from spark_jobs.targets.postgresql.columns import MOST_INDEXED, MOST_INDEXED_HALF, Column, columns_of, values_of
+from spark_jobs.targets.postgresql.connection import begin, connected, require_psycopg
+from spark_jobs.targets.postgresql.statements import create_index, nearest_ids
+from spark_jobs.targets.postgresql.table import PreparedTable, found_stamp, make_ready, put_in_place
+from spark_jobs.targets.rows import as_keys, conformed, in_groups, plain_schema
+from spark_jobs.targets.target import RowFormat
 
 if TYPE_CHECKING:
     import psycopg
@@ -197,7 +184,7 @@ class PostgresqlTarget:
 
         return refusals(self._place)
 
-    def _prepared(self) -> "tuple[Shape, psycopg.Connection, Ready]":
+    def _prepared(self) -> "tuple[RowFormat, psycopg.Connection, PreparedTable]":
         if self._shape is None or self._open is None or self._ready is None or self._open.autocommit:
             raise RuntimeError("prepare comes before send, remove and finish")
         return self._shape, self._open, self._ready

@@ -1,0 +1,103 @@
+"""What a run counted and what it took: filled in as it works, recorded with its events, reported at its end."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from schemas.worker_rows import NAMES, PEAKS, SUMS
+
+# Share of the time in which the model is at work that leaves nothing to gain elsewhere.
+_BUSY = 0.9
+_SLICE_STEPS = ("chunk", "reuse", "embed", "merge vectors", "merge ledger")
+
+
+def meter_columns() -> list[Column]:
+    """One aggregate for each field of the workers' meters, for an observation of `schemas.worker_rows.METER`."""
+    sums = [F.coalesce(F.sum(f"meter.{name}"), F.lit(0.0)).alias(name) for name in SUMS]
+    return sums + [F.max(f"meter.{name}").alias(name) for name in (*PEAKS, *NAMES)]
+
+
+@dataclass
+class InferenceSummary:
+    """What the model was given and what it took, over the slices of a run.
+
+    Attributes:
+        values: Fields of the meter; empty while nothing was embedded.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, observed: Mapping[str, Any]) -> None:
+        """Adds one slice's results of `meter_columns`."""
+        for name in SUMS:
+            self.values[name] = self.values.get(name, 0.0) + observed[name]
+        for name in PEAKS:
+            self.values[name] = max(self.values.get(name, 0.0), observed[name] or 0.0)
+        self.values.update({name: observed[name] for name in NAMES if observed[name] is not None})
+
+    def bottleneck(self) -> str:
+        """Names the stage that the others wait for: read, tokenise, forward, collect, encode or write."""
+        v = self.values
+        # The model is what a machine is paid for: while it is busy nothing else can be the reason.
+        if v["forward"] >= _BUSY * (v["forward"] + v["forward_waited"]):
+            return "forward"
+        return max(("read", "tokenise", "collect", "encode", "write"), key=lambda stage: float(v[stage]))
+
+    def line(self) -> str:
+        """Renders it in one line; empty where nothing was embedded."""
+        v = self.values
+        if not v or not v["passes"]:
+            return ""
+        busy = v["forward"] + v["forward_waited"]
+        parts = [
+            f"{v['device']} {v['dtype']}",
+            f"{v['token_budget']:,.0f} tokens a pass",
+            f"{v['tokens'] / max(v['forward'], 1e-9):,.0f} tokens/s in the model",
+            f"{1 - v['tokens'] / v['computed']:.1%} padding",
+            f"model waited {v['forward_waited'] / max(busy, 1e-9):.0%} of the time, bottleneck {self.bottleneck()}",
+            f"loaded in {v['load_seconds']:.1f} s",
+            f"at most {v['peak_mebibytes']:,.0f} MiB a worker",
+        ]
+        if v["out_of_memory"]:
+            parts.append(f"{v['out_of_memory']:,.0f} times out of memory")
+        return " · ".join(parts)
+
+
+@dataclass
+class Tally:
+    """Counts, seconds and inference of one run so far.
+
+    Attributes:
+        seconds: Wall-clock seconds by step, in order of first use; whoever times the steps fills it.
+        counts: chunks, chunks_embedded, chunks_failed, tokens_embedded, tokens_saved and slices of what is committed.
+        inference: What the model took.
+        documents: Documents in committed slices.
+        tokens: Estimated tokens of committed slices.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    inference: InferenceSummary = field(default_factory=InferenceSummary)
+    documents: int = 0
+    tokens: int = 0
+
+    @property
+    def slice_seconds(self) -> float:
+        """Seconds that went into slices."""
+        return sum(self.seconds.get(step, 0.0) for step in _SLICE_STEPS)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens embedded in committed slices a second of the embed step; 0 before the first."""
+        return self.counts["tokens_embedded"] / self.seconds["embed"] if self.seconds.get("embed") else 0.0
+
+    def add_slice(self, counts: Mapping[str, int], documents: int, tokens: int) -> None:
+        """Adds a slice that is committed: its counts, its documents and its estimated tokens."""
+        self.counts.update(counts)
+        self.counts["slices"] += 1
+        self.documents += documents
+        self.tokens += tokens
