@@ -154,7 +154,7 @@ MUTANTS = [
     ),
     Mutant(
         "a run that may be alive is not refused",
-        "spark_jobs/embedding/opening.py",
+        "spark_jobs/store/runs.py",
         "if age < settings.run.stale_after_seconds:",
         "if False:",
         _CASES + "a_run_that_is_overtaken_writes_nothing_and_one_that_may_be_alive_is_not_overtaken",
@@ -211,8 +211,8 @@ MUTANTS = [
     Mutant(
         "what a killed run has embedded is embedded again",
         "spark_jobs/embedding/staging.py",
-        "only_missing(chunks, staged)\n        .repartition(",
-        "only_missing(chunks, staged.limit(0))\n        .repartition(",
+        "only_missing(chunks, staged).repartition(",
+        "only_missing(chunks, staged.limit(0)).repartition(",
         _JOBS + "test_kills.py::test_the_next_run_repairs_what_a_killed_run_left",
     ),
     Mutant(
@@ -224,7 +224,7 @@ MUTANTS = [
     ),
     Mutant(
         "a Spark context is asked for over Connect",
-        "spark_jobs/runtime/session.py",
+        "spark_jobs/runtime/parallelism.py",
         'if hasattr(spark, "_jsparkSession"):\n        return',
         "if spark:\n        return",
         _JOBS + "test_connect.py::test_the_job_needs_nothing_that_spark_connect_lacks",
@@ -232,7 +232,7 @@ MUTANTS = [
     Mutant(
         "a package is left out of the wheel",
         "setup.py",
-        '"udfs", ',
+        '        "udfs.models",\n',
         "",
         _JOBS + "test_wheel.py::test_the_wheel_holds_the_packages_and_nothing_else",
     ),

@@ -11,10 +11,10 @@ from pyspark.sql import SparkSession
 
 from schemas.errors import InputError, ReconciliationError, SourceError
 from spark_jobs.embed_library import run
-from spark_jobs.embedding import opening
-from spark_jobs.embedding import run as runs
+from spark_jobs.embedding import run as embedding_run
 from spark_jobs.embedding.preflight import check_store
 from spark_jobs.settings import Settings, as_settings
+from spark_jobs.store import runs
 from tests.support.refresh.machine import Machine, at
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
@@ -127,8 +127,8 @@ def test_a_clock_that_is_set_back_a_year(
             return datetime.now(tz) - timedelta(days=365)
 
     machine = loaded_machine.copy(tmp_path)
+    monkeypatch.setattr(embedding_run, "datetime", YearAgo)
     monkeypatch.setattr(runs, "datetime", YearAgo)
-    monkeypatch.setattr(opening, "datetime", YearAgo)
     machine.change(30)
     assert machine.crash(("ledger.before", 1))
     machine.change(30)

@@ -128,10 +128,10 @@ def test_rows_that_got_through_before_a_crash_are_not_sent_again(
 
 def leave_only(spark: SparkSession, space: Space, whole: Path, out: Path, names: set[str]) -> None:
     from spark_jobs.export.rows import row_format_of
-    from spark_jobs.store.open_space import open_export_space
+    from spark_jobs.store.open_space import open_space
 
     with delta_session(spark):
-        shape = row_format_of(open_export_space(spark, space.settings))
+        shape = row_format_of(open_space(spark, space.settings))
     rows = ds.dataset(whole, format="parquet").to_table(filter=ds.field("doc_id").isin(sorted(names)))
     target = open_target(f"parquet:{out}")
     target.prepare(shape, full=False)

@@ -71,7 +71,7 @@ def asked(text: str) -> np.ndarray:
 
 def found(spark: SparkSession, settings: Settings, wanted: SearchOptions) -> dict[str, list[tuple[str, float]]]:
     with delta_session(spark):
-        hits: DataFrame = search_library.search(spark, open_space(spark, settings), QUERIES, wanted)
+        hits: DataFrame = search_library.search(open_space(spark, settings), QUERIES, wanted)
         rows = hits.orderBy("query_id", "rank").collect()
     lists: dict[str, list[tuple[str, float]]] = {}
     for row in rows:
@@ -153,7 +153,7 @@ def test_a_file_of_queries_becomes_a_table_of_hits(
     spark: SparkSession, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Passes of four queries: what is searched in several passes is one table all the same.
-    monkeypatch.setattr(nearest, "_HITS_A_PASS", 12)
+    monkeypatch.setattr(nearest, "_HITS_PER_SCAN", 12)
     file = tmp_path / "queries.jsonl"
     file.write_text("".join(json.dumps({"_id": query_id, "text": text}) + "\n" for query_id, text in QUERIES))
     report = search_library.run(spark, settings, str(file), str(tmp_path / "hits"), SearchOptions(k=3))
