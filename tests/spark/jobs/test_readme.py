@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 pytestmark = pytest.mark.spark
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[3] / "README.md"
 
 
 def test_the_python_of_the_readme_runs(
