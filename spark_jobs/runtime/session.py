@@ -76,6 +76,20 @@ def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
         return _configured(builder, {**_LOCAL, **settings.properties})
 
 
+def find_java() -> None:
+    """Makes sure that Spark will find Java: JAVA_HOME, the runtime that set-up put next to Python, or the PATH."""
+    own = Path(sys.prefix) / "java"
+    if not os.environ.get("JAVA_HOME") and (own / "bin" / "java").exists():
+        os.environ["JAVA_HOME"] = str(own)
+    home = os.environ.get("JAVA_HOME")
+    if home and not (Path(home) / "bin" / "java").exists():
+        raise InputError(f"JAVA_HOME is {home}, but {home}/bin/java does not exist. Correct or unset it.")
+    if not home and shutil.which("java") is None:
+        raise InputError(
+            "Spark needs Java 17 or newer, and none was found. Install it, or set JAVA_HOME to its folder."
+        )
+
+
 def _use_this_python() -> None:
     # PySpark from pip starts workers with whatever `python3` is on the PATH, which need not see our packages.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -99,20 +113,6 @@ def _kept_messages() -> Iterator[None]:
             os.close(descriptor)
         os.close(handle)
     os.unlink(log)
-
-
-def find_java() -> None:
-    """Makes sure that Spark will find Java: JAVA_HOME, the runtime that set-up put next to Python, or the PATH."""
-    own = Path(sys.prefix) / "java"
-    if not os.environ.get("JAVA_HOME") and (own / "bin" / "java").exists():
-        os.environ["JAVA_HOME"] = str(own)
-    home = os.environ.get("JAVA_HOME")
-    if home and not (Path(home) / "bin" / "java").exists():
-        raise InputError(f"JAVA_HOME is {home}, but {home}/bin/java does not exist. Correct or unset it.")
-    if not home and shutil.which("java") is None:
-        raise InputError(
-            "Spark needs Java 17 or newer, and none was found. Install it, or set JAVA_HOME to its folder."
-        )
 
 
 def _configured(builder: SparkSession.Builder, properties: dict[str, str]) -> SparkSession:

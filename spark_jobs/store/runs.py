@@ -98,8 +98,8 @@ def installed_versions() -> dict[str, str]:
     """Finds the versions of the packages that results depend on; packages that are not installed are left out."""
     # Spark puts its jars on the path too, and searching them takes a second.
     folders = [entry for entry in sys.path if os.path.isdir(entry)]
-    found = {"embedlake": __version__, "python": platform.python_version()}
+    versions = {"embedlake": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         for distribution in distributions(name=package, path=folders):
-            found.setdefault(package, distribution.version)
-    return found
+            versions.setdefault(package, distribution.version)
+    return versions

@@ -113,6 +113,26 @@ def register(
         tables.append(spark.createDataFrame([row], SPACES.schema), SPACES.name)
 
 
+def make_view(tables: SpaceTables) -> None:
+    """Makes the view `<library>__vectors` select from a space's vectors; a store with a path has no view.
+
+    A catalog that does not support views is left without one: readers use the table under its own name.
+    """
+    view = tables.location.view
+    if view is None:
+        return
+    comment = "Vectors of the library, from the space that readers should use"
+    try:
+        tables.spark.sql(f"CREATE OR REPLACE VIEW {view} COMMENT '{comment}' AS SELECT * FROM {tables.name('vectors')}")
+    except Exception as error:  # errors of a catalog are Py4J's or PySpark's
+        if isinstance(error, PySparkException) and (error.getCondition() or "").startswith(_NO_VIEWS):
+            return
+        raise InputError(
+            f"the view {view} cannot be created: {cause_of(error).rstrip('.')}. Check that the job may create views "
+            "there and that nothing else has this name."
+        ) from error
+
+
 def _difference(stored: str, spec: ModelSpec | ChunkSpec) -> str:
     before, now = json.loads(stored), asdict(spec)
     return (
@@ -138,23 +158,3 @@ def _unknown(spark: SparkSession, settings: Settings) -> str:
         known = sorted({row.space for row in rows.select("space").distinct().collect()})
     others = f"it has {', '.join(known)}" if known else "no run has written to it yet"
     return f"library {settings.library} has no space {settings.space} ({others}). Run embedlake embed, or name another."
-
-
-def make_view(tables: SpaceTables) -> None:
-    """Makes the view `<library>__vectors` select from a space's vectors; a store with a path has no view.
-
-    A catalog that does not support views is left without one: readers use the table under its own name.
-    """
-    view = tables.location.view
-    if view is None:
-        return
-    comment = "Vectors of the library, from the space that readers should use"
-    try:
-        tables.spark.sql(f"CREATE OR REPLACE VIEW {view} COMMENT '{comment}' AS SELECT * FROM {tables.name('vectors')}")
-    except Exception as error:  # errors of a catalog are Py4J's or PySpark's
-        if isinstance(error, PySparkException) and (error.getCondition() or "").startswith(_NO_VIEWS):
-            return
-        raise InputError(
-            f"the view {view} cannot be created: {cause_of(error).rstrip('.')}. Check that the job may create views "
-            "there and that nothing else has this name."
-        ) from error
