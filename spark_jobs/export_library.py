@@ -32,7 +32,7 @@ from spark_jobs.settings.loading import Settings
 from spark_jobs.store.locks import export_lock
 from spark_jobs.store.open_space import open_space
 from spark_jobs.store.tables import delta_session
-from spark_jobs.targets.factory import open_target, printed
+from spark_jobs.targets.factory import open_target, target_name
 from spark_jobs.targets.target import RowFormat, Target
 
 
@@ -63,7 +63,7 @@ def run(
         RunActiveError: Another export to the target is at work.
         ReconciliationError: The target does not hold as many rows as the table.
     """
-    progress, name = progress or Progress(), printed(to)
+    progress, name = progress or Progress(), target_name(to)
     with delta_session(spark), closing(open_target(to)) as target:
         with progress.step("open"):
             space = open_space(spark, settings)
