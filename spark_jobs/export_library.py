@@ -104,7 +104,7 @@ def _conclude(
     progress: Progress,
 ) -> ExportReport:
     """Checks the target, records the result and reports it; `counts` is None if nothing was sent."""
-    space, sent, recall = export_run.space, counts or Counter(sent=0, removed=0), None
+    space, totals, recall = export_run.space, counts or Counter(sent=0, removed=0), None
     with progress.step("check"):
         held = target.count()
         check_count(space, export_run.target, held)
@@ -113,7 +113,7 @@ def _conclude(
     # An unchanged target at the last export's version is already on record.
     if counts is not None or plan.mode == COMPARISON or export_run.events[0].version != space.vectors.version:
         check_alone(export_run, plan)
-        record(export_run, FINISHED, plan, True, {**sent, "rows": held}, recall, progress.seconds)
+        record(export_run, FINISHED, plan, True, {**totals, "rows": held}, recall, progress.seconds)
     if plan.mode == COMPARISON:
         forget_held(space, export_run.target)
     return ExportReport(
@@ -122,8 +122,8 @@ def _conclude(
         version=space.vectors.version,
         rows=space.vectors.count,
         plan=str(plan),
-        sent=sent["sent"],
-        removed=sent["removed"],
+        sent=totals["sent"],
+        removed=totals["removed"],
         recall=recall,
         notes=tuple(target.notes()),
         seconds=dict(progress.seconds),
