@@ -1,4 +1,4 @@
-"""The export job: brings a system that people query in step with the vectors of a space.
+"""The export job: keeps a system that people query in sync with the vectors of a space.
 
 Started as `embedlake export --config F --to TARGET`, or in a live session:
 
@@ -7,8 +7,8 @@ Started as `embedlake export --config F --to TARGET`, or in a live session:
 
     print(run(spark, load_settings("conf/quickstart.yaml"), "parquet:./out"))
 
-The first export sends every row, later ones what the table's change feed tells since the version last exported. A
-store that was put back from a copy does not know what was exported after the copy was made: export with `--full` then.
+The first export sends every row, later ones the changes in the table's change feed since the last exported version. A
+store that was restored from a copy does not know of later exports; run the next one with `--full`.
 """
 
 from collections import Counter
@@ -32,7 +32,7 @@ from spark_jobs.settings.loading import Settings
 from spark_jobs.store.locks import export_lock
 from spark_jobs.store.open_space import open_space
 from spark_jobs.store.tables import delta_session
-from spark_jobs.targets.factory import open_target, printed
+from spark_jobs.targets.factory import open_target, target_name
 from spark_jobs.targets.target import RowFormat, Target
 
 
@@ -49,85 +49,82 @@ def run(
 
     Args:
         spark: A live session, classic or Connect.
-        settings: The whole configuration.
-        to: The target, in one of the forms that `target_address.FORMS` lists.
-        full: Whether every row is sent, and what the target holds of the space is replaced.
-        dry_run: Whether to say what would be sent and removed, and change nothing.
-        progress: Where progress is shown; nowhere when left out.
+        settings: The settings.
+        to: The target, in one of the forms in `spark_jobs.targets.address.FORMS`.
+        full: Whether to send every row, and replace what the target holds of the space.
+        dry_run: Whether to count what would be sent and removed, without changing anything.
+        progress: Where to show progress; not shown by default.
 
     Returns:
-        What was done, ready to be printed.
+        The summary, ready to print.
 
     Raises:
-        InputError: Something for the user to mend: the space, the target, its server or its rights.
-        RunActiveError: Another export to the target is at work.
+        InputError: The space, the target, its server or the user's rights need fixing.
+        RunActiveError: Another export to the target is running.
         ReconciliationError: The target does not hold as many rows as the table.
     """
-    progress, name = progress or Progress(), printed(to)
+    progress, name = progress or Progress(), target_name(to)
     with delta_session(spark), closing(open_target(to)) as target:
         with progress.step("open"):
             space = open_space(spark, settings)
-            shape = row_format_of(space)
+            row_format = row_format_of(space)
         if dry_run:
-            return preview(spark, open_export_run(spark, settings, space, name), target, full, progress)
+            return preview(open_export_run(settings, space, name), target, full, progress)
         with export_lock(settings, name):
             with progress.step("open"):
-                attempt = open_export_run(spark, settings, space, name)
-                plan, held = _prepared(spark, attempt, target, shape, full)
+                export_run = open_export_run(settings, space, name)
+                plan, held = _prepare(export_run, target, row_format, full)
             with progress.step("compare"):
-                plan, difference = find_difference(spark, space, plan, target, name)
-            if attempt.is_settled and not difference and not full:
-                return _closed(spark, attempt, target, plan, None, progress)
+                plan, difference = find_difference(space, plan, target, name)
+            if export_run.is_settled and not difference and not full:
+                return _conclude(export_run, target, plan, None, progress)
             if not full:
-                record(spark, attempt, STARTED, plan, had_rows=held is not None)
+                record(export_run, STARTED, plan, had_rows=held is not None)
             with progress.step("send"):
-                counts = send_difference(space, shape, difference, target)
+                counts = send_difference(space, row_format, difference, target)
             with progress.step("finish"):
                 target.finish()
-            return _closed(spark, attempt, target, plan, counts, progress)
+            return _conclude(export_run, target, plan, counts, progress)
 
 
-def _prepared(
-    spark: SparkSession, attempt: ExportRun, target: Target, shape: RowFormat, full: bool
-) -> tuple[ExportPlan, int | None]:
-    """Has the target make itself ready, and decides by what it holds."""
+def _prepare(export_run: ExportRun, target: Target, row_format: RowFormat, full: bool) -> tuple[ExportPlan, int | None]:
+    """Prepares the target; returns the plan, and the number of rows that the target holds, None if it has none."""
     if full:
-        # From here on rows may go, and whoever comes after a crash must not build on what was there before.
-        record(spark, attempt, STARTED, decide(attempt.events, attempt.table, None, full), had_rows=True)
-    held = (target.count() or None) if target.prepare(shape, full) else None
-    return decide(attempt.events, attempt.table, held, full), held
+        # From here on rows may be deleted, and after a crash the next export must not rely on the earlier ones.
+        record(export_run, STARTED, decide(export_run.events, export_run.table, None, full), had_rows=True)
+    held = (target.count() or None) if target.prepare(row_format, full) else None
+    return decide(export_run.events, export_run.table, held, full), held
 
 
-def _closed(
-    spark: SparkSession,
-    attempt: ExportRun,
+def _conclude(
+    export_run: ExportRun,
     target: Target,
     plan: ExportPlan,
     counts: Counter[str] | None,
     progress: Progress,
 ) -> ExportReport:
-    """Checks what the target holds and records it; without counts nothing was sent, and the target is as it was."""
-    space, done, found = attempt.space, counts or Counter(sent=0, removed=0), None
+    """Checks the target, records the result and reports it; `counts` is None if nothing was sent."""
+    space, totals, recall = export_run.space, counts or Counter(sent=0, removed=0), None
     with progress.step("check"):
         held = target.count()
-        check_count(space, attempt.target, held)
+        check_count(space, export_run.target, held)
         if counts is not None:
-            found = measure_recall(space, target)
-    # What is as the last export left it, at the same version, is on record already.
-    if counts is not None or plan.mode == COMPARISON or attempt.events[0].version != space.vectors.version:
-        check_alone(spark, attempt, plan)
-        record(spark, attempt, FINISHED, plan, True, {**done, "rows": held}, found, progress.seconds)
+            recall = measure_recall(space, target)
+    # An unchanged target at the last export's version is already on record.
+    if counts is not None or plan.mode == COMPARISON or export_run.events[0].version != space.vectors.version:
+        check_alone(export_run, plan)
+        record(export_run, FINISHED, plan, True, {**totals, "rows": held}, recall, progress.seconds)
     if plan.mode == COMPARISON:
-        forget_held(spark, space, attempt.target)
+        forget_held(space, export_run.target)
     return ExportReport(
-        target=attempt.target,
+        target=export_run.target,
         space=space.name,
         version=space.vectors.version,
         rows=space.vectors.count,
         plan=str(plan),
-        sent=done["sent"],
-        removed=done["removed"],
-        recall=found,
+        sent=totals["sent"],
+        removed=totals["removed"],
+        recall=recall,
         notes=tuple(target.notes()),
         seconds=dict(progress.seconds),
     )
@@ -135,18 +132,18 @@ def _closed(
 
 def command(
     config: Config,
-    to: Annotated[str, typer.Option(help="Where to: parquet:FOLDER, faiss:FOLDER, postgresql://HOST/DB#TABLE …")],
-    full: Annotated[bool, typer.Option("--full", help="Sends everything anew.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tells what would be sent; sends nothing.")] = False,
+    to: Annotated[str, typer.Option(help="Target: parquet:FOLDER, faiss:FOLDER, postgresql://HOST/DB#TABLE …")],
+    full: Annotated[bool, typer.Option("--full", help="Send every row again.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent without sending it.")] = False,
     overrides: Overrides = None,
     debug: Debug = False,
 ) -> None:
-    """Brings the space's vectors to a system that people query, and keeps it in step."""
+    """Send the space's vectors to a system that people query, and keep it in sync."""
 
     def job(settings: Settings) -> None:
         with watched_session(settings, debug) as (spark, progress):
-            done = run(spark, settings, to, full=full, dry_run=dry_run, progress=progress)
-        show(str(done))
+            report = run(spark, settings, to, full=full, dry_run=dry_run, progress=progress)
+        show(str(report))
 
     guarded(job, config, overrides, debug)
 

@@ -1,1 +1,1 @@
-"""What an export sends and removes, and its record. Never looks for the model."""
+"""What an export sends and removes, its record and its report. It never loads or inspects the model."""

@@ -1,14 +1,14 @@
-"""The record of exports: events appended to the store's `exports` table, and what it says of a target."""
+"""The record of exports: events in the store's `exports` table."""
 
 import os
 import secrets
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from schemas.errors import RunActiveError
@@ -20,7 +20,7 @@ from spark_jobs.store.locks import store_lock
 from spark_jobs.store.open_space import OpenSpace
 from spark_jobs.store.tables import SpaceTables
 
-# A target whose last hundred exports all failed is compared without regard to what came before them.
+# If the last hundred exports to a target all failed, it is compared regardless of earlier ones.
 _EVENTS = 100
 
 
@@ -30,11 +30,11 @@ class ExportRun:
 
     Attributes:
         settings: The whole configuration.
-        space: What is exported.
-        target: Where to, as it may be printed.
+        space: The space that is exported.
+        target: The target's name.
         number: Number of the export among those of the space to the target.
-        owner: Host, process and a random word: who it is.
-        events: The record of earlier ones, newest first.
+        owner: Host, process and a random word.
+        events: The record of earlier exports, newest first.
     """
 
     settings: Settings
@@ -46,7 +46,7 @@ class ExportRun:
 
     @property
     def table(self) -> TableVersion:
-        """Which rows are exported."""
+        """The rows that are exported."""
         return TableVersion(self.space.vectors.table_id, self.space.model_fingerprint, self.space.vectors.version)
 
     @property
@@ -55,18 +55,8 @@ class ExportRun:
         return bool(self.events) and self.events[0].event == FINISHED
 
 
-def open_export_run(spark: SparkSession, settings: Settings, space: OpenSpace, target: str) -> ExportRun:
-    """Reads what is on record of a target; writes nothing.
-
-    Args:
-        spark: The live session.
-        settings: The whole configuration.
-        space: What is exported.
-        target: Where to, as it may be printed.
-
-    Returns:
-        The attempt, under the next number.
-    """
+def open_export_run(settings: Settings, space: OpenSpace, target: str) -> ExportRun:
+    """Reads the record of a target, and numbers the next export; writes nothing."""
     rows: list[Row] = []
     if space.tables.exists(EXPORTS.name):
         newest = F.desc("export_number"), F.desc(F.col("event") == FINISHED)
@@ -91,8 +81,7 @@ def open_export_run(spark: SparkSession, settings: Settings, space: OpenSpace, t
 
 
 def record(
-    spark: SparkSession,
-    attempt: ExportRun,
+    export_run: ExportRun,
     event: str,
     plan: ExportPlan,
     had_rows: bool,
@@ -103,26 +92,26 @@ def record(
     """Appends one event of an export.
 
     Args:
-        spark: The live session.
-        attempt: The export.
-        event: `started`, before anything of the target is touched, or `finished`.
-        plan: How it finds what it has to send.
+        export_run: The export.
+        event: `started`, before anything in the target changes, or `finished`.
+        plan: How it finds the rows to send.
         had_rows: Whether the target may have held rows of the space before.
-        counts: Rows: `sent`, `removed` and `rows` at the end.
+        counts: Numbers of rows: `sent`, `removed`, and `rows` at the end.
         recall: Share of the nearest that the target's own index finds.
         seconds: Wall-clock seconds by step.
     """
+    tables, vectors = export_run.space.tables, export_run.space.vectors
     row: dict[str, Any] = {
-        "library": attempt.space.tables.location.library,
-        "space": attempt.space.tables.location.space,
-        "target": attempt.target,
-        "export_number": attempt.number,
+        "library": tables.location.library,
+        "space": tables.location.space,
+        "target": export_run.target,
+        "export_number": export_run.number,
         "event": event,
         "event_time": datetime.now().astimezone(),
-        "owner": attempt.owner,
-        "model_fingerprint": attempt.space.model_fingerprint,
-        "table_id": attempt.space.vectors.table_id,
-        "vectors_version": attempt.space.vectors.version,
+        "owner": export_run.owner,
+        "model_fingerprint": export_run.space.model_fingerprint,
+        "table_id": vectors.table_id,
+        "vectors_version": vectors.version,
         "had_rows": had_rows,
         "plan": str(plan),
         **(counts or {}),
@@ -130,54 +119,36 @@ def record(
         "seconds": {step: round(value, 3) for step, value in (seconds or {}).items()},
     }
     values = tuple(row.get(name) for name in EXPORTS.schema.names)
-    with store_lock(attempt.settings):
-        attempt.space.tables.ensure(EXPORTS)
-        attempt.space.tables.append(spark.createDataFrame([values], EXPORTS.schema), EXPORTS.name)
+    with store_lock(export_run.settings):
+        tables.ensure(EXPORTS)
+        tables.append(tables.spark.createDataFrame([values], EXPORTS.schema), EXPORTS.name)
 
 
-def check_alone(spark: SparkSession, attempt: ExportRun, plan: ExportPlan) -> None:
-    """Refuses to call an export finished while which another one to the same target began.
+def check_alone(export_run: ExportRun, plan: ExportPlan) -> None:
+    """Raises a RunActiveError if another export to the same target began during this one.
 
-    On one machine a lock keeps them apart. Elsewhere the record tells afterwards: what either sent may have come
-    behind what is newer, so the target counts as unfinished, and the next export compares.
-
-    Args:
-        spark: The live session.
-        attempt: The export.
-        plan: How it found what it had to send.
-
-    Raises:
-        RunActiveError: Another one began.
+    On one machine a lock prevents that; across machines only the record shows it afterwards. Either export may have
+    overwritten newer rows, so the target is recorded as unfinished, and the next export compares.
     """
-    later = (F.col("target") == attempt.target) & (F.col("export_number") >= attempt.number)
+    later = (F.col("target") == export_run.target) & (F.col("export_number") >= export_run.number)
     others = (
-        _events(attempt.space.tables)
-        .where(later & (F.col("owner") != attempt.owner))
+        _events(export_run.space.tables)
+        .where(later & (F.col("owner") != export_run.owner))
         .orderBy(F.desc("export_number"))
         .limit(1)
         .collect()
     )
     if not others:
         return
-    last = ExportRun(
-        attempt.settings, attempt.space, attempt.target, others[0].export_number + 1, attempt.owner, attempt.events
-    )
-    record(spark, last, STARTED, plan, had_rows=True)
+    record(replace(export_run, number=others[0].export_number + 1), STARTED, plan, had_rows=True)
     raise RunActiveError(
-        f"another export to {attempt.target} ({others[0].owner}) began while this one was at work: run it again when "
-        "no other is, and it compares what is there with the table"
+        f"another export to {export_run.target} ({others[0].owner}) began while this one was running. Run "
+        "it again when no other is running; it then compares the target with the table."
     )
 
 
 def targets_of(tables: SpaceTables) -> list[str]:
-    """Names the targets to which a space was exported.
-
-    Args:
-        tables: The space's tables.
-
-    Returns:
-        The targets, as they may be printed: so many as somebody has named on a command line.
-    """
+    """Lists the names of the targets to which a space was exported, as many as were given on command lines."""
     if not tables.exists(EXPORTS.name):
         return []
     return sorted(row.target for row in _events(tables).select("target").distinct().collect())

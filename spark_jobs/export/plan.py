@@ -1,4 +1,4 @@
-"""How an export finds what it has to send: decided from what is on record of the target, without I/O."""
+"""How an export finds the rows to send, decided from the record of the target without I/O."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ Mode = Literal["full", "incremental", "comparison"]
 
 @dataclass(frozen=True, slots=True)
 class ExportEvent:
-    """What the record says of an export to the target.
+    """One event in the record of exports to a target.
 
     Attributes:
         number: Number of the export.
         event: Whether it started or finished.
-        owner: Who it was.
-        table_id: Delta's id of the table it read.
-        model_fingerprint: Hash of everything that decides a vector.
-        version: Version of the table it read.
+        owner: Host, process and a random word.
+        table_id: Delta's id of the exported table.
+        model_fingerprint: Hash of everything that determines a vector.
+        version: Exported version of the table.
         had_rows: Whether the target may have held rows of the space before it.
-        rows: Rows of the target at its end; None where it has only started.
+        rows: Rows of the target at its end; None if it has only started.
     """
 
     number: int
@@ -37,14 +37,14 @@ class ExportEvent:
 
 @dataclass(frozen=True, slots=True)
 class ExportPlan:
-    """How an export finds what it has to send.
+    """How an export finds the rows to send.
 
     Attributes:
-        mode: `full` sends every row, `incremental` what the table's change feed tells since the last export,
-            `comparison` what a comparison with the target's own ids finds.
-        why: The reason, or the version that it goes on from, in words.
-        since: That version, where it is incremental.
-        trusts_runs: Whether a row of the target that has the run_id of the table's row is known to be that row.
+        mode: `full` sends every row, `incremental` those in the table's change feed since the last export, `comparison`
+            those that differ from the target's by ids.
+        why: The explanation, in words.
+        since: The version of the last export, if incremental.
+        trusts_runs: Whether rows of target and table with equal chunk_id and run_id are known to be equal.
     """
 
     mode: Mode
@@ -59,11 +59,11 @@ class ExportPlan:
 
 @dataclass(frozen=True, slots=True)
 class TableVersion:
-    """Which rows are exported.
+    """The rows that are exported.
 
     Attributes:
         table_id: Delta's id of the table.
-        model_fingerprint: Hash of everything that decides a vector.
+        model_fingerprint: Hash of everything that determines a vector.
         version: Version of the table.
     """
 
@@ -73,16 +73,16 @@ class TableVersion:
 
 
 def decide(events: Sequence[ExportEvent], table: TableVersion, held: int | None, full: bool) -> ExportPlan:
-    """Chooses the cheapest way that cannot go wrong.
+    """Chooses the cheapest safe plan.
 
     Args:
         events: The record of exports of the space to the target, newest first.
-        table: What is exported.
-        held: Rows that the target holds; None where it has none of the space.
-        full: Whether the person who started the export asked for everything.
+        table: The rows to export.
+        held: Number of rows in the target; None if it has none of the space.
+        full: Whether `--full` was given.
 
     Returns:
-        The plan. An incremental one still has to find that the change feed reaches back far enough.
+        The plan. An incremental one is only possible if the change feed reaches back far enough.
     """
     if full:
         return ExportPlan(FULL, "asked for by --full")
@@ -98,15 +98,7 @@ def decide(events: Sequence[ExportEvent], table: TableVersion, held: int | None,
 
 
 def without_feed(plan: ExportPlan, cause: str) -> ExportPlan:
-    """Plans anew where the change feed has a gap.
-
-    Args:
-        plan: An incremental plan.
-        cause: What is wrong with the feed.
-
-    Returns:
-        A comparison.
-    """
+    """Replaces an incremental plan by a comparison, because of an error of the change feed."""
     why = f"the change feed since version {plan.since} cannot be read: {cause}"
     return ExportPlan(COMPARISON, why, trusts_runs=plan.trusts_runs)
 
@@ -116,7 +108,7 @@ def _had_some(events: Sequence[ExportEvent]) -> bool:
 
 
 def _doubt(events: Sequence[ExportEvent], table: TableVersion, held: int) -> str | None:
-    """Says why the target may hold something else than the last export left there; None where it does not."""
+    """Explains why the target may differ from what the last export left; None if it does not."""
     if not events:
         return "the target holds rows of the space, and no export to it is on record"
     last = events[0]
@@ -134,16 +126,16 @@ def _doubt(events: Sequence[ExportEvent], table: TableVersion, held: int) -> str
 
 
 def _trusts_runs(events: Sequence[ExportEvent], table: TableVersion) -> bool:
-    """Tells whether every row of the target came from this very table.
+    """Whether every row of the target came from this very table.
 
-    Each run that writes a row gives it its own id, so within one table an equal run_id means an equal row. A table
-    that was made anew may give the same ids once more, and so may one whose files were put back from a copy.
+    Each run gives the rows that it writes its own id, so within one table an equal run_id means an equal row. A table
+    that was created anew or restored from a copy may use the same ids again.
     """
     for event in events:
         is_same = event.table_id == table.table_id and event.model_fingerprint == table.model_fingerprint
         if not is_same or event.version > table.version:
             return False
-        # What came before a finished export, or before one that found nothing, has left no rows.
+        # Exports before a finished one, or before one that found no rows, have left none.
         if event.event == FINISHED or not event.had_rows:
             return True
     return False

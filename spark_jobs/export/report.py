@@ -1,4 +1,4 @@
-"""What a person reads at the end of an export."""
+"""The export summary."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ class ExportReport:
     """What an export did, or would do.
 
     Attributes:
-        target: Where to, as it may be printed.
+        target: The target's name.
         space: Library and space.
-        version: Version of `vectors` that was exported.
-        rows: Rows that it has.
-        plan: How the work was found, and why so.
-        sent: Rows sent, new ones and new states of old ones.
-        removed: Ids of rows that were taken out.
-        recall: Recall@10 through the target's own index, over a sample; None where nothing was sent.
-        notes: What the target has to say.
+        version: Exported version of `vectors`.
+        rows: Number of its rows.
+        plan: How the rows to send were found, and why.
+        sent: Number of rows sent, new and changed.
+        removed: Number of rows removed.
+        recall: Recall@10 through the target's own index, over a sample; None if nothing was sent.
+        notes: The target's notes.
         seconds: Wall-clock seconds by step.
-        is_dry: Whether nothing was changed, and the counts are what would be.
+        is_dry: Whether nothing was changed and the counts are only what an export would do.
     """
 
     target: str
@@ -42,11 +42,7 @@ class ExportReport:
         return render_lines(self.lines())
 
     def lines(self) -> list[tuple[str, str]]:
-        """Renders the summary as pairs.
-
-        Returns:
-            Label and text of each line.
-        """
+        """Renders the summary as pairs of label and text."""
         steps = " · ".join(f"{step} {value:.1f}" for step, value in self.seconds.items())
         lines = [
             ("target", self.target),

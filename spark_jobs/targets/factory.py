@@ -1,16 +1,16 @@
-"""The systems that vectors are exported to: what each of them can do, and how `--to` names one."""
+"""Opens the target that `--to` names; each kind is imported only when it is used."""
 
 from pathlib import Path
 
-from spark_jobs.targets.address import Address, PostgresqlAddress, parse
+from spark_jobs.targets.address import Address, PostgresqlAddress, parse_address
 from spark_jobs.targets.target import Target
 
 
 def open_target(text: str) -> Target:
-    """Opens the target that `--to` names, without touching it yet.
+    """Opens the target that `--to` names, without accessing it yet.
 
     Args:
-        text: One of `target_address.FORMS`.
+        text: One of the forms in `address.FORMS`.
 
     Returns:
         The target.
@@ -18,19 +18,34 @@ def open_target(text: str) -> Target:
     Raises:
         InputError: The text has none of the forms, or a package that the kind needs is not installed.
     """
-    address = parse(text)
+    address = parse_address(text)
     if isinstance(address, PostgresqlAddress):
         from spark_jobs.targets.postgresql.target import PostgresqlTarget
 
         return PostgresqlTarget(address)
-    return _opened(address)
+    return _open(address)
 
 
-def _opened(address: Address) -> Target:
+def target_name(text: str) -> str:
+    """Returns the unique name of a target, which may be printed and stored because it has no credentials.
+
+    Args:
+        text: One of the forms in `address.FORMS`.
+
+    Returns:
+        The name: folders absolute, with links resolved; PostgreSQL servers with what libpq's environment adds.
+
+    Raises:
+        InputError: The text has none of the forms.
+    """
+    return str(parse_address(text))
+
+
+def _open(address: Address) -> Target:
     if address.kind == "parquet":
         from spark_jobs.targets.parquet import ParquetTarget
 
-        return ParquetTarget(Path(address.place))
+        return ParquetTarget(Path(address.location))
     if address.kind == "lancedb":
         from spark_jobs.targets.lance import LanceTarget
 
@@ -44,22 +59,7 @@ def _opened(address: Address) -> Target:
     if address.kind == "faiss":
         from spark_jobs.targets.faiss_index import FaissKind
 
-        return IndexTarget(Path(address.place), FaissKind())
+        return IndexTarget(Path(address.location), FaissKind())
     from spark_jobs.targets.usearch_index import UsearchKind
 
-    return IndexTarget(Path(address.place), UsearchKind())
-
-
-def printed(text: str) -> str:
-    """Names a target so that the name may be printed and stored: it has no credentials, and means one place.
-
-    Args:
-        text: One of `target_address.FORMS`.
-
-    Returns:
-        The name: folders absolute, with links resolved; a PostgreSQL server as libpq's environment completes it.
-
-    Raises:
-        InputError: The text has none of the forms.
-    """
-    return str(parse(text))
+    return IndexTarget(Path(address.location), UsearchKind())

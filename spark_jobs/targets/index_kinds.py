@@ -1,4 +1,4 @@
-"""What a folder with an index needs of the library that makes it."""
+"""What an index target needs from an index library, and how thoroughly its index has to search."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-# Hits that are compared, and the share that is enough; where more effort finds no more, `_FAIR` will do.
+# Hits per query that are compared with exact search, and the recall that is enough. Once more effort finds no more,
+# the lower one will do.
 K = 10
-_WANTED, _FAIR = 0.999, 0.99
-# Vectors asked for.
-_ASKED = 128
+_GOOD_RECALL, _FAIR_RECALL = 0.999, 0.99
+_QUERIES = 128
 
 
 class VectorIndex(Protocol):
@@ -20,128 +20,118 @@ class VectorIndex(Protocol):
     def __len__(self) -> int: ...
 
     def is_outgrown(self, total: int) -> bool:
-        """Tells whether an index made anew would be better for so many rows."""
+        """Whether a new index would be better for so many rows."""
         ...
 
     def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Yields (n,) keys and (n, dimension) vectors, of all that it holds."""
+        """Yields (n,) keys and (n, dimension) vectors until all have been read."""
         ...
 
     def remove(self, keys: NDArray[np.int64]) -> None:
-        """Takes the vectors of these keys out."""
+        """Removes the vectors of these keys."""
         ...
 
     def add(self, keys: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
-        """Puts (n, dimension) vectors in, under (n,) keys that it does not hold."""
+        """Adds (n, dimension) vectors under (n,) new keys."""
         ...
 
     def tune(self) -> dict[str, Any]:
-        """Sets how hard a search looks; returns what `load` has to be told."""
+        """Sets how thoroughly a search looks; returns the settings that `IndexKind.load` needs."""
         ...
 
     def save(self, path: Path) -> None:
-        """Writes the file; OSError or RuntimeError where it cannot."""
+        """Writes the file; raises OSError or RuntimeError if it cannot."""
         ...
 
-    def search(self, asked: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-        """Returns (n, k) keys for (n, dimension) vectors, best first; negative where there are no more."""
+    def search(self, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+        """Returns (n, k) keys for (n, dimension) queries, best first; negative if there are no more."""
         ...
 
 
 class IndexKind(Protocol):
-    """A library of indexes."""
+    """An index library. Its constructor raises InputError if the package is not installed."""
 
     @property
     def name(self) -> str:
         """The kind's name in `--to`, and the suffix of its files."""
         ...
 
-    def check(self) -> None:
-        """Raises InputError where its package is not installed."""
+    def sample_size(self, total: int) -> int:
+        """Number of vectors that `create` needs to see for an index of so many rows."""
         ...
 
-    def sample_rows(self, total: int) -> int:
-        """Returns how many vectors `make` wants to see for an index of so many."""
+    def create(self, dimension: int, total: int, sample: NDArray[np.float32]) -> VectorIndex:
+        """Creates an empty index for so many rows; `sample` is (sample_size(total), dimension) of them."""
         ...
 
-    def make(self, dimension: int, total: int, sample: NDArray[np.float32]) -> VectorIndex:
-        """Returns an empty index for so many rows."""
-        ...
-
-    def load(self, path: Path, said: dict[str, Any]) -> VectorIndex:
-        """Returns the index of a file, with what its `tune` returned; RuntimeError, ValueError where it is damaged."""
+    def load(self, path: Path, settings: dict[str, Any]) -> VectorIndex:
+        """Loads an index with the settings that its `tune` returned; raises RuntimeError or ValueError if damaged."""
         ...
 
 
-def asked_of(blocks: Iterable[NDArray[np.float32]], total: int) -> NDArray[np.float32]:
-    """Makes vectors to ask for: sums of two that the index holds.
-
-    One that it holds is found with next to no effort, because its neighbours lie around it in any index; a question
-    of somebody lies elsewhere.
+def sample_vectors(blocks: Iterable[NDArray[np.float32]], total: int, size: int) -> NDArray[np.float32]:
+    """Draws vectors at even distances, the same ones each time.
 
     Args:
-        blocks: (n, dimension) float32 each, of `total` rows together, at least one.
+        blocks: (n, dimension) float32 each, with `total` rows together, at least one.
         total: Rows of all blocks.
+        size: Number of vectors to draw.
 
     Returns:
-        (n, dimension) float32, the same ones for the same blocks.
+        (size or fewer, dimension) float32.
     """
-    some = sampled(blocks, total, _ASKED)
-    return some + np.roll(some, len(some) // 2, axis=0)
-
-
-def sampled(blocks: Iterable[NDArray[np.float32]], total: int, size: int) -> NDArray[np.float32]:
-    """Takes vectors from all over, the same ones each time.
-
-    Args:
-        blocks: (n, dimension) float32 each, of `total` rows together, at least one.
-        total: Rows of all blocks.
-        size: Rows wanted.
-
-    Returns:
-        (size or fewer, dimension) float32, at even distances.
-    """
-    wanted = np.unique(np.linspace(0, max(total - 1, 0), size).astype(np.int64))
-    parts, start = [], 0
+    positions = np.unique(np.linspace(0, max(total - 1, 0), size).astype(np.int64))
+    samples, start = [], 0
     for block in blocks:
-        low, high = np.searchsorted(wanted, [start, start + len(block)])
-        # Picking copies: the block itself may be let go.
-        parts.append(block[wanted[low:high] - start])
+        low, high = np.searchsorted(positions, [start, start + len(block)])
+        # Indexing copies, so the block itself can be freed.
+        samples.append(block[positions[low:high] - start])
         start += len(block)
-    return np.concatenate(parts)
+    return np.concatenate(samples)
 
 
-def recall_of(found: NDArray[np.int64], exact: NDArray[np.int64]) -> float:
-    """Compares hits.
-
-    Args:
-        found: (n, k) keys that an index found; negative ones are none.
-        exact: (n, k) keys that an exact search found.
-
-    Returns:
-        Share of the exact hits that were found; 1 where there are none.
-    """
-    pairs = [(set(a[a >= 0].tolist()), set(b[b >= 0].tolist())) for a, b in zip(found, exact, strict=True)]
-    wanted = sum(len(right) for _, right in pairs)
-    return sum(len(left & right) for left, right in pairs) / wanted if wanted else 1.0
-
-
-def least_effort(exact: NDArray[np.int64], search: Callable[[int], NDArray[np.int64]], least: int, most: int) -> int:
-    """Finds how many candidates a search must look at.
+def least_effort(
+    index: VectorIndex,
+    exact_search: Callable[[NDArray[np.float32]], NDArray[np.int64]],
+    search: Callable[[int, NDArray[np.float32]], NDArray[np.int64]],
+    least: int,
+    most: int,
+) -> int:
+    """Finds the least effort with which an index finds what an exact search finds.
 
     Args:
-        exact: (n, K) keys that an exact search finds.
-        search: Finds (n, K) keys with some effort.
+        index: The index, not empty.
+        exact_search: Finds (n, K) keys for (n, dimension) queries exactly.
+        search: Does the same with the index's own search at some effort.
         least: Least effort.
-        most: Greatest effort, with which a search is as good as it can be.
+        most: Greatest effort, which cannot be improved upon.
 
     Returns:
-        The first of `least` and its doubles with which enough is found, or `most`.
+        `least` or the first of its doublings that finds enough, or `most`.
     """
+    queries = _sample_queries((vectors for _, vectors in index.blocks()), len(index))
+    exact = exact_search(queries)
     effort, before = least, -1.0
     while effort < most:
-        found = recall_of(search(effort), exact)
-        if found >= _WANTED or _FAIR <= found <= before:
+        recall = _recall(search(effort, queries), exact)
+        if recall >= _GOOD_RECALL or _FAIR_RECALL <= recall <= before:
             return effort
-        effort, before = 2 * effort, found
+        effort, before = 2 * effort, recall
     return most
+
+
+def _sample_queries(blocks: Iterable[NDArray[np.float32]], total: int) -> NDArray[np.float32]:
+    """Builds queries as sums of two stored vectors, the same ones for the same blocks.
+
+    A stored vector itself is found with next to no effort, because every index keeps its neighbours around it; real
+    queries lie elsewhere.
+    """
+    sample = sample_vectors(blocks, total, _QUERIES)
+    return sample + np.roll(sample, len(sample) // 2, axis=0)
+
+
+def _recall(found: NDArray[np.int64], exact: NDArray[np.int64]) -> float:
+    """Share of the exact (n, k) keys that were found, without negative ones; 1 if there are none."""
+    pairs = [(set(a[a >= 0].tolist()), set(b[b >= 0].tolist())) for a, b in zip(found, exact, strict=True)]
+    total = sum(len(right) for _, right in pairs)
+    return sum(len(left & right) for left, right in pairs) / total if total else 1.0

@@ -1,4 +1,4 @@
-"""A collection of Qdrant: on a server, or in a folder by the client's local mode."""
+"""A Qdrant collection, on a server or in a folder through the client's local mode."""
 
 import json
 import os
@@ -17,75 +17,69 @@ from numpy.typing import NDArray
 
 from schemas.errors import InputError, RunActiveError
 from spark_jobs.targets.address import Address
-from spark_jobs.targets.rows import as_keys, conformed, in_groups, matrix_of, plain_schema
+from spark_jobs.targets.rows import as_keys, conform, matrix_of, plain_schema, regroup
 from spark_jobs.targets.stamp import check_stamp, same_owner, stamp_of
-from spark_jobs.targets.target import RowFormat
+from spark_jobs.targets.target import RowFormat, import_package
 from spark_jobs.targets.values import check_json, json_values
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
-# A server takes requests of 32 MiB; a number of a vector is up to 12 bytes of JSON.
+# A server accepts requests of 32 MiB; each number of a vector takes up to 12 bytes of JSON.
 _GROUP_ROWS, _GROUP_BYTES = 256, 8 * 1024 * 1024
 _PAGE_ROWS = 1000
 _INDEX_SECONDS = 600
 _LOCAL_ROWS = 20_000
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
-KEY = "QDRANT_API_KEY"
-_SECONDS = 60
-_NO_ANSWER = "the server cannot be reached or understood ({}): check host and port, http or https, and that it is up"
-# What the local mode puts into its folder first.
-_LOCAL_MARK = "meta.json"
+_KEY_VARIABLE = "QDRANT_API_KEY"
+_REQUEST_SECONDS = 60
+_NO_ANSWER = "the server cannot be reached or understood ({}). Check host and port, http or https, and that it is up."
+# The first file that local mode puts into its folder.
+_LOCAL_FILE = "meta.json"
 
-_MARK = "embedlake"
+_STAMP_KEY = "embedlake"
 
 
 class QdrantTarget:
     """A collection under the dot product: a point's id is the chunk_id, its payload all other columns but the vector.
 
-    Payload is JSON: see `target_values.json_values`. Whose rows they are stands in the collection's metadata, which
-    servers keep from version 1.16 on. Each batch is visible as it is written; an export that is killed leaves some of
-    it. The collection's own index is built by the server, and `finish` waits for it.
+    Payload is JSON; see `values.json_values`. The ownership stamp is in the collection's metadata, which servers store
+    from version 1.16 on. Each batch is visible as soon as it is written; a killed export leaves part of its changes.
+    The server builds the collection's index, and `finish` waits for it.
 
-    Local mode is for trying out: it compares with every vector, and reads its files with pickle, so a folder from
-    somebody who is not to be trusted is not to be opened.
-
-    Args:
-        address: Server or folder, and the collection.
-
-    Raises:
-        InputError: Qdrant's client is not installed.
+    Local mode is for trying out: it compares every vector, and reads its files with pickle, so never open a folder
+    from an untrusted source.
     """
 
     def __init__(self, address: Address) -> None:
-        require_qdrant()
+        import_package("qdrant_client", "qdrant", "qdrant-client")
         self._address = address
         self._name = address.name
         self._client: QdrantClient | None = None
-        self._shape: RowFormat | None = None
+        self._row_format: RowFormat | None = None
         self._is_indexed = True
 
-    def prepare(self, shape: RowFormat, full: bool) -> bool:
-        """Makes the collection, or checks the one that is there; see `Target`."""
-        check_json(plain_schema(shape.rows))
-        self._shape = shape
+    def prepare(self, row_format: RowFormat, full: bool) -> bool:
+        """Creates the collection, or checks the existing one; see `Target`."""
+        check_json(plain_schema(row_format.rows))
+        self._row_format = row_format
         client = self._connected()
         with refusals(self._address):
-            found, size = found_stamp(client, self._name)
-            if size is not None:
-                check_stamp(found, shape, full, f"{self._address}: the collection")
-            if size is not None and size != shape.dimension and not full:
+            stamp, dimension = _read_stamp(client, self._name)
+            if dimension is not None:
+                check_stamp(stamp, row_format, full, f"{self._address}: the collection")
+            if dimension is not None and dimension != row_format.dimension and not full:
                 raise InputError(
-                    f"{self._address}: something else than embedlake changed the collection's vectors: export with "
-                    "--full to replace all of it"
+                    f"{self._address}: something other than embedlake changed the collection's vectors. Export with "
+                    "--full to replace all of it."
                 )
-            make_ready(client, self._address, shape, size, full)
-        return size is not None and same_owner(found, shape)
+            _prepare_collection(client, self._address, row_format, dimension, full)
+        return dimension is not None and same_owner(stamp, row_format)
 
     def held(self) -> Iterator[pa.RecordBatch]:
         """Lists chunk_id and run_id of every point, a page at a time; see `Target`."""
-        client = self._client or connected(self._address, is_new_allowed=False)
+        client = self._client or connect(self._address, may_create=False)
         self._client, offset = client, None
         with refusals(self._address):
             if client is None or not client.collection_exists(self._name):
@@ -106,9 +100,9 @@ class QdrantTarget:
         """Upserts points, some hundreds at a time; see `Target`."""
         from qdrant_client import models
 
-        shape, client = self._prepared()
-        size = max(1, min(_GROUP_ROWS, _GROUP_BYTES // (12 * shape.dimension)))
-        for batch in in_groups(conformed(rows, plain_schema(shape.rows)), size):
+        row_format, client = self._prepared()
+        size = max(1, min(_GROUP_ROWS, _GROUP_BYTES // (12 * row_format.dimension)))
+        for batch in regroup(conform(rows, plain_schema(row_format.rows)), size):
             names = [name for name in batch.schema.names if name not in ("chunk_id", "embedding")]
             columns = [json_values(name, batch.column(name)) for name in names]
             payloads = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
@@ -126,11 +120,12 @@ class QdrantTarget:
         from qdrant_client import models
 
         _, client = self._prepared()
-        for part in ids:
-            as_keys(part)
-            for start in range(0, len(part), _PAGE_ROWS):
-                some: list[Any] = part.slice(start, _PAGE_ROWS).to_pylist()
-                points = models.PointIdsList(points=some)
+        for array in ids:
+            # Refuses ids that are not UUIDs.
+            as_keys(array)
+            for start in range(0, len(array), _PAGE_ROWS):
+                page: list[Any] = array.slice(start, _PAGE_ROWS).to_pylist()
+                points = models.PointIdsList(points=page)
                 with refusals(self._address):
                     client.delete(self._name, points, wait=True)
 
@@ -141,7 +136,7 @@ class QdrantTarget:
         with refusals(self._address):
             while (status := client.get_collection(self._name).status) != "green":
                 if status == "red":
-                    raise InputError(f"{self._address}: the server cannot index the collection: see its log")
+                    raise InputError(f"{self._address}: the server cannot index the collection. See its log.")
                 if time.monotonic() > deadline:
                     self._is_indexed = False
                     return
@@ -152,157 +147,134 @@ class QdrantTarget:
         with refusals(self._address):
             return int(self._connected().count(self._name, exact=True).count)
 
-    def nearest(self, asked: NDArray[np.float32], k: int) -> list[list[str]]:
+    def nearest(self, queries: NDArray[np.float32], k: int) -> list[list[str]]:
         """Searches as an application would; see `Target`."""
         from qdrant_client import models
 
-        requests = [models.QueryRequest(query=vector.tolist(), limit=k, with_payload=False) for vector in asked]
+        requests = [models.QueryRequest(query=vector.tolist(), limit=k, with_payload=False) for vector in queries]
         with refusals(self._address):
             found = self._connected().query_batch_points(self._name, requests) if requests else []
         return [[str(point.id) for point in response.points] for response in found]
 
     def notes(self) -> list[str]:
-        """Says where a key travels in the open, and where searches are slow; see `Target`."""
+        """Warns about keys sent without encryption and about slow searches; see `Target`."""
         notes = []
         if self._address.is_server:
-            parts = urlsplit(self._address.place)
-            if os.environ.get(KEY) and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-                notes.append(f"{KEY} was sent without encryption: use https")
+            parts = urlsplit(self._address.location)
+            if os.environ.get(_KEY_VARIABLE) and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+                notes.append(f"{_KEY_VARIABLE} was sent without encryption; use https")
         elif self._client is not None and self.count() > _LOCAL_ROWS:
-            notes.append(f"local mode is meant for {_LOCAL_ROWS:,} rows at most: use a server for more")
+            notes.append(f"local mode is meant for at most {_LOCAL_ROWS:,} rows; use a server for more")
         if not self._is_indexed:
-            notes.append("the server is still building its index: searches are slow until it is done")
+            notes.append("the server is still building its index; searches are slow until it is done")
         return notes
 
     def close(self) -> None:
-        """Ends the connection; see `Target`."""
+        """Closes the connection; see `Target`."""
         if self._client is not None:
             self._client.close()
-        self._client = self._shape = None
+        self._client = self._row_format = None
 
     def _connected(self) -> "QdrantClient":
         if self._client is None:
-            self._client = connected(self._address, is_new_allowed=True)
-        assert self._client is not None, "a folder that may be made is there"
+            self._client = connect(self._address, may_create=True)
+        assert self._client is not None, "there is always a client if the folder may be created"
         return self._client
 
     def _prepared(self) -> "tuple[RowFormat, QdrantClient]":
-        if self._shape is None or self._client is None:
-            raise RuntimeError("prepare comes before send, remove and finish")
-        return self._shape, self._client
+        if self._row_format is None or self._client is None:
+            raise RuntimeError("call prepare before send, remove and finish")
+        return self._row_format, self._client
 
 
-def require_qdrant() -> None:
-    """Makes sure that Qdrant's client is there.
-
-    Raises:
-        InputError: It is not.
-    """
-    try:
-        import qdrant_client  # noqa: F401
-    except ImportError as error:
-        raise InputError("the target qdrant needs qdrant-client: pip install 'embedlake[qdrant]'") from error
-
-
-def connected(address: Address, is_new_allowed: bool) -> "QdrantClient | None":
+def connect(address: Address, may_create: bool) -> "QdrantClient | None":
     """Opens a client.
 
     Args:
         address: The server or folder.
-        is_new_allowed: Whether a folder may be made.
+        may_create: Whether a missing folder is created.
 
     Returns:
-        The client; None where there is no folder, and none may be made.
+        The client; None if the folder is missing and may not be created.
 
     Raises:
-        InputError: The folder holds something else.
+        InputError: The folder contains something else.
         RunActiveError: Another process has the folder open.
     """
     from qdrant_client import QdrantClient
 
     with refusals(address), warnings.catch_warnings():
-        # What it warns of is said in `notes`: a key that travels in the open, many rows in local mode.
+        # `notes` says what the client would warn of: an unencrypted key, many rows in local mode.
         warnings.simplefilter("ignore")
         if address.is_server:
-            # An empty variable is one that somebody meant to unset.
-            key = os.environ.get(KEY) or None
-            return QdrantClient(url=address.place, api_key=key, timeout=_SECONDS, check_compatibility=False)
-        if not _is_local(address) and not is_new_allowed:
+            # An empty variable counts as unset.
+            key = os.environ.get(_KEY_VARIABLE) or None
+            return QdrantClient(url=address.location, api_key=key, timeout=_REQUEST_SECONDS, check_compatibility=False)
+        if not _is_local(address) and not may_create:
             return None
         try:
-            return QdrantClient(path=address.place)
+            return QdrantClient(path=address.location)
         except RuntimeError as error:
             raise RunActiveError(
-                f"{address}: another process has the folder open, and local mode is for one at a time: wait for it to "
-                "end, or use a server"
+                f"{address}: another process has the folder open, and local mode allows only one at a time. Wait for "
+                "it to end, or use a server."
             ) from error
-
-
-def _is_local(address: Address) -> bool:
-    folder = Path(address.place)
-    names = os.listdir(folder) if folder.exists() else []
-    if names and _LOCAL_MARK not in names:
-        raise InputError(f"{address}: the folder holds something else: name an empty or a new folder")
-    return bool(names)
 
 
 @contextmanager
 def refusals(address: Address) -> Iterator[None]:
-    """Says in words what the server or the folder refuses.
-
-    Args:
-        address: The target.
-
-    Raises:
-        InputError: It was refused, or cannot be reached.
-    """
+    """Turns errors of the server, the folder and the connection into InputErrors."""
     from qdrant_client.http.exceptions import ApiException
 
     try:
         yield
     except ApiException as error:
-        # Not chained: answers may repeat what was sent.
-        raise InputError(f"{address}: {_what(error)}") from None
+        # Not chained, because answers may repeat what was sent.
+        raise InputError(f"{address}: {_explain(error)}") from None
     except (OSError, sqlite3.Error) as error:
         cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(
-            f"{address}: the folder cannot be read or written ({cause}): make room there, or check that the job may "
-            "write, then export again"
+            f"{address}: the folder cannot be read or written ({cause}). Free up disk space, or check that the job may "
+            "write there, then export again."
         ) from error
     except (ValueError, KeyError) as error:
         if address.is_server:
-            # Its answer was no JSON.
-            raise InputError(f"{address}: {_NO_ANSWER.format('no answer of Qdrant')}") from None
-        raise InputError(f"{address}: the folder is no storage of Qdrant's local mode: name another one") from error
+            # The answer was not JSON.
+            raise InputError(f"{address}: {_NO_ANSWER.format('not an answer of Qdrant')}") from None
+        raise InputError(
+            f"{address}: the folder is not a storage folder of Qdrant's local mode. Name another one."
+        ) from error
 
 
-def _what(error: Exception) -> str:
+def _is_local(address: Address) -> bool:
+    folder = Path(address.location)
+    names = os.listdir(folder) if folder.exists() else []
+    if names and _LOCAL_FILE not in names:
+        raise InputError(f"{address}: the folder contains something else. Name an empty or a new folder.")
+    return bool(names)
+
+
+def _explain(error: Exception) -> str:
     from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
     if isinstance(error, UnexpectedResponse):
         if error.status_code in (401, 403):
-            return f"the server does not let this job in: set {KEY} to a key that may write"
+            return f"the server denies access. Set {_KEY_VARIABLE} to a key that may write."
         if b"No space left" in error.content:
-            return "the server's disk is full: make room there, then export again"
+            return "the server's disk is full. Free up space there, then export again."
         return (
-            f"the server refuses with {error.status_code} {error.reason_phrase}: see its log, and check that it is "
-            "Qdrant 1.16 or newer, by http or https as named"
+            f"the server answered {error.status_code} {error.reason_phrase}. See its log, and check that it is Qdrant "
+            "1.16 or newer and that http or https is right."
         )
     if isinstance(error, ResponseHandlingException):
         return _NO_ANSWER.format(type(error.source).__name__)
-    return "the server has no room for more requests now: export again later"
+    return "the server accepts no more requests now. Export again later."
 
 
-def found_stamp(client: "QdrantClient", name: str) -> tuple[Any, int | None]:
-    """Looks at what is in the collection's place.
+def _read_stamp(client: "QdrantClient", name: str) -> tuple[Any, int | None]:
+    """Reads a collection's ownership stamp, which may be anything if embedlake did not create it, and its dimension.
 
-    Args:
-        client: The client.
-        name: The collection.
-
-    Returns:
-        The mark in its metadata, or anything else where that is none; and the dimension of its vectors, 0 where they
-        are of another kind, None where there is no collection.
+    The dimension is 0 if the vectors are of another kind, and None if the collection does not exist.
     """
     if not client.collection_exists(name):
         return None, None
@@ -310,44 +282,35 @@ def found_stamp(client: "QdrantClient", name: str) -> tuple[Any, int | None]:
     vectors = config.params.vectors
     is_ours = getattr(vectors, "distance", None) == "Dot"
     try:
-        mark = json.loads((config.metadata or {}).get(_MARK, ""))
+        stamp = json.loads((config.metadata or {}).get(_STAMP_KEY, ""))
     except (TypeError, ValueError):
-        mark = None
-    return mark, int(getattr(vectors, "size", 0)) if is_ours else 0
+        stamp = None
+    return stamp, int(getattr(vectors, "size", 0)) if is_ours else 0
 
 
-def make_ready(client: "QdrantClient", address: Address, shape: RowFormat, size: int | None, full: bool) -> None:
-    """Makes the collection where it is missing, and empties it where an export begins from nothing.
-
-    Args:
-        client: The client.
-        address: The target.
-        shape: What the rows look like, and whose they are.
-        size: Dimension of the collection that is there; None where there is none.
-        full: Whether to begin from nothing.
-
-    Raises:
-        InputError: The server is older than 1.16, which is the first to keep metadata.
-    """
+def _prepare_collection(
+    client: "QdrantClient", address: Address, row_format: RowFormat, dimension: int | None, full: bool
+) -> None:
+    """Creates the collection if it is missing, and empties it if `full`; `dimension` is that of the existing one."""
     from qdrant_client import models
 
     name = address.name
-    # As one text: a server merges metadata that has parts, and would keep columns that went.
-    metadata = {_MARK: json.dumps(stamp_of(shape), ensure_ascii=True)}
-    if size is not None and not full:
+    # One text: servers merge nested metadata, and would keep columns that are gone.
+    metadata = {_STAMP_KEY: json.dumps(stamp_of(row_format), ensure_ascii=True)}
+    if dimension is not None and not full:
         return
-    if size == shape.dimension:
-        # Not deleted as a whole: its aliases and settings stay.
+    if dimension == row_format.dimension:
+        # The collection itself stays, and with it its aliases and settings.
         client.delete(name, models.FilterSelector(filter=models.Filter()), wait=True)
         client.update_collection(name, metadata=metadata)
         return
-    if size is not None:
+    if dimension is not None:
         client.delete_collection(name)
-    vectors = models.VectorParams(size=shape.dimension, distance=models.Distance.DOT)
+    vectors = models.VectorParams(size=row_format.dimension, distance=models.Distance.DOT)
     client.create_collection(name, vectors_config=vectors, metadata=metadata)
-    if found_stamp(client, name)[0] is None:
+    if _read_stamp(client, name)[0] is None:
         client.delete_collection(name)
-        raise InputError(f"{address}: the server keeps no metadata: update it to 1.16 or newer")
+        raise InputError(f"{address}: the server does not store metadata. Update it to 1.16 or newer.")
     if address.is_server:
-        # For filters and deletes by document. Local mode has no such index.
+        # For filters and deletes by document; local mode has no such index.
         client.create_payload_index(name, "doc_id", models.PayloadSchemaType.KEYWORD, wait=True)

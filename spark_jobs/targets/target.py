@@ -1,5 +1,6 @@
-"""TODO."""
+"""The protocol that every export target implements, and the format of the rows it receives."""
 
+import importlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -8,15 +9,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from schemas.errors import InputError
+
 
 @dataclass(frozen=True, slots=True)
 class RowFormat:
-    """What the rows of an export look like, and whose they are.
+    """What the rows of an export look like, and who owns them.
 
     Attributes:
         owner: Library and space, then the model's fingerprint as the last word, such as
             `embedlake python-docs.main 3f2a`. Written into the target and compared at each export.
-        dimension: Numbers of an embedding.
+        dimension: Numbers in an embedding.
         rows: Columns: chunk_id string (a UUID), doc_id string, chunk_index int32, char_start int32, char_end int32,
             text string, the payload columns under their own names, run_id string, and last embedding
             fixed_size_list<float32>[dimension].
@@ -28,47 +31,47 @@ class RowFormat:
 
 
 class Target(Protocol):
-    """One place that vectors are exported to. The score is the dot product, which of unit vectors is the cosine.
+    """A system that vectors are exported to. Scores are dot products, which for unit vectors are cosines.
 
-    An export calls `prepare`, then `send` and `remove` as often as it likes, in any order, then `finish`. Whatever
-    is not finished may be lost or may be there: the same export again leaves the same rows.
+    An export calls `prepare`, then `send` and `remove` any number of times in any order, then `finish`. Unfinished
+    changes may be lost or may already be visible; repeating the export gives the same rows either way.
     """
 
-    def prepare(self, shape: RowFormat, full: bool) -> bool:
-        """Checks what is there, and makes what is missing.
+    def prepare(self, row_format: RowFormat, full: bool) -> bool:
+        """Checks what the target contains, and creates what is missing.
 
         Args:
-            shape: What the rows look like, and whose they are.
-            full: Whether to begin from nothing. Only then is anything replaced that has the rows of another model,
+            row_format: Format and owner of the rows to be sent.
+            full: Whether to start from scratch. Only then are rows replaced that belong to another model or have
                 another dimension or other columns.
 
         Returns:
-            Whether this owner's rows were there already.
+            Whether the target already contained rows of this owner.
 
         Raises:
-            InputError: It cannot be reached or written, holds what embedlake did not make, or belongs to another
-                library, space, model, dimension or set of columns.
+            InputError: The target cannot be reached or written, contains something that embedlake did not create, or
+                belongs to another library, space, model, dimension or set of columns.
         """
         ...
 
     def held(self) -> Iterator[pa.RecordBatch]:
-        """Lists what is there. Works before `prepare` too, and lists nothing where nothing is.
+        """Lists the rows of the target, before `prepare` too; none if the target does not exist.
 
         Returns:
-            Batches of chunk_id string, run_id string of every row, read in bounded memory.
+            Batches of chunk_id string and run_id string, read in bounded memory.
         """
         ...
 
     def send(self, rows: Iterable[pa.RecordBatch]) -> None:
-        """Inserts rows, and replaces the ones whose chunk_id is there. Where one is sent twice, the later counts.
+        """Inserts rows, and replaces those whose chunk_id exists. If an id is sent twice, the later row counts.
 
         Args:
-            rows: Batches of `Shape.rows`.
+            rows: Batches with the columns of `RowFormat.rows`.
         """
         ...
 
     def remove(self, ids: Iterable["pa.Array[Any]"]) -> None:
-        """Takes rows out. Ids that are not there are passed over.
+        """Removes rows; ids that do not exist are ignored.
 
         Args:
             ids: Arrays of chunk_id, string.
@@ -76,37 +79,40 @@ class Target(Protocol):
         ...
 
     def finish(self) -> None:
-        """Builds the target's own index, and makes everything visible; at once where the kind can."""
+        """Builds the target's own index and makes all changes visible, atomically if the system can."""
         ...
 
     def count(self) -> int:
-        """Counts what is there.
-
-        Returns:
-            Rows.
-        """
+        """Counts the rows of the target."""
         ...
 
-    def nearest(self, asked: NDArray[np.float32], k: int) -> list[list[str]]:
+    def nearest(self, queries: NDArray[np.float32], k: int) -> list[list[str]]:
         """Searches through the target's own index.
 
         Args:
-            asked: (n, dimension) float32.
-            k: Most hits for each.
+            queries: (n, dimension) float32.
+            k: Maximum number of hits per query.
 
         Returns:
-            For each vector asked for, chunk ids, best first.
+            The chunk ids found for each query, best first.
         """
         ...
 
     def notes(self) -> list[str]:
-        """Tells what the person who started the export should know.
-
-        Returns:
-            Sentences, without document text.
-        """
+        """Lists what the user should know about this export, in sentences without document text."""
         ...
 
     def close(self) -> None:
-        """Lets go of connections and files. What was not finished is given up."""
+        """Releases connections and files, and discards unfinished changes."""
         ...
+
+
+def import_package(module: str, kind: str, package: str) -> Any:
+    """Imports a module of the optional package that a kind of target needs; raises InputError if it is missing."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise InputError(
+            f"the target {kind} needs the package {package}, which is not installed. "
+            f"Run pip install 'embedlake[{kind}]'."
+        ) from error

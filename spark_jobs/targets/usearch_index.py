@@ -1,4 +1,4 @@
-"""The index file of usearch: a graph of near neighbours (HNSW)."""
+"""usearch indexes: a graph of near neighbours (HNSW)."""
 
 import errno
 import os
@@ -9,61 +9,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import InputError
-from spark_jobs.targets.index_kinds import K, asked_of, least_effort
+from spark_jobs.targets.index_kinds import K, least_effort
+from spark_jobs.targets.target import import_package
 
-# Neighbours of a node, candidates looked at when one is put in, and least candidates of a search: twice the package's
-# own, for recall.
+# Neighbours of a node, candidates examined when a node is added, and least candidates of a search: twice the package's
+# defaults, for recall.
 _CONNECTIVITY = 32
 _EXPANSION_ADD = 256
 _EXPANSION_SEARCH = 128
 _BLOCK_ROWS = 8192
 
 
-def _index_class() -> Any:
-    try:
-        from usearch.index import Index
-    except ImportError as error:
-        raise InputError("the target usearch needs the package usearch: pip install 'embedlake[usearch]'") from error
-    return Index
-
-
 class UsearchKind:
-    """How an index of usearch is made and read."""
+    """How usearch indexes are created and loaded; see `IndexKind`."""
 
     name = "usearch"
 
-    def check(self) -> None:
-        """Makes sure that usearch is there.
+    def __init__(self) -> None:
+        self._index_class = import_package("usearch.index", self.name, "usearch").Index
 
-        Raises:
-            InputError: It is not.
-        """
-        _index_class()
-
-    def sample_rows(self, total: int) -> int:
-        """Says how many vectors `make` wants to see: none, for a graph needs no training.
-
-        Args:
-            total: Rows the index will hold.
-
-        Returns:
-            0.
-        """
+    def sample_size(self, total: int) -> int:
+        """Returns 0: a graph needs no training."""
         return 0
 
-    def make(self, dimension: int, total: int, sample: NDArray[np.float32]) -> "UsearchIndex":
-        """Makes an empty index.
-
-        Args:
-            dimension: Numbers of a vector.
-            total: Rows it will hold.
-            sample: Not looked at.
-
-        Returns:
-            A graph of float32 vectors under the inner product, one vector for each key.
-        """
-        index = _index_class()(
+    def create(self, dimension: int, total: int, sample: NDArray[np.float32]) -> "UsearchIndex":
+        """Creates an empty graph of float32 vectors under the inner product, with one vector per key."""
+        index = self._index_class(
             ndim=dimension,
             metric="ip",
             dtype="f32",
@@ -74,34 +45,23 @@ class UsearchKind:
         )
         return UsearchIndex(index, 0)
 
-    def load(self, path: Path, said: dict[str, Any]) -> "UsearchIndex":
-        """Reads an index.
-
-        Args:
-            path: Its file.
-            said: What its `tune` returned.
-
-        Returns:
-            The index.
-
-        Raises:
-            RuntimeError: The file is damaged.
-        """
-        index = _index_class().restore(path)
+    def load(self, path: Path, settings: dict[str, Any]) -> "UsearchIndex":
+        """Loads an index; see `IndexKind`."""
+        index = self._index_class.restore(path)
         if index is None:
-            raise RuntimeError("no index of usearch")
-        # The file keeps neither.
+            raise RuntimeError("not a usearch index")
+        # The file stores neither.
         index.expansion_add = _EXPANSION_ADD
-        index.expansion_search = said["expansion_search"]
-        return UsearchIndex(index, said["removed"])
+        index.expansion_search = settings["expansion_search"]
+        return UsearchIndex(index, settings["removed"])
 
 
 class UsearchIndex:
-    """An index of usearch in memory; see `index_kinds.VectorIndex`.
+    """A usearch index in memory; see `VectorIndex`.
 
     Args:
         index: The index.
-        removed: Vectors taken out since it was made.
+        removed: Vectors removed since it was created.
     """
 
     def __init__(self, index: Any, removed: int) -> None:
@@ -112,40 +72,38 @@ class UsearchIndex:
         return len(self._index)
 
     def is_outgrown(self, total: int) -> bool:
-        """Tells whether an index made anew would be better; see `VectorIndex`."""
-        # A node that is taken out leaves links to nowhere, and its place to a node that belongs elsewhere.
+        """Whether a new index would be better; see `VectorIndex`."""
+        # A removed node leaves dangling links, and its slot goes to a node that belongs elsewhere.
         return self._removed > total // 2
 
     def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Reads all keys and vectors; see `VectorIndex`."""
         keys = np.sort(np.asarray(self._index.keys).astype(np.int64))
         for start in range(0, len(keys), _BLOCK_ROWS):
-            part = keys[start : start + _BLOCK_ROWS]
-            yield part, np.asarray(self._index.get(part.astype(np.uint64)), dtype=np.float32)
+            block = keys[start : start + _BLOCK_ROWS]
+            yield block, np.asarray(self._index.get(block.astype(np.uint64)), dtype=np.float32)
 
     def remove(self, keys: NDArray[np.int64]) -> None:
-        """Takes vectors out; see `VectorIndex`."""
+        """Removes vectors; see `VectorIndex`."""
         if len(keys):
             self._index.remove(keys.astype(np.uint64))
             self._removed += len(keys)
 
     def add(self, keys: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
-        """Puts vectors in; see `VectorIndex`."""
+        """Adds vectors; see `VectorIndex`."""
         self._index.add(keys.astype(np.uint64), vectors)
 
     def tune(self) -> dict[str, Any]:
-        """Sets how many candidates a search looks at; see `VectorIndex`."""
+        """Sets how many candidates a search examines; see `VectorIndex`."""
         if len(self):
-            asked = asked_of((vectors for _, vectors in self.blocks()), len(self))
-            exact = self._found(asked, K, exact=True)
             self._index.expansion_search = least_effort(
-                exact, lambda effort: self._with(effort, asked), _EXPANSION_SEARCH, len(self)
+                self,
+                lambda queries: self._find(queries, K, exact=True),
+                self._search_with,
+                _EXPANSION_SEARCH,
+                len(self),
             )
         return {"expansion_search": int(self._index.expansion_search), "removed": self._removed}
-
-    def _with(self, effort: int, asked: NDArray[np.float32]) -> NDArray[np.int64]:
-        self._index.expansion_search = effort
-        return self.search(asked, K)
 
     def save(self, path: Path) -> None:
         """Writes the file; see `VectorIndex`."""
@@ -153,16 +111,22 @@ class UsearchIndex:
         if path.stat().st_size < self._index.serialized_length:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    def search(self, asked: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-        """Finds the nearest; see `VectorIndex`."""
-        return self._found(asked, k, exact=False)
+    def search(self, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+        """Finds the nearest vectors; see `VectorIndex`."""
+        return self._find(queries, k, exact=False)
 
-    def _found(self, asked: NDArray[np.float32], k: int, exact: bool) -> NDArray[np.int64]:
-        keys = np.full((len(asked), k), -1, dtype=np.int64)
-        if len(asked) and len(self):
-            hits = self._index.search(asked, min(k, len(self)), exact=exact)
-            # One vector asked for gives one list of hits, several give a matrix with the number of hits in each row.
-            rows = [hits.keys] if len(asked) == 1 else [row[:n] for row, n in zip(hits.keys, hits.counts, strict=True)]
-            for at, row in enumerate(rows):
-                keys[at, : len(row)] = row.astype(np.int64)
+    def _search_with(self, candidates: int, queries: NDArray[np.float32]) -> NDArray[np.int64]:
+        self._index.expansion_search = candidates
+        return self.search(queries, K)
+
+    def _find(self, queries: NDArray[np.float32], k: int, exact: bool) -> NDArray[np.int64]:
+        keys = np.full((len(queries), k), -1, dtype=np.int64)
+        if len(queries) and len(self):
+            hits = self._index.search(queries, min(k, len(self)), exact=exact)
+            # A single query gives one list of hits, several give a matrix with the number of hits in each row.
+            rows = (
+                [hits.keys] if len(queries) == 1 else [row[:n] for row, n in zip(hits.keys, hits.counts, strict=True)]
+            )
+            for number, row in enumerate(rows):
+                keys[number, : len(row)] = row.astype(np.int64)
         return keys

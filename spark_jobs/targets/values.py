@@ -1,4 +1,4 @@
-"""Values of any type as plain ones of JSON, for targets that keep payload as documents."""
+"""Payload values of any Arrow type as JSON values, for targets that store payload as documents."""
 
 import base64
 import datetime
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from schemas.errors import InputError
 
-_PLAIN: tuple[Callable[[pa.DataType], bool], ...] = (
+_SCALAR_TYPES: tuple[Callable[[pa.DataType], bool], ...] = (
     pa.types.is_string,
     pa.types.is_boolean,
     pa.types.is_signed_integer,
@@ -25,35 +25,21 @@ _PLAIN: tuple[Callable[[pa.DataType], bool], ...] = (
 
 
 def can_be_json(kind: pa.DataType) -> bool:
-    """Tells whether `json_values` knows a type.
-
-    Args:
-        kind: A plain Arrow type, see `target_rows.plain_type`.
-
-    Returns:
-        Whether it does.
-    """
+    """Whether `json_values` can convert a plain Arrow type (see `rows.plain_type`)."""
     if pa.types.is_list(kind):
         return can_be_json(kind.value_type)
     if pa.types.is_struct(kind):
-        return all(can_be_json(part.type) for part in kind)
+        return all(can_be_json(field.type) for field in kind)
     if pa.types.is_map(kind):
         return can_be_json(kind.key_type) and can_be_json(kind.item_type)
-    return any(is_it(kind) for is_it in _PLAIN)
+    return any(matches(kind) for matches in _SCALAR_TYPES)
 
 
 def check_json(rows: pa.Schema) -> None:
-    """Refuses columns that JSON cannot hold.
-
-    Args:
-        rows: Columns in plain types; `embedding` is passed over.
-
-    Raises:
-        InputError: There are such columns; each is named.
-    """
+    """Raises an InputError that names every column but `embedding` whose plain type JSON cannot hold."""
     faults = [
-        f"the payload column {field.name!a} is {field.type}, which this target cannot hold: leave it out of "
-        "source.payload_columns"
+        f"the payload column {field.name!a} is {field.type}, which this target cannot hold. Remove it from "
+        "source.payload_columns."
         for field in rows
         if field.name != "embedding" and not can_be_json(field.type)
     ]
@@ -62,64 +48,64 @@ def check_json(rows: pa.Schema) -> None:
 
 
 def python_values(name: str, column: "pa.Array[Any]") -> list[Any]:
-    """Reads a column's values.
+    """Converts a column to Python values.
 
     Args:
-        name: The column, for messages.
+        name: The column's name, for messages.
         column: (n,) of any type.
 
     Returns:
         n Python values.
 
     Raises:
-        InputError: One of them is a date or an instant that Python does not know.
+        InputError: A date or an instant is outside the range of Python's types.
     """
     try:
         return list(column.to_pylist())
     except (OverflowError, ValueError) as error:
         raise InputError(
             f"the payload column {name!r} has a date or a time outside the years 1 to 9999, which this target cannot "
-            "hold: mend it in the source, or leave the column out of source.payload_columns"
+            "hold. Fix it in the source, or remove the column from source.payload_columns."
         ) from error
 
 
 def json_values(name: str, column: "pa.Array[Any]") -> list[Any]:
-    """Reads a column's values as JSON has them.
+    """Converts a column to JSON values.
 
-    Lists are arrays, structs and maps objects. Dates and instants are ISO 8601 (instants in UTC), decimals are text
-    with all their digits, bytes are Base64, and a number that is none is "NaN", "Infinity" or "-Infinity", as Spark's
-    `to_json` writes it.
+    Lists become arrays; structs and maps become objects. Dates and instants are ISO 8601 (instants in UTC), decimals
+    are text with all their digits, bytes are Base64, and non-finite numbers are "NaN", "Infinity" or "-Infinity", as
+    Spark's `to_json` writes them.
 
     Args:
-        name: The column, for messages.
+        name: The column's name, for messages.
         column: (n,) of a type that `can_be_json`.
 
     Returns:
         n values of None, bool, int, float, str, list and dict.
 
     Raises:
-        InputError: One of them is a date or an instant that Python does not know.
+        InputError: A date or an instant is outside the range of Python's types.
     """
-    return [_plain(value, column.type) for value in python_values(name, column)]
+    return [_json_value(value, column.type) for value in python_values(name, column)]
 
 
-def _plain(value: Any, kind: pa.DataType) -> Any:
+def _json_value(value: Any, kind: pa.DataType) -> Any:
     if value is None:
         return None
     if pa.types.is_map(kind):
-        return {_key(key, kind.key_type): _plain(item, kind.item_type) for key, item in value}
+        return {_object_name(key, kind.key_type): _json_value(item, kind.item_type) for key, item in value}
     if pa.types.is_struct(kind):
-        return {part.name: _plain(value[part.name], part.type) for part in kind}
+        return {field.name: _json_value(value[field.name], field.type) for field in kind}
     if pa.types.is_list(kind):
-        return [_plain(item, kind.value_type) for item in value]
+        return [_json_value(item, kind.value_type) for item in value]
     return _scalar(value)
 
 
-def _key(key: Any, kind: pa.DataType) -> str:
-    plain = _plain(key, kind)
-    if isinstance(plain, bool):
-        return str(plain).lower()
-    return plain if isinstance(plain, str) else str(plain)
+def _object_name(key: Any, kind: pa.DataType) -> str:
+    value = _json_value(key, kind)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else str(value)
 
 
 def _scalar(value: Any) -> Any:

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.errors import InputError
 from spark_jobs.targets.address import FORMS
-from spark_jobs.targets.factory import open_target, printed
+from spark_jobs.targets.factory import open_target, target_name
 
 
 @pytest.fixture(autouse=True)
@@ -39,8 +39,8 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_target_has_one_name_which_means_the_same(text: str, expected: str) -> None:
-    assert printed(text) == expected
-    assert printed(expected) == expected
+    assert target_name(text) == expected
+    assert target_name(expected) == expected
 
 
 def test_folders_are_absolute_and_links_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,14 +49,14 @@ def test_folders_are_absolute_and_links_resolved(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     for text in ("real", "link", "link/../real", "~/link", "./real/."):
-        assert printed(f"parquet:{text}") == f"parquet:{tmp_path / 'real'}"
+        assert target_name(f"parquet:{text}") == f"parquet:{tmp_path / 'real'}"
 
 
 def test_the_environment_of_libpq_completes_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGHOST", "db.example.org")
     monkeypatch.setenv("PGPORT", "6000")
-    assert printed("postgresql:///db#t") == "postgresql://db.example.org:6000/db#public.t"
-    assert printed("postgresql://other:5432/db#t") == "postgresql://other:5432/db#public.t"
+    assert target_name("postgresql:///db#t") == "postgresql://db.example.org:6000/db#public.t"
+    assert target_name("postgresql://other:5432/db#t") == "postgresql://other:5432/db#public.t"
 
 
 @pytest.mark.parametrize(
@@ -78,32 +78,32 @@ def test_another_form_is_refused_with_the_forms_there_are(text: str) -> None:
         ("parquet:~nobody-of-this-name/x", "cannot be found"),
         ("parquet:/a\0b", "cannot be printed"),
         ("parquet:/a\nb", "cannot be printed"),
-        ("lancedb:/a", "no table or collection"),
+        ("lancedb:/a", "no valid table or collection name"),
         ("lancedb:#t", "names no folder"),
-        ("lancedb:/a#", "no table or collection"),
-        ("lancedb:/a#../t", "no table or collection"),
-        ("lancedb:/a#..", "no table or collection"),
-        ("lancedb:/a#t;DROP", "no table or collection"),
-        ("lancedb:/a#Größe", "no table or collection"),
-        ("lancedb:/a#" + "x" * 1000, "no table or collection"),
-        ("qdrant:/a#a/b", "no table or collection"),
-        ("qdrant:http://host#t", "no server of the form"),
-        ("qdrant:http://host:6333/prefix#t", "no server of the form"),
-        ("qdrant:http://host:70000#t", "no server of the form"),
-        ("postgresql://h/db", "has another form"),
-        ("postgresql://h#t", "has another form"),
-        ("postgresql://h:port/db#t", "has another form"),
-        ("postgresql://h:70000/db#t", "has another form"),
-        ("postgresql://h/db/x#t", "has another form"),
-        ("postgresql://h/%ff#t", "is no UTF-8"),
+        ("lancedb:/a#", "no valid table or collection name"),
+        ("lancedb:/a#../t", "no valid table or collection name"),
+        ("lancedb:/a#..", "no valid table or collection name"),
+        ("lancedb:/a#t;DROP", "no valid table or collection name"),
+        ("lancedb:/a#Größe", "no valid table or collection name"),
+        ("lancedb:/a#" + "x" * 1000, "no valid table or collection name"),
+        ("qdrant:/a#a/b", "no valid table or collection name"),
+        ("qdrant:http://host#t", "has no valid server"),
+        ("qdrant:http://host:6333/prefix#t", "has no valid server"),
+        ("qdrant:http://host:70000#t", "has no valid server"),
+        ("postgresql://h/db", "unrecognized --to postgresql:"),
+        ("postgresql://h#t", "unrecognized --to postgresql:"),
+        ("postgresql://h:port/db#t", "unrecognized --to postgresql:"),
+        ("postgresql://h:70000/db#t", "unrecognized --to postgresql:"),
+        ("postgresql://h/db/x#t", "unrecognized --to postgresql:"),
+        ("postgresql://h/%ff#t", "not as UTF-8"),
         ("postgresql://h/d%00b#t", "the name of the database has a NUL character"),
-        ("postgresql://h/db#", "stands no table"),
-        ("postgresql://h/db#.t", "stands no table"),
-        ("postgresql://h/db#t.", "stands no table"),
-        ("postgresql://h/db#a.b.c", "stands no table"),
-        ('postgresql://h/db#"a"b', "stands no table"),
-        ('postgresql://h/db#a"b', "stands no table"),
-        ('postgresql://h/db#"a', "stands no table"),
+        ("postgresql://h/db#", "has no valid table name"),
+        ("postgresql://h/db#.t", "has no valid table name"),
+        ("postgresql://h/db#t.", "has no valid table name"),
+        ("postgresql://h/db#a.b.c", "has no valid table name"),
+        ('postgresql://h/db#"a"b', "has no valid table name"),
+        ('postgresql://h/db#a"b', "has no valid table name"),
+        ('postgresql://h/db#"a', "has no valid table name"),
         ('postgresql://h/db#""', "the name of the table is empty"),
         ('postgresql://h/db#""."t"', "the name of the schema is empty"),
         ("postgresql://h/db#" + "x" * 64, "the name of the table is longer than the 63 bytes"),
@@ -138,7 +138,7 @@ SECRETS = [
 
 @pytest.mark.parametrize("text", SECRETS)
 def test_a_password_in_the_text_is_refused_and_not_repeated(text: str) -> None:
-    for reader in (open_target, printed):
+    for reader in (open_target, target_name):
         with pytest.raises(InputError) as caught:
             reader(text)
         assert "ter2" not in str(caught.value)

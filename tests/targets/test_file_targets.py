@@ -61,7 +61,7 @@ def test_a_full_disk_is_said_and_leaves_the_rows_that_were_there(folder: str, li
     code, said = child(folder, few, last=30)
     assert code == 0
     assert said.startswith(f"InputError the folder {path_of(folder)} cannot be written: ")
-    assert "make room" in said
+    assert "Free up disk space" in said
     assert rows_in(folder) == before
     export(folder, [batch_of(IDS[5:30], "r2")], IDS[:5])
     assert runs_held(folder) == dict.fromkeys(ids_of(range(5, 2000)), "r1") | dict.fromkeys(IDS[5:30], "r2")
@@ -76,7 +76,7 @@ def test_a_full_disk_is_said_by_kinds_that_write_as_they_go_and_the_next_export_
     code, said = child(to, "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))", last=1000)
     assert code == 0
     assert said.startswith("InputError")
-    assert "make room" in said
+    assert "Free up disk space" in said
     export(to, [batch_of(IDS[5:], "r2")], IDS[:5])
     assert {i: run for i, run in runs_held(to).items() if i in IDS} == dict.fromkeys(IDS[5:], "r2")
 
@@ -128,7 +128,7 @@ def test_an_export_that_is_killed_within_its_renames_is_carried_on_or_made_good(
 ) -> None:
     to = f"{kind}:{tmp_path / 'target'}"
     monkeypatch.setattr("spark_jobs.targets.parquet.rows_per_file", lambda _: 20)
-    few = "from spark_jobs import target_parquet; target_parquet.rows_per_file = lambda _: 20\n"
+    few = "from spark_jobs.targets import parquet; parquet.rows_per_file = lambda _: 20\n"
     for start in range(0, 60, 20):
         export(to, [batch_of(IDS[start : start + 20], "r1")])
     code, _ = child(to, few + killed_at(where), last=40, full=full)
@@ -196,7 +196,7 @@ def test_a_file_that_was_deleted_is_said_and_a_full_export_mends_it(tmp_path: Pa
         export(to, [batch_of(IDS[:5], "r1")], full=True)
         for path in folder.glob(pattern):
             path.write_bytes(b"damaged")
-        with pytest.raises(InputError, match=r"is not there or damaged: export with --full"):
+        with pytest.raises(InputError, match=r"is missing or damaged\. Export with --full"):
             export(to, [batch_of(IDS[:2], "r2")], IDS[4:5])
         export(to, [batch_of(IDS[:5], "r3")], full=True)
         assert runs_held(to) == dict.fromkeys(IDS[:5], "r3")
@@ -204,7 +204,7 @@ def test_a_file_that_was_deleted_is_said_and_a_full_export_mends_it(tmp_path: Pa
 
 def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
     first(f"parquet:{tmp_path}/target", IDS[:2])
-    with pytest.raises(InputError, match="holds no faiss export"):
+    with pytest.raises(InputError, match="is not a faiss export"):
         first(f"faiss:{tmp_path}/target", IDS[:2])
 
 
@@ -213,7 +213,7 @@ def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
 )
 def test_a_mark_that_is_none_is_refused(tmp_path: Path, mark: bytes) -> None:
     (tmp_path / "_embedlake.json").write_bytes(mark)
-    with pytest.raises(InputError, match="name a"):
+    with pytest.raises(InputError, match="Name a"):
         first(f"parquet:{tmp_path}", IDS[:2])
     assert (tmp_path / "_embedlake.json").read_bytes() == mark
 

@@ -164,7 +164,7 @@ def test_nul_characters_become_visible_ones_and_the_export_says_so(to: str) -> N
         target.prepare(shape, False)
         target.send([pa.RecordBatch.from_pylist(rows, shape.rows)])
         target.finish()
-        assert target.notes() == ["1 rows held NUL characters, which PostgreSQL cannot hold: each became U+FFFD"]
+        assert target.notes() == ["1 rows had NUL characters, which PostgreSQL cannot hold; each became U+FFFD"]
     found = rows_in(to)
     assert (found[IDS[0]]["text"], found[IDS[0]]["language"], found[IDS[0]]["tags"]) == ("a�b", "�", ["�", "\\u0000"])
     assert (found[IDS[1]]["text"], found[IDS[1]]["tags"]) == ("a\\0b", ["\\u0000"])
@@ -239,7 +239,7 @@ def test_a_second_export_to_the_same_table_is_refused_while_the_first_is_at_work
     first(to, IDS[:3])
     with opened(to) as target:
         target.prepare(shape_of(), False)
-        with pytest.raises(RunActiveError, match="another export to this table is at work"), opened(to) as second:
+        with pytest.raises(RunActiveError, match="another export to this table is running"), opened(to) as second:
             second.prepare(shape_of(), False)
     assert export(to) is True
 
@@ -262,7 +262,7 @@ def test_a_full_export_keeps_grants_and_views_where_the_columns_stay(to: str, ta
     assert set(asked(sql.SQL("SELECT * FROM {}").format(view))) == {(i, "text of r2") for i in IDS[5:12]}
     assert asked(sql.SQL("SELECT count(*) FROM {}").format(table), user=role) == [(7,)]
     other = shape_of([])
-    with pytest.raises(InputError, match=r"depend on it.*: drop what depends on the table"):
+    with pytest.raises(InputError, match=r"depend on it.*\. Drop what depends on the table"):
         export(to, shape=other, full=True)
     asked(sql.SQL("DROP VIEW {}").format(view))
     with opened(to) as target:
@@ -274,7 +274,7 @@ def test_a_full_export_keeps_grants_and_views_where_the_columns_stay(to: str, ta
 def test_a_table_whose_columns_somebody_changed_is_refused(to: str, table: sql.Composable) -> None:
     first(to, IDS[:3])
     asked(sql.SQL("ALTER TABLE {} RENAME COLUMN text TO words").format(table))
-    with pytest.raises(InputError, match="columns are not as embedlake made them"):
+    with pytest.raises(InputError, match="columns are not as embedlake created them"):
         export(to, [batch_of(IDS[:3], "r2")])
     export(to, [batch_of(IDS[:3], "r2")], full=True)
     asked(sql.SQL("ALTER TABLE {} ADD COLUMN seen timestamptz DEFAULT now()").format(table))
@@ -284,7 +284,7 @@ def test_a_table_whose_columns_somebody_changed_is_refused(to: str, table: sql.C
 
 def test_a_view_in_the_place_of_the_table_is_refused(to: str, table: sql.Composable) -> None:
     asked(sql.SQL("CREATE VIEW {} AS SELECT 1 AS chunk_id").format(table))
-    with pytest.raises(InputError, match="something else than a plain table has this name"):
+    with pytest.raises(InputError, match="something other than a plain table has this name"):
         first(to, IDS[:3])
 
 
@@ -300,13 +300,13 @@ def test_a_server_that_is_down_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_a_database_that_is_not_there_is_named(postgresql_server: Path) -> None:
-    with pytest.raises(InputError, match=r"postgresql://.*/nowhere#public.t: there is no such database"):
+    with pytest.raises(InputError, match=r"postgresql://.*/nowhere#public.t: the database does not exist"):
         first("postgresql:///nowhere#t", IDS[:1])
 
 
 def test_an_unknown_user_is_told_to_set_pguser(postgresql_server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGUSER", "nobody_of_this_name")
-    with pytest.raises(InputError, match="does not know this user: set PGUSER"):
+    with pytest.raises(InputError, match=r"does not know this user\. Set PGUSER"):
         first("postgresql:///postgres#t", IDS[:1])
 
 
@@ -329,7 +329,7 @@ def test_a_wrong_password_is_said_and_not_repeated(
     monkeypatch.setenv("PGUSER", asks_for_passwords)
     monkeypatch.setenv("PGPASSWORD", password) if password else monkeypatch.delenv("PGPASSWORD", raising=False)
     with pytest.raises(
-        InputError, match="does not let this user in: set PGUSER, and PGPASSWORD or PGPASSFILE"
+        InputError, match=r"denies this user access\. Set PGUSER, and PGPASSWORD or PGPASSFILE"
     ) as caught:
         first("postgresql:///postgres#t", IDS[:1])
     assert "hunter" not in str(caught.value)
@@ -353,7 +353,7 @@ def test_a_user_without_rights_is_told_what_the_server_says(
     first(to, IDS[:3])
     monkeypatch.setenv("PGUSER", role)
     for schema in ("public", "new"):
-        with pytest.raises(InputError, match=r"permission denied for .*: grant the user that right"):
+        with pytest.raises(InputError, match=r"permission denied for .*\. Grant the user that right"):
             first(f"postgresql:///postgres#{schema}.mine", IDS[:1])
     with pytest.raises(InputError, match=r"must be owner|permission denied"):
         export(to, [batch_of(IDS[:3], "r2")])
@@ -372,7 +372,7 @@ def test_pgvector_is_added_where_that_may_be_and_asked_for_where_not(
 ) -> None:
     to = f"postgresql:///{database}#t"
     monkeypatch.setenv("PGUSER", role)
-    with pytest.raises(InputError, match="lacks pgvector, and this user may not add it: have an administrator run"):
+    with pytest.raises(InputError, match=r"lacks pgvector, and this user may not add it\. Have an administrator run"):
         first(to, IDS[:1])
     monkeypatch.setenv("PGUSER", "postgres")
     first(to, IDS[:1])
@@ -393,7 +393,7 @@ def test_pgvector_may_be_in_a_schema_of_its_own(database: str) -> None:
 def test_a_database_that_keeps_text_in_less_than_utf8_is_refused(postgresql_server: Path) -> None:
     asked("CREATE DATABASE latin1 ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
     try:
-        with pytest.raises(InputError, match="the database keeps text as LATIN1"):
+        with pytest.raises(InputError, match="the database stores text as LATIN1"):
             first("postgresql:///latin1#t", IDS[:1])
     finally:
         asked("DROP DATABASE latin1 WITH (FORCE)")
@@ -402,7 +402,7 @@ def test_a_database_that_keeps_text_in_less_than_utf8_is_refused(postgresql_serv
 def test_a_connection_that_is_cut_is_said(to: str) -> None:
     first(to, IDS[:3])
     with (
-        pytest.raises(InputError, match=r"there as a whole or not at all|terminating connection"),
+        pytest.raises(InputError, match=r"no export is left half done|terminating connection"),
         opened(to) as target,
     ):
         target.prepare(shape_of(), False)
@@ -416,9 +416,9 @@ def test_a_connection_that_is_cut_is_said(to: str) -> None:
     [
         (
             "53100",
-            r"the server says `could not extend: secret text`: make room on the server's disk, then export again",
+            r"the server reports `could not extend: secret text`\. Free up space on the server's disk, then export",
         ),
-        ("22023", r"the server refused a row or a statement \(SQLSTATE 22023, InvalidParameterValue\): see its log"),
+        ("22023", r"the server refused a row or a statement \(SQLSTATE 22023, InvalidParameterValue\)\. See its log"),
     ],
 )
 def test_what_the_server_says_of_rows_is_not_repeated(

@@ -64,10 +64,10 @@ def test_a_folder_that_another_process_has_open_is_refused(to: str) -> None:
 def test_a_folder_of_something_else_is_refused_and_stays(to: str, tmp_path: Path) -> None:
     (tmp_path / "target").mkdir()
     (tmp_path / "target" / "letter.txt").write_text("dear")
-    with pytest.raises(InputError, match="the folder holds something else"):
+    with pytest.raises(InputError, match="the folder contains something else"):
         first(to, IDS[:3])
     (tmp_path / "target" / "meta.json").write_text("{")
-    with pytest.raises(InputError, match="no storage of Qdrant's local mode"):
+    with pytest.raises(InputError, match="not a storage folder of Qdrant's local mode"):
         first(to, IDS[:3])
     assert {path.name for path in (tmp_path / "target").iterdir()} >= {"letter.txt", "meta.json"}
 
@@ -113,12 +113,12 @@ def server() -> Iterator[ThreadingHTTPServer]:
         (
             401,
             b"Must provide an API key or an Authorization bearer token",
-            "does not let this job in: set QDRANT_API_KEY",
+            r"denies access\. Set QDRANT_API_KEY",
         ),
-        (403, b'{"status":{"error":"Forbidden"}}', "does not let this job in: set QDRANT_API_KEY"),
-        (404, b"<html>", "refuses with 404 .*check that it is Qdrant"),
+        (403, b'{"status":{"error":"Forbidden"}}', r"denies access\. Set QDRANT_API_KEY"),
+        (404, b"<html>", "answered 404 .*check that it is Qdrant"),
         (500, b'{"status":{"error":"No space left on device: WAL"}}', "the server's disk is full"),
-        (429, b'{"status":{"error":"too many"}}', "refuses with 429|no room for more requests"),
+        (429, b'{"status":{"error":"too many"}}', "answered 429|accepts no more requests"),
         (200, b'{"result": 7}', "cannot be reached or understood"),
         (200, b"<html>", "cannot be reached or understood"),
     ],

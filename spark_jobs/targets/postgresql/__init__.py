@@ -1,1 +1,1 @@
-"""A table of PostgreSQL with pgvector."""
+"""A PostgreSQL table with pgvector."""

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from spark_jobs.targets.postgresql.columns import MOST_INDEXED, MOST_INDEXED_HALF, Column
+from spark_jobs.targets.postgresql.columns import MAX_INDEXED, MAX_INDEXED_HALF, Column
 
 if TYPE_CHECKING:
     from psycopg.sql import SQL, Composed, Identifier
@@ -22,7 +22,7 @@ FIND_COLUMNS = (
     "JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
     "WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped"
 )
-# One export at a time, from whichever machine; the lock goes with the transaction.
+# One export at a time, from any machine; the lock ends with the transaction.
 TRY_LOCK = "SELECT pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(%s, 0))"
 DELETE_ALL = "DELETE FROM {}"
 COUNT = "SELECT count(*) FROM {}"
@@ -30,26 +30,12 @@ DROP = "DROP TABLE {}"
 ANALYZE = "ANALYZE {}"
 VACUUM = "VACUUM (ANALYZE) {}"
 
-# pgvector's own 64 finds fewer.
+# pgvector's default of 64 gives a lower recall.
 _EF_CONSTRUCTION = 128
 
 
-def _names(columns: list[Column]) -> "Composed":
-    from psycopg import sql
-
-    return sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
-
-
 def create_table(table: "Identifier", columns: list[Column]) -> "Composed":
-    """Makes the table.
-
-    Args:
-        table: Its name.
-        columns: Its columns.
-
-    Returns:
-        The statement.
-    """
+    """Creates the table."""
     from psycopg import sql
 
     parts = [sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.full_type)) for column in columns]
@@ -57,15 +43,7 @@ def create_table(table: "Identifier", columns: list[Column]) -> "Composed":
 
 
 def comment_on(table: "Identifier", text: str) -> "Composed":
-    """Writes the table's comment.
-
-    Args:
-        table: Its name.
-        text: The comment.
-
-    Returns:
-        The statement.
-    """
+    """Sets the table's comment."""
     from psycopg import sql
 
     # COMMENT takes no parameters: psycopg quotes the text.
@@ -73,39 +51,21 @@ def comment_on(table: "Identifier", text: str) -> "Composed":
 
 
 def create_staged(table: "Identifier") -> "Composed":
-    """Makes the temporary table that rows arrive in.
-
-    Args:
-        table: The table that it is like.
-
-    Returns:
-        The statement.
-    """
+    """Creates the temporary table for arriving rows, with the columns of another."""
     from psycopg import sql
 
     return sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {}) ON COMMIT DROP").format(sql.Identifier(_STAGED), table)
 
 
 def empty_staged() -> "Composed":
-    """Empties the temporary table.
-
-    Returns:
-        The statement.
-    """
+    """Empties the temporary table."""
     from psycopg import sql
 
     return sql.SQL("TRUNCATE {}").format(sql.Identifier("pg_temp", _STAGED))
 
 
 def copy_staged(columns: list[Column]) -> "Composed":
-    """Fills the temporary table.
-
-    Args:
-        columns: The table's columns.
-
-    Returns:
-        The statement.
-    """
+    """Fills the temporary table."""
     from psycopg import sql
 
     staged = sql.Identifier("pg_temp", _STAGED)
@@ -113,15 +73,7 @@ def copy_staged(columns: list[Column]) -> "Composed":
 
 
 def upsert_staged(table: "Identifier", columns: list[Column]) -> "Composed":
-    """Brings the temporary table's rows into the table.
-
-    Args:
-        table: The table.
-        columns: Its columns.
-
-    Returns:
-        The statement.
-    """
+    """Merges the temporary table's rows into the table."""
     from psycopg import sql
 
     assign = sql.SQL("{0} = EXCLUDED.{0}")
@@ -131,102 +83,68 @@ def upsert_staged(table: "Identifier", columns: list[Column]) -> "Composed":
     )
 
 
-def on_table(words: str, table: "Identifier") -> "Composed":
-    """Writes a statement that needs the table's name only.
-
-    Args:
-        words: One of `DELETE_ALL`, `COUNT`, `DROP`, `ANALYZE` and `VACUUM`.
-        table: The table.
-
-    Returns:
-        The statement.
-    """
+def on_table(statement: str, table: "Identifier") -> "Composed":
+    """Builds a statement from `DELETE_ALL`, `COUNT`, `DROP`, `ANALYZE` or `VACUUM`."""
     from psycopg import sql
 
-    return sql.SQL(words).format(table)
-
-
-def beside_parameters(table: "Identifier") -> "SQL":
-    """Quotes a table's name for a statement that has parameters, where `%` begins one.
-
-    Args:
-        table: The table.
-
-    Returns:
-        The name.
-    """
-    from psycopg import sql
-
-    return sql.SQL(table.as_string(None).replace("%", "%%"))
+    return sql.SQL(statement).format(table)
 
 
 def delete_ids(table: "Identifier") -> "Composed":
-    """Takes rows out.
-
-    Args:
-        table: The table.
-
-    Returns:
-        The statement; its parameter is a list of ids.
-    """
+    """Deletes rows; the parameter is a list of ids."""
     from psycopg import sql
 
-    return sql.SQL("DELETE FROM {} WHERE chunk_id = ANY(%s::uuid[])").format(beside_parameters(table))
+    return sql.SQL("DELETE FROM {} WHERE chunk_id = ANY(%s::uuid[])").format(_beside_parameters(table))
 
 
 def page_held(table: "Identifier", is_first: bool) -> "Composed":
-    """Lists rows in the order of the primary key, a page at a time.
-
-    Args:
-        table: The table.
-        is_first: Whether from the beginning, or from behind some id on.
-
-    Returns:
-        The statement; its parameters are the id, but for the first page, and the number of rows.
-    """
+    """Lists a page of rows by the primary key; parameters: the last id, unless `is_first`, and the number of rows."""
     from psycopg import sql
 
-    behind = sql.SQL("" if is_first else "WHERE chunk_id > %s::uuid")
-    place = beside_parameters(table)
-    return sql.SQL("SELECT chunk_id::text, run_id FROM {} {} ORDER BY chunk_id LIMIT %s").format(place, behind)
+    after = sql.SQL("" if is_first else "WHERE chunk_id > %s::uuid")
+    name = _beside_parameters(table)
+    return sql.SQL("SELECT chunk_id::text, run_id FROM {} {} ORDER BY chunk_id LIMIT %s").format(name, after)
 
 
 def create_index(table: "Identifier", dimension: int) -> "Composed | None":
-    """Makes the index of near neighbours (HNSW). PostgreSQL chooses a name that is free.
+    """Creates the index of near neighbours (HNSW), under a free name that PostgreSQL chooses.
 
-    Args:
-        table: The table.
-        dimension: Numbers of an embedding.
-
-    Returns:
-        The statement: up to 2,000 numbers on the vectors, up to 4,000 in half precision; None where there can be none.
+    Up to 2,000 numbers it is on the vectors, up to 4,000 on their half precision; above that it cannot be created.
     """
     from psycopg import sql
 
     with_ = sql.SQL("WITH (ef_construction = {})").format(sql.Literal(_EF_CONSTRUCTION))
-    if dimension <= MOST_INDEXED:
+    if dimension <= MAX_INDEXED:
         return sql.SQL("CREATE INDEX ON {} USING hnsw (embedding vector_ip_ops) {}").format(table, with_)
-    if dimension <= MOST_INDEXED_HALF:
+    if dimension <= MAX_INDEXED_HALF:
         half = sql.SQL("((embedding::halfvec({})) halfvec_ip_ops)").format(sql.Literal(dimension))
         return sql.SQL("CREATE INDEX ON {} USING hnsw {} {}").format(table, half, with_)
     return None
 
 
 def nearest_ids(table: "Identifier", dimension: int) -> "Composed":
-    """Finds the nearest rows through the index, where there is one.
+    """Finds the nearest rows, through the index if one exists.
 
-    Args:
-        table: The table.
-        dimension: Numbers of an embedding.
-
-    Returns:
-        The statement; its parameters are a vector in pgvector's text form, and the number of hits. `<#>` is the dot
-        product with its sign turned, so the least is the best.
+    Its parameters are a vector in pgvector's text form and the number of hits. `<#>` is the negative dot product, so
+    the least is the best.
     """
     from psycopg import sql
 
     by: sql.Composable = sql.SQL("embedding <#> %s::vector")
-    if MOST_INDEXED < dimension <= MOST_INDEXED_HALF:
+    if MAX_INDEXED < dimension <= MAX_INDEXED_HALF:
         half = sql.SQL("halfvec({})").format(sql.Literal(dimension))
         by = sql.SQL("embedding::{0} <#> %s::{0}").format(half)
-    return sql.SQL("SELECT chunk_id::text FROM {} ORDER BY {} LIMIT %s").format(beside_parameters(table), by)
+    return sql.SQL("SELECT chunk_id::text FROM {} ORDER BY {} LIMIT %s").format(_beside_parameters(table), by)
+
+
+def _names(columns: list[Column]) -> "Composed":
+    from psycopg import sql
+
+    return sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
+
+
+def _beside_parameters(table: "Identifier") -> "SQL":
+    """Quotes a table's name for a statement with parameters, in which `%` begins one."""
+    from psycopg import sql
+
+    return sql.SQL(table.as_string(None).replace("%", "%%"))

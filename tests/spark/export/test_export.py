@@ -265,7 +265,7 @@ def test_a_broken_embedding_ends_the_export_before_the_target_shows_it(
     space.put({"a": 1, "b": 1})
     run(spark, space.settings, to)
     space.put({"c": 1}, lambda name: space.vector(name)[:-1])
-    with pytest.raises(InputError, match="do not have 8 numbers: run embedlake verify --repair"):
+    with pytest.raises(InputError, match=r"do not have 8 numbers\. Run embedlake verify --repair"):
         run(spark, space.settings, to)
     assert {row["doc_id"] for row in exported(out)} == {"a", "b"}
     space.put({"c": 2})
@@ -281,7 +281,7 @@ def test_a_count_that_differs_at_the_end_is_said_and_does_not_pass_for_finished(
     with delta_session(spark):
         copy = space.tables.read("vectors").where("doc_id = 'a'")
         space.tables.append(copy, "vectors")
-    with pytest.raises(ReconciliationError, match=r"holds 2 rows, and vectors of space toy\.main has 3") as caught:
+    with pytest.raises(ReconciliationError, match=r"holds 2 rows, but vectors of space toy\.main has 3") as caught:
         run(spark, space.settings, to)
     assert caught.value.exit_code == 6
     assert [event for _, event, *_ in space.events()] == [STARTED]

@@ -14,7 +14,7 @@ EXACT = {0: [("a", 1.0), ("b", 0.9), ("c", 0.5)], 1: [("d", 0.4), ("e", -0.1), (
 def test_a_count_mismatch_has_its_own_exit_code() -> None:
     check_count(space_of(), "parquet:/out", 2)
     with pytest.raises(
-        ReconciliationError, match=r"parquet:/out holds 3 rows, .* has 2 at version 1: .*--full"
+        ReconciliationError, match=r"parquet:/out holds 3 rows, .* has 2 at version 1\. .*--full"
     ) as found:
         check_count(space_of(), "parquet:/out", 3)
     assert found.value.exit_code == 6
