@@ -68,7 +68,7 @@ def test_a_model_that_it_runs_otherwise_is_refused(spec: InferenceSpec, monkeypa
     right = openvino._by_torch
     monkeypatch.setattr(openvino, "_by_torch", lambda model, features: right(model, features) + 2e-5)
     asked = replace(spec, backend="openvino", role="query")
-    with pytest.raises(InputError, match=r"other vectors of this model than torch \(difference 2.*set it to torch"):
+    with pytest.raises(InputError, match=r"other vectors for this model than torch \(difference 2.*Set it to torch"):
         load_encoder(asked, cores=2)
 
 

@@ -59,7 +59,7 @@ class Level(IntEnum):
 
 
 class Atom(NamedTuple):
-    """A piece of a text, `text[start:end]`, without white space at its ends, and the level of the boundary before it."""
+    """A piece of a text, `text[start:end]`, without white space at its ends; `level` is of the boundary before it."""
 
     start: int
     end: int
