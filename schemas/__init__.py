@@ -1,1 +1,1 @@
-"""What the tables look like and what each column means."""
+"""The tables' columns and their meaning, and the words that are stored in them."""

@@ -1,25 +1,25 @@
-"""The errors that embedlake raises on purpose, each with the exit code a scheduler sees."""
+"""The errors that embedlake raises on purpose, each with the exit code that a scheduler sees."""
 
 import signal
 from collections.abc import Iterable
 
 
 class EmbedlakeError(Exception):
-    """An error with a message meant for the person who started the job, and an exit code."""
+    """An error whose message is for the person who started the job."""
 
     exit_code = 1
 
 
 class InputError(EmbedlakeError):
-    """Something the user must mend: settings, source, model folder, store or machine.
+    """Something that the user must fix: settings, source, model folder, store or machine.
 
     Args:
-        faults: One sentence for each fault found: what, where, and what to do.
+        faults: One message for each fault: the cause in one sentence, the remedy in the next.
 
     Example:
-        >>> print(InputError(["source.path is missing: name a folder", "library is missing"]))
+        >>> print(InputError(["source.path is missing. Name a folder.", "library is missing"]))
         2 faults:
-          - source.path is missing: name a folder
+          - source.path is missing. Name a folder.
           - library is missing
     """
 
@@ -43,29 +43,25 @@ class QuarantineLimitError(EmbedlakeError):
 
 
 class RunActiveError(EmbedlakeError):
-    """Another run of the space is at work, or has taken over from this one."""
+    """Another run of the space is active, or has taken over from this one."""
 
     exit_code = 4
 
 
 class SourceError(InputError):
-    """The source's columns do not fit the settings or the tables, or its history has a gap."""
+    """The source's columns do not match the settings or the tables, or its history has a gap."""
 
     exit_code = 5
 
 
 class ReconciliationError(EmbedlakeError):
-    """After the last commit the ledger, the vectors and the source do not agree."""
+    """The ledger, the vectors and the source disagree after the last commit."""
 
     exit_code = 6
 
 
 class StoppedError(KeyboardInterrupt):
-    """A signal asked the run to end. No `Exception`, so that no library mistakes it for a fault of its own.
-
-    Args:
-        signal_number: The signal.
-    """
+    """A signal asked the run to end. Not an `Exception`, so that no library handles it as an error of its own."""
 
     def __init__(self, signal_number: int) -> None:
         self.signal_number = signal_number
@@ -73,5 +69,5 @@ class StoppedError(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """What shells and schedulers expect of a process that a signal ended: 130 or 143."""
+        """What shells and schedulers expect of a process ended by a signal: 130 or 143."""
         return 128 + self.signal_number

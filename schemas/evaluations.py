@@ -1,4 +1,4 @@
-"""`evaluations`: how good retrieval was, as rows that are only ever appended."""
+"""`evaluations`: measures of retrieval quality, append-only."""
 
 from pyspark.sql.types import DoubleType, LongType, MapType, StringType, StructType, TimestampType
 

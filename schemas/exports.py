@@ -1,4 +1,4 @@
-"""`exports`: what was brought to which target, as events that are only ever appended."""
+"""`exports`: events of exports to targets, append-only; and the table of ids that a target holds."""
 
 from typing import Final
 
@@ -44,12 +44,12 @@ HELD_PAIR = StructType(
 
 
 def held_table(digest: str) -> Table:
-    """Describes the table into which one target's ids are written to be compared.
+    """Describes the table of the rows that one target held at its last comparison; empty between exports.
 
     Args:
-        digest: What tells the target from others.
+        digest: Distinguishes the target from others; becomes part of the table's name.
 
     Returns:
-        The table: one row for each row that the target held when it was last compared; empty between exports.
+        The table.
     """
     return Table(f"export_held_{digest}", "Rows that a target of exports held, while it is compared", HELD_PAIR)

@@ -1,4 +1,4 @@
-"""`plan`: the documents that a run has to work on, pinned for its length."""
+"""`plan`: the documents that a run has to process, fixed for the length of the run."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ PAYLOAD = "payload"
 REMOVED = "removed"
 UNCHANGED = "unchanged"
 CHANGES = (ADDED, CHANGED, RETRY, PAYLOAD, REMOVED)
-# Those whose text goes to the model.
+# Changes whose text goes to the model.
 TRIED = (ADDED, CHANGED, RETRY)
-# How counts by change are told to a person.
+# How each change reads in a run's summary.
 CHANGE_WORDS = {
     ADDED: "added",
     CHANGED: "changed",
@@ -27,13 +27,13 @@ CHANGE_WORDS = {
 
 
 def plan_table(payload: Sequence[StructField] = ()) -> Table:
-    """Describes the plan of one space.
+    """Describes the plan of one space: one row for each document that differs from the ledger.
 
     Args:
-        payload: The source's payload columns; together they are one struct, so that no name can clash.
+        payload: The source's payload columns. They share one struct column, so that no name can clash.
 
     Returns:
-        The table: one row for each document that differs from the ledger.
+        The table.
     """
     fields = [
         column("slice_key", IntegerType(), "hash of doc_id; slices are ranges of it"),

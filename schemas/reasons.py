@@ -1,6 +1,6 @@
-"""Why a document is quarantined: a closed list, so that counts by reason mean something.
+"""Why a document is quarantined: a closed list, so that counts by reason are comparable.
 
-Apart from the tables, for the inference engine needs the words and must not need Spark.
+Separate from the tables, because the inference engine needs these words without Spark.
 """
 
 INVALID_UTF8 = "invalid_utf8"

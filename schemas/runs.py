@@ -1,4 +1,4 @@
-"""`runs`: what happened in a store, as events that are only ever appended."""
+"""`runs`: events of all runs in a store, append-only."""
 
 from pyspark.sql.types import DoubleType, IntegerType, LongType, MapType, StringType, StructType, TimestampType
 

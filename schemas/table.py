@@ -1,4 +1,4 @@
-"""A table's name, comment and columns in one value."""
+"""A table's description, and columns compared with it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from schemas.errors import InputError
 
 @dataclass(frozen=True)
 class Table:
-    """One table of a store, apart from where it lies.
+    """One table of a store, independent of its location.
 
     Attributes:
         name: Last part of its name, such as `vectors`.
-        comment: What one row is; written to the Delta table.
+        comment: What one row represents; written to the Delta table.
         schema: Columns in stored order, each with a comment.
     """
 
@@ -26,68 +26,39 @@ class Table:
 
 
 def column(name: str, data_type: DataType, comment: str) -> StructField:
-    """Describes a column. All are nullable in storage: Delta drops the flag when a table is made from a query.
+    """Describes a column, with its comment where Spark and Delta look for it.
 
-    Args:
-        name: Column name.
-        data_type: Spark type.
-        comment: What the column means, with its unit; written to the Delta table.
-
-    Returns:
-        The field, with the comment where Spark and Delta look for it.
+    All columns are nullable in storage: Delta drops the flag when a table is created from a query.
     """
     return StructField(name, data_type, True, {"comment": comment})
 
 
 def clashing(names: Sequence[str], fields: Sequence[StructField]) -> list[str]:
-    """Finds names that a table already uses. Spark and Delta compare column names without case.
-
-    Args:
-        names: Names somebody wants to add.
-        fields: Columns the table has.
-
-    Returns:
-        The names that clash, in the order given.
-    """
+    """Returns those of the names that a table already uses. Spark and Delta ignore the case of column names."""
     taken = {field.name.lower() for field in fields}
     return [name for name in names if name.lower() in taken]
 
 
 def quoted(name: str) -> str:
-    """Quotes a column name, so that dots, spaces and backticks in it are plain characters.
-
-    Args:
-        name: Any column name.
-
-    Returns:
-        The name in backticks.
-
-    Example:
-        >>> quoted("a.b")
-        '`a.b`'
-    """
+    """Quotes a column name in backticks, so that dots, spaces and backticks in it are literal."""
     return "`" + name.replace("`", "``") + "`"
 
 
-def discrepancies(found: StructType, expected: StructType) -> list[str]:
-    """Compares two schemas by name and type, whatever the order, nullability and comments.
+def discrepancies(actual: StructType, expected: StructType) -> list[str]:
+    """Returns one sentence for each column that is missing, unexpected or of another type.
 
-    Args:
-        found: The schema at hand.
-        expected: The schema that is wanted.
-
-    Returns:
-        One sentence for each column that is missing, of another type or not expected; empty when they agree.
+    The order of the columns, their nullability and their comments do not count.
     """
-    types = {field.name: field.dataType.simpleString() for field in found}
-    wanted = {field.name: field.dataType.simpleString() for field in expected}
-    faults = [f"column {name} ({kind}) is missing" for name, kind in wanted.items() if name not in types]
+    actual_types = {field.name: field.dataType.simpleString() for field in actual}
+    expected_types = {field.name: field.dataType.simpleString() for field in expected}
+    faults = [f"column {name} ({kind}) is missing" for name, kind in expected_types.items() if name not in actual_types]
     faults += [
-        f"column {name} is {types[name]}, expected {kind}"
-        for name, kind in wanted.items()
-        if name in types and types[name] != kind
+        f"column {name} is {actual_types[name]}, expected {kind}"
+        for name, kind in expected_types.items()
+        if name in actual_types and actual_types[name] != kind
     ]
-    return faults + [f"column {name} ({kind}) is not expected" for name, kind in types.items() if name not in wanted]
+    unexpected = {name: kind for name, kind in actual_types.items() if name not in expected_types}
+    return faults + [f"column {name} ({kind}) is not expected" for name, kind in unexpected.items()]
 
 
 def conform(df: DataFrame, schema: StructType) -> DataFrame:
@@ -101,7 +72,7 @@ def conform(df: DataFrame, schema: StructType) -> DataFrame:
         The rows with their columns in the schema's order.
 
     Raises:
-        InputError: A column is missing, has another type or is not expected; all of them are named.
+        InputError: Columns are missing, unexpected or of another type; the message names all of them.
     """
     faults = discrepancies(df.schema, schema)
     if faults:

@@ -1,4 +1,4 @@
-"""`vectors`: what retrieval systems read."""
+"""`vectors`: chunks with their embeddings, the table that retrieval systems read."""
 
 from collections.abc import Sequence
 
@@ -31,14 +31,14 @@ RUN = column("run_id", StringType(), "run that last wrote this row")
 
 
 def vectors_table(payload: Sequence[StructField] = (), precision: OutputPrecision = "float32") -> Table:
-    """Describes the table of vectors of one space.
+    """Describes the vectors of one space: one row for each chunk of each embedded document.
 
     Args:
-        payload: The source's payload columns, carried under their own names.
-        precision: How numbers are stored.
+        payload: The source's payload columns, which keep their own names.
+        precision: The form in which embeddings are stored.
 
     Returns:
-        The table: one row for each chunk of each embedded document.
+        The table.
     """
     fields = [
         *KEY_AND_TEXT,
@@ -50,12 +50,5 @@ def vectors_table(payload: Sequence[StructField] = (), precision: OutputPrecisio
 
 
 def embedding_type(precision: OutputPrecision) -> ArrayType:
-    """Chooses the column type.
-
-    Args:
-        precision: How numbers are stored.
-
-    Returns:
-        array<float>, or array<tinyint> of one byte for each number or for each eight bits.
-    """
+    """Returns array<float>, or array<tinyint> with one byte for each number (int8) or for eight numbers (binary)."""
     return ArrayType(FloatType() if precision == "float32" else ByteType())

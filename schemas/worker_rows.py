@@ -1,4 +1,4 @@
-"""What inference hands back: the rows of `staged_vectors`, and beside the first row of a window what it took."""
+"""Rows that workers return to the driver: inference with its meter, partial hits, calibration trials."""
 
 from pyspark.sql.types import (
     ArrayType,
@@ -15,7 +15,8 @@ from schemas.precision import OutputPrecision
 from schemas.staged import staged_vectors_table
 from schemas.table import column
 
-# Summed over the windows of all tasks; seconds are those of one thread each, so that stages add up to more than a task.
+# Summed over the windows of all tasks. Each stage counts the seconds of its own thread, so that together they exceed
+# the task's wall-clock time.
 SUMS = (
     "passes",
     "tokens",
@@ -31,14 +32,14 @@ SUMS = (
     "encode",
     "write",
 )
-# The highest of any task.
+# The maximum over all tasks.
 PEAKS = ("load_seconds", "token_budget", "peak_mebibytes")
 NAMES = ("device", "dtype")
 METER = StructType(
     [StructField(name, DoubleType()) for name in (*SUMS, *PEAKS)] + [StructField(name, StringType()) for name in NAMES]
 )
 
-# As workers find them: the query by its number.
+# The best of one partition; the query by its number.
 PARTIAL_HITS = StructType(
     [
         StructField("query", LongType()),
@@ -70,12 +71,8 @@ TRIALS = StructType(
 
 
 def inference_schema(precision: OutputPrecision = "float32") -> StructType:
-    """Describes what a worker hands back for each text.
+    """Describes what inference returns for each text: the columns of `staged_vectors`, and `meter`.
 
-    Args:
-        precision: How numbers are stored.
-
-    Returns:
-        Columns of `staged_vectors`, and `meter`.
+    `meter` is null except on the first row of each window, which carries what the window took.
     """
     return StructType([*staged_vectors_table(precision).schema.fields, StructField("meter", METER)])

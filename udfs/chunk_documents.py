@@ -1,4 +1,4 @@
-"""The Spark skin over chunking: from planned documents to staged chunks."""
+"""The Spark skin over chunking: planned documents to staged chunks."""
 
 import hashlib
 import json
@@ -20,22 +20,22 @@ from udfs.texts import is_blank, text_fault
 from udfs.worker import require_version
 
 Batches = Iterator[pa.RecordBatch]
-# The namespace of chunk ids: any fixed UUID does, so long as it never changes.
+# The namespace of chunk ids. Any fixed UUID would do, but it must never change.
 _NAMESPACE = uuid.UUID("6f1d5c0e-3f0b-5b0a-9d57-0c1a8b1f2e4d")
 _BATCH_ROWS = 2_000
-# One Arrow string column holds 2 GiB at most.
+# An Arrow string column holds 2 GiB at most.
 _BATCH_CHARACTERS = 32_000_000
 _ARROW = to_arrow_schema(StructType(list(CHUNK_FIELDS)))
 
 
 def chunk_id(library: str, doc_id: str, text_hash: str, occurrence: int) -> str:
-    """Names a chunk by its content, so that it keeps its id when its neighbours change.
+    """Derives a chunk's id from its content, so that it keeps its id when its neighbours change.
 
     Args:
         library: Name of the library.
         doc_id: Id of the document.
         text_hash: SHA-256 (hex) of the chunk's text.
-        occurrence: How many chunks of the document with the same text come before it.
+        occurrence: Number of earlier chunks of the document with the same text.
 
     Returns:
         A UUID of version 5.
@@ -52,12 +52,12 @@ def document_chunks(
         library: Name of the library.
         doc_id: Id of the document.
         text: Its composed text; None where it was not valid UTF-8.
-        chunking: How to cut.
-        counter: Counts tokens.
+        chunking: The chunking rule.
+        counter: Counts tokens as the model does.
         max_tokens: Longest input the model sees; None where it has no limit.
 
     Returns:
-        One row for each chunk; one row without a chunk where the document is blank or has a fault.
+        One row for each chunk; a single row without a chunk where the document is blank or has a fault.
     """
     if text is not None and is_blank(text):
         return [{"doc_id": doc_id}]
@@ -87,21 +87,21 @@ def document_chunks(
 
 
 def chunk_documents(library: str, chunking: ChunkSpec, model: ModelSpec) -> Callable[[Batches], Batches]:
-    """Makes the function that the batch job gives to `mapInArrow`; called on the driver, it runs on executors.
+    """Returns the function that chunks documents in `mapInArrow`; call it on the driver.
 
     Args:
         library: Name of the library.
-        chunking: How to cut.
-        model: Whose tokenizer counts.
+        chunking: The chunking rule.
+        model: The model whose tokenizer counts.
 
     Returns:
-        A function from batches with columns doc_id and text to batches of the worker's part of `staged_chunks`.
+        A function from batches with columns doc_id and text to batches of `schemas.staged.CHUNK_FIELDS`.
     """
     version = require_version()
 
     def chunk(batches: Batches) -> Batches:
         require_version(version)
-        counter = _counter_of(model)
+        counter = _token_counter(model)
         rows: list[dict[str, Any]] = []
         characters = 0
         for batch in batches:
@@ -118,7 +118,7 @@ def chunk_documents(library: str, chunking: ChunkSpec, model: ModelSpec) -> Call
     return chunk
 
 
-# Once for a worker, not for each of its tasks: a vocabulary of many languages takes a second.
+# Once per worker, not per task: loading a multilingual vocabulary takes a second.
 @lru_cache(maxsize=2)
-def _counter_of(model: ModelSpec) -> TokenCounter:
+def _token_counter(model: ModelSpec) -> TokenCounter:
     return load_token_counter(model, model.document_prompt)

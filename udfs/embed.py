@@ -1,4 +1,4 @@
-"""The Spark skins over the engine: for SQL and notebooks, for the batch job, and for trying sizes of passes."""
+"""The Spark skins over inference: for SQL and notebooks, for the embedding run, and for calibration."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -31,43 +31,45 @@ _METER = pa.struct([(name, pa.float64()) for name in (*SUMS, *PEAKS)] + [(name, 
 
 
 def embed_udf(spec: InferenceSpec) -> Callable[..., object]:
-    """Makes a column function that embeds texts; called on the driver, it runs on executors.
+    """Creates a column function that embeds texts. Create it on the driver; it runs on executors.
+
+    Use it in `select`, or register it for SQL with `spark.udf.register("embed", embed_udf(spec))`.
 
     Args:
-        spec: What to load and how to run it.
+        spec: The model and how to run it.
 
     Returns:
-        An iterator pandas UDF from string to array<float>. Null and blank texts, and texts that the model cannot
-        embed, give null. Use it in `select`, or by `spark.udf.register("embed", embed_udf(spec))` in SQL.
+        An iterator pandas UDF from string to array<float>. Null texts, blank texts, and texts that the model cannot
+        embed become null.
     """
     version = require_version()
 
     def embed(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
         require_version(version)
         encoder = _task_encoder(spec)
-        wanted: deque[list[bool]] = deque()
+        masks: deque[list[bool]] = deque()
 
-        def texts_of() -> Iterator[list[str]]:
+        def embeddable() -> Iterator[list[str]]:
             for texts in batches:
-                wanted.append([isinstance(text, str) and not is_blank(text) for text in texts])
-                yield [text for text, is_wanted in zip(texts, wanted[-1], strict=True) if is_wanted]
+                masks.append([isinstance(text, str) and not is_blank(text) for text in texts])
+                yield [text for text, is_embeddable in zip(texts, masks[-1], strict=True) if is_embeddable]
 
-        for found in embed_windows(encoder, texts_of(), spec, token_budget(spec, encoder), Meter()):
-            yield _as_series(wanted.popleft(), found)
+        for embeddings in embed_windows(encoder, embeddable(), spec, token_budget(spec, encoder), Meter()):
+            yield _as_series(masks.popleft(), embeddings)
 
-    # The type itself, for its name could only be read with a session.
+    # The type itself: parsing its name would need a session.
     return pandas_udf(embed, returnType=ArrayType(FloatType()))  # type: ignore[call-overload, no-any-return]
 
 
 def embed_arrow(spec: InferenceSpec) -> Callable[[Batches], Batches]:
-    """Makes the function that the batch job gives to `mapInArrow`; called on the driver, it runs on executors.
+    """Returns the function that embeds texts in `mapInArrow`; call it on the driver.
 
     Args:
-        spec: What to load and how to run it.
+        spec: The model and how to run it.
 
     Returns:
-        A function from batches with columns text_hash and text to batches of `schemas.inference.inference_schema`, in
-        any order.
+        A function from batches with columns text_hash and text to batches of `schemas.worker_rows.inference_schema`.
+        Their sizes differ from those of the input.
     """
     version = require_version()
 
@@ -75,17 +77,17 @@ def embed_arrow(spec: InferenceSpec) -> Callable[[Batches], Batches]:
         require_version(version)
         began = perf_counter()
         encoder = _task_encoder(spec)
-        loaded = perf_counter() - began
+        load_seconds = perf_counter() - began
         budget, meter, hashes = token_budget(spec, encoder), Meter(), deque[Any]()
 
-        def texts_of() -> Iterator[list[str]]:
+        def texts() -> Iterator[list[str]]:
             for window in windows(batches):
                 hashes.append(window.column("text_hash"))
                 yield [text.as_py() for text in window.column("text")]
 
-        for found in embed_windows(encoder, texts_of(), spec, budget, meter):
+        for embeddings in embed_windows(encoder, texts(), spec, budget, meter):
             with meter.timed("encode"):
-                batch = _as_batch(hashes.popleft(), found, spec, _metered(encoder, budget, meter, loaded))
+                batch = _as_batch(hashes.popleft(), embeddings, spec, _metered(encoder, budget, meter, load_seconds))
             with meter.timed("write"):
                 yield batch
 
@@ -93,26 +95,26 @@ def embed_arrow(spec: InferenceSpec) -> Callable[[Batches], Batches]:
 
 
 def calibrate_arrow(spec: InferenceSpec, rounds: int) -> Callable[[Batches], Batches]:
-    """Makes the function that tries sizes of forward passes on a worker.
+    """Returns the function that tries sizes of forward passes in `mapInArrow`; call it on the driver.
 
     Args:
-        spec: What to load and how to run it.
-        rounds: How often each is tried.
+        spec: The model and how to run it.
+        rounds: How often each size is tried.
 
     Returns:
-        A function from batches with the column text to batches of `schemas.calibration.TRIALS`.
+        A function from batches with the column text to batches of `schemas.worker_rows.TRIALS`.
     """
     version = require_version()
 
     def calibrate(batches: Batches) -> Batches:
         require_version(version)
         texts = [text.as_py() for batch in batches for text in batch.column("text")]
-        # Tasks without texts exist where a library is small.
+        # In a small library some tasks get no texts.
         if texts:
             encoder = _task_encoder(spec)
-            how = {"device": encoder.device, "dtype": encoder.dtype}
+            hardware = {"device": encoder.device, "dtype": encoder.dtype}
             for trial in trials(encoder, texts, sizes_for(encoder.device), rounds):
-                row = {**asdict(trial), "kind": trial.size.kind, "value": trial.size.value, **how}
+                row = {**asdict(trial), "kind": trial.size.kind, "value": trial.size.value, **hardware}
                 yield pa.RecordBatch.from_pylist([row], schema=to_arrow_schema(TRIALS))
 
     return calibrate
@@ -126,10 +128,10 @@ def _task_encoder(spec: InferenceSpec) -> Encoder:
     return load_encoder(spec, cores=task_cores(), partition=context.partitionId() if context else 0)
 
 
-def _metered(encoder: Encoder, budget: TokenBudget, meter: Meter, loaded: float) -> dict[str, Any]:
+def _metered(encoder: Encoder, budget: TokenBudget, meter: Meter, load_seconds: float) -> dict[str, Any]:
     return {
         **meter.take(),
-        "load_seconds": loaded,
+        "load_seconds": load_seconds,
         "token_budget": float(budget.tokens),
         "peak_mebibytes": peak_mebibytes("cpu"),
         "device": encoder.device,
@@ -137,20 +139,20 @@ def _metered(encoder: Encoder, budget: TokenBudget, meter: Meter, loaded: float)
     }
 
 
-def _as_series(wanted: list[bool], found: Embeddings) -> pd.Series:
-    rows: list[object] = [None] * len(wanted)
-    places = [place for place, is_wanted in enumerate(wanted) if is_wanted]
-    for place, row, reason in zip(places, found.matrix, found.reasons, strict=True):
-        rows[place] = None if reason else row
+def _as_series(mask: list[bool], embeddings: Embeddings) -> pd.Series:
+    rows: list[object] = [None] * len(mask)
+    indices = [index for index, is_embedded in enumerate(mask) if is_embedded]
+    for index, row, reason in zip(indices, embeddings.matrix, embeddings.reasons, strict=True):
+        rows[index] = None if reason else row
     return pd.Series(rows, dtype="object")
 
 
 def _as_batch(
-    text_hashes: "pa.Array[Any]", found: Embeddings, spec: InferenceSpec, metered: dict[str, Any]
+    text_hashes: "pa.Array[Any]", embeddings: Embeddings, spec: InferenceSpec, metered: dict[str, Any]
 ) -> pa.RecordBatch:
-    matrix = quantized(found.matrix, spec.model.precision, spec.ranges)
+    matrix = quantized(embeddings.matrix, spec.model.precision, spec.ranges)
     count, dimension = matrix.shape
-    failed = np.asarray([reason is not None for reason in found.reasons], dtype=np.bool_)
+    failed = np.asarray([reason is not None for reason in embeddings.reasons], dtype=np.bool_)
     # One flat buffer with evenly spaced offsets: no vector ever becomes a Python list.
     embedding = pa.ListArray.from_arrays(
         pa.array(np.arange(count + 1, dtype=np.int32) * dimension),
@@ -160,10 +162,10 @@ def _as_batch(
     return pa.RecordBatch.from_arrays(
         [
             text_hashes,
-            pa.array(found.token_counts),
-            pa.array(found.truncated),
-            pa.array(found.reasons, pa.string()),
-            pa.array(found.details, pa.string()),
+            pa.array(embeddings.token_counts),
+            pa.array(embeddings.truncated),
+            pa.array(embeddings.reasons, pa.string()),
+            pa.array(embeddings.details, pa.string()),
             embedding,
             pa.concat_arrays([pa.array([metered], _METER), pa.nulls(count - 1, _METER)]),
         ],

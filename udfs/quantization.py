@@ -1,4 +1,4 @@
-"""Embeddings in fewer bytes: one byte a number by the ranges of a space, or one bit a number."""
+"""Embeddings in fewer bytes: one byte per number by the ranges of a space, or one bit per number."""
 
 from typing import Any
 
@@ -7,20 +7,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from schemas.precision import OutputPrecision
 
-# Lowest and highest value of each number over a sample of the library.
+# The lowest and the highest value of each number over a sample of the library.
 Ranges = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def quantized(matrix: NDArray[np.float32], precision: OutputPrecision, ranges: Ranges | None) -> NDArray[Any]:
-    """Brings embeddings into the form in which they are stored.
+    """Converts embeddings to the form in which they are stored.
 
-    The rule is that of `sentence_transformers.util.quantization.quantize_embeddings`: int8 divides each number's range
-    into 255 steps and cuts what lies outside; binary packs the signs of eight numbers into a byte, less 128.
+    Follows `sentence_transformers.util.quantization.quantize_embeddings`: int8 divides each number's range into 255
+    steps and clips values outside it; binary packs sign bits eight to a byte, minus 128.
 
     Args:
         matrix: (n, dimension) float32.
-        precision: How numbers are stored.
-        ranges: Ranges of the space, for int8; never those of the batch, for these would differ from batch to batch.
+        precision: The form in which embeddings are stored.
+        ranges: Ranges of the space, for int8; never those of the batch, which differ from batch to batch.
 
     Returns:
         (n, dimension) float32 or int8, or (n, dimension / 8) int8.
@@ -32,7 +32,7 @@ def quantized(matrix: NDArray[np.float32], precision: OutputPrecision, ranges: R
         return matrix
     if precision == "int8" and ranges is None:
         raise ValueError("int8 needs the ranges of the space")
-    # Imports torch, which costs seconds and which float32 of a fake model does without.
+    # Imports torch, which takes seconds, and which a fake model in float32 does not need.
     from sentence_transformers.util.quantization import quantize_embeddings
 
     bounds = np.asarray(ranges, dtype=np.float32) if precision == "int8" else None
@@ -40,15 +40,15 @@ def quantized(matrix: NDArray[np.float32], precision: OutputPrecision, ranges: R
 
 
 def restored(stored: ArrayLike, precision: OutputPrecision, ranges: Ranges | None) -> NDArray[np.float32]:
-    """Brings stored embeddings back to numbers that compare, as near as their form allows.
+    """Converts stored embeddings back to float32, as closely as their form allows.
 
     Args:
-        stored: (dimension,) or (n, dimension); entries of the arrays, a byte for eight numbers where binary.
-        precision: How numbers are stored.
+        stored: (length,) or (n, length), the entries of the stored arrays; one byte for eight numbers where binary.
+        precision: The form in which embeddings are stored.
         ranges: Ranges of the space, for int8.
 
     Returns:
-        As many float32 as numbers were stored: the middle of each step for int8, -1 or 1 for binary.
+        (dimension,) or (n, dimension) float32: the middle of each step for int8, -1 or 1 for binary.
     """
     if precision == "float32":
         return np.asarray(stored, dtype=np.float32)

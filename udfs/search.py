@@ -1,4 +1,4 @@
-"""The Spark skin over exact top-k: embeddings of one partition against all queries."""
+"""The Spark skin over exact top-k: the embeddings of each partition against all queries."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ Batches = Iterator[pa.RecordBatch]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryBatch:
-    """Queries as they travel to the executors, and what is wanted of each.
+    """Queries as they are sent to executors, with the options of the search.
 
     Attributes:
         embeddings: (q, dimension) float32 in C order, as bytes.
         dimension: Numbers of an embedding.
-        k: Hits wanted of each query.
-        per_document: Whether a document is one hit, by its best chunk.
-        precision: How numbers are stored in the table.
-        ranges: The space's ranges, where they are stored as int8.
+        k: Hits per query.
+        per_document: Whether a document counts as one hit, by its best chunk.
+        precision: The form in which the table stores embeddings.
+        ranges: The space's ranges, where embeddings are stored as int8.
     """
 
     embeddings: bytes
@@ -38,30 +38,26 @@ class QueryBatch:
     ranges: Ranges | None
 
     def matrix(self) -> Matrix:
-        """Unpacks the queries.
-
-        Returns:
-            (q, dimension) float32.
-        """
+        """Returns the queries as (q, dimension) float32."""
         return np.frombuffer(self.embeddings, dtype=np.float32).reshape(-1, self.dimension)
 
 
-def search_arrow(asked: QueryBatch) -> Callable[[Batches], Batches]:
-    """Makes the function that a search gives to `mapInArrow`; called on the driver, it runs on executors.
+def search_arrow(queries: QueryBatch) -> Callable[[Batches], Batches]:
+    """Returns the function that searches a partition in `mapInArrow`; call it on the driver.
 
     Args:
-        asked: The queries.
+        queries: The queries and the options of the search.
 
     Returns:
-        A function from batches with columns chunk_id, doc_id and embedding to batches of `schemas.hits.PARTIAL_HITS`:
-        the best of this partition for each query.
+        A function from batches with columns chunk_id, doc_id and embedding to batches of
+        `schemas.worker_rows.PARTIAL_HITS`: the best hits of the partition for each query.
     """
     version = require_version()
 
     def search(batches: Batches) -> Batches:
         require_version(version)
-        rows = (as_rows(batch, asked.dimension, asked.precision, asked.ranges) for batch in batches)
-        hits = top_k(asked.matrix(), rows, asked.k, asked.per_document)
+        rows = (as_rows(batch, queries.dimension, queries.precision, queries.ranges) for batch in batches)
+        hits = top_k(queries.matrix(), rows, queries.k, queries.per_document)
         table = pa.Table.from_pandas(hits, schema=to_arrow_schema(PARTIAL_HITS), preserve_index=False)
         yield from table.to_batches(max_chunksize=65_536)
 
@@ -69,17 +65,7 @@ def search_arrow(asked: QueryBatch) -> Callable[[Batches], Batches]:
 
 
 def as_rows(batch: pa.RecordBatch, dimension: int, precision: OutputPrecision, ranges: Ranges | None) -> Rows:
-    """Reads a batch of the vectors table; float32 embeddings are not copied.
-
-    Args:
-        batch: Columns chunk_id, doc_id and embedding.
-        dimension: Numbers of an embedding.
-        precision: How numbers are stored.
-        ranges: The space's ranges, where they are stored as int8.
-
-    Returns:
-        Ids and embeddings as float32: the middle of each step for int8, -1 or 1 for binary.
-    """
+    """Reads columns chunk_id, doc_id and embedding of a batch; float32 embeddings are not copied."""
     embeddings: Any = batch.column("embedding")
     stored = embeddings.flatten().to_numpy(zero_copy_only=False)
     matrix = restored(stored.reshape(-1, stored_dimension(dimension, precision)), precision, ranges)

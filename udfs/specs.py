@@ -1,6 +1,6 @@
-"""Frozen descriptions that travel from the driver to the executors in place of models.
+"""Frozen descriptions of a model, a chunking rule and inference, sent from the driver to executors.
 
-All are hashable and small when pickled: a worker builds what they describe, once per process.
+All are hashable and small when pickled. A worker builds what they describe, once per process.
 """
 
 from dataclasses import dataclass
@@ -14,18 +14,20 @@ Backend = Literal["torch", "openvino"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """Everything that decides a vector, as the driver found it in the model folder.
+    """Everything about a model that decides a vector, as the driver read it from the model folder.
+
+    `describe_model` creates one; workers refuse a folder with another digest.
 
     Attributes:
         path: Model folder, hub name (`owner/name`) or `fake:<dimension>`.
         revision: Commit of the hub repository; None for a folder.
-        digest: SHA-256 (hex) over every file the loader may read; workers compare it before they load.
-        dimension: Numbers kept of each vector.
+        digest: SHA-256 (hex) over every file that the loader may read; workers compare it before they load the model.
+        dimension: Numbers of an embedding; fewer than the model's where `model.dimensions` cuts it.
         max_tokens: Longest input the model sees, special tokens and prompt included; None where it has no limit.
-        document_prompt: Text put before each chunk.
-        query_prompt: Text put before each query; not part of the fingerprint, for no stored vector depends on it.
+        document_prompt: Text put before each chunk; empty for none.
+        query_prompt: Text put before each query. Not part of the fingerprint, as no stored vector depends on it.
         normalize: Whether vectors are scaled to unit length.
-        precision: How numbers are stored.
+        precision: The form in which embeddings are stored.
     """
 
     path: str
@@ -45,8 +47,8 @@ class ChunkSpec:
 
     Attributes:
         method: `structure` cuts at the text's own boundaries; `none` keeps one chunk per document.
-        max_tokens: Most tokens of a chunk, special tokens and prompt included.
-        min_tokens: Fewest tokens of a chunk while its document has more text and a boundary allows it.
+        max_tokens: Most tokens of a chunk, special tokens and document prompt included.
+        min_tokens: Fewest tokens of a chunk, as long as its document has more text and a boundary allows it.
     """
 
     method: Literal["structure", "none"]
@@ -56,16 +58,16 @@ class ChunkSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferenceSpec:
-    """How a worker runs the model; nothing here may change a vector beyond rounding.
+    """A model and how workers run it. Beyond rounding, only the model, `role` and `ranges` decide a vector.
 
     Attributes:
         model: The model to load.
-        device: `auto`, `cpu`, `cuda` or `cuda:<index>`.
-        dtype: Arithmetic of the forward pass; `auto` lets the worker look at its processor.
-        backend: What runs the model.
-        token_budget: Most tokens of one forward pass, padding included; None chooses by the kind of device.
-        role: Which of the model's prompts is put before the texts.
-        ranges: Lowest and highest value of each number, by which int8 is made; the space's, once it has them.
+        device: `auto`, `cpu`, `cuda` or `cuda:<index>`; `auto` takes a GPU where the worker has one.
+        dtype: Arithmetic of the forward pass; `auto` lets the worker choose by its hardware.
+        backend: The library that runs the model; `openvino` applies to processors only.
+        token_budget: Most tokens of one forward pass, padding included; None lets the worker choose.
+        role: Whether the texts get the document prompt or the query prompt.
+        ranges: The space's lowest and highest value of each number, for precision int8; None before they are measured.
     """
 
     model: ModelSpec

@@ -1,12 +1,12 @@
-"""What a worker finds out about a document's text before it is cut."""
+"""Checks of a document's text before it is cut into chunks."""
 
 import unicodedata
 
 from schemas.reasons import BINARY, INVALID_UTF8, TOO_LARGE
 
-# Tokenising holds some hundred bytes for each token of a document at once.
+# Tokenizing takes around a hundred bytes of memory for each token of a document.
 MAX_CHARACTERS = 50_000_000
-# Prose has none of these; bytes read as text have a tenth and more.
+# Prose contains none of these characters. In binary data read as text they are a tenth or more.
 _MAX_CONTROL_SHARE = 0.05
 _CONTROLS = {code: None for code in [*range(0x09), *range(0x0E, 0x20), *range(0x7F, 0x85), *range(0x86, 0xA0), 0xFFFD]}
 _INVISIBLE = {"Cc", "Cf", "Zs", "Zl", "Zp"}
@@ -14,25 +14,18 @@ _VARIATION_SELECTORS = frozenset(map(chr, [*range(0xFE00, 0xFE10), *range(0xE010
 
 
 def is_blank(text: str) -> bool:
-    """Tells whether nothing of a text can be seen.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        Whether it has only white space, control and format characters and variation selectors.
-    """
+    """Whether a text has nothing visible: only white space, control and format characters and variation selectors."""
     return all(unicodedata.category(character) in _INVISIBLE or character in _VARIATION_SELECTORS for character in text)
 
 
 def text_fault(text: str | None) -> tuple[str, str] | None:
-    """Finds the reason why a document's text should not be embedded.
+    """Finds why a document's text should not be embedded.
 
     Args:
         text: Composed text; None where it was not valid UTF-8.
 
     Returns:
-        Reason and detail, or None where nothing speaks against it.
+        Reason (one of `schemas.reasons`) and detail; None where the text can be embedded.
     """
     if text is None:
         return INVALID_UTF8, "the text holds bytes that are not UTF-8"

@@ -8,11 +8,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float32]
-# One block of products: 1,024 queries by 4,096 embeddings are 16 MiB.
+# Size of one block of products: 1,024 queries by 4,096 embeddings take 16 MiB.
 _QUERIES, _ROWS = 1024, 4096
-# Pairs of a query and an embedding that are multiplied in float64 at once: 25 MiB at 384 numbers.
+# Pairs of query and embedding multiplied in float64 at once: 25 MiB at 384 numbers.
 _PAIRS = 4096
-# Candidates that wait to be sorted, as a multiple of those that are kept.
+# Candidates that may wait to be sorted, as a multiple of the hits kept.
 _WAITING = 4
 HITS = ["query", "score", "chunk_id", "doc_id"]
 
@@ -22,9 +22,9 @@ class Rows:
     """A batch of the vectors table.
 
     Attributes:
-        chunk_ids: (n,) their chunk ids, as Python strings.
-        doc_ids: (n,) their documents' ids.
-        matrix: (n, dimension) float32; their embeddings.
+        chunk_ids: (n,) Python strings.
+        doc_ids: (n,) ids of the chunks' documents.
+        matrix: (n, dimension) float32, the embeddings.
     """
 
     chunk_ids: NDArray[np.object_]
@@ -32,20 +32,20 @@ class Rows:
     matrix: Matrix
 
 
-def top_k(asked: Matrix, batches: Iterable[Rows], k: int, per_document: bool = False) -> pd.DataFrame:
+def top_k(queries: Matrix, batches: Iterable[Rows], k: int, per_document: bool = False) -> pd.DataFrame:
     """Finds the embeddings with the highest dot product for each query.
 
-    Products in float32 choose candidates with a margin for their rounding; what is returned is multiplied again in
-    float64 and rounded once, so that neither the size of a batch nor the neighbours in it change a score or an order.
+    Products in float32 select candidates, with a margin for rounding. The candidates' scores are computed again in
+    float64 and rounded once, so that neither a score nor an order depends on the size or the content of a batch.
 
     Args:
-        asked: (q, dimension) float32; the queries' embeddings.
+        queries: (q, dimension) float32, the queries' embeddings.
         batches: The embeddings to search.
-        k: Hits wanted of each query.
-        per_document: Whether a document is one hit, by its best chunk.
+        k: Hits per query.
+        per_document: Whether a document counts as one hit, by its best chunk.
 
     Returns:
-        Columns query (number of the query), score (float32), chunk_id and doc_id; at most k rows of each query, in the
+        Columns query (index of the query), score (float32), chunk_id and doc_id; at most k rows per query, in the
         order of `best`.
 
     Example:
@@ -53,12 +53,13 @@ def top_k(asked: Matrix, batches: Iterable[Rows], k: int, per_document: bool = F
         >>> top_k(np.array([[0.0, 1.0]], np.float32), [rows], 1)[["query", "score", "chunk_id"]].values.tolist()
         [[0, 1.0, 'b']]
     """
-    tiles = [_Tile(asked[start : start + _QUERIES], start, k, per_document) for start in range(0, len(asked), _QUERIES)]
-    for rows in _cut(batches):
+    starts = range(0, len(queries), _QUERIES)
+    tiles = [_Tile(queries[start : start + _QUERIES], start, k, per_document) for start in starts]
+    for rows in _blocks(batches):
         for tile in tiles:
-            tile.see(rows)
-    found = [tile.hits() for tile in tiles]
-    return pd.concat(found, ignore_index=True) if found else _none()
+            tile.add(rows)
+    hits = [tile.hits() for tile in tiles]
+    return pd.concat(hits, ignore_index=True) if hits else _no_hits()
 
 
 def best(hits: pd.DataFrame, k: int, per_document: bool) -> pd.DataFrame:
@@ -66,11 +67,11 @@ def best(hits: pd.DataFrame, k: int, per_document: bool) -> pd.DataFrame:
 
     Args:
         hits: Columns query, score, chunk_id and doc_id.
-        k: Hits wanted of each query.
-        per_document: Whether a document is one hit, by its best chunk.
+        k: Hits per query.
+        per_document: Whether a document counts as one hit, by its best chunk.
 
     Returns:
-        The hits kept, by query, then highest score, then chunk id.
+        The hits kept, ordered by query, score (highest first) and chunk id.
     """
     ordered = hits.sort_values(["query", "score", "chunk_id"], ascending=[True, False, True], kind="stable")
     if per_document:
@@ -79,28 +80,28 @@ def best(hits: pd.DataFrame, k: int, per_document: bool) -> pd.DataFrame:
 
 
 class _Tile:
-    """The best hits so far of a few queries, and the score that a new one must reach."""
+    """The best hits so far of a block of queries, and the score that a new hit must reach."""
 
-    def __init__(self, asked: Matrix, first: int, k: int, per_document: bool) -> None:
-        self._asked, self._first, self._k, self._per_document = asked, first, k, per_document
-        self._norms = np.linalg.norm(asked, axis=1)
-        self._least = np.full(len(asked), -np.inf, dtype=np.float32)
-        self._kept = _none()
+    def __init__(self, queries: Matrix, first: int, k: int, per_document: bool) -> None:
+        self._queries, self._first, self._k, self._per_document = queries, first, k, per_document
+        self._norms = np.linalg.norm(queries, axis=1)
+        self._least = np.full(len(queries), -np.inf, dtype=np.float32)
+        self._kept = _no_hits()
         self._waiting: list[pd.DataFrame] = []
 
-    def see(self, rows: Rows) -> None:
-        products = self._asked @ rows.matrix.T
-        # Either product may be off by as much: https://en.wikipedia.org/wiki/Dot_product has no bound, Higham, Accuracy
-        # and Stability of Numerical Algorithms, 3.1, has: dimension times the unit roundoff times both lengths.
+    def add(self, rows: Rows) -> None:
+        products = self._queries @ rows.matrix.T
+        # The rounding error of a dot product is at most dimension times unit roundoff times both lengths (Higham,
+        # Accuracy and Stability of Numerical Algorithms, 3.1). Both products that are compared may be off by as much.
         longest = float(np.linalg.norm(rows.matrix, axis=1).max(initial=0.0))
         margin = 2 * rows.matrix.shape[1] * np.finfo(np.float32).eps * longest * self._norms
         least = np.maximum(self._least, self._kth(products, rows)) - margin
-        queries, places = np.nonzero(products >= least[:, None])
-        for start in range(0, len(queries), _PAIRS):
-            self._add(queries[start : start + _PAIRS], places[start : start + _PAIRS], rows)
+        query_indices, row_indices = np.nonzero(products >= least[:, None])
+        for start in range(0, len(query_indices), _PAIRS):
+            self._score(query_indices[start : start + _PAIRS], row_indices[start : start + _PAIRS], rows)
 
     def _kth(self, products: Matrix, rows: Rows) -> Matrix:
-        # Where k hits are known already, their least is the better bound, and costs nothing.
+        # Once every query has k hits, the lowest of them is the better bound, and costs nothing.
         if np.isfinite(self._least).all():
             return self._least
         scores = products
@@ -113,12 +114,13 @@ class _Tile:
             return self._least
         return np.partition(scores, -self._k, axis=1)[:, -self._k]
 
-    def _add(self, queries: NDArray[np.intp], places: NDArray[np.intp], rows: Rows) -> None:
-        left, right = self._asked[queries].astype(np.float64), rows.matrix[places].astype(np.float64)
+    def _score(self, query_indices: NDArray[np.intp], row_indices: NDArray[np.intp], rows: Rows) -> None:
+        left = self._queries[query_indices].astype(np.float64)
+        right = rows.matrix[row_indices].astype(np.float64)
         scores = np.einsum("ij,ij->i", left, right).astype(np.float32)
-        values = (queries, scores, rows.chunk_ids[places], rows.doc_ids[places])
+        values = (query_indices, scores, rows.chunk_ids[row_indices], rows.doc_ids[row_indices])
         self._waiting.append(pd.DataFrame(dict(zip(HITS, values, strict=True))))
-        if sum(map(len, self._waiting)) > _WAITING * max(len(self._asked) * self._k, _ROWS):
+        if sum(map(len, self._waiting)) > _WAITING * max(len(self._queries) * self._k, _ROWS):
             self._settle()
 
     def _settle(self) -> None:
@@ -135,13 +137,13 @@ class _Tile:
         return self._kept.assign(query=self._kept["query"] + self._first)
 
 
-def _cut(batches: Iterable[Rows]) -> Iterator[Rows]:
+def _blocks(batches: Iterable[Rows]) -> Iterator[Rows]:
     for batch in batches:
         for start in range(0, len(batch.matrix), _ROWS):
-            part = slice(start, start + _ROWS)
-            yield Rows(batch.chunk_ids[part], batch.doc_ids[part], batch.matrix[part])
+            block = slice(start, start + _ROWS)
+            yield Rows(batch.chunk_ids[block], batch.doc_ids[block], batch.matrix[block])
 
 
-def _none() -> pd.DataFrame:
+def _no_hits() -> pd.DataFrame:
     types = {"query": np.int64, "score": np.float32, "chunk_id": object, "doc_id": object}
     return pd.DataFrame({name: pd.Series(dtype=types[name]) for name in HITS})

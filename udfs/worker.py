@@ -1,4 +1,4 @@
-"""What a worker process checks and knows about itself."""
+"""A worker process: the version of its code, and the cores of its task."""
 
 import sys
 
@@ -9,30 +9,26 @@ from udfs import __version__
 
 
 def require_version(driver_version: str | None = None) -> str:
-    """Makes sure that executors run the code the driver runs.
+    """Checks that executors run the same version as the driver.
 
     Args:
-        driver_version: Version that the driver sent along; None on the driver itself.
+        driver_version: The version that the driver sent; None on the driver itself.
 
     Returns:
-        The version found here.
+        The version of this process.
 
     Raises:
         InputError: The versions differ.
     """
     if driver_version not in (None, __version__):
         raise InputError(
-            f"executors have embedlake {__version__}, the driver has {driver_version}: install one version everywhere "
-            f"(Python here: {sys.executable})"
+            f"executors have embedlake {__version__}, but the driver has {driver_version}. "
+            f"Install the same version everywhere; Python here is {sys.executable}."
         )
     return __version__
 
 
 def task_cores() -> int:
-    """Counts the processor cores of the running task.
-
-    Returns:
-        `spark.task.cpus` or the stage profile's; 1 outside a task.
-    """
+    """Returns the processor cores of the running task: the stage profile's or `spark.task.cpus`; 1 outside a task."""
     context = TaskContext.get()
     return int(context.cpus()) if context else 1

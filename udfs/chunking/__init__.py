@@ -1,1 +1,1 @@
-"""Text to chunks."""
+"""Text to chunks: the boundaries of a text, and the choice among them by tokens."""

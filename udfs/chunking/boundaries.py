@@ -1,7 +1,7 @@
-"""Where a text may be cut: atoms of text, each with the level of the boundary before it. Knows nothing of tokens.
+"""Where a text may be cut: atoms of text, each with the level of the boundary before it. Tokens play no role here.
 
-Every rule looks at the lines and sentences around a position only, so that an edit moves no boundary far from it.
-Patterns give nothing back once matched (possessive quantifiers), so that time grows with the length of the text alone.
+Every rule looks only at the lines and sentences around a position, so that an edit moves no boundary far away.
+Quantifiers are possessive: patterns never backtrack, so that time is linear in the length of the text.
 """
 
 import re
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 _LINE_BREAK = re.compile(r"[\n\r\f\v\x85\u2028\u2029]\s*+")
 _ATX_HEADING = re.compile(r"#{1,6}[ \t]++[^\n\r]*+")
-# Section titles of reStructuredText and setext headings of CommonMark: a rule of one mark under, or over and under.
+# Section titles of reStructuredText and setext headings of CommonMark: a line of one mark below, or above and below.
 _RULED_HEADING = re.compile(
     r"(?:([=\-~^\"'*+#.:_])\1{2,}+[ \t]*+\r?\n[ \t]*+)?(?P<title>[^\s|][^\n\r]{0,119}+)\r?\n"
     r"(?P<rule>(?P<mark>[=\-~^\"'*+#.:_])(?P=mark){2,}+)[ \t]*+(?=[\r\n]|\Z)"
@@ -37,16 +37,17 @@ _ABBREVIATION_BEFORE_NUMBERS = re.compile("(?i:art|ch|nos?|nr|pp?|para|pt|sec|ta
 _LOOK_BACK = 16
 _CODE_INDENT = 4
 
-# With the marks about the class Extend of Unicode Standard Annex #29: joiners, Hangul vowels, skin tones, tags.
+# Together with combining marks, roughly the class Extend of Unicode Standard Annex #29: joiners, Hangul vowels, skin
+# tones, tags.
 _EXTENDING = re.compile("[\u200c\u200d\u1160-\u11ff\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]")
-# Characters looked at together: arrays that stay in the processor's cache, whatever the length of the text.
+# Characters processed together, so that the arrays stay in the processor's cache whatever the length of the text.
 _BLOCK = 1 << 17
-# Characters before a block that it needs to know: the hash looks back 16, and a run of blanks is hardly ever longer.
+# Characters that a block needs from before it: the hash looks back 16, and a run of blanks is hardly ever longer.
 _LEAD = 1 << 10
 
 
 class Level(IntEnum):
-    """How strong a boundary is; the three lowest serve only where a sentence is too long for a chunk."""
+    """The strength of a boundary. The three lowest are used only where a sentence is too long for a chunk."""
 
     INSIDE = 0
     WORD = 1
@@ -66,19 +67,15 @@ class Atom(NamedTuple):
 
 
 def sentences(text: str) -> list[Atom]:
-    """Cut a text at headings, paragraph ends, list items, table rows, lines of code and sentence ends.
+    """Cuts a text at headings, paragraph ends, list items, table rows, lines of code and sentence ends.
 
-    Args:
-        text: Any text.
-
-    Returns:
-        Atoms in order, holding every character but white space between them; none for a blank text.
+    The atoms are in order and contain every character except white space between them.
     """
-    # A line's level replaces that of a sentence end at the same place: the boundary under a heading has to stay weak.
+    # A line's level replaces that of a sentence end at the same offset: the boundary below a heading must stay weak.
     cuts = _sentence_cuts(text) | _line_cuts(text)
     begin = len(text) - len(text.lstrip())
-    places = [begin, *sorted(place for place in cuts if begin < place < len(text)), len(text)]
-    spans = ((start, start + len(text[start:stop].rstrip())) for start, stop in pairwise(places))
+    offsets = [begin, *sorted(offset for offset in cuts if begin < offset < len(text)), len(text)]
+    spans = ((start, start + len(text[start:stop].rstrip())) for start, stop in pairwise(offsets))
     return [Atom(start, end, cuts.get(start, Level.HEADING)) for start, end in spans if start < end]
 
 
@@ -109,15 +106,15 @@ def _break_level(text: str, match: re.Match[str]) -> Level | None:
 
 
 def _heading_end(text: str, position: int, level: Level | None) -> int:
-    """Return where the heading that starts at a position ends; 0 where none starts."""
+    """Returns the end of the heading that starts at a position; 0 where none starts."""
     if level is Level.LINE or text[position - 1 : position] in (" ", "\t"):
         return 0
     after_blank = level is Level.PARAGRAPH
-    # A single `#` right under another line is more often a comment in code than a heading.
+    # A single `#` directly below another line is more often a comment in code than a heading.
     if (after_blank or text.startswith("##", position)) and (match := _ATX_HEADING.match(text, position)):
         return match.end()
     match = _RULED_HEADING.match(text, position) if after_blank else None
-    # CommonMark lets `=` and `-` be shorter than the title, reStructuredText no mark.
+    # CommonMark allows `=` and `-` lines shorter than the title; reStructuredText allows no shorter line.
     return match.end() if match and (match["mark"] in "=-" or len(match["rule"]) >= len(match["title"].rstrip())) else 0
 
 
@@ -143,50 +140,50 @@ def _is_abbreviation(text: str, stop: int, following: str) -> bool:
 
 
 def pieces(text: str, atom: Atom, longest: int) -> list[Atom]:
-    """Cut an atom that is too long for a chunk, at newlines and words, and inside words where they are long.
+    """Cuts an atom that is too long for a chunk at newlines and between words, and inside words that are too long.
 
-    Inside a word the 16 characters before a place decide, so that a change elsewhere moves no cut. No cut parts a
-    character from its combining marks where another place is in reach.
+    Inside a word the 16 characters before an offset decide, so that a change elsewhere moves no cut. No cut separates
+    a character from its combining marks where another offset is in reach.
 
     Args:
-        text: The text that the atom is part of.
+        text: The text that contains the atom.
         atom: The atom to cut.
         longest: Most characters of a piece, at least 1.
 
     Returns:
         Pieces in order; the first has the level of the atom.
     """
-    part = text[atom.start : atom.end]
-    codes = np.frombuffer(part.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    atom_text = text[atom.start : atom.end]
+    codes = np.frombuffer(atom_text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
     levels, keys = _cut_keys(codes)
     levels[0] = atom.level
     cuts = [0]
-    while len(part) - cuts[-1] > longest:
-        # Of equal keys the last, for text that repeats itself should not fall into single characters.
+    while len(atom_text) - cuts[-1] > longest:
+        # The last of equal keys, so that repetitive text does not fall apart into single characters.
         cuts.append(cuts[-1] + longest - int(keys[cuts[-1] + 1 : cuts[-1] + longest + 1][::-1].argmax()))
-    found = []
-    for start, stop in pairwise([*cuts, len(part)]):
-        begin = stop - len(part[start:stop].lstrip())
+    atoms = []
+    for start, stop in pairwise([*cuts, len(atom_text)]):
+        begin = stop - len(atom_text[start:stop].lstrip())
         if begin < stop:
-            end = start + len(part[start:stop].rstrip())
-            found.append(Atom(atom.start + begin, atom.start + end, Level(int(levels[begin]))))
-    return found
+            end = start + len(atom_text[start:stop].rstrip())
+            atoms.append(Atom(atom.start + begin, atom.start + end, Level(int(levels[begin]))))
+    return atoms
 
 
 def _cut_keys(codes: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32]]:
-    """Return for the place before each character its level, and a key by which places compare."""
+    """Returns the level of the boundary before each character, and a key by which boundaries are compared."""
     levels, keys = np.empty(len(codes), np.uint8), np.empty(len(codes), np.uint32)
     for start in range(0, len(codes), _BLOCK):
         lead = max(0, start - _LEAD)
-        here = slice(start, start + _BLOCK)
+        block = slice(start, start + _BLOCK)
         block_levels, block_keys = _block_keys(codes[lead : start + _BLOCK])
-        levels[here], keys[here] = block_levels[start - lead :], block_keys[start - lead :]
+        levels[block], keys[block] = block_levels[start - lead :], block_keys[start - lead :]
     return levels, keys
 
 
 def _block_keys(codes: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32]]:
-    space, newline = _holds(codes, str.isspace), codes == ord("\n")
-    extending = _holds(codes, lambda character: bool(_EXTENDING.match(character)) or category(character)[0] == "M")
+    space, newline = _matches(codes, str.isspace), codes == ord("\n")
+    extending = _matches(codes, lambda character: bool(_EXTENDING.match(character)) or category(character)[0] == "M")
     extending[1:] |= codes[:-1] == ord("\u200d")
     last_but_blanks = np.maximum.accumulate(np.where(space & ~newline, 0, np.arange(len(codes))))
     levels = np.zeros(len(codes), np.uint8)
@@ -196,7 +193,7 @@ def _block_keys(codes: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint8], n
     return levels, ranks << np.uint32(28) | _rolling_hash(codes) >> np.uint32(4)
 
 
-def _holds(codes: npt.NDArray[np.uint32], test: Callable[[str], bool]) -> npt.NDArray[np.bool_]:
+def _matches(codes: npt.NDArray[np.uint32], test: Callable[[str], bool]) -> npt.NDArray[np.bool_]:
     distinct = np.flatnonzero(np.bincount(codes))
     table = np.zeros(int(distinct[-1]) + 1, np.bool_)
     table[distinct] = [test(chr(code)) for code in distinct]
@@ -204,7 +201,7 @@ def _holds(codes: npt.NDArray[np.uint32], test: Callable[[str], bool]) -> npt.ND
 
 
 def _rolling_hash(codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    """Hash the 16 characters before each place: every round joins two neighbouring windows."""
+    """Hashes the 16 characters before each offset: every round combines two neighbouring windows."""
     hashes: npt.NDArray[np.uint32] = (codes + np.uint32(1)) * np.uint32(0x9E3779B1)
     hashes ^= hashes >> np.uint32(15)
     for reach in (1, 2, 4, 8):

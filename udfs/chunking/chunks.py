@@ -1,10 +1,10 @@
-"""Text to chunks: pieces small enough for the model, with offsets, that an edit of the text leaves in place elsewhere.
+"""Text to chunks: pieces small enough for the model, with offsets. An edit changes only the chunks near it.
 
-A chunk ends at the strongest boundary within its reach, and among equals at the one whose neighbouring sentences have
-the highest hash. Two versions of a document that once cut at the same place cut alike from there on, and since both
-look for the extreme of the same hashes, they soon do: the idea of content-defined chunking, of which the family with
-extremes in a window is described in Zhang et al., "AE: An Asymmetric Extremum Content Defined Chunking Algorithm for
-Fast and Bandwidth-Efficient Data Deduplication", INFOCOM 2015.
+A chunk ends at the strongest boundary within reach, and among equally strong ones at the boundary whose neighbouring
+sentences have the highest hash. Once two versions of a document are cut at the same boundary, they are cut alike from
+there on, and since both look for the maximum of the same hashes, they soon are. This is content-defined chunking; the
+family that takes extremes in a window is described in Zhang et al., "AE: An Asymmetric Extremum Content Defined
+Chunking Algorithm for Fast and Bandwidth-Efficient Data Deduplication", INFOCOM 2015.
 """
 
 from bisect import bisect_left, bisect_right
@@ -21,21 +21,21 @@ from schemas.errors import InputError
 from udfs.chunking.boundaries import Atom, pieces, sentences
 from udfs.specs import ChunkSpec
 
-# No language has words so long. Text with more characters to a token is blank, or the tokenizer gave up on it and put
-# one unknown token in its place; its length in characters then counts, lest a chunk grow without end.
+# No language has words this long. Text with more characters per token is blank, or the tokenizer replaced it with one
+# unknown token. Its length in characters counts then, so that a chunk cannot grow without bound.
 _CHARACTERS_PER_TOKEN = 32
 _LONGEST_PIECE = 64
 _LEADING_SPACE = 8
 
 
 class TokenCounter(Protocol):
-    """Counts tokens as the model's own tokenizer makes them."""
+    """Counts tokens as the model's own tokenizer does."""
 
     def pieces(self, texts: Sequence[str]) -> list[int]:
-        """Return the tokens of each text alone: no special tokens, no prompt."""
+        """Counts the tokens of each text alone: no special tokens, no prompt."""
 
     def inputs(self, texts: Sequence[str]) -> list[int]:
-        """Return the tokens the model is given for each text: prompt, text and special tokens, untruncated."""
+        """Counts the tokens that the model is given for each text: prompt, text and special tokens, not truncated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class Chunk:
     Attributes:
         text: The piece itself.
         char_start: Offset of its first character.
-        char_end: Offset behind its last character.
-        token_count: Tokens the model is given for it, prompt and special tokens included.
+        char_end: Offset after its last character.
+        token_count: Tokens that the model is given for it, prompt and special tokens included.
     """
 
     text: str
@@ -56,19 +56,19 @@ class Chunk:
 
 
 def chunk_text(text: str, spec: ChunkSpec, counter: TokenCounter) -> list[Chunk]:
-    """Cut a text into chunks, in order, that together hold all of it but white space between them.
+    """Cuts a text into chunks that together contain all of it except white space between them.
 
     Args:
         text: Any text.
         spec: Method and limits, in tokens.
-        counter: Counts tokens as the model's tokenizer makes them.
+        counter: Counts tokens as the model's tokenizer does.
 
     Returns:
-        The chunks; none for a blank text. Under `structure` none is longer than `spec.max_tokens`, but for one
-        character which alone has more tokens than that.
+        The chunks in order; none for a blank text. With `structure`, none is longer than `spec.max_tokens`, except a
+        single character that alone has more tokens.
 
     Raises:
-        InputError: The limit leaves no token for text beside prompt and special tokens.
+        InputError: Prompt and special tokens leave no token for text.
     """
     if not text or text.isspace():
         return []
@@ -76,32 +76,33 @@ def chunk_text(text: str, spec: ChunkSpec, counter: TokenCounter) -> list[Chunk]
         return [Chunk(text, 0, len(text), counter.inputs([text])[0])]
     overhead = counter.inputs([""])[0]
     if spec.max_tokens <= overhead:
-        fault = f"max_tokens is {spec.max_tokens}, and prompt and special tokens alone take {overhead}: raise it"
-        raise InputError(fault)
+        raise InputError(
+            f"max_tokens is {spec.max_tokens}, but prompt and special tokens alone take {overhead}. Raise max_tokens."
+        )
     return _fitting(text, spec, overhead, counter)
 
 
 def _fitting(text: str, spec: ChunkSpec, overhead: int, counter: TokenCounter) -> list[Chunk]:
-    """Cut until every chunk fits: tokens counted atom by atom may add up to fewer than the whole chunk has."""
+    """Cuts until every chunk fits, as a chunk may have more tokens than its atoms counted one by one."""
     chunks: list[Chunk] = []
     spans = [(0, len(text))]
     most = spec.max_tokens - overhead
     least = max(1, spec.min_tokens - overhead)
     while spans:
-        spans = [part for start, end in spans for part in _cut(text, start, end, least, most, counter)]
+        spans = [span for start, end in spans for span in _cut(text, start, end, least, most, counter)]
         texts = [text[start:end] for start, end in spans]
         counted = list(zip(spans, texts, counter.inputs(texts), strict=True))
         fits = [count <= spec.max_tokens or most == 0 for _, _, count in counted]
-        chunks += [Chunk(part, *span, count) for (span, part, count), fit in zip(counted, fits, strict=True) if fit]
+        chunks += [Chunk(piece, *span, count) for (span, piece, count), fit in zip(counted, fits, strict=True) if fit]
         spans = [span for (span, _, _), fit in zip(counted, fits, strict=True) if not fit]
-        # At 0 every chunk is a single character, so this ends.
+        # At 0 every chunk is a single character, so the loop ends.
         most = most * 3 // 4
         least = max(1, min(least, most // 2))
     return sorted(chunks, key=lambda chunk: chunk.char_start)
 
 
 def _cut(text: str, start: int, end: int, least: int, most: int, counter: TokenCounter) -> Iterable[tuple[int, int]]:
-    """Cut a span of a text into chunks of `least` to `most` tokens, as counted atom by atom."""
+    """Cuts a span of a text into chunks of `least` to `most` tokens, counted atom by atom."""
     atoms, weights = _atoms(text[start:end], most, counter)
     if not atoms:
         return []
@@ -117,7 +118,7 @@ def _cut(text: str, start: int, end: int, least: int, most: int, counter: TokenC
 def _chain(
     begins: Sequence[int], ends: Sequence[int], keys: npt.NDArray[np.uint64], least: int, most: int
 ) -> list[int]:
-    """Return the first atom of each chunk."""
+    """Returns the index of the first atom of each chunk."""
     firsts = [0]
     total = ends[-1]
     while True:
@@ -126,23 +127,24 @@ def _chain(
         if reach == len(ends):
             return firsts
         rest = total - begin
-        # Two chunks share what is left where they can, rather than leave a short third. Where that would narrow the
-        # choice to less than `least`, it costs more stability than it gives fill (measured on abstracts and READMEs).
+        # Where two chunks can share what is left, they do, rather than leave a short third one. Where that would narrow
+        # the choice to less than `least`, it costs more stability than it gains in fill (measured on abstracts and
+        # READMEs).
         shortest = max(least, rest - most) if rest + least <= 2 * most else least
         near = bisect_left(ends, begin + shortest, lo=firsts[-1]) + 1
         far = bisect_right(ends, begin + min(most, rest - least), lo=firsts[-1])
         if near > far:
             near = far = reach
-        # Of equal keys the last: text that repeats itself fills its chunks.
+        # The last of equal keys, so that repetitive text fills its chunks.
         firsts.append(far - int(keys[near : far + 1][::-1].argmax()))
 
 
 def _atoms(text: str, most: int, counter: TokenCounter) -> tuple[list[Atom], list[int]]:
-    """Return atoms that each fit in a chunk as far as they can, and their weights in tokens."""
+    """Returns atoms, cut to fit into a chunk where that is possible, and their weights in tokens."""
     atoms = sentences(text)
     limit = most * _CHARACTERS_PER_TOKEN
     longest = max(1, min(_LONGEST_PIECE, most // 2))
-    # Cut before any count: some tokenizers take more than linear time for a long text.
+    # Very long atoms are cut before any count: some tokenizers take more than linear time for a long text.
     atoms = _divided(text, atoms, [atom.end - atom.start > limit for atom in atoms], longest)
     counts: dict[str, int] = {}
     weights = _weights(text, atoms, counter, counts)
@@ -154,24 +156,25 @@ def _atoms(text: str, most: int, counter: TokenCounter) -> tuple[list[Atom], lis
 
 def _divided(text: str, atoms: Sequence[Atom], too_long: Sequence[bool], longest: int) -> list[Atom]:
     marked = zip(atoms, too_long, strict=True)
-    return [part for atom, divide in marked for part in (pieces(text, atom, longest) if divide else [atom])]
+    return [piece for atom, divide in marked for piece in (pieces(text, atom, longest) if divide else [atom])]
 
 
 def _weights(text: str, atoms: Sequence[Atom], counter: TokenCounter, counts: dict[str, int]) -> list[int]:
-    # Many tokenizers make white space a token, or part of the next: each atom is counted with what is before it.
+    # For many tokenizers white space is a token, or belongs to the next one, so each atom is counted with the space
+    # before it.
     before = [0, *(atom.end for atom in atoms)]
     texts = [text[max(end, atom.start - _LEADING_SPACE) : atom.end] for end, atom in zip(before, atoms, strict=False)]
-    new = [part for part in dict.fromkeys(texts) if part not in counts]
+    new = [atom_text for atom_text in dict.fromkeys(texts) if atom_text not in counts]
     counts.update(zip(new, counter.pieces(new), strict=True))
     by_length = [max(1, (atom.end - atom.start) // _CHARACTERS_PER_TOKEN) for atom in atoms]
-    return [max(counts[part], least) for part, least in zip(texts, by_length, strict=True)]
+    return [max(counts[atom_text], least) for atom_text, least in zip(texts, by_length, strict=True)]
 
 
 def _boundary_keys(text: str, atoms: Sequence[Atom]) -> npt.NDArray[np.uint64]:
-    """Return for the boundary before each atom its level, then a hash of the two atoms beside it."""
-    texts = [text[atom.start : atom.end] for atom in atoms]
-    digests = {part: blake2b(part.encode("utf-8", "surrogatepass"), digest_size=8).digest() for part in set(texts)}
-    after = np.frombuffer(b"".join(digests[part] for part in texts), dtype="<u8")
+    """Returns a key for the boundary before each atom: its level, then a hash of the two atoms beside it."""
+    encoded = [text[atom.start : atom.end].encode("utf-8", "surrogatepass") for atom in atoms]
+    digests = {content: blake2b(content, digest_size=8).digest() for content in set(encoded)}
+    after = np.frombuffer(b"".join(digests[content] for content in encoded), dtype="<u8")
     before = np.roll(after, 1)
     mixed = (before * np.uint64(0x9E3779B97F4A7C15)) ^ after
     mixed ^= mixed >> np.uint64(29)

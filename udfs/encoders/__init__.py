@@ -1,1 +1,1 @@
-"""Text to vectors: the fake encoder, the real one, and what makes it quick."""
+"""Text to vectors: the fake encoder, the real one, and what speeds it up."""

@@ -12,7 +12,7 @@ from udfs.models.source import FAKE_MAX_TOKENS
 from udfs.specs import Precision
 
 _TOKEN = re.compile(r"\w{1,12}|[^\w\s]")
-# Texts that hold these words fail on purpose, so that quarantine can be tried without a broken model.
+# Texts that contain these words fail on purpose, so that quarantine can be tried without a broken model.
 RAISES = "FAKE-ENCODER-RAISES"
 NOT_FINITE = "FAKE-ENCODER-NAN"
 
@@ -21,25 +21,11 @@ class FakeTokenCounter:
     """Counts words and marks as tokens, plus two special tokens."""
 
     def pieces(self, texts: Sequence[str]) -> list[int]:
-        """Counts the tokens of each text alone.
-
-        Args:
-            texts: Any texts.
-
-        Returns:
-            One count for each text.
-        """
+        """Counts the tokens of each text alone."""
         return [sum(1 for _ in _TOKEN.finditer(text)) for text in texts]
 
     def inputs(self, texts: Sequence[str]) -> list[int]:
-        """Counts what the model would be given for each text, special tokens included.
-
-        Args:
-            texts: Any texts.
-
-        Returns:
-            One count for each text.
-        """
+        """Counts the tokens of each text, special tokens included."""
         return [count + 2 for count in self.pieces(texts)]
 
 
@@ -48,7 +34,7 @@ class FakeEncoder:
 
     Args:
         dimension: Numbers of each vector.
-        device: What it says it runs on, so that the way GPUs are handed out can be seen without one.
+        device: The device that it claims to run on, so that the assignment of GPUs can be tested without one.
     """
 
     def __init__(self, dimension: int, device: str = "auto") -> None:
@@ -59,51 +45,30 @@ class FakeEncoder:
         self._counter = FakeTokenCounter()
 
     def tokenize(self, texts: Sequence[str]) -> Tokenized:
-        """Counts the tokens of each text, two special ones included.
-
-        Args:
-            texts: Any texts.
-
-        Returns:
-            The texts themselves with their counts.
-        """
+        """Counts the tokens of texts; the items are the texts themselves."""
         counts = self._counter.inputs(texts)
         return Tokenized(texts, [min(count, FAKE_MAX_TOKENS) for count in counts], counts)
 
     def forward(self, items: Sequence[str]) -> Callable[[], NDArray[np.float32]]:
-        """Embeds texts at once.
-
-        Args:
-            items: Any texts.
-
-        Returns:
-            A function that gives the rows of `encode`.
-        """
+        """Embeds texts immediately; the result returns the rows of `encode`."""
         rows = self.encode(items)
         return lambda: rows
 
     def exact(self, item: str) -> NDArray[np.float32]:
-        """Embeds one text.
-
-        Args:
-            item: Any text.
-
-        Returns:
-            (1, dimension) float32.
-        """
+        """Embeds one text; returns (1, dimension) float32."""
         return self.encode([item])
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Makes a unit vector of each text.
+        """Computes a unit vector for each text.
 
         Args:
-            texts: Any texts; one that holds `FAKE-ENCODER-RAISES` or `FAKE-ENCODER-NAN` fails as it says.
+            texts: Any texts. One that contains `FAKE-ENCODER-NAN` gets a vector of NaN.
 
         Returns:
             (n, dimension) float32.
 
         Raises:
-            RuntimeError: A text asks for it.
+            RuntimeError: A text contains `FAKE-ENCODER-RAISES`.
         """
         if any(RAISES in text for text in texts):
             raise RuntimeError("the fake encoder was asked to fail")

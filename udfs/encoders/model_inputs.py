@@ -1,4 +1,4 @@
-"""Token ids → what a model's forward pass takes, without tokenising again."""
+"""Token ids to the features that a forward pass takes, without tokenizing again."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,24 +18,24 @@ Features = dict[str, Any]
 Ids = NDArray[np.int32]
 BuildFeatures = Callable[[Sequence[Any]], Features]
 Tokenize = Callable[[Sequence[str]], Tokenized]
-# Texts on which reading here and reading by the library must agree: cut, filled up, with words that mean something to
-# tokenizers, in other scripts, and without a token.
+# Texts on which this module and the library must agree: truncated, padded, with words that are special to tokenizers,
+# in other scripts, and without any token.
 _PROBES = ("Who hunts at night?", "[CLS] <s> </s> [MASK]", " Two  spaces\nÜBER 日本語 \U0001f989 ", "x", "")
 
 
 def read_and_build(model: SentenceTransformer, spec: ModelSpec, prompt: str) -> tuple[Tokenize, BuildFeatures]:
-    """Chooses how texts are read and batches built: from ids read once, where that equals the library's own way.
+    """Chooses how texts are tokenized and features built: from ids read once, where that equals the library's result.
 
     Args:
         model: The loaded model.
-        spec: Its description.
-        prompt: Text the model is given before each text.
+        spec: The model's description.
+        prompt: Text that the model is given before each text.
 
     Returns:
-        A function that reads texts, and one that builds the features of a batch from what the first one returned.
+        A function that tokenizes texts, and one that builds the features of a batch from the first one's items.
     """
     tokenizer: Any = model[0].tokenizer
-    counted = load_token_counter(spec, prompt)
+    counter = load_token_counter(spec, prompt)
     is_static = isinstance(model[0], StaticEmbedding)
     backend = tokenizer if is_static else getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
@@ -44,7 +44,7 @@ def read_and_build(model: SentenceTransformer, spec: ModelSpec, prompt: str) -> 
         own.no_padding()
         keeps_end = getattr(tokenizer, "truncation_side", "right") == "left"
         tokenize = TextTokenizer(own, prompt, not is_static, spec.max_tokens, keeps_end)
-        build = bags if is_static else _padded_for(tokenizer)
+        build = build_bags if is_static else _padded_builder_for(tokenizer)
         probes = [*_PROBES, "night " * (spec.max_tokens or 1)]
         expected = model.preprocess(probes, prompt=prompt)
         guides = {name: value for name, value in expected.items() if not isinstance(value, torch.Tensor)}
@@ -52,24 +52,19 @@ def read_and_build(model: SentenceTransformer, spec: ModelSpec, prompt: str) -> 
             return tokenize, lambda items: build(items) | guides
 
     def count(texts: Sequence[str]) -> Tokenized:
-        counts = counted.inputs(texts)
+        counts = counter.inputs(texts)
         return Tokenized(texts, [min(number, spec.max_tokens or number) for number in counts], counts)
 
     return count, lambda items: model.preprocess(list(items), prompt=prompt)
 
 
-def _padded_for(tokenizer: Any) -> BuildFeatures:
-    types = "token_type_ids" in tokenizer.model_input_names
-    return padded(tokenizer.pad_token_id or 0, types, tokenizer.padding_side == "left")
-
-
-def padded(pad_id: int, token_type_ids: bool, left: bool) -> BuildFeatures:
-    """Makes the builder for models that see a rectangle of tokens and a mask.
+def padded_builder(pad_id: int, token_type_ids: bool, left: bool) -> BuildFeatures:
+    """Creates the builder for models that take a rectangle of tokens and a mask.
 
     Args:
-        pad_id: Token that fills up.
-        token_type_ids: Whether the model is told the segment of each token; one text has a single segment.
-        left: Whether texts are filled up before their first token.
+        pad_id: The token for padding.
+        token_type_ids: Whether the model takes the segment of each token; a text is a single segment.
+        left: Whether padding goes before the first token of a text.
 
     Returns:
         A function from the ids of a batch to its features.
@@ -79,25 +74,18 @@ def padded(pad_id: int, token_type_ids: bool, left: bool) -> BuildFeatures:
         width = max(map(len, rows))
         ids = np.full((len(rows), width), pad_id, dtype=np.int64)
         mask = np.zeros((len(rows), width), dtype=np.int64)
-        for place, row in enumerate(rows):
-            here = slice(width - len(row), width) if left else slice(0, len(row))
-            ids[place, here] = row
-            mask[place, here] = 1
+        for index, row in enumerate(rows):
+            columns = slice(width - len(row), width) if left else slice(0, len(row))
+            ids[index, columns] = row
+            mask[index, columns] = 1
         features = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
         return features | ({"token_type_ids": torch.zeros_like(features["input_ids"])} if token_type_ids else {})
 
     return build
 
 
-def bags(rows: Sequence[Ids]) -> Features:
-    """Builds what static models take: all ids in a row, and where each text begins.
-
-    Args:
-        rows: Token ids of each text.
-
-    Returns:
-        Features `input_ids` and `offsets`.
-    """
+def build_bags(rows: Sequence[Ids]) -> Features:
+    """Builds the features of static models: all `input_ids` in a row, and the `offsets` at which texts begin."""
     lengths = np.fromiter((len(row) for row in rows), np.int64, len(rows))
     return {
         "input_ids": torch.from_numpy(np.concatenate(rows).astype(np.int64)),
@@ -106,14 +94,11 @@ def bags(rows: Sequence[Ids]) -> Features:
 
 
 def same_features(built: Features, expected: dict[str, Any]) -> bool:
-    """Compares with what the library itself makes of the same texts.
-
-    Args:
-        built: Features made here.
-        expected: The library's own; entries that are no tensors only guide it.
-
-    Returns:
-        Whether every tensor is the same.
-    """
+    """Whether features equal the tensors of the library's own; its other entries are only hints to the model."""
     tensors = {name: value for name, value in expected.items() if isinstance(value, torch.Tensor)}
     return built.keys() == tensors.keys() and all(torch.equal(built[name], value) for name, value in tensors.items())
+
+
+def _padded_builder_for(tokenizer: Any) -> BuildFeatures:
+    takes_types = "token_type_ids" in tokenizer.model_input_names
+    return padded_builder(tokenizer.pad_token_id or 0, takes_types, tokenizer.padding_side == "left")

@@ -1,4 +1,4 @@
-"""The same model run by OpenVINO, which on processors is faster than torch; an optional dependency."""
+"""Forward passes by OpenVINO, which on processors is faster than torch; an optional dependency."""
 
 import sys
 import warnings
@@ -13,13 +13,13 @@ from schemas.errors import InputError
 from udfs.specs import Precision
 
 Forward = Callable[[dict[str, Any]], torch.Tensor]
-# Largest difference of any number from torch's in float32; measured for MiniLM: 3e-7.
+# The largest difference allowed between any number and torch's in float32; 3e-7 was measured for MiniLM.
 _TOLERANCE = 1e-5
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
 class _Sentences(torch.nn.Module):
-    """A model as tracing takes it: tensors in, one tensor out."""
+    """A model in the form that tracing takes: tensors in, one tensor out."""
 
     def __init__(self, model: SentenceTransformer, names: list[str], guides: dict[str, Any]) -> None:
         super().__init__()
@@ -36,42 +36,42 @@ class _Sentences(torch.nn.Module):
 def openvino_forward(
     model: SentenceTransformer, examples: list[dict[str, Any]], dtype: Precision, cores: int
 ) -> Forward:
-    """Converts a model and holds it to torch's own vectors.
+    """Converts a model and compares its vectors with torch's.
 
     Args:
         model: The loaded model, in float32 on the processor.
-        examples: Features of a few batches: the first has texts of several lengths, the others other sizes.
+        examples: Features of a few batches. The first has texts of several lengths; the others have other sizes.
         dtype: Arithmetic of the forward pass.
         cores: Processor cores that inference may use.
 
     Returns:
-        A function from features to (n, dimension) float32, as the model's own forward pass gives them.
+        A function from features to (n, dimension) float32, as the model's own forward pass returns them.
 
     Raises:
-        InputError: OpenVINO is not installed, cannot convert the model, or makes other vectors of it.
+        InputError: OpenVINO is not installed, cannot convert the model, or computes other vectors than torch.
     """
     openvino = _openvino()
     names = [name for name, value in examples[0].items() if isinstance(value, torch.Tensor)]
     guides = {name: value for name, value in examples[0].items() if name not in names}
     expected = [_by_torch(model, features) for features in examples]
     try:
-        # Tracing warns of every branch; whether they matter is seen below, on batches of other sizes.
+        # Tracing warns of every branch. Batches of other sizes, compared below, show whether a branch matters.
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             example = tuple(examples[0][name] for name in names)
-            # Not checked by a second trace, which takes a second: the vectors themselves are compared below.
+            # No check by a second trace, which takes a second: the vectors themselves are compared below.
             sentences = _Sentences(model, names, guides).eval()
             traced = torch.jit.trace(sentences, example, check_trace=False)  # type: ignore[no-untyped-call]
             graph = openvino.convert_model(traced, example_input=example)
         compiled = [_request(openvino, graph, hint, cores) for hint in dict.fromkeys(["f32", _HINTS[dtype]])]
     except Exception as error:  # every layer below has exceptions of its own
         raise InputError(
-            f"inference.backend openvino cannot convert this model ({type(error).__name__}): set it to torch"
+            f"inference.backend openvino cannot convert this model ({type(error).__name__}). Set it to torch."
         ) from error
 
     def run(request: Any, features: dict[str, Any]) -> torch.Tensor:
         rows = request.infer([features[name].numpy() for name in names])[0]
-        # The request's own buffer is written over by the next pass.
+        # The next pass overwrites the request's own buffer.
         return torch.from_numpy(np.array(rows, dtype=np.float32))
 
     worst = max(
@@ -80,16 +80,16 @@ def openvino_forward(
     )
     if not worst <= _TOLERANCE:
         raise InputError(
-            f"inference.backend openvino makes other vectors of this model than torch (difference {worst:.1e}, at most "
-            f"{_TOLERANCE:.0e} is allowed): set it to torch"
+            f"inference.backend openvino computes other vectors for this model than torch (difference {worst:.1e}, at "
+            f"most {_TOLERANCE:.0e} is allowed). Set it to torch."
         )
-    # The one for float32 ends here where it was only compared with.
+    # The request in float32 ends here if it only served for the comparison.
     request = compiled[-1]
     return lambda features: run(request, features)
 
 
 def _request(openvino: Any, graph: Any, hint: str, cores: int) -> Any:
-    # Pinned threads of several workers on one machine would all sit on its first cores: half the rate of two workers.
+    # Pinned threads of several workers would all use the machine's first cores, which halves the rate of two workers.
     config = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": cores, "ENABLE_CPU_PINNING": False}
     return (
         openvino.Core().compile_model(graph, "CPU", {**config, "INFERENCE_PRECISION_HINT": hint}).create_infer_request()
@@ -103,12 +103,12 @@ def _by_torch(model: SentenceTransformer, features: dict[str, Any]) -> torch.Ten
 
 
 def _openvino() -> Any:
-    # Converting a model would be reported to the vendor; where that package is not to be had, OpenVINO goes without.
+    # OpenVINO reports conversions to its vendor through this package, and works without it.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino  # type: ignore[import-untyped]
     except ImportError as error:
         raise InputError(
-            "inference.backend openvino needs the package on every machine: pip install 'embedlake[openvino]'"
+            "inference.backend openvino needs OpenVINO on every machine. Install it: pip install 'embedlake[openvino]'"
         ) from error
     return openvino

@@ -1,7 +1,7 @@
-"""Linear layers with weights laid out once for this processor, by the library that torch already brings.
+"""Linear layers whose weights are packed once for this processor, by oneDNN, which is part of torch.
 
-In float32 torch multiplies through MKL, which runs at a fraction of its speed on processors of other makers; oneDNN,
-which torch uses for half precision and for compiled models, does not: 434 against 112 GFLOP/s were measured on one.
+In float32 torch multiplies with MKL, which is several times slower on processors that are not Intel's. oneDNN, which
+torch uses for half precision and compiled models, is not: on one such processor, 434 against 112 GFLOP/s.
 """
 
 from time import perf_counter
@@ -10,21 +10,17 @@ from typing import Any
 import torch
 from sentence_transformers import SentenceTransformer
 
-# Rows of a usual forward pass, on which both ways are timed.
+# Rows of a typical forward pass, with which both ways are timed.
 _ROWS = 1024
 _TRIALS = 5
-# Below this factor, packing is not worth a second layout of the weights.
+# The speed-up below which a second layout of the weights is not worth its memory.
 _WORTH = 1.1
-# Largest difference of any number between both ways, beside numbers of about one.
+# The largest difference allowed between any numbers of both ways, where numbers are of order one.
 _TOLERANCE = 1e-4
 
 
 class PackedLinear(torch.nn.Module):
-    """A linear layer for inference alone.
-
-    Args:
-        linear: The layer that it stands for.
-    """
+    """A linear layer for inference only, which replaces `linear`."""
 
     def __init__(self, linear: torch.nn.Linear) -> None:
         super().__init__()
@@ -33,26 +29,19 @@ class PackedLinear(torch.nn.Module):
         self._packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), _ROWS)
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """Multiplies as the layer does.
-
-        Args:
-            rows: (..., in_features) float32.
-
-        Returns:
-            (..., out_features) float32.
-        """
-        made: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._packed, self._bias, "none", [], "")
-        return made
+        """Applies the layer: (..., in_features) float32 to (..., out_features) float32."""
+        product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._packed, self._bias, "none", [], "")
+        return product
 
 
 def pack_linears(model: SentenceTransformer) -> int:
-    """Replaces the linear layers of a model where that is faster here and gives the same numbers.
+    """Replaces a model's linear layers where packed ones are faster on this processor and give the same numbers.
 
     Args:
-        model: A model in float32 on the processor.
+        model: A model in float32 on the processor; changed in place.
 
     Returns:
-        Layers that were replaced; 0 where it does not pay, or this torch cannot.
+        The number of layers replaced; 0 where packing is not faster or this build of torch cannot do it.
     """
     layers = [
         (parent, name, child)
@@ -74,15 +63,15 @@ def _pays(linear: torch.nn.Linear) -> bool:
     try:
         packed = PackedLinear(linear)
         difference = float((packed(rows) - linear(rows)).abs().max())
-    except Exception:  # an operation of torch's own compiler, which a build may lack
+    except Exception:  # an internal operation of torch's compiler, which a build may lack
         return False
     return difference <= _TOLERANCE and _seconds(linear, rows) >= _WORTH * _seconds(packed, rows)
 
 
 def _seconds(layer: Any, rows: torch.Tensor) -> float:
-    found = []
+    seconds = []
     for _ in range(_TRIALS):
         began = perf_counter()
         layer(rows)
-        found.append(perf_counter() - began)
-    return min(found)
+        seconds.append(perf_counter() - began)
+    return min(seconds)

@@ -1,4 +1,4 @@
-"""The encoder of real models, over sentence-transformers."""
+"""The encoder of real models, based on sentence-transformers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,17 +20,17 @@ from udfs.encoders.unpadded import unpad
 from udfs.models.source import verified_folder
 from udfs.specs import InferenceSpec, ModelSpec, Precision
 
-# Batches that a converted model is held to: of several lengths, of one text, and of more texts than the first.
+# Batches on which a converted model is compared: of several lengths, of one text, and of more texts than the first.
 _EXAMPLES = (["Who hunts at night?", "owl", "night " * 300], ["x"], ["one", "one two", "", "four " * 40])
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def choose_device(device: str, partition: int = 0) -> str:
-    """Decides where the model runs; called on the worker, which alone knows its hardware.
+    """Chooses the torch device. Call it on the worker, which alone knows its hardware.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:<index>`.
-        partition: Number of the task's partition; `auto` spreads partitions over the visible GPUs by it.
+        partition: Number of the task's partition, by which `auto` spreads tasks over the visible GPUs.
 
     Returns:
         A torch device name.
@@ -42,14 +42,14 @@ def choose_device(device: str, partition: int = 0) -> str:
 
 
 def choose_dtype(dtype: str, device: str, stored: torch.dtype = torch.float32) -> Precision:
-    """Decides the arithmetic of the forward pass.
+    """Chooses the arithmetic of the forward pass.
 
-    Half precision without instructions for it is far slower than float32, hence `auto` asks the hardware.
+    Half precision is far slower than float32 on hardware without instructions for it, so `auto` checks for them.
 
     Args:
-        dtype: `auto` or a torch dtype by name.
+        dtype: `auto` or the name of a torch dtype.
         device: Torch device name.
-        stored: The type in which the model's weights are stored, which is the one it was trained in.
+        stored: The type of the stored weights, in which the model was trained.
 
     Returns:
         `float32`, `bfloat16` or `float16`.
@@ -57,7 +57,7 @@ def choose_dtype(dtype: str, device: str, stored: torch.dtype = torch.float32) -
     if dtype != "auto":
         return dtype  # type: ignore[return-value]  # settings admit nothing else
     if device.startswith("cuda"):
-        # A model that was trained in float32 may make numbers beyond float16's range.
+        # A model trained in float32 may compute numbers beyond float16's range.
         return "bfloat16" if torch.cuda.is_bf16_supported() and stored != torch.float16 else "float16"
     has_bfloat16 = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return "bfloat16" if has_bfloat16 else "float32"
@@ -67,7 +67,7 @@ class SentenceEncoder:
     """A sentence-transformers model in this process.
 
     Args:
-        spec: What to load and how to run it.
+        spec: The model and how to run it.
         cores: Processor cores that inference may use.
         partition: Number of the task's partition.
 
@@ -76,7 +76,7 @@ class SentenceEncoder:
     """
 
     def __init__(self, spec: InferenceSpec, cores: int, partition: int = 0) -> None:
-        # A worker's messages are everybody's log.
+        # Progress bars of every worker would end up in the executors' logs.
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         # Spark sets OMP_NUM_THREADS to spark.task.cpus before torch is imported; the caller knows better.
         torch.set_num_threads(cores)
@@ -85,7 +85,7 @@ class SentenceEncoder:
         uses_torch = spec.backend == "torch" or self.device != "cpu"
         self._model = load_model(spec.model, self.device)
         self.dtype = choose_dtype(spec.dtype, self.device, next(self._model.parameters()).dtype)
-        # OpenVINO converts from float32, whatever arithmetic it then runs in.
+        # OpenVINO converts from float32, whatever arithmetic it uses afterwards.
         self._model.to(_DTYPES[self.dtype if uses_torch else "float32"])
         self._prompt = spec.model.document_prompt if spec.role == "document" else spec.model.query_prompt
         self.is_padded = not isinstance(self._model[0], StaticEmbedding)
@@ -103,7 +103,7 @@ class SentenceEncoder:
         elif self.device == "cpu":
             if self.dtype == "float32":
                 pack_linears(self._model)
-        # The kernel for texts of several lengths in one row exists for GPUs and in half precision alone.
+        # The kernel for texts of several lengths in one row exists only for GPUs and half precision.
         elif self.dtype != "float32" and isinstance(self.tokenize, TextTokenizer):
             flat = unpad(self._model, examples, self._features)
             if flat is not None:
@@ -111,18 +111,14 @@ class SentenceEncoder:
 
     @torch.inference_mode()
     def forward(self, items: Sequence[Any]) -> Callable[[], NDArray[np.float32]]:
-        """Starts one forward pass.
+        """Starts one forward pass of at least one of `tokenize`'s items.
 
-        Args:
-            items: At least one of `tokenize`'s items.
-
-        Returns:
-            A function that waits for the rows: (n, dimension) float32, of unit length where the model is normalised.
+        The result waits for the rows: (n, dimension) float32, of unit length where the spec says `normalize`.
         """
         features = {name: self._moved(value) for name, value in self._features(items).items()}
         rows = self._run(features).to(torch.float32)[:, : self._spec.model.dimension]
         if self._spec.model.normalize:
-            # Again in float32: a cut vector and one made in half precision do not have unit length.
+            # Again in float32: vectors that were cut or computed in half precision do not have unit length.
             rows = torch.nn.functional.normalize(rows, dim=1)
         if rows.device.type == "cpu":
             matrix = rows.contiguous().numpy()
@@ -138,13 +134,9 @@ class SentenceEncoder:
         return rows
 
     def exact(self, item: Any) -> NDArray[np.float32]:
-        """Embeds one text alone in float32, on the processor where the model runs in half precision.
+        """Embeds one of `tokenize`'s items alone in float32; returns (1, dimension).
 
-        Args:
-            item: One of `tokenize`'s items.
-
-        Returns:
-            (1, dimension) float32.
+        Where the model runs in half precision, a second copy of it does so on the processor.
         """
         if self.dtype == "float32":
             return self.forward([item])()
@@ -156,19 +148,19 @@ class SentenceEncoder:
     def _moved(self, value: Any) -> Any:
         if not isinstance(value, torch.Tensor) or self.device == "cpu":
             return value
-        # From pinned memory the copy runs beside the pass before.
+        # From pinned memory the copy runs during the previous pass.
         return value.pin_memory().to(self.device, non_blocking=True)
 
 
 def load_model(model: ModelSpec, device: str) -> SentenceTransformer:
-    """Loads a model from safetensors, running nothing of its folder.
+    """Loads a model from safetensors, with weights in their stored type, without running any code of its folder.
 
     Args:
-        model: The model.
+        model: The model's description.
         device: Torch device name.
 
     Returns:
-        The model, its weights as they are stored.
+        The model, ready for inference.
 
     Raises:
         InputError: The folder is not the one that the driver saw, or does not load.
@@ -183,7 +175,7 @@ def load_model(model: ModelSpec, device: str) -> SentenceTransformer:
             model_kwargs={"dtype": "auto", "use_safetensors": True} if "Transformer" in folder.modules else None,
         )
         return loaded.eval()
-    except Exception as error:  # every library below has exceptions of its own
+    except Exception as error:  # each library below has exceptions of its own
         raise InputError(f"model {model.path} cannot be loaded: {type(error).__name__}: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""Counting tokens with a model's own tokenizer, without loading the model."""
+"""Token counts by a model's own tokenizer, without loading the model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 
 from udfs.chunking.chunks import TokenCounter
 from udfs.encoders.fake import FakeTokenCounter
-from udfs.encoders.tokens import parts_of
+from udfs.encoders.tokens import tokenizer_batches
 from udfs.models.source import is_fake, verified_folder
 from udfs.specs import ModelSpec
 
@@ -16,8 +16,8 @@ class FolderTokenCounter:
     """Counts with the tokenizer of a model folder.
 
     Args:
-        tokenizer: The tokenizer, with truncation and padding off.
-        prompt: Text the model is given before each text.
+        tokenizer: The tokenizer, without truncation and padding.
+        prompt: Text that the model is given before each text.
         special_tokens: Whether the model adds special tokens; static models do not.
     """
 
@@ -27,31 +27,17 @@ class FolderTokenCounter:
         self._special_tokens = special_tokens
 
     def pieces(self, texts: Sequence[str]) -> list[int]:
-        """Counts the tokens of each text alone.
-
-        Args:
-            texts: Any texts.
-
-        Returns:
-            One count for each text.
-        """
+        """Counts the tokens of each text alone."""
         return self._counts(texts, False)
 
     def inputs(self, texts: Sequence[str]) -> list[int]:
-        """Counts what the model would be given for each text, prompt and special tokens included.
-
-        Args:
-            texts: Any texts.
-
-        Returns:
-            One count for each text.
-        """
+        """Counts the tokens that the model is given for each text, prompt and special tokens included."""
         return self._counts([self._prompt + text for text in texts] if self._prompt else texts, self._special_tokens)
 
     def _counts(self, texts: Sequence[str], special_tokens: bool) -> list[int]:
         counts: list[int] = []
-        for part in parts_of(texts):
-            encodings = self._tokenizer.encode_batch_fast(part, add_special_tokens=special_tokens)
+        for batch in tokenizer_batches(texts):
+            encodings = self._tokenizer.encode_batch_fast(batch, add_special_tokens=special_tokens)
             counts.extend(len(encoding) for encoding in encodings)
         return counts
 
@@ -60,11 +46,11 @@ def load_token_counter(model: ModelSpec, prompt: str) -> TokenCounter:
     """Loads a model's tokenizer.
 
     Args:
-        model: The model.
-        prompt: Text the model is given before each text.
+        model: The model's description.
+        prompt: Text that the model is given before each text.
 
     Returns:
-        A counter whose counts are those of the model's own preprocessing without truncation.
+        A counter whose counts equal those of the model's own preprocessing without truncation.
 
     Raises:
         InputError: The folder is not the one that the driver saw.
@@ -76,7 +62,7 @@ def load_token_counter(model: ModelSpec, prompt: str) -> TokenCounter:
     if path.exists():
         tokenizer = Tokenizer.from_file(str(path))
     else:
-        # Folders that predate tokenizer.json: transformers builds the same tokenizer from the vocabulary.
+        # The folder predates tokenizer.json: transformers builds the same tokenizer from the vocabulary.
         from transformers import AutoTokenizer
 
         loaded = AutoTokenizer.from_pretrained(str(path.parent), trust_remote_code=False, local_files_only=True)

@@ -1,7 +1,7 @@
-"""Padding-free passes: the tokens of all texts in one row, and attention that keeps texts apart.
+"""Padding-free forward passes: the tokens of all texts in one row, and attention that keeps texts apart.
 
-sentence-transformers does this by itself where the flash-attn package is installed; here torch's own kernel for
-variable lengths stands in, which every CUDA build of torch brings.
+sentence-transformers does this where the flash-attn package is installed. This module uses torch's own kernel for
+variable lengths instead, which is part of every CUDA build of torch.
 """
 
 from collections.abc import Sequence
@@ -14,28 +14,28 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from udfs.encoders.model_inputs import BuildFeatures, Ids
 
-# Factor of the scores, and whether a token sees only what is before it.
-_How = tuple[float | None, bool]
+# Factor of the scores, and whether a token sees only the tokens before it.
+_Scoring = tuple[float | None, bool]
 _NAME = "embedlake_varlen"
 _FLASH_KEYS = {"cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx"}
-# Kernels of half precision add up in another order; another attention would differ by far more.
+# Kernels for half precision add up in another order; wrong attention would differ by far more.
 _LEAST_COSINE = 0.9999
 
 
 def unpad(model: SentenceTransformer, examples: Sequence[Sequence[Ids]], build: BuildFeatures) -> BuildFeatures | None:
-    """Changes a model to padding-free passes, where it gives the same vectors that way.
+    """Switches a model to padding-free passes if it computes the same vectors that way.
 
     Args:
-        model: The loaded model; left as it was where it does not take to it.
+        model: The loaded model; left unchanged where the vectors differ or the architecture does not support it.
         examples: Token ids of a few batches with texts of several lengths.
-        build: Builds padded features, to compare with.
+        build: Builds padded features, for the comparison.
 
     Returns:
-        A function from the ids of a batch to its features; None where the model stays with padding.
+        A function from the ids of a batch to its features; None where the model still needs padding.
     """
     first: Any = model[0]
-    before = getattr(first.config, "_attn_implementation", None)
-    named = set(first.model_forward_params) if first.model_forward_params is not None else None
+    attention_before = getattr(first.config, "_attn_implementation", None)
+    parameters = set(first.model_forward_params) if first.model_forward_params is not None else None
     try:
         expected = [_vectors(model, build(rows)) for rows in examples]
         guides = {name: value for name, value in build(examples[0]).items() if not isinstance(value, torch.Tensor)}
@@ -43,17 +43,17 @@ def unpad(model: SentenceTransformer, examples: Sequence[Sequence[Ids]], build: 
         AttentionInterface.register(_NAME, attention)
         AttentionMaskInterface.register(_NAME, _no_mask)
         first.model.set_attn_implementation(_NAME)
-        if named is not None:
-            first.model_forward_params = named | _FLASH_KEYS
-        found = [_vectors(model, flat(rows)) for rows in examples]
-        cosines = [torch.nn.functional.cosine_similarity(a, b) for a, b in zip(found, expected, strict=True)]
+        if parameters is not None:
+            first.model_forward_params = parameters | _FLASH_KEYS
+        unpadded = [_vectors(model, flat(rows)) for rows in examples]
+        cosines = [torch.nn.functional.cosine_similarity(a, b) for a, b in zip(unpadded, expected, strict=True)]
         if min(float(cosine.min()) for cosine in cosines) >= _LEAST_COSINE:
             return flat
-    except Exception:  # an architecture that takes its inputs or its attention another way
+    except Exception:  # an architecture with other inputs or another kind of attention
         pass
-    if before is not None:
-        first.model.set_attn_implementation(before)
-    first.model_forward_params = named
+    if attention_before is not None:
+        first.model.set_attn_implementation(attention_before)
+    first.model_forward_params = parameters
     return None
 
 
@@ -70,26 +70,26 @@ def attention(
     sliding_window: int | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attends within each text of a row, as transformers calls an attention function.
+    """Attends within each text of a row; the signature is that of an attention function of transformers.
 
     Args:
         module: The attention module.
         query: (1, heads, tokens, width).
         key: (1, key heads, tokens, width).
         value: (1, key heads, tokens, width).
-        attention_mask: Must be None: boundaries say what a mask would.
+        attention_mask: Must be None; boundaries take its place.
         scaling: Factor of the scores.
-        cu_seq_lens_q: Where each text begins, and the end of the last: (texts + 1,) int32.
+        cu_seq_lens_q: (texts + 1,) int32, the start of each text and the end of the last.
         max_length_q: Tokens of the longest text.
-        is_causal: Whether a token sees only what is before it.
+        is_causal: Whether a token sees only the tokens before it; None takes the module's attribute.
         sliding_window: Must be None.
-        **others: What other kinds of attention take.
+        **others: Arguments for other kinds of attention; ignored.
 
     Returns:
-        (1, tokens, heads, width), and no weights.
+        (1, tokens, heads, width), and None in place of weights.
 
     Raises:
-        NotImplementedError: The model asks for a mask or a window.
+        NotImplementedError: The model needs a mask or a window.
     """
     if attention_mask is not None or sliding_window is not None or cu_seq_lens_q is None or max_length_q is None:
         raise NotImplementedError("padding-free attention with a mask or a window")
@@ -105,17 +105,17 @@ def _by_kernel(
     v: torch.Tensor,
     bounds: torch.Tensor,
     longest: int,
-    how: _How,
+    scoring: _Scoring,
 ) -> torch.Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    scale, causal = how
+    scale, causal = scoring
     window = (-1, 0) if causal else (-1, -1)
     shared = k.shape[1] != q.shape[1]
-    found: Any = varlen_attn(
+    result: Any = varlen_attn(
         q, k, v, bounds, bounds, longest, longest, scale=scale, window_size=window, enable_gqa=shared
     )
-    rows: torch.Tensor = found
+    rows: torch.Tensor = result
     return rows
 
 
@@ -125,17 +125,17 @@ def _text_by_text(
     v: torch.Tensor,
     bounds: torch.Tensor,
     longest: int,
-    how: _How,
+    scoring: _Scoring,
 ) -> torch.Tensor:
-    # The kernel needs a GPU; this says the same where there is none.
-    (scale, causal), parts = how, []
+    # The kernel needs a GPU; this computes the same without one.
+    (scale, causal), texts = scoring, []
     for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         query, key, value = (states[start:end].transpose(0, 1).unsqueeze(0) for states in (q, k, v))
-        made = torch.nn.functional.scaled_dot_product_attention(
+        attended = torch.nn.functional.scaled_dot_product_attention(
             query, key, value, scale=scale, is_causal=causal, enable_gqa=k.shape[1] != q.shape[1]
         )
-        parts.append(made[0].transpose(0, 1))
-    return torch.cat(parts)
+        texts.append(attended[0].transpose(0, 1))
+    return torch.cat(texts)
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

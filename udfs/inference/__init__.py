@@ -1,1 +1,1 @@
-"""Windows of texts through an encoder: passes, token budget, pipeline and meter. Plain Python."""
+"""Windows of texts to embeddings: forward passes, token budget, pipeline, meter and calibration. Plain Python."""

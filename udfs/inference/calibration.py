@@ -1,4 +1,4 @@
-"""Trying sizes of forward passes on a library's own texts: rates, latencies and memory of each."""
+"""Trials of forward-pass sizes on a library's own texts: the rate, latencies and memory of each."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,48 +11,36 @@ from udfs.inference.meter import peak_mebibytes, reset_peak
 from udfs.inference.passes import PassFault, batch_cost, fitting, longest_first, pass_fault
 
 _ROWS = tuple(2**power for power in range(4, 10))
-# Small models on few cores are fastest at the lower end, GPUs at the upper.
+# Small models on a few cores are fastest at the lower end, GPUs at the upper end.
 _TOKENS = {"cpu": (512, 1024, 2048, 4096, 8192), "cuda": (8192, 16_384, 32_768, 65_536, 131_072)}
 
 
 @dataclass(frozen=True, slots=True)
 class PassSize:
-    """How large a forward pass is.
-
-    Attributes:
-        kind: `rows` for a fixed number of texts, `tokens` for a budget.
-        value: The number.
-    """
+    """The size of a forward pass: a fixed number of texts (`rows`) or a token budget (`tokens`)."""
 
     kind: Literal["rows", "tokens"]
     value: int
 
 
 def sizes_for(device: str) -> list[PassSize]:
-    """Chooses the sizes to try: fixed rows, as most programs take them, and token budgets.
-
-    Args:
-        device: Torch device name.
-
-    Returns:
-        The sizes.
-    """
+    """Returns the sizes to try on a torch device: fixed rows, as most programs use them, and token budgets."""
     budgets = _TOKENS["cuda" if device.startswith("cuda") else "cpu"]
     return [PassSize("rows", rows) for rows in _ROWS] + [PassSize("tokens", tokens) for tokens in budgets]
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One pass over all texts in passes of one size.
+    """All texts, embedded once in forward passes of one size.
 
     Attributes:
-        size: The size.
-        texts: Texts that were embedded; 0 where one pass did not fit into memory.
-        tokens: Their tokens.
-        computed: Tokens that were computed, padding included.
+        size: The size of the passes.
+        texts: Texts embedded; 0 where a pass did not fit into memory.
+        tokens: Tokens of the texts.
+        computed: Tokens computed, padding included.
         seconds: Wall-clock seconds of all passes.
         latencies: Seconds of each pass.
-        peak_mebibytes: Most memory in use meanwhile, of the GPU where there is one, else of the process.
+        peak_mebibytes: Peak memory during the trial, of the GPU where the model is on one, else of the process.
     """
 
     size: PassSize
@@ -65,25 +53,16 @@ class Trial:
 
 
 def trials(encoder: Encoder, texts: Sequence[str], sizes: Sequence[PassSize], rounds: int = 3) -> Iterator[Trial]:
-    """Embeds the same texts in passes of every size, one size after the other, several times.
+    """Embeds the same texts in passes of each size, in several rounds, and yields a trial for each size and round.
 
-    Sizes take turns, each round beginning with another one: a machine that is slower for a while is slower for all.
-
-    Args:
-        encoder: The loaded model.
-        texts: Texts of the library.
-        sizes: Sizes to try.
-        rounds: How often.
-
-    Yields:
-        A trial for each size and round.
+    Every round starts with another size, so that a machine that is slow for a while slows all sizes alike.
     """
     window = encoder.tokenize(texts)
     # The first pass of a process allocates, loads and compiles.
     _trial(encoder, window, PassSize("rows", 1), longest_first(window.lengths)[:1])
     for number in range(rounds):
-        turn = number % len(sizes)
-        for size in [*sizes[turn:], *sizes[:turn]]:
+        first = number % len(sizes)
+        for size in [*sizes[first:], *sizes[:first]]:
             yield _trial(encoder, window, size, longest_first(window.lengths))
 
 
@@ -98,7 +77,7 @@ def _trial(encoder: Encoder, window: Tokenized, size: PassSize, order: list[int]
         began = perf_counter()
         try:
             encoder.forward([window.items[position] for position in batch])()
-        except Exception as error:  # a size that does not fit is a finding; anything else is not for calibration
+        except Exception as error:  # that a size does not fit is a result; any other error is not
             if pass_fault(error) is not PassFault.MEMORY:
                 raise
             return Trial(size, 0, 0, 0, 0.0, [], peak_mebibytes(encoder.device))

@@ -1,7 +1,7 @@
 """Inference over windows of texts: plain Python, the same in a Spark worker, a notebook and a unit test.
 
-Three stages, each in a thread of its own and a bounded number of steps ahead of the next: read and tokenise, forward
-passes, rows into the buffer that becomes the Arrow column.
+It has three stages: read and tokenize, run forward passes, collect rows in the buffer that becomes the Arrow column.
+The first two run in threads of their own, each a bounded number of steps ahead of the next stage.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,21 +21,21 @@ from udfs.inference.prefetch import prefetch
 from udfs.inference.token_budget import TokenBudget, token_budget
 from udfs.specs import InferenceSpec
 
-# One window being read while another is computed: memory does not grow with the partition.
+# One window is read while another is computed, so that memory does not grow with the partition.
 _WINDOWS_AHEAD = 1
-# Passes that wait to be copied: enough to keep a GPU busy meanwhile.
+# Passes that may wait to be copied: enough to keep a GPU busy.
 _PASSES_AHEAD = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """What became of a window of texts, in the order they came.
+    """The results for a window of texts, in the order of the texts.
 
     Attributes:
-        matrix: (n, dimension) float32; the row of a text with a reason is zero and means nothing.
+        matrix: (n, dimension) float32; all zeros for a text with a reason.
         token_counts: (n,) int32; tokens of each text, prompt and special tokens included, before truncation.
         truncated: (n,) bool; whether the model saw only the beginning.
-        reasons: Why a text has no embedding; None where it has one.
+        reasons: Why each text has no embedding (one of `schemas.reasons`); None where it has one.
         details: The reason in words, without any of the text.
     """
 
@@ -49,51 +49,42 @@ class Embeddings:
 def embed_windows(
     encoder: Encoder, windows: Iterator[Sequence[str]], spec: InferenceSpec, budget: TokenBudget, meter: Meter
 ) -> Iterator[Embeddings]:
-    """Embeds windows of texts; a text that fails gets a reason and the others go on.
+    """Embeds windows of texts. A text that fails gets a reason; the others are not affected.
 
     Args:
         encoder: The loaded model.
-        windows: Windows of texts, without the prompt; read ahead in another thread.
+        windows: Windows of texts without the prompt; read ahead in another thread.
         spec: How inference runs.
-        budget: How many tokens a pass may hold.
-        meter: Where time is counted.
+        budget: Most tokens of a forward pass.
+        meter: Counts passes, tokens and seconds.
 
     Yields:
-        One result for each window, in order, each with one row for each text, in the same order.
+        The results of each window, in order, with one row for each text.
 
     Raises:
-        InputError: The model's files and its configuration do not belong together.
+        InputError: The model's files do not match its configuration.
         RuntimeError: The device is lost.
     """
-    read = prefetch(_tokenised(encoder, windows, meter), _WINDOWS_AHEAD, lambda s: meter.add(forward_waited=s))
+    read = prefetch(_tokenized(encoder, windows, meter), _WINDOWS_AHEAD, lambda s: meter.add(forward_waited=s))
     passes = prefetch(passes_of(encoder, read, budget, meter), _PASSES_AHEAD, lambda s: meter.add(collect_waited=s))
     with closing(passes):
         result = None
-        for done in passes:
-            result = result or _empty(done.window, spec)
+        for forward_pass in passes:
+            result = result or _empty(forward_pass.window, spec)
             with meter.timed("collect"):
-                _collect(result, done, encoder, meter)
-            if done.is_last:
+                _collect(result, forward_pass, encoder, meter)
+            if forward_pass.is_last:
                 yield result
                 result = None
 
 
 def embed_texts(encoder: Encoder, texts: Sequence[str], spec: InferenceSpec) -> Embeddings:
-    """Embeds one window of texts.
-
-    Args:
-        encoder: The loaded model.
-        texts: Texts, without the prompt.
-        spec: How inference runs.
-
-    Returns:
-        One row for each text, in the same order.
-    """
-    (found,) = embed_windows(encoder, iter([texts]), spec, token_budget(spec, encoder), Meter())
-    return found
+    """Embeds texts (without the prompt) as one window."""
+    (embeddings,) = embed_windows(encoder, iter([texts]), spec, token_budget(spec, encoder), Meter())
+    return embeddings
 
 
-def _tokenised(encoder: Encoder, windows: Iterator[Sequence[str]], meter: Meter) -> Iterator[Tokenized]:
+def _tokenized(encoder: Encoder, windows: Iterator[Sequence[str]], meter: Meter) -> Iterator[Tokenized]:
     while True:
         with meter.timed("read"):
             texts = next(windows, None)
@@ -115,29 +106,29 @@ def _empty(window: Tokenized, spec: InferenceSpec) -> Embeddings:
     )
 
 
-def _collect(result: Embeddings, done: Pass, encoder: Encoder, meter: Meter) -> None:
-    if done.rows is None:
-        for position in done.positions:
-            result.reasons[position], result.details[position] = done.reason, done.detail
+def _collect(result: Embeddings, forward_pass: Pass, encoder: Encoder, meter: Meter) -> None:
+    if forward_pass.rows is None:
+        for position in forward_pass.positions:
+            result.reasons[position], result.details[position] = forward_pass.reason, forward_pass.detail
         return
-    rows = done.rows()
-    _check_shape(rows, len(done.positions), result)
-    good = np.isfinite(rows).all(axis=1) & rows.any(axis=1)
-    places = np.asarray(done.positions)
-    result.matrix[places[good]] = rows[good]
-    for number in np.flatnonzero(~good):
+    rows = forward_pass.rows()
+    _check_shape(rows, len(forward_pass.positions), result)
+    is_valid = np.isfinite(rows).all(axis=1) & rows.any(axis=1)
+    positions = np.asarray(forward_pass.positions)
+    result.matrix[positions[is_valid]] = rows[is_valid]
+    for index in np.flatnonzero(~is_valid):
         if len(rows) == 1 and encoder.dtype == "float32":
-            _fail(result, done.positions[0], rows)
+            _fail(result, forward_pass.positions[0], rows)
         else:
             meter.add(retried=1)
-            _retry(result, done.positions[number], encoder, done.window)
+            _retry(result, forward_pass.positions[index], encoder, forward_pass.window)
 
 
 def _retry(result: Embeddings, position: int, encoder: Encoder, window: Tokenized) -> None:
-    # Half precision and padding have made vectors not finite that are fine alone.
+    # Some texts get a vector that is not finite only in half precision or beside padding.
     try:
         row = encoder.exact(window.items[position])
-    except Exception as error:  # the text's own fault by now
+    except Exception as error:  # alone, so the text is the cause
         result.reasons[position], result.details[position] = MODEL_ERROR, f"the model raised {type(error).__name__}"
         return
     _check_shape(row, 1, result)
@@ -156,6 +147,6 @@ def _check_shape(rows: NDArray[np.float32], count: int, result: Embeddings) -> N
     dimension = result.matrix.shape[1]
     if rows.shape != (count, dimension):
         raise InputError(
-            f"the model returned {rows.shape} numbers for {count} texts of dimension {dimension}: "
-            "its files and its configuration do not belong together"
+            f"the model returned an array of shape {rows.shape} for {count} texts of dimension {dimension}, so its "
+            "files do not match its configuration. Fetch the complete model again."
         )

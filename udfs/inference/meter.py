@@ -1,4 +1,4 @@
-"""What inference took, counted where it happens."""
+"""Counts, seconds and peak memory of inference."""
 
 import sys
 from collections.abc import Iterator
@@ -10,7 +10,6 @@ from threading import Lock
 from time import perf_counter
 
 _LOCK = Lock()
-
 _MEBIBYTE = 2**20
 # getrusage counts kibibytes on Linux and bytes on macOS.
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -18,22 +17,22 @@ _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 @dataclass(slots=True)
 class Meter:
-    """Counts and seconds since they were last taken; all stages write to one.
+    """Counts and seconds since they were last taken. All stages of a pipeline share one meter.
 
     Attributes:
-        passes: Forward passes that went well.
+        passes: Forward passes that succeeded.
         tokens: Tokens that the model saw.
-        computed: Tokens that were computed, padding included.
+        computed: Tokens computed, padding included.
         out_of_memory: Passes that did not fit into memory.
-        retried: Texts that were embedded again, alone.
-        read: Seconds of waiting for texts.
-        tokenise: Seconds of counting their tokens and making ids.
-        forward: Seconds of forward passes.
-        forward_waited: Seconds in which the forward stage had nothing to do.
-        collect: Seconds of copying and checking rows.
-        collect_waited: Seconds in which the collecting stage had nothing to do.
-        encode: Seconds of making Arrow batches.
-        write: Seconds of waiting until these were taken.
+        retried: Texts embedded again, alone.
+        read: Seconds spent waiting for texts.
+        tokenise: Seconds spent counting tokens and building ids.
+        forward: Seconds spent in forward passes.
+        forward_waited: Seconds that the forward stage waited for windows.
+        collect: Seconds spent copying and checking rows.
+        collect_waited: Seconds that the collecting stage waited for passes.
+        encode: Seconds spent building Arrow batches.
+        write: Seconds spent waiting until Spark took the batches.
     """
 
     passes: float = 0
@@ -51,22 +50,14 @@ class Meter:
     write: float = 0
 
     def add(self, **amounts: float) -> None:
-        """Adds to counts or seconds.
-
-        Args:
-            **amounts: Amounts by attribute.
-        """
+        """Adds amounts to attributes of these names."""
         with _LOCK:
             for name, amount in amounts.items():
                 setattr(self, name, getattr(self, name) + amount)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Adds the seconds of what it surrounds, also where that fails.
-
-        Args:
-            name: Attribute.
-        """
+        """Adds the seconds of its block to an attribute, also when the block raises."""
         began = perf_counter()
         try:
             yield
@@ -74,11 +65,7 @@ class Meter:
             self.add(**{name: perf_counter() - began})
 
     def take(self) -> dict[str, float]:
-        """Hands over what was counted and begins again from zero.
-
-        Returns:
-            Amounts by attribute.
-        """
+        """Returns the amounts by attribute and resets them to zero."""
         with _LOCK:
             taken = {field.name: float(getattr(self, field.name)) for field in fields(self)}
             for name in taken:
@@ -87,30 +74,19 @@ class Meter:
 
 
 def reset_peak(device: str) -> None:
-    """Begins to watch anew.
-
-    Args:
-        device: Torch device name.
-    """
+    """Restarts the measurement of peak memory: of the GPU for a CUDA device, else of this process."""
     if device.startswith("cuda"):
         import torch
 
         torch.cuda.reset_peak_memory_stats(device)
         return
-    # Linux forgets the peak when it is told 5; elsewhere, and where it is not allowed, peaks only grow.
+    # Writing 5 resets the peak on Linux. Elsewhere, and where this is not permitted, the peak only grows.
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_mebibytes(device: str) -> float:
-    """Reads the peak.
-
-    Args:
-        device: Torch device name.
-
-    Returns:
-        Mebibytes.
-    """
+    """Returns the peak memory in MiB: of the GPU for a CUDA device, else of this process."""
     if device.startswith("cuda"):
         import torch
 

@@ -1,4 +1,4 @@
-"""The forward stage: windows of tokenised texts → passes, each within the budget, each fault where it belongs."""
+"""The forward stage: tokenized windows to forward passes within the token budget, and what to do when one fails."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,7 @@ from udfs.inference.meter import Meter
 from udfs.inference.token_budget import TokenBudget
 
 Rows = Callable[[], NDArray[np.float32]]
-
-# torch has classes for some of these; other libraries below it have words only.
+# torch has exception classes for some of these; the libraries below it have only words.
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "cudnn_status_alloc_failed", "cublas_status_alloc_failed")
 _DEVICE_WORDS = (
     "cuda error",
@@ -29,17 +28,25 @@ _DEVICE_WORDS = (
 )
 
 
+class PassFault(Enum):
+    """What a failed forward pass calls for."""
+
+    MEMORY = "make the next pass smaller"
+    DEVICE = "end the process, which cannot use the device any more"
+    TEXT = "find the text that raises the error"
+
+
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What became of a few texts of a window.
+    """The result of one forward pass.
 
     Attributes:
-        window: The window.
-        positions: Places of the texts in it.
-        rows: Waits for their vectors; None where there is a reason.
-        reason: Why the one text has no vector.
+        window: The window that the texts are from.
+        positions: Indices of the texts in the window.
+        rows: Waits for the vectors and returns them; None where there is a reason.
+        reason: Why the text has no vector; the pass then has a single text.
         detail: The reason in words, without any of the text.
-        is_last: Whether the window has no other texts.
+        is_last: Whether this is the window's last pass.
     """
 
     window: Tokenized
@@ -51,18 +58,19 @@ class Pass:
 
 
 def passes_of(encoder: Encoder, windows: Iterator[Tokenized], budget: TokenBudget, meter: Meter) -> Iterator[Pass]:
-    """Runs the model over windows, longest texts of each first.
+    """Runs the model over windows, the longest texts of each window first.
 
-    Out of memory halves the next passes; an error of several texts is followed down to the one that raises it.
+    Running out of memory halves the next passes. A pass that raises another error is split until the text that causes
+    the error is alone.
 
     Args:
         encoder: The loaded model.
-        windows: Tokenised windows.
-        budget: How many tokens a pass may hold.
-        meter: Where time is counted.
+        windows: Tokenized windows.
+        budget: Most tokens of a pass.
+        meter: Counts passes, tokens and seconds.
 
     Yields:
-        Passes; those of a window together hold each of its texts once.
+        The passes; those of a window hold each of its texts exactly once.
 
     Raises:
         RuntimeError: The device is lost.
@@ -70,103 +78,55 @@ def passes_of(encoder: Encoder, windows: Iterator[Tokenized], budget: TokenBudge
     for window in windows:
         if not window.items:
             yield Pass(window, [], None, is_last=True)
-        left = [longest_first(window.lengths)] if window.items else []
-        while left:
-            group = left.pop()
+        waiting = [longest_first(window.lengths)] if window.items else []
+        while waiting:
+            group = waiting.pop()
             size = fitting([window.lengths[position] for position in group], budget.tokens, encoder.is_padded)
             if size < len(group):
-                left.append(group[size:])
+                waiting.append(group[size:])
             batch = group[:size]
             try:
                 rows = _forward(encoder, window, batch, budget, meter)
-            except Exception as error:  # whatever a model raises for one text must not take its neighbours along
+            except Exception as error:  # whatever a model raises for one text must not fail its neighbours
                 fault = pass_fault(error)
                 if fault is PassFault.DEVICE:
-                    raise RuntimeError("the device is lost to this process, which ends; another one goes on") from error
+                    message = "the device is lost to this process. Try again in a new process; Spark does so by itself."
+                    raise RuntimeError(message) from error
                 if fault is PassFault.MEMORY:
                     meter.add(out_of_memory=1)
                     budget.ran_out(_cost(encoder, window, batch))
                 if size > 1:
-                    # The budget cuts again what did not fit; what raises is cut in two.
-                    left += [batch] if fault is PassFault.MEMORY else [batch[size // 2 :], batch[: size // 2]]
+                    # What did not fit is cut again by the smaller budget; what raised is cut in two.
+                    waiting += [batch] if fault is PassFault.MEMORY else [batch[size // 2 :], batch[: size // 2]]
                 else:
-                    yield _failed(window, batch, fault, error, is_last=not left)
+                    yield _failed(window, batch, fault, error, is_last=not waiting)
             else:
-                yield Pass(window, batch, rows, is_last=not left)
-
-
-def _forward(encoder: Encoder, window: Tokenized, batch: list[int], budget: TokenBudget, meter: Meter) -> Rows:
-    began = perf_counter()
-    with meter.timed("forward"):
-        rows = encoder.forward([window.items[position] for position in batch])
-        if not budget.is_chosen:
-            # A pass on a GPU only begins here: a budget is judged by passes that have ended.
-            made = rows()
-            rows = lambda: made  # noqa: E731
-    cost, tokens = _cost(encoder, window, batch), sum(window.lengths[position] for position in batch)
-    budget.passed(cost, tokens, perf_counter() - began)
-    meter.add(passes=1, tokens=tokens, computed=cost)
-    return rows
-
-
-def _cost(encoder: Encoder, window: Tokenized, batch: list[int]) -> int:
-    return batch_cost([window.lengths[position] for position in batch], encoder.is_padded)
-
-
-class PassFault(Enum):
-    """What to do about an error."""
-
-    MEMORY = "make the next pass smaller"
-    DEVICE = "end the process, for nothing works in it any more"
-    TEXT = "look for the text that raises it"
-
-
-def _failed(window: Tokenized, batch: list[int], fault: PassFault, error: Exception, is_last: bool) -> Pass:
-    if fault is PassFault.MEMORY:
-        return Pass(window, batch, None, OUT_OF_MEMORY, "it does not fit even alone", is_last)
-    # The error's own words may quote the text.
-    return Pass(window, batch, None, MODEL_ERROR, f"the model raised {type(error).__name__}", is_last)
+                yield Pass(window, batch, rows, is_last=not waiting)
 
 
 def longest_first(lengths: Sequence[int]) -> list[int]:
-    """Orders texts so that those of like length are neighbours, and memory peaks at once.
+    """Returns the indices of texts, longest first and equal lengths in their order.
 
-    Args:
-        lengths: Tokens of each text, as the model sees them.
-
-    Returns:
-        Positions, longest text first, equal ones in their order.
-
-    Example:
-        >>> longest_first([10, 100, 20, 100])
-        [1, 3, 2, 0]
+    Texts of similar length become neighbours, and memory use peaks with the first pass.
     """
     return sorted(range(len(lengths)), key=lambda position: (-lengths[position], position))
 
 
 def batch_cost(lengths: Sequence[int], is_padded: bool) -> int:
-    """Counts the tokens that a forward pass computes.
-
-    Args:
-        lengths: Tokens of each text of the batch.
-        is_padded: Whether every text is padded to the longest.
-
-    Returns:
-        Rows times the longest text where padded, else the sum.
-    """
+    """Counts the tokens that a forward pass computes: rows times the longest text where padded, else the sum."""
     return len(lengths) * max(lengths, default=0) if is_padded else sum(lengths)
 
 
 def fitting(lengths: Sequence[int], token_budget: int, is_padded: bool) -> int:
-    """Counts the texts from the front of a list that fit into one forward pass.
+    """Counts how many texts at the front of a list fit into one forward pass.
 
     Args:
         lengths: Tokens of each text, longest first.
-        token_budget: Most tokens of a pass, padding included; a text above it is a pass of its own.
+        token_budget: Most tokens of a pass, padding included; a longer text is a pass of its own.
         is_padded: Whether every text is padded to the longest.
 
     Returns:
-        At least 1, unless there is no text.
+        The count; at least 1, unless there is no text.
 
     Example:
         >>> fitting([100, 90, 20, 10], 200, is_padded=True), fitting([100, 90, 20, 10], 200, is_padded=False)
@@ -181,18 +141,11 @@ def fitting(lengths: Sequence[int], token_budget: int, is_padded: bool) -> int:
 
 
 def pass_fault(error: Exception) -> PassFault:
-    """Tells what an error of a forward pass means.
-
-    Args:
-        error: What was raised.
-
-    Returns:
-        The fault.
-    """
+    """Classifies an error that a forward pass raised."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return PassFault.MEMORY
     words = str(error).lower()
-    # Memory first: a CUDA error can be that memory ran out.
+    # Memory first: running out of memory can be reported as a CUDA error.
     if isinstance(error, RuntimeError) and any(word in words for word in _MEMORY_WORDS):
         return PassFault.MEMORY
     if type(error).__name__ == "AcceleratorError":
@@ -200,3 +153,28 @@ def pass_fault(error: Exception) -> PassFault:
     if isinstance(error, RuntimeError) and any(word in words for word in _DEVICE_WORDS):
         return PassFault.DEVICE
     return PassFault.TEXT
+
+
+def _forward(encoder: Encoder, window: Tokenized, batch: list[int], budget: TokenBudget, meter: Meter) -> Rows:
+    began = perf_counter()
+    with meter.timed("forward"):
+        rows = encoder.forward([window.items[position] for position in batch])
+        if not budget.is_chosen:
+            # On a GPU, `forward` only starts the pass; a budget is judged by passes that have ended.
+            values = rows()
+            rows = lambda: values  # noqa: E731
+    cost, tokens = _cost(encoder, window, batch), sum(window.lengths[position] for position in batch)
+    budget.passed(cost, tokens, perf_counter() - began)
+    meter.add(passes=1, tokens=tokens, computed=cost)
+    return rows
+
+
+def _cost(encoder: Encoder, window: Tokenized, batch: list[int]) -> int:
+    return batch_cost([window.lengths[position] for position in batch], encoder.is_padded)
+
+
+def _failed(window: Tokenized, batch: list[int], fault: PassFault, error: Exception, is_last: bool) -> Pass:
+    if fault is PassFault.MEMORY:
+        return Pass(window, batch, None, OUT_OF_MEMORY, "it does not fit even alone", is_last)
+    # The error's own words may quote the text.
+    return Pass(window, batch, None, MODEL_ERROR, f"the model raised {type(error).__name__}", is_last)

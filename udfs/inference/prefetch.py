@@ -1,4 +1,4 @@
-"""A stage of a pipeline: an iterator that runs in a thread of its own, a bounded number of items ahead."""
+"""Input of a pipeline's stages: an iterator read ahead in a thread, and record batches regrouped into windows."""
 
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -11,10 +11,9 @@ from typing import Generic, TypeVar
 import pyarrow as pa
 
 Item = TypeVar("Item")
-# How often a consumer that has had enough looks whether the stage has noticed.
+# How often a consumer that stops checks whether the thread has ended.
 _DRAIN_SECONDS = 0.05
-
-# Enough texts of one length for full batches; 16,384 vectors of 1,024 numbers are 64 MiB.
+# Enough texts of similar length for full batches; 16,384 vectors of 1,024 numbers take 64 MiB.
 WINDOW_ROWS = 16_384
 WINDOW_BYTES = 32 << 20
 
@@ -32,16 +31,15 @@ class _Ended:
 def prefetch(
     source: Iterator[Item], depth: int, waited: Callable[[float], None] = lambda seconds: None
 ) -> Generator[Item, None, None]:
-    """Runs an iterator in a thread, so that its next items are made while the last one is worked on.
+    """Runs an iterator in a thread, so that its next items are ready while the consumer processes the last one.
 
-    Closing the result, or leaving it half way, ends the thread before it returns, and closes the source where the
-    source is a generator: no thread outlives its consumer. An error of the source is raised where its item would have
-    come.
+    Closing the generator ends the thread before `close` returns, and closes the source where the source is a
+    generator: no thread outlives its consumer. An error of the source is raised where its item would have appeared.
 
     Args:
-        source: What to run; only the thread touches it from now on.
+        source: The iterator to run; from now on only the thread uses it.
         depth: Most items that wait for the consumer.
-        waited: Told how many seconds the consumer waited for each item.
+        waited: Called for each item with the seconds that the consumer waited.
 
     Yields:
         The items of the source, in order.
@@ -75,7 +73,7 @@ def _fill(source: Iterator[Item], queue: Queue[_Taken[Item] | _Ended], stop: thr
                 queue.put(_Taken(item))
                 if stop.is_set():
                     return
-    except BaseException as raised:  # everything must reach the consumer, who would wait for ever
+    except BaseException as raised:  # otherwise the consumer would wait forever
         error = raised
     queue.put(_Ended(error))
 
@@ -91,20 +89,20 @@ def windows(
         size: Most bytes of a window, unless a single batch has more.
 
     Yields:
-        Batches that together hold the same rows in the same order; none is empty.
+        Batches with the same rows in the same order; none is empty.
     """
     held: list[pa.RecordBatch] = []
     count = held_bytes = 0
     for batch in batches:
         for start in range(0, batch.num_rows, rows):
-            part = batch.slice(start, rows)
-            # By bytes too, before joining: text columns of more than 2 GiB do not join into one batch.
-            if held and (count + part.num_rows > rows or held_bytes + part.nbytes > size):
+            piece = batch.slice(start, rows)
+            # Limited by bytes too, before joining: text columns of more than 2 GiB do not fit into one batch.
+            if held and (count + piece.num_rows > rows or held_bytes + piece.nbytes > size):
                 yield _joined(held)
                 held, count, held_bytes = [], 0, 0
-            held.append(part)
-            count += part.num_rows
-            held_bytes += part.nbytes
+            held.append(piece)
+            count += piece.num_rows
+            held_bytes += piece.nbytes
     if held:
         yield _joined(held)
 

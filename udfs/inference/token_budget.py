@@ -1,4 +1,4 @@
-"""How many tokens one forward pass may hold: found by trying, halved when memory runs out, grown back after."""
+"""Most tokens of a forward pass: chosen by trial, halved when memory runs out, doubled again later."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -7,20 +7,26 @@ from weakref import WeakKeyDictionary
 from udfs.encoders.encoder import Encoder
 from udfs.specs import InferenceSpec
 
-# What `auto` tries: for small models on a few cores, and on a GPU, beside whose memory all of them are small.
+# What `auto` tries: on processors, for small models on a few cores; on GPUs, whose memory holds any of them easily.
 _CANDIDATES = {"cpu": (1024, 2048, 4096), "cuda": (16_384, 32_768, 65_536)}
-# Static models add up rows of a table, which is over before a pass of few texts has begun.
+# Static models only add up rows of a table, so that small passes would mostly be overhead.
 _STATIC_BUDGET = 262_144
+# Passes of each candidate before one is chosen: the medians of three differ clearly, even on a busy machine.
+_TRIALS = 3
+# A pass says something about its candidate when it fills at least this fraction of it.
+_FULL = 0.75
+# Passes without a fault after which a halved budget is doubled again.
+_GROW_AFTER = 32
 
 
 class TokenBudget:
-    """The tokens of the next forward pass.
+    """The most tokens of the next forward pass.
 
-    Several candidates are tried in turn on the texts that are to be embedded anyway, so that finding the fastest costs
-    no inference of its own. Rates of neighbouring passes compare well, for batches come longest text first.
+    Several candidates take turns on texts that have to be embedded anyway, so that finding the fastest costs no extra
+    inference. Rates of neighbouring passes are comparable, because batches are ordered by length.
 
     Args:
-        candidates: Budgets to choose from; a single one is taken as it is.
+        candidates: Budgets to choose from; a single one is used as it is.
     """
 
     def __init__(self, candidates: Sequence[int]) -> None:
@@ -32,7 +38,7 @@ class TokenBudget:
 
     @property
     def is_chosen(self) -> bool:
-        """Whether there is nothing left to try."""
+        """Whether a single candidate is left."""
         return len(self._candidates) == 1
 
     @property
@@ -42,12 +48,12 @@ class TokenBudget:
         return min(turn, self._ceiling)
 
     def passed(self, cost: int, tokens: int, seconds: float) -> None:
-        """Notes a pass that went well.
+        """Records a pass that succeeded.
 
         Args:
-            cost: Tokens that were computed, padding included.
+            cost: Tokens computed, padding included.
             tokens: Tokens of the texts alone.
-            seconds: How long it took.
+            seconds: Duration of the pass.
         """
         self._clean += 1
         if self._ceiling < max(self._candidates) and self._clean >= _GROW_AFTER:
@@ -55,7 +61,7 @@ class TokenBudget:
         if self.is_chosen:
             return
         turn = self.tokens
-        # The first pass of a process allocates, loads and compiles.
+        # The first pass of a process allocates, loads and compiles, so it does not count.
         if self._warm and cost >= _FULL * turn and turn in self._rates:
             self._rates[turn].append(tokens / max(seconds, 1e-9))
         self._warm = True
@@ -63,42 +69,23 @@ class TokenBudget:
             self._candidates = [max(self._candidates, key=lambda candidate: median(self._rates[candidate]))]
 
     def ran_out(self, cost: int) -> None:
-        """Notes a pass that did not fit into memory; the next one has half its tokens at most.
-
-        Args:
-            cost: Tokens that were computed, padding included.
-        """
+        """Records a pass of `cost` tokens, padding included, that did not fit into memory, and halves the next one."""
         self._ceiling, self._clean = max(1, min(self._ceiling, cost) // 2), 0
         fitting = [candidate for candidate in self._candidates if candidate <= self._ceiling]
         if fitting and not self.is_chosen:
             self._candidates = fitting
 
 
-# What was found for a model in this process stays found.
+# What was found for a model holds for the rest of the process.
 _budgets: WeakKeyDictionary[Encoder, dict[int | None, TokenBudget]] = WeakKeyDictionary()
-
-# Passes of each candidate before one is chosen; three medians stand apart in spite of a busy machine.
-_TRIALS = 3
-# A pass tells something of its candidate when it nearly fills it.
-_FULL = 0.75
-# Passes without a fault after which a halved budget is doubled again.
-_GROW_AFTER = 32
 
 
 def token_budget(spec: InferenceSpec, encoder: Encoder) -> TokenBudget:
-    """Finds the budget of a model's forward passes in this process.
-
-    Args:
-        spec: How inference runs.
-        encoder: The loaded model.
-
-    Returns:
-        The budget that the settings name, or one that is found by trying; the same object for the same encoder.
-    """
-    known = _budgets.setdefault(encoder, {})
-    if spec.token_budget not in known:
-        known[spec.token_budget] = TokenBudget(_candidates(spec, encoder))
-    return known[spec.token_budget]
+    """Returns a model's token budget, configured or chosen by trial; the same object for the same encoder."""
+    budgets = _budgets.setdefault(encoder, {})
+    if spec.token_budget not in budgets:
+        budgets[spec.token_budget] = TokenBudget(_candidates(spec, encoder))
+    return budgets[spec.token_budget]
 
 
 def _candidates(spec: InferenceSpec, encoder: Encoder) -> Sequence[int]:

@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from udfs.encoders import model_inputs
-from udfs.encoders.model_inputs import bags, padded, read_and_build, same_features
+from udfs.encoders.model_inputs import build_bags, padded_builder, read_and_build, same_features
 from udfs.encoders.tokens import TextTokenizer
 from udfs.models.source import describe_model
 from udfs.specs import ModelSpec
@@ -62,18 +62,18 @@ def test_many_characters_are_read_in_parts() -> None:
 )
 def test_padding_matches_values_written_by_hand(left: bool, ids: list[list[int]], mask: list[list[int]]) -> None:
     rows = [np.array([7, 8, 9], dtype=np.int32), np.array([5], dtype=np.int32)]
-    found = padded(pad_id=0, token_type_ids=True, left=left)(rows)
+    found = padded_builder(pad_id=0, token_type_ids=True, left=left)(rows)
     assert {name: value.tolist() for name, value in found.items()} == {
         "input_ids": ids,
         "attention_mask": mask,
         "token_type_ids": [[0] * 3] * 2,
     }
-    assert "token_type_ids" not in padded(pad_id=0, token_type_ids=False, left=left)(rows)
+    assert "token_type_ids" not in padded_builder(pad_id=0, token_type_ids=False, left=left)(rows)
 
 
 def test_bags_match_values_written_by_hand() -> None:
     rows = [np.array(ids, dtype=np.int32) for ids in ([7, 8, 9], [], [5])]
-    assert {name: value.tolist() for name, value in bags(rows).items()} == {
+    assert {name: value.tolist() for name, value in build_bags(rows).items()} == {
         "input_ids": [7, 8, 9, 5],
         "offsets": [0, 3, 3],
     }
@@ -106,7 +106,7 @@ def test_the_library_tokenizes_where_ids_would_not_give_the_same(
     model: Any, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     by_ids = read_and_build(model, spec, "query: ")[0](TEXTS)
-    monkeypatch.setattr(model_inputs, "padded", lambda *_: lambda rows: {})
+    monkeypatch.setattr(model_inputs, "padded_builder", lambda *_: lambda rows: {})
     tokenize, build = read_and_build(model, spec, "query: ")
     found = tokenize(TEXTS)
     assert (found.items, found.lengths, found.counts) == (TEXTS, by_ids.lengths, by_ids.counts)
@@ -122,7 +122,7 @@ def test_static_models_are_given_bags() -> None:
     model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=4)], device="cpu")
     own = TextTokenizer(tokenizer, "", special_tokens=False, limit=None)
     texts = ["a b", "", "b b a"]
-    assert same_features(bags(own(texts).items), model.preprocess(texts))
+    assert same_features(build_bags(own(texts).items), model.preprocess(texts))
 
 
 def _tensors(found: dict[str, Any]) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def test_a_model_whose_vectors_differ_from_torch_is_refused(
     right = openvino._by_torch
     monkeypatch.setattr(openvino, "_by_torch", lambda model, features: right(model, features) + 2e-5)
     asked = replace(spec, backend="openvino", role="query")
-    with pytest.raises(InputError, match=r"other vectors of this model than torch \(difference 2.*set it to torch"):
+    with pytest.raises(InputError, match=r"other vectors for this model than torch \(difference 2.*Set it to torch"):
         load_encoder(asked, cores=2)
 
 

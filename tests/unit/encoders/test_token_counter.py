@@ -45,7 +45,7 @@ def test_no_texts() -> None:
 
 @pytest.mark.parametrize("characters", [1, 3, 4, 7, 1000])
 def test_counts_do_not_depend_on_how_a_list_is_split(monkeypatch: pytest.MonkeyPatch, characters: int) -> None:
-    monkeypatch.setattr(tokens, "_PART_CHARACTERS", characters)
+    monkeypatch.setattr(tokens, "_BATCH_CHARACTERS", characters)
     assert small_counter().pieces(["one", "", "one two", "one two three", "one"]) == [1, 0, 2, 3, 1]
 
 

@@ -303,7 +303,9 @@ def test_a_matrix_of_the_wrong_shape_stops_everything(
     reshape: Callable[[NDArray[np.float32]], NDArray[np.float32]],
 ) -> None:
     encoder = ScriptedEncoder(lambda texts, rows: reshape(rows))
-    with pytest.raises(InputError, match=r"for 2 texts of dimension 4: .* do not belong together") as caught:
+    with pytest.raises(
+        InputError, match=r"for 2 texts of dimension 4, so its files do not match its configuration"
+    ) as caught:
         embed_texts(encoder, [CANARY, CANARY], spec())
     assert CANARY not in str(caught.value)
 

@@ -238,5 +238,5 @@ def test_executors_with_another_version_are_refused(monkeypatch: pytest.MonkeyPa
 
     function = chunk_documents("library", STRUCTURE, MODEL)
     monkeypatch.setattr(worker, "__version__", "9.9")
-    with pytest.raises(InputError, match=r"executors have embedlake 9\.9, the driver has "):
+    with pytest.raises(InputError, match=r"executors have embedlake 9\.9, but the driver has "):
         list(function(iter([as_batch({"1": FIRST})])))
