@@ -287,6 +287,17 @@ def test_every_module_and_what_is_named_of_it_exists(page: Path) -> None:
             break
 
 
+def test_the_tree_of_folders_is_complete() -> None:
+    tree = TEXT[ROOT / "ARCHITECTURE.md"].split("```")[1]
+    named, folders = set(), [""]
+    for indent, name in re.findall(r"^( *)([a-z_]+)/ ", tree, re.MULTILINE):
+        folders[len(indent) // 2 :] = [name]
+        named.add("/".join(folders))
+    packages = {path.parent for folder in FOLDERS[:3] for path in ROOT.joinpath(folder).rglob("*.py")}
+    assert {str(path.relative_to(ROOT)) for path in packages} <= named
+    assert not {name for name in named if not ROOT.joinpath(name).is_dir()}
+
+
 # Figures
 
 ENGINE = ("encode", "encode tuned", "engine, torch", "engine, openvino", "engine, torch bf16", "engine, openvino bf16")
