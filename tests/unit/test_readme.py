@@ -192,6 +192,7 @@ def test_a_command_line_that_does_not_parse_is_noticed() -> None:
 @each_page_of_all
 def test_commands_and_options_named_in_the_text_exist(page: Path) -> None:
     anywhere = {option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts}
+    anywhere |= {"--help", "--version"}
     for span in code_spans(page):
         words = span.split()
         if words[0] == "embedlake" and len(words) > 1 and not words[1].startswith("-"):
