@@ -11,11 +11,8 @@ if not torch.cuda.is_available():
     pytest.skip("needs a GPU that torch can use", allow_module_level=True)
 
 from udfs.encoders.encoder import load_encoder  # noqa: E402
-from udfs.encoders.sentence import (
-    choose_device,
-    choose_dtype,  # noqa: E402
-)
-from udfs.inference.engine import embed_texts
+from udfs.encoders.sentence import choose_device, choose_dtype  # noqa: E402
+from udfs.inference.engine import embed_texts  # noqa: E402
 from udfs.inference.token_budget import token_budget  # noqa: E402
 from udfs.models.source import describe_model  # noqa: E402
 from udfs.specs import InferenceSpec  # noqa: E402

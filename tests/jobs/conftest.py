@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import venv
@@ -12,25 +13,15 @@ from sysconfig import get_path
 from typing import Any
 
 import pyarrow as pa
+import pyspark
 import pytest
 import yaml
 from deltalake import DeltaTable, QueryBuilder
 
 from tests.small_tables import SHORT_LIVED
+from tests.support.command import Command, Completed
 
 ROOT = Path(__file__).resolve().parents[2]
-Completed = subprocess.CompletedProcess[str]
-
-# The command line as it is, called again and again in one process: its Spark session is started once.
-CALLED_AGAIN = """
-import json, sys
-from typer.testing import CliRunner
-from spark_jobs.cli import app
-for line in sys.stdin:
-    result = CliRunner().invoke(app, json.loads(line))
-    answer = {"code": result.exit_code, "stdout": result.stdout, "stderr": result.stderr}
-    print(json.dumps(answer), file=sys.__stdout__, flush=True)
-"""
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +41,9 @@ def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("EMBEDLAKE_", "SPARK_"))}
     for name in ("PYTHONPATH", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON"):
         kept.pop(name, None)
+    # Where the faults of `make mutants` are; otherwise programs take the packages from where they are installed.
+    if "TEST_SOURCE" in kept:
+        kept["PYTHONPATH"] = kept["TEST_SOURCE"]
     java = Path(sys.prefix) / "java"
     if "JAVA_HOME" not in kept and java.joinpath("bin", "java").exists():
         kept["JAVA_HOME"] = str(java)
@@ -64,16 +58,24 @@ def start(environment: dict[str, str], tmp_path: Path) -> Callable[..., Complete
         folder = tmp_path / "elsewhere"
         folder.mkdir(exist_ok=True)
         changed = {**environment, **variables}
-        return subprocess.run(
+        process = subprocess.Popen(
             [str(part) for part in command],
             cwd=folder,
             env={name: value for name, value in changed.items() if value is not None},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=400,
-            check=False,
+            start_new_session=True,
         )
+        try:
+            stdout, stderr = process.communicate(timeout=400)
+        except BaseException:
+            # Java and its workers too, or they hold their ports and pipes.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise
+        return Completed(process.args, process.returncode, stdout, stderr)
 
     return run
 
@@ -89,33 +91,12 @@ def embedlake(start: Callable[..., Completed]) -> Callable[..., Completed]:
     return run
 
 
-@pytest.fixture(scope="module")
-def command(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
-    """Calls the command line again and again and gives back the exit code and what was printed."""
-    folder = tmp_path_factory.mktemp("command")
-    with folder.joinpath("stderr").open("w+", encoding="utf-8") as noise:
-        process = subprocess.Popen(
-            [sys.executable, "-c", CALLED_AGAIN],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=noise,
-            text=True,
-        )
-        assert process.stdin is not None and process.stdout is not None
-
-        def call(*arguments: str | Path) -> dict[str, Any]:
-            process.stdin.write(json.dumps([str(argument) for argument in arguments]) + "\n")  # type: ignore[union-attr]
-            process.stdin.flush()  # type: ignore[union-attr]
-            answer: dict[str, Any] = json.loads(process.stdout.readline())  # type: ignore[union-attr]
-            return answer
-
-        yield call
-        process.stdin.close()
-        assert process.wait(60) == 0
-        noise.seek(0)
-        assert noise.read() == ""
+@pytest.fixture(scope="session")
+def command(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    """The command line in one live session, for what needs no process of its own."""
+    live = Command(tmp_path_factory.mktemp("command"), environment)
+    yield live
+    live.close()
 
 
 @pytest.fixture(scope="session")
@@ -125,18 +106,18 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(folder, symlinks=True)
     packages = get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
     # A folder that is named by a .pth file is searched, but no .pth file in it is read: an editable install stays out.
-    Path(packages, "dependencies.pth").write_text(get_path("purelib") + "\n")
+    Path(packages, "dependencies.pth").write_text(f"{Path(pyspark.__file__).parents[1]}\n")
     return folder / "bin" / "python"
 
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel that `make wheel` builds, from a copy of the sources: building leaves files beside them."""
-    sources, out = tmp_path_factory.mktemp("sources") / "embedlake", tmp_path_factory.mktemp("dist")
-    left_out = shutil.ignore_patterns(
-        ".*", "__pycache__", "lake", "models", "build", "dist", "*.egg-info", "*warehouse"
-    )
-    shutil.copytree(ROOT, sources, ignore=left_out)
+    sources, out = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("dist")
+    for file in ("LICENSE", "pyproject.toml", "setup.py"):
+        shutil.copy(ROOT / file, sources)
+    for package in ("schemas", "udfs", "spark_jobs"):
+        shutil.copytree(ROOT / package, sources / package, ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out)]
     built = subprocess.run(command, cwd=sources, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr

@@ -11,8 +11,10 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from pyspark.sql import SparkSession
+from pyspark.sql.connect.client import DefaultChannelBuilder
 from rich.console import Console
 
 from spark_jobs.embed_library import run
@@ -27,17 +29,27 @@ PROPERTIES = {
     "spark.jars.packages": "io.delta:delta-spark_4.2_2.13:4.4.0",
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.connect.grpc.binding.port": "0",
     "spark.ui.enabled": "false",
     "spark.driver.host": "localhost",
     "spark.driver.bindAddress": "127.0.0.1",
 }
+_default_port = DefaultChannelBuilder.default_port
 
 
 def connect(settings: Settings) -> SparkSession:
+    """Starts a server at a free port, and a session with it."""
     builder = SparkSession.builder.remote("local[2]")
     for key, value in {**PROPERTIES, **settings.spark.properties}.items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    with patch.object(DefaultChannelBuilder, "default_port", staticmethod(_port_of_the_server)):
+        return builder.getOrCreate()
+
+
+def _port_of_the_server() -> int:
+    # Only Spark's own tests ask the server for its port. Java, which is up by now, must not take itself for one.
+    with patch.dict(os.environ, SPARK_TESTING="1"):
+        return _default_port()
 
 
 def rows(spark: SparkSession, settings: Settings, table: str) -> list[dict[str, Any]]:

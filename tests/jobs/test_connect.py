@@ -96,6 +96,7 @@ def by_document(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["doc_id"])
 
 
+# Worth its seconds: Connect is another client and another server. All of the job goes through one session.
 def test_the_job_needs_nothing_that_spark_connect_lacks(
     start: Callable[..., CompletedProcess[str]],
     write_json: Callable[..., Path],

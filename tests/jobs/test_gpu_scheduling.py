@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.small_tables import FIRST_COMPILER
+from tests.support.command import Command, Completed
 
 pytestmark = [pytest.mark.jobs, pytest.mark.timeout(900)]
 
@@ -24,8 +25,10 @@ PROPERTIES = {
 }
 
 
+# Worth its seconds: only a cluster with executors of its own hands GPUs out.
 def test_each_inference_task_has_a_gpu_of_its_own(
-    embedlake: Callable[..., subprocess.CompletedProcess[str]],
+    command: Command,
+    embedlake: Callable[..., Completed],
     write_json: Callable[..., Path],
     write_settings: Callable[..., Path],
     small: dict[str, str],
@@ -36,7 +39,11 @@ def test_each_inference_task_has_a_gpu_of_its_own(
     script.write_text('#!/bin/sh\necho \'{"name": "gpu", "addresses": ["7"]}\'\n')
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     scripts = {f"spark.{who}.resource.gpu.discoveryScript": str(script) for who in ("worker", "executor")}
-    source = write_json([{"id": str(number), "text": f"Text {number}."} for number in range(20)])
+    empty = {"id": "empty", "text": ""}
+    source = write_json([empty])
+    # The tables are made in the live session, which takes a cluster that has just started much longer.
+    command.embed(write_settings(source))
+    write_json([empty, *({"id": str(number), "text": f"Text {number}."} for number in range(20))])
     config = write_settings(
         source,
         spark={"master": "local-cluster[1,2,1024]", "properties": {**small, **PROPERTIES, **scripts}},
@@ -44,7 +51,8 @@ def test_each_inference_task_has_a_gpu_of_its_own(
     done = embedlake("embed", "--config", config)
     assert done.returncode == 0, done.stderr
     assert "cuda:7 float32" in done.stdout
-    (row,) = query(tmp_path / "lake" / "_embedlake" / "runs", "SELECT inference FROM t WHERE event = 'finished'")
+    runs = tmp_path / "lake" / "_embedlake" / "runs"
+    (row,) = query(runs, "SELECT inference FROM t WHERE event = 'finished' AND run_number = 2")
     assert row["inference"]["device"] == "cuda:7"
     assert query(tmp_path / "lake" / "toy" / "main" / "vectors", "SELECT count(*) AS n FROM t") == [{"n": 20}]
 

@@ -1,11 +1,15 @@
-"""Processes that are killed, stopped, started twice, or told to end: nothing is lost and nothing is done twice."""
+"""Processes that are killed, stopped, started twice, or told to end: nothing is lost and nothing is done twice.
+
+What must die, stop or meet another run is a process of its own. What comes before and after it runs in the live
+session: making the tables of a store alone takes a cold process as long as all else together.
+"""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from sysconfig import get_path
 from typing import Any
@@ -13,7 +17,8 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from tests.refresh.crashes import Rig, points
+from tests.refresh.crashes import Rig
+from tests.support.command import NOISE, Command
 
 pytestmark = pytest.mark.jobs
 
@@ -23,11 +28,12 @@ Row = dict[str, Any]
 
 
 @pytest.fixture
-def spawn(environment: dict[str, str], tmp_path: Path) -> Callable[..., Process]:
-    """Starts the installed command and does not wait for it."""
+def spawn(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Starts the installed command without waiting for it; none outlives the test."""
+    started: list[Process] = []
 
     def start(settings: Path, *options: str, **variables: str) -> Process:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*COMMAND, "embed", "--config", str(settings), *options],
             env={**environment, **variables},
             cwd=tmp_path,
@@ -35,20 +41,36 @@ def spawn(environment: dict[str, str], tmp_path: Path) -> Callable[..., Process]
             stderr=subprocess.PIPE,
             text=True,
         )
+        started.append(process)
+        return process
 
-    return start
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def documents(count: int, word: str) -> list[Row]:
     return [{"id": f"d{number:03}", "text": f"{word} {number}."} for number in range(count)]
 
 
+EMPTY = {"id": "empty", "text": ""}
+
+
+@pytest.fixture
+def begun(command: Command, write_json: Callable[..., Path], write_settings: Callable[..., Path]) -> Path:
+    """Settings of a store whose first run has embedded a document without text."""
+    settings = write_settings(write_json([EMPTY]))
+    command.embed(settings)
+    return settings
+
+
 def wait_for(condition: Callable[[], bool], process: Process, seconds: float = 200) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.2)
+        assert time.monotonic() < end, "the condition never came true"
+        time.sleep(0.1)
 
 
 def is_stopped(process: Process) -> bool:
@@ -60,20 +82,26 @@ def events(lake: Path, query: Callable[..., list[Row]]) -> list[tuple[int, str]]
     return [(row["run_number"], row["event"]) for row in rows]
 
 
+# Worth its seconds: only a real SIGKILL shows that no handler, lock file or buffer of the dying process is needed. It
+# strikes once between staging and serving, and once between the two commits that must agree; the other failpoints are
+# crashes within the process, by the hundred, in the tests of the refresh model.
 @pytest.mark.timeout(900)
-def test_killed_runs_are_made_good_by_the_next(
-    environment: dict[str, str], small: dict[str, str], tmp_path: Path
+def test_the_next_run_repairs_what_a_killed_run_left(
+    command: Command, environment: dict[str, str], small: dict[str, str], tmp_path: Path
 ) -> None:
     seed = 7
-    rig = Rig(tmp_path, COMMAND, environment, {**small, "spark.sql.warehouse.dir": str(tmp_path / "warehouse")}, seed)
+    properties = {**small, "spark.sql.warehouse.dir": str(tmp_path / "warehouse")}
+    rig = Rig(tmp_path, COMMAND, environment, properties, seed, command.embed, edits=40)
     rig.prepare()
-    rounds = [rig.round(f"round{number}", point) for number, point in enumerate(points(3, seed))]
+    points = [("staged_vectors.after", 1), ("vectors.after", 1)]
+    rounds = [rig.round(f"round{number}", point) for number, point in enumerate(points)]
     print(f"seed {seed}: {rounds}")
-    assert [result["faults"] for result in rounds] == [[], [], []]
+    assert [result["faults"] for result in rounds] == [[], []]
     assert all(result["killed"] for result in rounds)
 
 
-def test_of_two_processes_that_start_together_one_works(
+# Worth its seconds: the lock between two processes cannot be tested in one.
+def test_one_of_two_simultaneous_processes_does_the_work(
     spawn: Callable[..., Process],
     write_json: Callable[..., Path],
     write_settings: Callable[..., Path],
@@ -86,7 +114,7 @@ def test_of_two_processes_that_start_together_one_works(
     assert sorted(process.returncode for process in both) == [0, 4], ends
     (refused,) = [err for process, (_, err) in zip(both, ends, strict=True) if process.returncode == 4]
     assert "--take-over" in refused
-    assert "Traceback" not in refused
+    assert not NOISE.search(refused)
     lake = tmp_path / "lake"
     assert query(lake / "toy/main/vectors", "select count(*) as n, count(distinct doc_id) as d from t") == [
         {"n": 40, "d": 40}
@@ -97,47 +125,50 @@ def test_of_two_processes_that_start_together_one_works(
     ]
 
 
+# Worth its seconds: a whole process must freeze at its commit, Java included, and wake up after another run.
 def test_a_stopped_run_that_wakes_after_a_newer_one_writes_nothing(
+    begun: Path,
+    command: Command,
     spawn: Callable[..., Process],
     write_json: Callable[..., Path],
-    write_settings: Callable[..., Path],
     query: Callable[..., list[Row]],
     tmp_path: Path,
 ) -> None:
-    settings = write_settings(write_json(documents(6, "Owls")))
+    write_json([EMPTY, *documents(6, "Owls")])
     # At the very commit: it has asked whether it is still alone, and been told so.
-    sleeper = spawn(settings, TEST_FAILPOINT="vectors.before:1:stop")
+    sleeper = spawn(begun, TEST_FAILPOINT="vectors.before:1:stop")
     wait_for(lambda: is_stopped(sleeper), sleeper)
-    write_json(documents(4, "Bees"))
-    newer = spawn(settings, "--take-over")
-    _, told = newer.communicate(timeout=250)
-    assert newer.returncode == 0, told
+    write_json([EMPTY, *documents(4, "Bees")])
+    command.embed(begun, "--take-over")
     tables = [tmp_path / "lake" / "toy" / "main" / name for name in ("vectors", "ledger")]
     before = [DeltaTable(table).version() for table in tables]
     os.kill(sleeper.pid, signal.SIGCONT)
     _, told = sleeper.communicate(timeout=250)
     assert sleeper.returncode == 4, told
-    assert "has taken over from toy.main.1" in told
+    assert "has taken over from toy.main.2" in told
     assert [DeltaTable(table).version() for table in tables] == before
     assert {row["text"] for row in query(tables[0], "select text from t")} == {f"Bees {n}." for n in range(4)}
 
 
+# Worth its seconds, twice: the two signals reach Python and Java by different ways.
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_a_run_in_order_and_the_next_goes_on(
+def test_a_signal_ends_a_run_cleanly_and_the_next_run_continues(
     number: signal.Signals,
     code: int,
+    begun: Path,
+    command: Command,
     spawn: Callable[..., Process],
     write_json: Callable[..., Path],
-    write_settings: Callable[..., Path],
     query: Callable[..., list[Row]],
     tmp_path: Path,
 ) -> None:
-    settings = write_settings(write_json(documents(30, "Owls")), run={"slice_tokens": 60})
     lake = tmp_path / "lake"
-    process = spawn(settings)
     ledger = lake / "toy" / "main" / "ledger"
-    # Version 1 is the first slice's.
-    wait_for((ledger / "_delta_log" / f"{1:020}.json").exists, process)
+    first_slice = DeltaTable(ledger).version() + 1
+    write_json([EMPTY, *documents(30, "Owls")])
+    # Five documents a slice.
+    process = spawn(begun, "--set", "run.slice_tokens=10")
+    wait_for((ledger / "_delta_log" / f"{first_slice:020}.json").exists, process)
     start = time.monotonic()
     process.send_signal(number)
     _, told = process.communicate(timeout=60)
@@ -146,32 +177,46 @@ def test_a_signal_ends_a_run_in_order_and_the_next_goes_on(
     assert took < 15
     assert "run the same command again to go on" in told
     assert "Traceback" not in told, told
-    assert events(lake, query)[-1] == (1, "stopped")
-    done = query(ledger, "select count(*) as n from t")[0]["n"]
-    again = spawn(settings, "--set", "run.slice_tokens=auto")
-    out, told = again.communicate(timeout=250)
-    assert again.returncode == 0, told
-    assert f"{30 - done} added" in out
+    assert events(lake, query)[-1] == (2, "stopped")
+    done = query(ledger, "select count(*) as n from t where status = 'embedded'")[0]["n"]
+    assert 0 < done < 30
+    assert f"{30 - done} added" in command.embed(begun)
     assert query(lake / "toy/main/vectors", "select count(*) as n from t") == [{"n": 30}]
 
 
-def test_a_second_signal_ends_at_once(
-    spawn: Callable[..., Process], write_json: Callable[..., Path], write_settings: Callable[..., Path]
-) -> None:
-    process = spawn(write_settings(write_json(documents(3, "Owls"))), TEST_FAILPOINT="vectors.before:1:sleep")
-    lines: list[str] = []
-    for line in process.stderr or ():
-        lines.append(line)
-        if "merge vectors" in line:
-            break
-    time.sleep(2)
-    process.send_signal(signal.SIGTERM)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=15)
-    assert process.returncode in (-signal.SIGTERM, 143), lines
+# A run that hangs while it ends: what the first signal raises is not the end of it.
+HANGS = """
+import time
+from spark_jobs.runtime.signals import stop_in_order
+with stop_in_order():
+    try:
+        print("at work", flush=True)
+        time.sleep(60)
+    finally:
+        print("ending", flush=True)
+        time.sleep(60)
+"""
 
 
-def test_the_failpoints_are_inert_without_their_variable() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_the_process_at_once(number: signal.Signals) -> None:
+    process = subprocess.Popen([sys.executable, "-c", HANGS], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "at work\n"
+        process.send_signal(number)
+        assert process.stdout.readline() == "ending\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        process.send_signal(number)
+        # Left alone it would have ten seconds.
+        assert process.wait(5) == -number
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_failpoints_do_nothing_without_their_variable() -> None:
     code = "from spark_jobs.store.failpoints import failpoint; failpoint('vectors.before'); print('on')"
     environment = {name: value for name, value in os.environ.items() if name != "TEST_FAILPOINT"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

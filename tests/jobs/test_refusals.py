@@ -5,9 +5,10 @@ import pickle
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.support.command import Command
 
 pytestmark = pytest.mark.jobs
 
@@ -20,16 +21,16 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def refused(command: Callable[..., Any], tmp_path: Path) -> Callable[..., list[str]]:
+def refused(command: Command, tmp_path: Path) -> Callable[..., list[str]]:
     """Calls `embed` and gives back the faults that it names."""
 
     def call(settings: Path, *arguments: str, code: int = 2) -> list[str]:
         before = contents(tmp_path)
         answer = command("embed", "--config", settings, *arguments)
         assert contents(tmp_path) == before
-        assert (answer["code"], answer["stdout"]) == (code, "")
+        assert (answer.returncode, answer.stdout) == (code, "")
         # Progress goes to standard error too: one line for each step, then the message.
-        progress, _, message = answer["stderr"].partition("embedlake: ")
+        progress, _, message = answer.stderr.partition("embedlake: ")
         assert [line[9:] for line in progress.splitlines()] == ["session", "pre-flight"]
         assert "Traceback" not in message and "org.apache" not in message
         first, *more = message.splitlines()

@@ -1,17 +1,15 @@
 """Search, evaluation and export as commands: what they print, what they refuse, and with which exit code."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-pytestmark = [pytest.mark.jobs, pytest.mark.timeout(900)]
+from tests.support.command import Command, Completed
 
-Command = Callable[..., dict[str, Any]]
+pytestmark = [pytest.mark.jobs, pytest.mark.timeout(900)]
 
 # The fake model gives equal texts equal vectors.
 TEXTS = {"owl": "Owls hunt at night.", "bee": "Bees dance.", "ant": "Ants carry leaves."}
@@ -36,7 +34,7 @@ def settings(command: Command, folder: Path, small: dict[str, str]) -> Path:
     }
     # JSON is YAML.
     path.write_text(json.dumps(values))
-    assert command("embed", "--config", path)["code"] == 0
+    command.embed(path)
     return path
 
 
@@ -45,9 +43,9 @@ def tables(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != "locks")
 
 
-def told(answer: dict[str, Any]) -> str:
-    assert answer["code"] == 0, answer["stderr"]
-    return str(answer["stdout"])
+def told(done: Completed) -> str:
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_search_prints_the_nearest_chunks(command: Command, settings: Path) -> None:
@@ -118,7 +116,7 @@ def test_what_cannot_be_done_is_one_message_and_an_exit_code(
 ) -> None:
     before = tables(folder)
     answer = command(verb, "--config", settings, *arguments)
-    assert (answer["code"], answer["stdout"]) == (2, ""), answer
-    assert message in answer["stderr"]
-    assert "Traceback" not in answer["stderr"] and "hush" not in answer["stderr"]
+    assert (answer.returncode, answer.stdout) == (2, ""), answer
+    assert message in answer.stderr
+    assert "Traceback" not in answer.stderr and "hush" not in answer.stderr
     assert tables(folder) == before

@@ -1,18 +1,22 @@
 """The job started as people start it: by the installed command, and by spark-submit with a zip."""
 
+import json
 import re
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from subprocess import CompletedProcess
 from sysconfig import get_path
 from typing import Any
 
 import pytest
 
+from tests.small_tables import FIRST_COMPILER
+from tests.support.command import NOISE, Command, Completed
+
 pytestmark = [pytest.mark.jobs, pytest.mark.timeout(900)]
 
-Start = Callable[..., CompletedProcess[str]]
+Start = Callable[..., Completed]
 Query = Callable[[str | Path, str], list[dict[str, Any]]]
 
 DOCUMENTS = [
@@ -29,12 +33,9 @@ VECTORS = [
     {"doc_id": "owl", "chunk_index": 0, "token_count": 8, "text": "Owls They hunt at night.", "lang": "en"},
 ]
 LABELS = ["run", "plan", "documents", "library", "chunks", "tokens", "inference", "seconds", "table", "look"]
-NOISE = re.compile(
-    r"::|WARN|ERROR|Traceback|Setting default log level|^\s+at |Using Spark|Py4J|resolving", re.MULTILINE
-)
 
 
-def summary(done: CompletedProcess[str], embeds: bool = True) -> dict[str, str]:
+def summary(done: Completed, embeds: bool = True) -> dict[str, str]:
     assert done.returncode == 0, done.stderr
     assert not NOISE.search(done.stdout) and not NOISE.search(done.stderr), done.stdout + done.stderr
     pairs = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
@@ -60,10 +61,15 @@ def table_rows(text: str) -> list[dict[str, str]]:
 
 
 def test_the_command_embeds_shows_its_store_embeds_nothing_twice_and_keeps_to_its_model(
-    embedlake: Start, write_json: Callable[..., Path], write_settings: Callable[..., Path], query: Query, tmp_path: Path
+    command: Command,
+    embedlake: Start,
+    write_json: Callable[..., Path],
+    write_settings: Callable[..., Path],
+    query: Query,
+    tmp_path: Path,
 ) -> None:
     settings = write_settings(write_json(DOCUMENTS), source=COLUMNS)
-    done = embedlake("embed", "--config", settings)
+    done = command("embed", "--config", settings)
     lines = summary(done)
     assert lines["run"] == "toy.main.1"
     assert lines["plan"] == "full comparison: the source has no versions"
@@ -85,8 +91,9 @@ def test_the_command_embeds_shows_its_store_embeds_nothing_twice_and_keeps_to_it
     steps = ["session", "pre-flight", "open", "plan", "chunk", "embed", "merge vectors", "merge ledger", "reconcile"]
     assert [line[9:] for line in done.stderr.splitlines() if line[9:] in steps] == steps
 
-    # What Java itself has to say, on its own standard output, stays out of ours.
-    talkative = "spark.properties.spark.driver.extraJavaOptions=-Xlog:gc"
+    # The installed command, once: only a cold start shows that Spark and Java keep quiet. What Java itself says, on its
+    # own standard output, stays out of ours.
+    talkative = f"spark.properties.spark.driver.extraJavaOptions={FIRST_COMPILER} -Xlog:gc"
     again = summary(embedlake("embed", "--config", settings, "--set", talkative), embeds=False)
     assert again["run"] == "toy.main.2"
     assert (
@@ -96,7 +103,7 @@ def test_the_command_embeds_shows_its_store_embeds_nothing_twice_and_keeps_to_it
     assert again["chunks"] == "0 in this run · 0 embedded · 0 reused · none to embed"
     assert again["tokens"] == "0 embedded · 0 saved"
 
-    shown = embedlake("status", "--config", settings)
+    shown = command("status", "--config", settings)
     assert (shown.returncode, shown.stderr) == (0, "")
     space, second, first = table_rows(shown.stdout)
     assert re.fullmatch("[0-9a-f]{12}", space.pop("model"))
@@ -116,7 +123,7 @@ def test_the_command_embeds_shows_its_store_embeds_nothing_twice_and_keeps_to_it
     assert [second[name] for name in columns] == ["toy.main.2", "finished", "0", "0", "0", ""]
 
     before = contents(tmp_path)
-    refused = embedlake("embed", "--config", settings, "--set", "model.path=fake:16")
+    refused = command("embed", "--config", settings, "--set", "model.path=fake:16")
     assert (refused.returncode, refused.stdout) == (2, "")
     message = refused.stderr.partition("embedlake: ")[2]
     assert "space main holds vectors of another model" in message and "dimension was 8, is 16" in message
@@ -125,42 +132,94 @@ def test_the_command_embeds_shows_its_store_embeds_nothing_twice_and_keeps_to_it
     assert contents(tmp_path) == before
 
 
-def test_spark_submit_runs_the_job_with_the_packages_from_a_zip_alone(
+@pytest.fixture
+def submit(start: Start, bare_python: Path, wheel: Path, root: Path, small: dict[str, str], tmp_path: Path) -> Start:
+    """Gives a job file to spark-submit, with the packages in a zip and a Python that has none of them."""
+    packages, scripts = tmp_path / "zip" / "embedlake.zip", tmp_path / "job"
+    packages.parent.mkdir()
+    scripts.mkdir()
+    shutil.copyfile(wheel, packages)
+
+    def run(job: str, *arguments: str | Path) -> Completed:
+        script = shutil.copyfile(root / "spark_jobs" / f"{job}.py", scripts / f"{job}.py")
+        return start(
+            Path(get_path("scripts")) / "spark-submit",
+            *("--master", "local[2]"),
+            *("--properties-file", root / "conf" / "spark-local.conf"),
+            *("--py-files", packages),
+            *(part for key, value in small.items() for part in ("--conf", f"{key}={value}")),
+            script,
+            *arguments,
+            PYSPARK_PYTHON=str(bare_python),
+        )
+
+    return run
+
+
+# Worth its seconds: only spark-submit shows that a job file and the zip are enough, on the driver and on the workers.
+def test_spark_submit_runs_the_jobs_with_the_packages_from_a_zip_alone(
+    command: Command,
+    submit: Start,
     start: Start,
     bare_python: Path,
-    wheel: Path,
-    root: Path,
     write_json: Callable[..., Path],
     write_settings: Callable[..., Path],
     query: Query,
-    small: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    packages, script = tmp_path / "zip" / "embedlake.zip", tmp_path / "job" / "embed_library.py"
-    for source, target in ((wheel, packages), (root / "spark_jobs" / "embed_library.py", script)):
-        target.parent.mkdir()
-        shutil.copyfile(source, target)
-    # Driver and workers run this Python, which by itself has none of the packages.
     for package in ("schemas", "udfs", "spark_jobs"):
         missing = start(bare_python, "-c", f"import {package}")
         assert f"No module named '{package}'" in missing.stderr
 
-    done = start(
-        Path(get_path("scripts")) / "spark-submit",
-        *("--master", "local[2]"),
-        *("--properties-file", root / "conf" / "spark-local.conf"),
-        *("--py-files", packages),
-        *(part for key, value in small.items() for part in ("--conf", f"{key}={value}")),
-        script,
-        *("--config", write_settings(write_json(DOCUMENTS), source=COLUMNS)),
-        PYSPARK_PYTHON=str(bare_python),
-    )
+    source = write_json([document for document in DOCUMENTS if document["id"] == "void"])
+    config = ("--config", write_settings(source, source=COLUMNS))
+    # The tables are made in the live session, which takes a process that has just started much longer.
+    command.embed(config[1])
+    write_json(DOCUMENTS)
+    done = submit("embed_library", *config)
     assert done.returncode == 0, done.stderr
     # spark-submit joins what the program writes to either stream; the summary comes last.
     assert [line.split(maxsplit=1)[0] for line in done.stdout.splitlines()[-len(LABELS) :]] == LABELS
-    assert not re.search("Traceback|Exception", done.stdout + done.stderr)
     rows = query(
         tmp_path / "lake" / "toy" / "main" / "vectors",
         "SELECT doc_id, chunk_index, token_count, text, lang FROM t ORDER BY doc_id",
     )
     assert rows == VECTORS
+
+    asked = ("search_library", *config, "Bees", "-k", "2", "--json")
+    with ThreadPoolExecutor() as pool:
+        searched, verified = pool.map(lambda arguments: submit(*arguments), (asked, ("verify_space", *config)))
+    assert searched.returncode == 0, searched.stderr
+    hits = [json.loads(line) for line in searched.stdout.splitlines() if line.startswith("{")]
+    # The fake model gives equal texts equal vectors.
+    assert {(hit["doc_id"], hit["text"]) for hit in hits} == {("bee", "Bees"), ("bees", "Bees")}
+    assert verified.returncode == 0, verified.stderr
+    assert [line.split(maxsplit=1) for line in verified.stdout.splitlines()[-3:]] == [
+        ["space", "toy.main"],
+        ["library", "3 embedded · 1 empty · 0 quarantined · 3 chunks"],
+        ["faults", "none"],
+    ]
+    for each in (done, searched, verified):
+        assert not re.search("Traceback|Exception", each.stdout + each.stderr)
+
+
+# One process for all of them: what takes time is the packages that they share.
+HELP_ALL = """
+import contextlib, io, json, runpy, sys
+helped = {}
+for job in sys.argv[1:]:
+    sys.argv = [job, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
+        runpy.run_path(job, run_name="__main__")
+    helped[job] = shown.getvalue()
+print(json.dumps(helped))
+"""
+
+
+def test_every_job_file_is_a_program_of_its_own(start: Start, bare_python: Path, wheel: Path, root: Path) -> None:
+    jobs = [path for path in root.joinpath("spark_jobs").glob("*.py") if path.name not in ("__init__.py", "cli.py")]
+    done = start(bare_python, "-c", HELP_ALL, *jobs, PYTHONPATH=str(wheel))
+    assert done.returncode == 0, done.stderr
+    # A file that does not run its command says nothing.
+    silent = [job for job, shown in json.loads(done.stdout).items() if "--config" not in shown]
+    assert (silent, len(jobs) > 5) == ([], True)

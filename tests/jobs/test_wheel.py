@@ -14,11 +14,18 @@ from udfs import __version__
 pytestmark = pytest.mark.jobs
 
 PACKAGES = ("schemas", "spark_jobs", "udfs")
+
+
+def modules(root: Path) -> set[str]:
+    """Every module of the source tree, in folders at any depth."""
+    return {str(path.relative_to(root)) for package in PACKAGES for path in root.joinpath(package).rglob("*.py")}
+
+
 IMPORT_ALL = """
 import importlib, pathlib, pkgutil
 for package in ("schemas", "spark_jobs", "udfs"):
     (folder,) = importlib.import_module(package).__path__
-    for module in pkgutil.iter_modules([folder], package + "."):
+    for module in pkgutil.walk_packages([folder], package + "."):
         print(pathlib.Path(importlib.import_module(module.name).__file__))
 """
 
@@ -26,9 +33,8 @@ for package in ("schemas", "spark_jobs", "udfs"):
 def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path, root: Path) -> None:
     names = ZipFile(wheel).namelist()
     metadata = f"embedlake-{__version__}.dist-info/"
-    modules = {str(path.relative_to(root)) for package in PACKAGES for path in root.joinpath(package).glob("*.py")}
     assert wheel.name == f"embedlake-{__version__}-py3-none-any.whl"
-    assert {name for name in names if not name.startswith(metadata)} == modules
+    assert {name for name in names if not name.startswith(metadata)} == modules(root)
     assert {name.removeprefix(metadata) for name in names if name.startswith(metadata)} == {
         *("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "top_level.txt")
     }
@@ -60,8 +66,8 @@ def test_every_module_of_the_installed_wheel_imports_from_where_it_was_installed
 
     imported = start(bare_python, "-c", IMPORT_ALL, PYTHONPATH=str(target))
     assert imported.returncode == 0, imported.stderr
-    modules = [path for package in PACKAGES for path in root.joinpath(package).glob("[!_]*.py")]
-    assert set(imported.stdout.split()) == {str(target / path.relative_to(root)) for path in modules}
+    roots = {f"{package}/__init__.py" for package in PACKAGES}
+    assert set(imported.stdout.split()) == {str(target / path) for path in modules(root) - roots}
 
     printed = start(target / "bin" / "embedlake", "version", PYTHONPATH=str(target))
     assert (printed.returncode, printed.stdout, printed.stderr) == (0, f"{__version__}\n", "")

@@ -15,6 +15,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "lake", "build", "dist", "*.egg-info", "spark-warehouse")
 _CASES = "tests/spark/test_refresh_cases.py::test_"
+_JOBS = "tests/jobs/"
 
 
 class Mutant(NamedTuple):
@@ -98,7 +99,7 @@ MUTANTS = [
         "spark_jobs/embedding/source_feed.py",
         "before.source_id != source.table_id",
         "False",
-        "tests/unit/test_feed.py",
+        "tests/unit/embedding/test_source_feed.py",
     ),
     Mutant(
         "feed gap passed over",
@@ -119,7 +120,7 @@ MUTANTS = [
         "udfs/inference/engine.py",
         "np.isfinite",
         "np.isreal",
-        "tests/unit/test_engine.py",
+        "tests/unit/inference/test_engine.py",
     ),
     Mutant(
         "model not tried",
@@ -156,6 +157,48 @@ MUTANTS = [
         "if False:",
         _CASES + "a_second_run_is_refused_while_the_first_may_be_alive",
     ),
+    Mutant(
+        "a second signal is ignored",
+        "spark_jobs/runtime/signals.py",
+        "signal.signal(other, signal.SIG_DFL)",
+        "signal.signal(other, signal.SIG_IGN)",
+        _JOBS + "test_kills.py::test_a_second_signal_ends_the_process_at_once",
+    ),
+    Mutant(
+        "a stop is on record as a failure",
+        "spark_jobs/embedding/run.py",
+        "_record(spark, run, STOPPED,",
+        "_record(spark, run, FAILED,",
+        _JOBS + "test_kills.py::test_a_signal_ends_a_run_cleanly_and_the_next_run_continues",
+    ),
+    Mutant(
+        "what a killed run has embedded is embedded again",
+        "spark_jobs/embedding/staging.py",
+        "only_missing(chunks, staged)\n        .repartition(",
+        "only_missing(chunks, staged.limit(0))\n        .repartition(",
+        _JOBS + "test_kills.py::test_the_next_run_repairs_what_a_killed_run_left",
+    ),
+    Mutant(
+        "Spark speaks on the terminal",
+        "spark_jobs/runtime/command.py",
+        "quiet=not debug",
+        "quiet=debug",
+        _JOBS + "test_starts.py::test_the_command_embeds_shows_its_store_embeds_nothing_twice_and_keeps_to_its_model",
+    ),
+    Mutant(
+        "a Spark context is asked for over Connect",
+        "spark_jobs/runtime/session.py",
+        'if hasattr(spark, "_jsparkSession"):\n        return',
+        "if spark:\n        return",
+        _JOBS + "test_connect.py::test_the_job_needs_nothing_that_spark_connect_lacks",
+    ),
+    Mutant(
+        "a package is left out of the wheel",
+        "setup.py",
+        '"udfs", ',
+        "",
+        _JOBS + "test_wheel.py::test_the_wheel_holds_the_packages_and_nothing_else",
+    ),
 ]
 
 
@@ -177,7 +220,7 @@ def caught(mutant: Mutant) -> tuple[bool, float]:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-x", mutant.test],
             cwd=copy,
-            env={**os.environ, "PYTHONPATH": str(copy)},
+            env={**os.environ, "PYTHONPATH": str(copy), "TEST_SOURCE": str(copy)},
             capture_output=True,
             text=True,
             check=False,

@@ -26,25 +26,25 @@ class Rig:
     environment: dict[str, str]
     properties: dict[str, str]
     seed: int
-    # Goes on where a killed process was, in a live session; by default that is a process of its own too.
-    resume: Callable[[Path], object] | None = None
+    # Runs the job on a settings file in a live session, to its end; only what is to be killed needs its own process.
+    run: Callable[[Path], object]
+    # Of the library, before each of its two states.
+    edits: int = 120
 
     def __post_init__(self) -> None:
         self.library = Library(self.folder / "source", self.seed)
 
     def prepare(self) -> None:
         """Loads the first state and brings the source to the second."""
-        self.library.change(120)
+        self.library.change(self.edits)
         self.library.publish()
         self._settings("base")
-        done = self.embed("base")
-        if done.returncode:
-            raise RuntimeError(done.stderr)
+        self.run(self.folder / "base.yaml")
         self.base = Oracle()
         self.base.attempted(self.library.documents)
         self._expect(self.base, "base")
         self.library.touched.clear()
-        self.library.change(120)
+        self.library.change(self.edits)
         self.library.publish()
 
     def round(self, name: str, point: tuple[str, int]) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class Rig:
         """
         shutil.copytree(self.folder / "base", self.folder / name)
         self._settings(name)
-        killed = self.embed(name, TEST_FAILPOINT=f"{point[0]}:{point[1]}:kill")
+        killed = self._embed(name, TEST_FAILPOINT=f"{point[0]}:{point[1]}:kill")
         need = len(self._wanted() - self._durable(name))
         went_wrong = self._go_on(name)
         oracle = Oracle({doc_id: set(allowed) for doc_id, allowed in self.base.served.items()})
@@ -81,19 +81,15 @@ class Rig:
         }
 
     def _go_on(self, name: str) -> str:
-        if self.resume is None:
-            again = self.embed(name)
-            return f"ended with {again.returncode}: {again.stderr[-800:]}" if again.returncode else ""
         try:
-            self.resume(self.folder / f"{name}.yaml")
+            self.run(self.folder / f"{name}.yaml")
         except Exception as error:  # whatever it is, it is this round's fault and no other's
             return f"failed: {error!r}"[:800]
         return ""
 
-    def embed(self, name: str, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Runs the job on the store of a round, in a process of its own."""
+    def _embed(self, name: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*self.command, "embed", "--config", str(self.folder / f"{name}.yaml"), *options],
+            [*self.command, "embed", "--config", str(self.folder / f"{name}.yaml")],
             env={**self.environment, **variables},
             cwd=self.folder,
             capture_output=True,

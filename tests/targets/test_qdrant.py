@@ -100,7 +100,7 @@ class _Answer(BaseHTTPRequestHandler):
 def server() -> Iterator[ThreadingHTTPServer]:
     _Answer.keys = []
     with ThreadingHTTPServer(("127.0.0.1", 0), _Answer) as running:
-        thread = threading.Thread(target=running.serve_forever)
+        thread = threading.Thread(target=running.serve_forever, args=(0.02,))
         thread.start()
         yield running
         running.shutdown()

@@ -3,14 +3,12 @@
 What is collected here is all that the later checks see: a file that is not listed does not exist for them.
 """
 
+import json
 import os
 import re
 import stat
-from dataclasses import dataclass
-from dataclasses import field
-from pathlib import Path
-from pathlib import PurePosixPath
-import json
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 
 MAX_ENTRIES = 10_000
 _READ_SUFFIXES = frozenset({".json", ".txt", ".safetensors", ".model", ".vocab"})

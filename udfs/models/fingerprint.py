@@ -8,8 +8,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from udfs.specs import ChunkSpec
-from udfs.specs import ModelSpec
+
+from udfs.specs import ChunkSpec, ModelSpec
 
 # Raised when the code that cuts documents changes what it cuts, so that a space built by the older rule is noticed.
 CHUNKING_RULE = 1

@@ -7,24 +7,14 @@ first, in plain Python, and a folder with a single fault is not loaded at all.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+
 from schemas.errors import InputError
+from udfs.models.files import FolderFiles, JsonFiles, collect_files, parse_json, shown, within
 from udfs.models.fingerprint import folder_digest
-from udfs.models.files import FolderFiles
-from udfs.models.files import collect_files
-from udfs.models.files import shown
-from udfs.models.files import JsonFiles
-from udfs.models.files import parse_json
-from udfs.models.files import within
-from udfs.models.modules import Module
-from udfs.models.modules import check_module
-from udfs.models.modules import read_modules
+from udfs.models.modules import Module, OutputShape, check_module, read_modules, read_shape
 from udfs.models.pointers import check_pointers
-from udfs.models.modules import OutputShape
-from udfs.models.modules import read_shape
-from udfs.models.transformer import Transformer
-from udfs.models.transformer import read_transformer
-from udfs.models.weights import check_indexes
-from udfs.models.weights import read_shapes
+from udfs.models.transformer import Transformer, read_transformer
+from udfs.models.weights import check_indexes, read_shapes
 
 _MODEL_CONFIG = "config_sentence_transformers.json"
 

@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+
 from schemas.errors import InputError
 from udfs.models.files import shown
 

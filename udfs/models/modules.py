@@ -1,15 +1,12 @@
 """The modules of a model folder: which classes, in which folders, with which settings and weights."""
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from udfs.models.files import shown
-from udfs.models.files import stays_inside
-from udfs.models.files import JsonFiles
-from udfs.models.files import within
-from udfs.models.weights import Shapes
-from collections.abc import Mapping
-from collections.abc import Sequence
+
+from udfs.models.files import JsonFiles, shown, stays_inside, within
 from udfs.models.transformer import Transformer
+from udfs.models.weights import Shapes
 
 # Class name to the file that defines it; both the old and the new packages of the library export all of them.
 _CLASSES = {

@@ -7,10 +7,8 @@ holds all that its loading reads, and no key that asks for more.
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from udfs.models.files import shown
-from udfs.models.files import stays_inside
-from udfs.models.files import JsonFiles
-from udfs.models.files import within
+
+from udfs.models.files import JsonFiles, shown, stays_inside, within
 
 # Their keys are tokens, which may be any string.
 _VOCABULARIES = frozenset({"tokenizer.json", "vocab.json", "added_tokens.json"})

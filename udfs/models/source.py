@@ -4,10 +4,10 @@ import hashlib
 import re
 from functools import lru_cache
 from pathlib import Path
+
 from schemas.errors import InputError
 from schemas.precision import OutputPrecision
-from udfs.models.folder import ModelFolder
-from udfs.models.folder import inspect_model_folder
+from udfs.models.folder import ModelFolder, inspect_model_folder
 from udfs.models.hub import resolve_model_folder
 from udfs.specs import ModelSpec
 

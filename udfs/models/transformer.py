@@ -6,10 +6,8 @@ File names and their order follow sentence-transformers 6.2 and what older relea
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from udfs.models.files import FolderFiles
-from udfs.models.files import shown
-from udfs.models.files import JsonFiles
-from udfs.models.files import within
+
+from udfs.models.files import FolderFiles, JsonFiles, shown, within
 
 SETTINGS_FILES = tuple(
     f"sentence_{kind}_config.json"

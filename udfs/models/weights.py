@@ -3,15 +3,10 @@
 import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TypeGuard
-from udfs.models.files import FolderFiles
-from udfs.models.files import looks_like_archive
-from udfs.models.files import shown
-from udfs.models.files import stays_inside
-from udfs.models.files import JsonFiles
-from udfs.models.files import within
+
+from udfs.models.files import FolderFiles, JsonFiles, looks_like_archive, shown, stays_inside, within
 
 MAX_HEADER_BYTES = 100_000_000
 INDEX_SUFFIX = ".safetensors.index.json"

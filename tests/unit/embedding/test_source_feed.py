@@ -1,0 +1,51 @@
+"""When the change feed may be used, and when not."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from spark_jobs.embedding.source_feed import why_not
+
+
+def run_with(**changes: Any) -> Any:
+    """A run over a source that has everything the feed needs, but for what is named."""
+    source = {"version": 9, "has_feed": True, "table_id": "t1", "rule": "r1"}
+    before = {"source_version": 5, "source_id": "t1", "source_rule": "r1"}
+    source |= {key: value for key, value in changes.items() if key in source}
+    before |= {key: value for key, value in changes.items() if key in before}
+    columns = SimpleNamespace(columns=["id", "text", "lang", "n"])
+    return SimpleNamespace(
+        checked=SimpleNamespace(source=SimpleNamespace(**source, rows=columns)),
+        before=None if changes.get("first") else SimpleNamespace(**before),
+        settings=SimpleNamespace(source=SimpleNamespace(filter=changes.get("filter"))),
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"version": None}, "the source has no versions"),
+        ({"first": True}, "no run has finished yet"),
+        ({"has_feed": False}, "the source's change feed is off"),
+        ({"table_id": "t2"}, "the source is another table than the last finished run read"),
+        ({"source_rule": "r0"}, "the settings or types of the source's columns are others than in the last"),
+        ({"version": 4}, "the source's version went back"),
+        ({"source_version": None}, "the source's version went back"),
+        ({"filter": "n > hour(current_timestamp())"}, "source.filter calls functions"),
+        ({"filter": "lang = current_user"}, "source.filter calls functions"),
+        ({"filter": "id IN (SELECT id FROM other)"}, "source.filter calls functions"),
+        ({"filter": "lang(text) = 'en'"}, "source.filter calls functions"),
+    ],
+)
+def test_the_reason_for_not_using_the_feed_is_given(changes: dict[str, Any], reason: str) -> None:
+    assert (why_not(None, run_with(**changes), False) or "").startswith(reason)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "expression", [None, "lang = 'en'", "n > 3 AND (lang IN ('en', 'de') or not lang is null)", "lang like 'now()%'"]
+)
+def test_filters_on_single_rows_still_allow_the_feed(expression: str | None) -> None:
+    # The last question, about retries, is reached only when nothing before it speaks against the feed.
+    answer = why_not(None, run_with(filter=expression), True)  # type: ignore[arg-type]
+    assert answer == "quarantined documents are tried again"

@@ -1,0 +1,1 @@
+"""What a model folder contains, found out without loading it."""
