@@ -1,4 +1,4 @@
-"""The README's Python is run as it stands, in a folder that has its settings."""
+"""The Python of README and docs/ runs as it is written, page by page, in a folder that has its settings."""
 
 import json
 import re
@@ -10,10 +10,12 @@ from pyspark.sql import SparkSession
 
 pytestmark = pytest.mark.spark
 
-README = Path(__file__).parents[3] / "README.md"
+ROOT = next(folder for folder in Path(__file__).parents if (folder / "README.md").is_file())
+# How many blocks of Python each page has; every other page has none.
+BLOCKS = {"README.md": 1, "databricks.md": 4, "formats.md": 2}
 
 
-def test_the_python_of_the_readme_runs(
+def test_the_python_of_readme_and_docs_runs(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -28,12 +30,15 @@ def test_the_python_of_the_readme_runs(
     from spark_jobs.settings import load_settings
 
     names = {"spark": spark, "settings": load_settings("settings.yaml")}
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    for block in blocks:
-        exec(compile(block, str(README), "exec"), names)
-    assert len(blocks) == 4
+    counts: dict[str, int] = {}
+    for page in [ROOT / "README.md", *sorted(ROOT.joinpath("docs").glob("*.md"))]:
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            counts[page.name] = counts.get(page.name, 0) + 1
+            exec(compile(block, str(page), "exec"), names)
+    assert counts == BLOCKS
     shown = capsys.readouterr().out
-    assert "1 added" in shown and "embedding" in shown
+    assert "1 added" in shown and "1 unchanged" in shown and "embedding" in shown
+    assert names["settings_here"].store.catalog == "main"
     assert names["rows"]["doc_id"][0].as_py() == "a"
     (nearest,) = names["nearest"].fetchall()
     assert nearest == ("a", pytest.approx(1.0))
