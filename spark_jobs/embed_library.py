@@ -22,7 +22,7 @@ from spark_jobs.embedding.reconcile import reconcile
 from spark_jobs.embedding.report import RunReport, summarise
 from spark_jobs.embedding.run import Run, check_still_ours, record, recorded_end
 from spark_jobs.embedding.self_check import check_model
-from spark_jobs.embedding.slices import empty_work_tables, embed_slices
+from spark_jobs.embedding.slices import embed_slices, empty_work_tables
 from spark_jobs.embedding.tally import Tally
 from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, show, watched_session
 from spark_jobs.runtime.progress import Progress

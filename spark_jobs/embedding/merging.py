@@ -1,4 +1,4 @@
-"""The two commits of a slice: into `vectors`, then into `ledger`; by MERGE, or by an append of rows that are all new."""
+"""The two commits of a slice: into `vectors`, then into `ledger`; by MERGE, or by an append if all rows are new."""
 
 from collections.abc import Sequence
 

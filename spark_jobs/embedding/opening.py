@@ -46,10 +46,15 @@ def create_tables(spark: SparkSession, settings: Settings, preflight: PreflightR
 
 
 def register_space(spark: SparkSession, settings: Settings, preflight: PreflightResult) -> PreflightResult:
-    """Enters the space into the registry unless it has a row; a new space of int8 has its ranges measured first.
+    """Enters a new space into the registry; for int8 the model is loaded first, to measure the ranges of its numbers.
+
+    Args:
+        spark: A live session.
+        settings: The whole configuration.
+        preflight: What pre-flight found.
 
     Returns:
-        The same, with the space's ranges where it stores int8.
+        The same with the space's ranges, measured now or earlier; None unless the space stores int8.
     """
     precision = preflight.inference.model.precision
     # Looked up again: another process may have registered the space while this one waited for its lock.

@@ -48,7 +48,8 @@ def test_columns_that_the_source_lacks_are_named_with_those_it_has(
     source = write_json([{"key": 1, "Text": "Bees fly.", "lang": "en"}])
     faults = refused(write_settings(source, source={"payload_columns": ["lang", "team"]}), code=5)
     assert faults == [
-        f"the source {source}: it has no column {name!r}, which source.{key} names. Its columns are 'Text', 'key', 'lang'."
+        f"the source {source}: it has no column {name!r}, which source.{key} names. "
+        "Its columns are 'Text', 'key', 'lang'."
         for name, key in [("id", "id_column"), ("text", "text_columns"), ("team", "payload_columns")]
     ]
     assert not tmp_path.joinpath("lake").exists()
