@@ -3,7 +3,8 @@
 In a live session:
 
     from spark_jobs.search.hits import as_lines
-    from spark_jobs.search_library import SearchOptions, answer
+    from spark_jobs.search.nearest import SearchOptions
+    from spark_jobs.search_library import answer
 
     print(as_lines(answer(spark, settings, "How do I mask values?", SearchOptions(k=5))))
 """
