@@ -1,4 +1,4 @@
-"""The calibration job: which size of forward pass is fastest for this model, this library and this machine."""
+"""The calibration job: finds the fastest size of forward pass for this model, library and machine."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -23,23 +23,23 @@ from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.specs import chunk_spec, inference_spec
 from udfs.embed import calibrate_arrow
 
-# Sizes whose rates lie this close cannot be told apart; the smaller one leaves more memory.
+# Sizes with rates this close count as equally fast; the smaller one leaves more memory.
 _TIE = 0.03
 
 
 @dataclass(frozen=True)
 class SizeResult:
-    """What passes of one size did, over all rounds.
+    """Rates, latencies and memory of forward passes of one size, over all rounds.
 
     Attributes:
-        kind: `rows` or `tokens`.
-        value: Texts, or tokens, of a pass.
-        texts_per_second: Median over the rounds; 0 where a pass did not fit into memory.
+        kind: What limits a pass: `rows` or `tokens`.
+        value: Texts or tokens of a pass.
+        texts_per_second: Median over the rounds; 0 if a pass did not fit into memory.
         tokens_per_second: Likewise.
         padding: Share of the computed tokens that were padding.
         p50: Median seconds of a pass.
-        p95: Seconds that 95 of 100 passes stay below.
-        p99: Seconds that 99 of 100 passes stay below.
+        p95: 95th percentile of the seconds of a pass.
+        p99: 99th percentile of the seconds of a pass.
         peak_mebibytes: Most memory of any round.
     """
 
@@ -56,14 +56,14 @@ class SizeResult:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A calibration as it is shown and written.
+    """The result of a calibration.
 
     Attributes:
         device: Torch device name.
-        dtype: Arithmetic of the forward pass.
+        dtype: Data type of the forward pass.
         results: One for each size.
         token_budget: The recommended value of `inference.token_budget`.
-        why: The reason in words.
+        why: Why it is recommended, in words.
     """
 
     device: str
@@ -73,7 +73,7 @@ class Calibration:
     why: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the calibration as JSON takes it."""
+        """Returns the calibration for JSON."""
         return asdict(self)
 
     def table(self) -> Table:
@@ -93,15 +93,15 @@ def run(
     """Embeds a sample of the library in passes of many sizes; writes nothing to the store.
 
     Args:
-        spark: The live session.
+        spark: A live session.
         settings: The whole configuration.
         console: Where to print.
         out: Folder for `calibration.json` and `calibration.png`.
-        texts: Chunks to try with.
-        rounds: How often each size is tried.
+        texts: Chunks in the sample.
+        rounds: How often to try each size.
 
     Returns:
-        What was found.
+        The calibration, which is also printed and written.
 
     Raises:
         InputError: The source has no text, or the folder cannot be written.
@@ -112,28 +112,22 @@ def run(
     profile = inference_profile(spark, settings.inference)
     rows = sample.mapInArrow(calibrate_arrow(inference, rounds), TRIALS, profile=profile).collect()
     if not rows:
-        raise InputError("the source has no text to calibrate with: check source.path, source.table and source.filter")
-    found = as_calibration(rows)
+        raise InputError("the source has no text to calibrate with. Check source.path, source.table and source.filter.")
+    calibration = as_calibration(rows)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "calibration.json").write_text(json.dumps(found.as_dict(), indent=1) + "\n")
-        save_plot(found, out / "calibration.png")
+        (out / "calibration.json").write_text(json.dumps(calibration.as_dict(), indent=1) + "\n")
+        save_plot(calibration, out / "calibration.png")
     except OSError as error:
-        raise InputError(f"{out} cannot be written: {error.strerror}: name another folder by --out") from error
-    console.print(found.table())
-    console.print(f"inference.token_budget: {found.token_budget}  # {found.why}", highlight=False, soft_wrap=True)
-    return found
+        raise InputError(f"{out} cannot be written: {error.strerror}. Name another folder by --out.") from error
+    console.print(calibration.table())
+    recommendation = f"inference.token_budget: {calibration.token_budget}  # {calibration.why}"
+    console.print(recommendation, highlight=False, soft_wrap=True)
+    return calibration
 
 
 def as_calibration(rows: Iterable[Row]) -> Calibration:
-    """Sums up the trials.
-
-    Args:
-        rows: Rows of `schemas.calibration.TRIALS`, at least one.
-
-    Returns:
-        The calibration.
-    """
+    """Sums up trials, at least one, which are rows of `schemas.worker_rows.TRIALS`."""
     groups: dict[tuple[str, int], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.kind, row.value), []).append(row)
@@ -143,15 +137,27 @@ def as_calibration(rows: Iterable[Row]) -> Calibration:
     return Calibration(first.device, first.dtype, results, budget, why)
 
 
+def _result(kind: str, value: int, group: Sequence[Row]) -> SizeResult:
+    fitted = [row for row in group if row.texts]
+    latencies = [seconds for row in fitted for seconds in row.latencies]
+    p50, p95, p99 = np.percentile(latencies, [50, 95, 99]).tolist() if latencies else (0.0, 0.0, 0.0)
+    all_fitted = len(fitted) == len(group)
+    computed = sum(row.computed for row in fitted)
+    return SizeResult(
+        kind=kind,
+        value=value,
+        texts_per_second=median(row.texts / row.seconds for row in fitted) if all_fitted else 0.0,
+        tokens_per_second=median(row.tokens / row.seconds for row in fitted) if all_fitted else 0.0,
+        padding=1 - sum(row.tokens for row in fitted) / computed if computed else 0.0,
+        p50=p50,
+        p95=p95,
+        p99=p99,
+        peak_mebibytes=max(row.peak_mebibytes for row in group),
+    )
+
+
 def recommend(results: Sequence[SizeResult]) -> tuple[int, str]:
-    """Chooses a token budget.
-
-    Args:
-        results: One for each size.
-
-    Returns:
-        The smallest budget that is as fast as the fastest, and why.
-    """
+    """Returns the smallest token budget that is as fast as the fastest one, and why it is recommended."""
     budgets = [r for r in results if r.kind == "tokens"]
     fastest = max(budgets, key=lambda r: r.tokens_per_second)
     if not fastest.texts_per_second:
@@ -174,70 +180,45 @@ def recommend(results: Sequence[SizeResult]) -> tuple[int, str]:
     return chosen.value, why
 
 
-def _result(kind: str, value: int, group: Sequence[Row]) -> SizeResult:
-    fitted = [row for row in group if row.texts]
-    latencies = [seconds for row in fitted for seconds in row.latencies]
-    p50, p95, p99 = np.percentile(latencies, [50, 95, 99]).tolist() if latencies else (0.0, 0.0, 0.0)
-    all_fitted = len(fitted) == len(group)
-    computed = sum(row.computed for row in fitted)
-    return SizeResult(
-        kind=kind,
-        value=value,
-        texts_per_second=median(row.texts / row.seconds for row in fitted) if all_fitted else 0.0,
-        tokens_per_second=median(row.tokens / row.seconds for row in fitted) if all_fitted else 0.0,
-        padding=1 - sum(row.tokens for row in fitted) / computed if computed else 0.0,
-        p50=p50,
-        p95=p95,
-        p99=p99,
-        peak_mebibytes=max(row.peak_mebibytes for row in group),
-    )
-
-
-def save_plot(found: Calibration, path: Path) -> None:
-    """Draws rates and latencies, fixed rows beside token budgets.
-
-    Args:
-        found: The calibration.
-        path: PNG file to write.
-
-    Raises:
-        InputError: There is no library to draw with.
-    """
+def save_plot(calibration: Calibration, path: Path) -> None:
+    """Plots rates and latencies of fixed rows and of token budgets to a PNG; InputError if matplotlib is missing."""
     try:
-        # No window and no display: the picture is only written.
+        # This backend needs neither a window nor a display.
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise InputError("drawing needs matplotlib: pip install 'embedlake[calibrate]'") from error
+        raise InputError(
+            "drawing needs matplotlib, which is not installed. Run pip install 'embedlake[calibrate]'."
+        ) from error
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)
     rates, latencies = figure.subplots(1, 2)
     for kind, marker in (("rows", "s"), ("tokens", "o")):
-        results = [result for result in found.results if result.kind == kind and result.texts_per_second]
-        # Of a row-sized pass the tokens are the mean: both kinds share one axis.
+        results = [result for result in calibration.results if result.kind == kind and result.texts_per_second]
+        # Passes of a fixed number of rows are plotted at their mean tokens, so that both kinds share one axis.
         sizes = [r.tokens_per_second * r.p50 if kind == "rows" else r.value for r in results]
         rates.plot(sizes, [r.texts_per_second for r in results], marker=marker, label=f"fixed {kind}")
         latencies.plot(sizes, [1000 * r.p50 for r in results], marker=marker, label=f"{kind}, median")
         latencies.plot(sizes, [1000 * r.p99 for r in results], marker=marker, linestyle=":", label=f"{kind}, p99")
-    rates.axvline(found.token_budget, color="gray", linewidth=0.8)
-    for axes, what in ((rates, "texts/s"), (latencies, "milliseconds of a pass")):
+    rates.axvline(calibration.token_budget, color="gray", linewidth=0.8)
+    for axes, label in ((rates, "texts/s"), (latencies, "milliseconds of a pass")):
         axes.set_xscale("log", base=2)
         axes.set_xlabel("tokens of a pass")
-        axes.set_ylabel(what)
+        axes.set_ylabel(label)
         axes.legend()
-    figure.suptitle(f"{found.device}, {found.dtype}: inference.token_budget {found.token_budget}")
+    figure.suptitle(f"{calibration.device}, {calibration.dtype}: inference.token_budget {calibration.token_budget}")
     figure.savefig(path, dpi=120)
 
 
 def command(
     config: Config,
     overrides: Overrides = None,
-    out: Annotated[Path, typer.Option(help="Folder for the figures and the picture.")] = Path("calibration"),
-    texts: Annotated[int, typer.Option(min=16, help="Chunks of the library to try with.")] = 256,
-    rounds: Annotated[int, typer.Option(min=3, help="How often each size is tried.")] = 3,
+    out: Annotated[Path, typer.Option(help="Write figures and a plot to this folder.")] = Path("calibration"),
+    texts: Annotated[int, typer.Option(min=16, help="Try this many chunks of the library.")] = 256,
+    rounds: Annotated[int, typer.Option(min=3, help="Try each size this many times.")] = 3,
     debug: Debug = False,
 ) -> None:
-    """Tries sizes of forward passes on the library's own texts and recommends one."""
+    """Try sizes of forward passes on the library's own texts and recommend one."""
     guarded(
         lambda settings: run(session(settings, debug), settings, output(), out, texts, rounds),
         config,

@@ -1,6 +1,6 @@
-"""The main job: brings the vectors of a space in step with its library.
+"""The main job: keeps the vectors of a space in sync with its library.
 
-First load, refresh and resume are the same run. Started as `embedlake embed --config F`, by
+First load, refresh and resume are the same run. Start it as `embedlake embed --config F`, by
 `spark-submit spark_jobs/embed_library.py --config F`, or in a live session:
 
     from spark_jobs.embed_library import run
@@ -15,14 +15,14 @@ import typer
 from pyspark.sql import SparkSession
 
 from schemas.runs import FINISHED
-from spark_jobs.embedding.opening import ensure_tables, open_run
+from spark_jobs.embedding.opening import create_tables, open_run, register_space
 from spark_jobs.embedding.plan import plan_run
-from spark_jobs.embedding.preflight import preflight
+from spark_jobs.embedding.preflight import run_preflight
 from spark_jobs.embedding.reconcile import reconcile
 from spark_jobs.embedding.report import RunReport, summarise
-from spark_jobs.embedding.run import check_still_ours, record, recorded_end
+from spark_jobs.embedding.run import Run, check_still_ours, record, recorded_end
 from spark_jobs.embedding.self_check import check_model
-from spark_jobs.embedding.slices import close_staged, embed_slices
+from spark_jobs.embedding.slices import embed_slices, empty_work_tables
 from spark_jobs.embedding.tally import Tally
 from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, show, watched_session
 from spark_jobs.runtime.progress import Progress
@@ -33,13 +33,13 @@ from spark_jobs.store.properties import for_rows
 from spark_jobs.store.tables import delta_session
 
 AllowRemovals = Annotated[
-    bool, typer.Option("--allow-removals", help="Lets documents go beyond run.max_removed_fraction.")
+    bool, typer.Option("--allow-removals", help="Allow removing more documents than run.max_removed_fraction.")
 ]
 RetryQuarantined = Annotated[
-    bool, typer.Option("--retry-quarantined", help="Tries quarantined documents again, up to run.max_attempts.")
+    bool, typer.Option("--retry-quarantined", help="Try quarantined documents again, up to run.max_attempts times.")
 ]
 TakeOver = Annotated[
-    bool, typer.Option("--take-over", help="Goes on although another run has not ended; that one then stops.")
+    bool, typer.Option("--take-over", help="Take over from a run that has not finished; that run then stops.")
 ]
 
 
@@ -52,51 +52,56 @@ def run(
     take_over: bool = False,
     progress: Progress | None = None,
 ) -> RunReport:
-    """Embeds what is new in a library and takes out what is gone.
+    """Embeds new and changed documents of a library and removes the vectors of those that are gone.
 
     Args:
         spark: A live session, classic or Connect.
         settings: The whole configuration.
-        allow_removals: Whether documents may vanish beyond `run.max_removed_fraction`.
-        retry_quarantined: Whether quarantined documents are tried again, within `run.max_attempts`.
-        take_over: Whether to go on although another run has not ended; that one stops at its next commit.
-        progress: Where progress is shown; nowhere when left out.
+        allow_removals: Whether more documents than `run.max_removed_fraction` may be removed.
+        retry_quarantined: Whether to try quarantined documents again, up to `run.max_attempts` times.
+        take_over: Whether to start although another run has not finished; that run stops at its next commit.
+        progress: Where progress is shown; nowhere by default.
 
     Returns:
-        What was done, ready to be printed.
+        What the run did; print it for the run summary.
 
     Raises:
-        InputError: Something for the user to mend; nothing was written unless the message says so.
+        InputError: Settings or input are invalid; nothing was written unless the message says so.
         SourceError: The source's columns or history do not fit.
-        RunActiveError: Another run is at work, or has taken over.
+        RunActiveError: Another run is active, or has taken over.
         QuarantineLimitError: Too many documents could not be embedded; the others are committed.
         ReconciliationError: The tables do not agree after the last commit.
     """
     progress = progress or Progress()
     with delta_session(spark):
         with progress.step("pre-flight"):
-            checked = preflight(spark, settings)
-        with space_lock(settings, take_over), session_properties(spark, for_rows(checked.documents)):
+            preflight = run_preflight(spark, settings)
+        with space_lock(settings, take_over), session_properties(spark, for_rows(preflight.documents)):
             with progress.step("open"):
-                checked = ensure_tables(spark, settings, checked)
-                this = open_run(spark, settings, checked, take_over)
-            tally = Tally(progress.seconds)
-            with recorded_end(spark, this, tally):
-                with progress.step("plan"):
-                    work = plan_run(spark, this, allow_removals, retry_quarantined)
-                progress.say(f"plan: {work}")
-                progress.expect(work.tokens)
-                if work.tokens:
-                    with progress.step("self-check"):
-                        check_model(spark, this)
-                embed_slices(spark, this, work, tally, progress)
-                with progress.step("reconcile"):
-                    ledger = reconcile(spark, this, checked.documents)
-                with progress.step("close"):
-                    close_staged(spark, this, work)
-                    check_still_ours(spark, this)
-                report = summarise(this, work, tally, ledger)
-                record(spark, this, FINISHED, report.counts, tally, plan=work.how)
+                create_tables(spark, settings, preflight)
+                preflight = register_space(spark, settings, preflight)
+                opened = open_run(spark, settings, preflight, take_over)
+            return _carry_out(opened, allow_removals, retry_quarantined, progress)
+
+
+def _carry_out(run: Run, allow_removals: bool, retry_quarantined: bool, progress: Progress) -> RunReport:
+    tally = Tally(progress.seconds)
+    with recorded_end(run, tally):
+        with progress.step("plan"):
+            work = plan_run(run, allow_removals, retry_quarantined)
+        progress.say(f"plan: {work}")
+        progress.expect(work.tokens)
+        if work.tokens:
+            with progress.step("self-check"):
+                check_model(run)
+        embed_slices(run, work, tally, progress)
+        with progress.step("reconcile"):
+            ledger = reconcile(run)
+        with progress.step("close"):
+            empty_work_tables(run, work)
+            check_still_ours(run)
+        report = summarise(run, work, tally, ledger)
+        record(run, FINISHED, report.counts, tally, plan=work.how)
     return report
 
 
@@ -108,7 +113,7 @@ def command(
     take_over: TakeOver = False,
     debug: Debug = False,
 ) -> None:
-    """Embeds what is new in the library and takes out what is gone."""
+    """Embed new and changed documents, and remove the vectors of those that are gone."""
 
     def job(settings: Settings) -> None:
         with watched_session(settings, debug) as (spark, progress):

@@ -1,6 +1,6 @@
-"""The evaluation job: how good retrieval from a space is, by queries whose relevant documents are known.
+"""The evaluation job: how good retrieval from a space is, by queries with relevance judgements.
 
-Started as `embedlake evaluate --config F --queries Q --judgements J`, or with `--pairs P` for the model alone.
+Start it as `embedlake evaluate --config F --queries Q --judgements J`, or with `--pairs P` for the model alone.
 """
 
 import json
@@ -30,7 +30,7 @@ from spark_jobs.evaluation.report import (
     record_evaluation,
     rows_of,
 )
-from spark_jobs.evaluation.retrieval import RetrievedDocuments, find_documents
+from spark_jobs.evaluation.retrieval import RetrievedDocuments, retrieve_documents
 from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, session, show
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.open_space import OpenSpace, open_space, search_model
@@ -50,22 +50,22 @@ def run(
     k: int = 10,
     out: Path | None = None,
 ) -> Evaluation | PairScores:
-    """Evaluates the settings' space by judged queries, or the settings' model by pairs of sentences.
+    """Evaluates the configured space against relevance judgements, or the configured model by sentence pairs.
 
     The result is also appended to the store's `evaluations` table.
 
     Args:
         spark: A live session, classic or Connect.
         settings: The whole configuration.
-        queries: Queries as JSON lines, with `judgements`.
-        judgements: Which documents are relevant to them, as BEIR or TREC write it.
-        pairs: Pairs of sentences with a score, in place of the two.
-        against: Another space of the library to compare with, searched by its own model.
-        k: Cutoff of the measures, beside the usual ones.
-        out: File for the result as JSON, written over.
+        queries: File of queries in BEIR's format (JSON lines), with `judgements`.
+        judgements: File of relevance judgements (qrels) in BEIR's or TREC's format, with `queries`.
+        pairs: File of sentence pairs with a score, instead of these two.
+        against: Another space of the library to compare with, searched with its own model.
+        k: A cutoff of the measures beside the usual ones, from 1 to 10,000.
+        out: File for the result as JSON; it is overwritten.
 
     Returns:
-        The result, ready to be printed.
+        The result; print it for a summary.
 
     Raises:
         InputError: Options or files are wrong, a space cannot be searched, or a result cannot be written.
@@ -73,53 +73,53 @@ def run(
     faults = _option_faults(settings, pairs, {"--queries": queries, "--judgements": judgements}, against, k, out)
     if faults:
         raise InputError(faults)
-    found: Evaluation | PairScores
+    result: Evaluation | PairScores
     if pairs is not None:
-        found = evaluate_pairs.run(spark, settings, pairs)
+        result = evaluate_pairs.run(spark, settings, pairs)
     elif queries is not None and judgements is not None:
         require_measures()
         judged = read_judged(queries, judgements)
         with delta_session(spark):
-            found = _evaluated(spark, settings, judged, against, k)
-            record_evaluation(spark, settings, rows_of(found))
+            result = _evaluated(spark, settings, judged, against, k)
+            record_evaluation(spark, settings, rows_of(result))
     else:
-        raise InputError("--queries and --judgements go together: name both files, or --pairs alone")
+        raise InputError("--queries and --judgements go together. Name both files, or --pairs alone.")
     if out is not None:
-        _write(out, found)
-    return found
+        _write(out, result)
+    return result
 
 
 def _evaluated(
     spark: SparkSession, settings: Settings, judged: JudgedQueries, against: str | None, k: int
 ) -> Evaluation:
-    # Whatever can be refused is refused before a space is searched.
+    # Spaces, models and the store are checked before a space is searched.
     space = open_space(spark, settings)
     other = open_space(spark, settings, against) if against is not None else None
     model, other_model = search_model(space), search_model(other) if other is not None else None
     ensure_evaluations(spark, settings)
     depth = search_depth(k)
-    found = find_documents(space, model, judged, depth)
-    scores = _scores(space, judged, found, k)
+    retrieved = retrieve_documents(space, model, judged, depth)
+    scores = _scores(space, judged, retrieved, k)
     if other is None or other_model is None:
         return Evaluation(judged, k, depth, scores)
-    found_there = find_documents(other, other_model, judged, depth)
-    scores_there = _scores(other, judged, found_there, k)
+    other_retrieved = retrieve_documents(other, other_model, judged, depth)
+    other_scores = _scores(other, judged, other_retrieved, k)
     comparison = Comparison(
-        other=scores_there,
-        differences=paired_differences(scores.scores, scores_there.scores),
-        overlap=neighbour_overlap(found.documents, found_there.documents, k),
+        other=other_scores,
+        differences=paired_differences(scores.scores, other_scores.scores),
+        overlap=neighbour_overlap(retrieved.documents, other_retrieved.documents, k),
     )
     return Evaluation(judged, k, depth, scores, comparison)
 
 
-def _scores(space: OpenSpace, judged: JudgedQueries, found: RetrievedDocuments, k: int) -> SpaceScores:
+def _scores(space: OpenSpace, judged: JudgedQueries, retrieved: RetrievedDocuments, k: int) -> SpaceScores:
     return SpaceScores(
         space=space.name,
         model_fingerprint=space.model_fingerprint,
         vectors_version=space.vectors.version,
-        truncated=found.truncated,
-        missing=found.missing,
-        scores=score_queries(judged, found.documents, k),
+        truncated=retrieved.truncated,
+        missing=retrieved.missing,
+        scores=score_queries(judged, retrieved.documents, k),
     )
 
 
@@ -134,42 +134,42 @@ def _option_faults(
     faults = []
     given = [name for name, value in {**judged, "--against": against}.items() if value is not None]
     if pairs is not None and given:
-        faults.append(f"--pairs does not go with {' and '.join(given)}: leave one or the other out")
+        faults.append(f"--pairs does not go with {' and '.join(given)}. Leave out one or the other.")
     if against == settings.space:
-        faults.append(f"--against {against} is the space itself: name another one")
+        faults.append(f"--against {against} is the space itself. Name another one.")
     if not 1 <= k <= MOST_K:
-        faults.append(f"-k is {k}: ask for 1 to {MOST_K:,} documents")
+        faults.append(f"-k is {k}. Ask for 1 to {MOST_K:,} documents.")
     if out is not None and (out.is_dir() or not os.access(out if out.exists() else out.absolute().parent, os.W_OK)):
-        faults.append(f"--out {out} cannot be written: name a file in a folder that is there")
+        faults.append(f"--out {out} cannot be written. Name a file in an existing folder that the job may write to.")
     return faults
 
 
-def _write(out: Path, found: Evaluation | PairScores) -> None:
-    text = json.dumps(found.as_dict(), indent=1, allow_nan=False) + "\n"
+def _write(out: Path, result: Evaluation | PairScores) -> None:
+    text = json.dumps(result.as_dict(), indent=1, allow_nan=False) + "\n"
     try:
         out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(
-            f"--out {out} cannot be written: {error.strerror}: the result is in the table evaluations all the same"
+            f"--out {out} cannot be written: {error.strerror}. The result is in the table evaluations nevertheless."
         ) from error
 
 
 def command(
     config: Config,
-    queries: Annotated[Path | None, typer.Option(help="Queries in BEIR's format (JSON lines).")] = None,
-    judgements: Annotated[Path | None, typer.Option(help="Judgements (qrels) in BEIR's or TREC's format.")] = None,
-    against: Annotated[str | None, typer.Option(help="Another space of the library to compare with.")] = None,
-    pairs: Annotated[Path | None, typer.Option(help="Pairs of sentences with a score, instead.")] = None,
+    queries: Annotated[Path | None, typer.Option(help="Read queries in BEIR's format (JSON lines).")] = None,
+    judgements: Annotated[Path | None, typer.Option(help="Read judgements (qrels) in BEIR's or TREC's format.")] = None,
+    against: Annotated[str | None, typer.Option(help="Compare with another space of this library.")] = None,
+    pairs: Annotated[Path | None, typer.Option(help="Read sentence pairs with a score instead.")] = None,
     k: K = 10,
-    out: Annotated[Path | None, typer.Option(help="File for the result as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the result to a JSON file.")] = None,
     as_json_text: AsJson = False,
     overrides: Overrides = None,
     debug: Debug = False,
 ) -> None:
-    """Measures retrieval from the space by judged queries, or the model by pairs of sentences."""
+    """Evaluate retrieval against relevance judgements, or the model by sentence pairs."""
 
     def job(settings: Settings) -> None:
-        found = run(
+        result = run(
             session(settings, debug),
             settings,
             queries=queries,
@@ -179,7 +179,7 @@ def command(
             k=k,
             out=out,
         )
-        show(json.dumps(found.as_dict(), indent=1) if as_json_text else str(found))
+        show(json.dumps(result.as_dict(), indent=1) if as_json_text else str(result))
 
     guarded(job, config, overrides, debug)
 

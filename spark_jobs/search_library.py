@@ -1,4 +1,13 @@
-"""The search job: exact top-k over a space, for one question or for thousands of queries."""
+"""The search job: exact top-k over a space, for one question or thousands of queries.
+
+In a live session:
+
+    from spark_jobs.search.hits import as_lines
+    from spark_jobs.search.nearest import SearchOptions
+    from spark_jobs.search_library import answer
+
+    print(as_lines(answer(spark, settings, "How do I mask values?", SearchOptions(k=5))))
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,30 +24,31 @@ from spark_jobs.runtime.report import render_lines
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.search.hits import SearchResult, as_json, as_lines
 from spark_jobs.search.nearest import SearchOptions, matching, nearest, queries_per_scan
-from spark_jobs.search.queries import Query, embed_queries, read_queries
+from spark_jobs.search.queries import embed_queries, read_queries
+from spark_jobs.search.query_rows import Query, shown
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.open_space import OpenSpace, open_space, search_model
 from spark_jobs.store.tables import delta_session
 
-Where = Annotated[str | None, typer.Option(help="Boolean SQL expression: \"package = 'numpy'\".")]
-PerDocument = Annotated[bool, typer.Option("--per-document", help="Documents, each by its best chunk.")]
-Rescore = Annotated[bool, typer.Option("--rescore", help="Queries stay float32 in a space of int8 or binary.")]
-Space = Annotated[str | None, typer.Option(help="Another space of the library than the settings'.")]
+Where = Annotated[str | None, typer.Option(help="Boolean SQL expression, such as \"package = 'numpy'\".")]
+PerDocument = Annotated[bool, typer.Option("--per-document", help="Return documents, each by its best chunk.")]
+Rescore = Annotated[bool, typer.Option("--rescore", help="Keep queries in float32 in a space of int8 or binary.")]
+Space = Annotated[str | None, typer.Option(help="Search another space of this library.")]
 
-# Named in a message, of those whose end the model did not see.
+# Most truncated queries that the summary names.
 _NAMED = 5
 
 
 @dataclass(frozen=True)
 class BatchSearchReport:
-    """What was written for many queries.
+    """The summary of a search with many queries.
 
     Attributes:
         space: Library and space.
         version: Version of its vectors.
-        out: Where the hits are.
-        queries: How many were asked.
-        truncated: Ids of those of which the model saw only the beginning.
+        out: Where the hits were written.
+        queries: Number of queries.
+        truncated: Ids of queries that are longer than the model's limit; only their beginning counted.
     """
 
     space: str
@@ -51,26 +61,25 @@ class BatchSearchReport:
         """Renders the summary in plain text."""
         lines = [("space", f"{self.space}, vectors at version {self.version}"), ("queries", f"{self.queries:,}")]
         if self.truncated:
-            named = ", ".join(ascii(query_id[:80]) for query_id in self.truncated[:_NAMED])
-            shown = f"{len(self.truncated):,} queries, of which the model saw the beginning: {named}"
-            lines.append(("truncated", shown))
+            named = ", ".join(map(shown, self.truncated[:_NAMED]))
+            lines.append(("truncated", f"{len(self.truncated):,} queries, only their beginning counted: {named}"))
         return render_lines([*lines, ("hits", self.out)])
 
 
 def answer(
     spark: SparkSession, settings: Settings, question: str, options: SearchOptions, space: str | None = None
 ) -> SearchResult:
-    """Finds the chunks nearest to a question.
+    """Finds the chunks nearest to a question, by exact search.
 
     Args:
         spark: A live session, classic or Connect.
         settings: The whole configuration.
-        question: Any text.
-        options: How many hits, and of which rows.
-        space: Another space of the library than the settings'.
+        question: Any text that is not blank.
+        options: How many hits to return, and from which rows.
+        space: Another space of the library than the configured one.
 
     Returns:
-        At most `options.k` hits.
+        At most `options.k` hits; render them by `as_lines` or `as_json` of `spark_jobs.search.hits`.
 
     Raises:
         InputError: The space, the question or the filter cannot be used.
@@ -79,58 +88,59 @@ def answer(
         opened = open_space(spark, settings, space)
         model = search_model(opened)
         rows = matching(opened, options.where)
-        asked = embed_queries(opened, model, [("question", question)], options.rescore)
-        hits = nearest(opened, rows, asked, options).orderBy("rank").collect()
-    return SearchResult(opened.name, hits, bool(asked.truncated))
+        embedded = embed_queries(opened, model, [("question", question)], options.rescore)
+        hits = nearest(opened, rows, embedded, options).orderBy("rank").collect()
+    return SearchResult(opened.name, hits, bool(embedded.truncated))
 
 
 def run(
     spark: SparkSession, settings: Settings, queries: str, out: str, options: SearchOptions, space: str | None = None
 ) -> BatchSearchReport:
-    """Finds the chunks nearest to each query of a file, and writes the hits.
+    """Finds the chunks nearest to each query of a file, by exact search, and writes the hits.
 
     Args:
         spark: A live session, classic or Connect.
         settings: The whole configuration.
-        queries: Path as `read_queries` takes it.
-        out: A path that is not there yet: Parquet where it ends with .parquet, else a Delta table.
-        options: How many hits, and of which rows.
-        space: Another space of the library than the settings'.
+        queries: Path of JSON lines, CSV with a header, Parquet or ORC, or a Delta table's folder; with columns `text`
+            and `_id`, `id` or `query_id`.
+        out: A path that does not exist yet. It becomes Parquet if it ends with .parquet, else a Delta table.
+        options: How many hits of each query to write, and from which rows.
+        space: Another space of the library than the configured one.
 
     Returns:
-        A summary, ready to be printed.
+        The summary; print it.
 
     Raises:
-        InputError: The space, a query or the filter cannot be used, or there is no writing at the path.
+        InputError: The space, a query or the filter cannot be used, or the path cannot be written.
     """
     with delta_session(spark):
         opened = open_space(spark, settings, space)
         model = search_model(opened)
         rows = matching(opened, options.where)
-        passes: list[DataFrame] = []
+        scans: list[DataFrame] = []
         truncated: list[str] = []
         count = 0
         for group in read_queries(spark, queries, queries_per_scan(options.k)):
-            asked = embed_queries(opened, model, group, options.rescore)
-            passes.append(nearest(opened, rows, asked, options))
-            truncated += asked.truncated
+            embedded = embed_queries(opened, model, group, options.rescore)
+            scans.append(nearest(opened, rows, embedded, options))
+            truncated += embedded.truncated
             count += len(group)
-        if not passes:
-            raise InputError(f"there are no queries in {queries}: give at least one")
-        _write(reduce(DataFrame.unionByName, passes), out)
+        if not scans:
+            raise InputError(f"there are no queries in {queries}. Give at least one.")
+        _write(reduce(DataFrame.unionByName, scans), out)
     return BatchSearchReport(opened.name, opened.vectors.version, out, count, truncated)
 
 
 def search(space: OpenSpace, queries: Sequence[Query], options: SearchOptions) -> DataFrame:
-    """Finds the chunks nearest to each of some queries, exactly, in one pass over the space's embeddings.
+    """Finds the chunks nearest to each query, by exact search in one scan of the space's embeddings.
 
     Args:
-        space: The space, opened with the properties that reading the store needs.
-        queries: Pairs of id and text, not more than fit into one pass.
-        options: How many hits, and of which rows.
+        space: An open space, in a session with the properties of `delta_session`.
+        queries: Pairs of id and text, at most `queries_per_scan(options.k)`.
+        options: How many hits of each query to return, and from which rows.
 
     Returns:
-        Rows as `nearest` makes them.
+        Columns query_id, rank, score and those of `vectors` without the embedding; at most k rows for each query.
 
     Raises:
         InputError: A query or the filter cannot be used.
@@ -148,9 +158,13 @@ def _write(hits: DataFrame, out: str) -> None:
 
 def command(
     config: Config,
-    question: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
-    queries: Annotated[str | None, typer.Option(help="File of queries: _id or id, and text.")] = None,
-    out: Annotated[str | None, typer.Option(help="Where hits of --queries go: Delta, or *.parquet.")] = None,
+    question: Annotated[str | None, typer.Argument(help="Text to search for.")] = None,
+    queries: Annotated[
+        str | None, typer.Option(help="Search for each query of a file with _id or id, and text.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Write the hits of --queries as a Delta table, or as *.parquet.")
+    ] = None,
     k: K = 10,
     where: Where = None,
     per_document: PerDocument = False,
@@ -160,29 +174,29 @@ def command(
     overrides: Overrides = None,
     debug: Debug = False,
 ) -> None:
-    """Finds the chunks nearest to a question, exactly; or to each of a file of queries."""
+    """Find the chunks nearest to a question, or to each query of a file, by exact search."""
     options = SearchOptions(k=k, where=where, per_document=per_document, rescore=rescore)
 
     def job(settings: Settings) -> None:
         if queries is not None and out is not None and question is None:
             show(str(run(session(settings, debug), settings, queries, out, options, space)))
         elif question is not None and queries is None and out is None:
-            _answer(settings, question, options, space, as_json_lines, debug)
+            _show_answer(settings, question, options, space, as_json_lines, debug)
         else:
-            raise InputError("search takes a question, or --queries FILE with --out PATH")
+            raise InputError("search needs either a question, or --queries FILE with --out PATH")
 
     guarded(job, config, overrides, debug)
 
 
-def _answer(
-    settings: Settings, question: str, options: SearchOptions, space: str | None, as_lines_of: bool, debug: bool
+def _show_answer(
+    settings: Settings, question: str, options: SearchOptions, space: str | None, as_json_lines: bool, debug: bool
 ) -> None:
     if not question.strip():
-        raise InputError("the question is empty: ask something")
-    found = answer(session(settings, debug), settings, question, options, space)
-    if found.truncated:
-        typer.echo("embedlake: the question is longer than the model can see: only its beginning counted", err=True)
-    show(as_json(found) if as_lines_of else as_lines(found))
+        raise InputError("the question is empty. Write a question.")
+    result = answer(session(settings, debug), settings, question, options, space)
+    if result.truncated:
+        typer.echo("embedlake: the question exceeds the model's limit, so only its beginning counted", err=True)
+    show(as_json(result) if as_json_lines else as_lines(result))
 
 
 if __name__ == "__main__":

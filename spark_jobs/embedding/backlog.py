@@ -1,4 +1,4 @@
-"""What a run would do now: source against ledger, counted and written nowhere."""
+"""What a run would do now: source compared with ledger, counted but not written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,81 +22,70 @@ from spark_jobs.store.tables import space_tables
 
 @dataclass(frozen=True)
 class Backlog:
-    """What the source has that the settings' space does not, and the other way round.
+    """How the source and the settings' space differ.
 
     Attributes:
-        documents: Documents by change, unchanged ones included; empty where the source cannot be read.
-        version: The source's newest version; None where it has none.
-        last: The space's last finished run (run_number, source_version); None where there is none.
-        faults: Why a run would refuse the source; empty where it would not.
+        documents: Documents by change, unchanged ones included; empty if the source cannot be read.
+        version: The source's newest version; None if it has none.
+        last_finished: The space's last finished run (run_number, source_version), or None.
+        faults: Why a run would refuse the source; empty if it would not.
     """
 
     documents: Mapping[str, int]
     version: int | None
-    last: Row | None
+    last_finished: Row | None
     faults: tuple[str, ...]
 
     def lines(self) -> list[tuple[str, str]]:
-        """Renders the backlog as pairs.
-
-        Returns:
-            Label and text of each line.
-        """
+        """Renders the backlog as pairs of label and text."""
         lines = [("fault", f"a run would stop here: {fault}") for fault in self.faults]
         if self.documents:
             changes = " · ".join(f"{self.documents[change]:,} {words}" for change, words in CHANGE_WORDS.items())
             lines.append(("backlog", changes))
-            now = "without versions" if self.version is None else f"at version {self.version}"
-            lines.append(("source", f"{now}; {self._read()}"))
+            version = "without versions" if self.version is None else f"at version {self.version}"
+            lines.append(("source", f"{version}; {self._what_was_read()}"))
         return lines
 
-    def _read(self) -> str:
-        if self.last is None:
+    def _what_was_read(self) -> str:
+        run = self.last_finished
+        if run is None:
             return "no run has finished yet"
-        version = "" if self.last.source_version is None else f" read version {self.last.source_version}"
-        return f"the last finished run, number {self.last.run_number},{version or ' read what was there then'}"
+        state = "its state at the time" if run.source_version is None else f"version {run.source_version}"
+        return f"the last finished run, number {run.run_number}, read {state}"
 
 
 def backlog_of(spark: SparkSession, settings: Settings) -> Backlog:
-    """Counts what a run of the settings' space would do now.
-
-    Args:
-        spark: The live session.
-        settings: The whole configuration.
-
-    Returns:
-        The counts, or why there are none.
-    """
+    """Counts what a run of the settings' space would do now; a source that cannot be read is a fault of the result."""
     tables = space_tables(spark, settings)
-    last, good = history(tables) if tables.exists(RUNS.name) else (None, None)
+    last, last_finished = history(tables) if tables.exists(RUNS.name) else (None, None)
     version = None
     try:
         source = open_source(spark, settings.source)
         version = source.version
         left = check_ids(source, settings.source)
-        # What a run that did not finish left half done, the next one does again.
+        # The next run redoes what a run that did not finish left half done.
         documents = _counted(spark, settings, source, left, is_clean=last is None or last.finished)
     except InputError as error:
-        return Backlog({}, version, good, error.faults)
-    except Exception as error:  # PySpark's where a plan makes no sense, Py4J's where a file cannot be read
-        return Backlog({}, version, good, (f"the source cannot be compared: {cause_of(error)}",))
+        return Backlog({}, version, last_finished, error.faults)
+    except Exception as error:  # PySpark's if a plan makes no sense, Py4J's if a file cannot be read
+        return Backlog({}, version, last_finished, (f"the source cannot be compared: {cause_of(error)}",))
     known = left - documents[ADDED] + documents[REMOVED]
     try:
         guard_removals(documents[REMOVED], known, left, settings.run.max_removed_fraction)
     except InputError as error:
-        return Backlog(documents, version, good, error.faults)
-    return Backlog(documents, version, good, ())
+        return Backlog(documents, version, last_finished, error.faults)
+    return Backlog(documents, version, last_finished, ())
 
 
 def _counted(spark: SparkSession, settings: Settings, source: Source, left: int, is_clean: bool) -> dict[str, int]:
     tables = space_tables(spark, settings)
-    found: dict[str, int] = {ADDED: left}
+    by_change: dict[str, int] = {ADDED: left}
     if tables.exists(LEDGER.name):
         ledger = tables.read(LEDGER.name)
-        doubtful = None if is_clean else suspects(ledger, tables.read("vectors"))
+        half_done = None if is_clean else suspects(ledger, tables.read("vectors"))
         documents = as_documents(source.rows, settings.source, source.payload)
-        found = _by_change(only_differing(documents, ledger, doubtful), only_removed(ledger, documents, doubtful))
-    counts = {change: found.get(change, 0) for change in CHANGES}
+        by_change = _by_change(only_differing(documents, ledger, half_done), only_removed(ledger, documents, half_done))
+    counts = {change: by_change.get(change, 0) for change in CHANGES}
     return {**counts, UNCHANGED: left - sum(counts[change] for change in CHANGES if change != REMOVED)}
 
 

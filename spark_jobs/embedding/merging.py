@@ -1,4 +1,4 @@
-"""The two commits of a slice: into `vectors`, then into `ledger`; by MERGE, or by an append where nothing is there."""
+"""The two commits of a slice: into `vectors`, then into `ledger`; by MERGE, or by an append if all rows are new."""
 
 from collections.abc import Sequence
 
@@ -15,15 +15,16 @@ from spark_jobs.embedding.staging import POSITION, has_chunk
 from spark_jobs.store.failpoints import boundary
 from spark_jobs.store.tables import SpaceTables
 
-# MERGE resolves names over both sides at once, so the incoming side's get a prefix of their own.
+# MERGE resolves names over both sides at once, so those of the incoming side have a prefix.
 INCOMING = "_incoming_"
-_REPAID = ("payload_hash", "source_version", "run_id")
-
+# What a ledger row takes over where only the payload changed.
+_PAYLOAD_COLUMNS = ("payload_hash", "source_version", "run_id")
 UPSERT = "upsert"
 DELETE = "delete"
 # Columns that only guide a MERGE; the underscore keeps them apart from payload columns.
 OPERATION = "_operation"
 PAYLOAD_CHANGED = "_payload_changed"
+# Part of the ledger's `detail`.
 _OLDER_SERVED = "; vectors of an earlier text are served"
 
 
@@ -38,17 +39,17 @@ def _renamed(changes: DataFrame) -> DataFrame:
 def merge_vectors(
     changes: DataFrame, tables: SpaceTables, payload: Sequence[StructField], insert_only: bool, is_fenced: bool
 ) -> None:
-    """Brings a slice's chunks into `vectors` in one commit: upserts and deletes together.
+    """Merges a slice's chunks into `vectors` in one commit, upserts and deletes together.
 
-    A matched row keeps its vector: neither the source nor this statement reads it.
+    A matched row keeps its vector, which neither the source nor this statement reads.
 
     Args:
         changes: Rows of `as_vector_changes`.
         tables: The space's tables.
-        payload: The payload columns' fields.
+        payload: Fields of the payload columns.
         insert_only: Whether none of the documents has a stored chunk. Delta then writes no second copy of each vector
-            for the change feed, which tells inserts from the data files themselves.
-        is_fenced: Whether no other run can commit meanwhile. Inserts alone are then appended, without a look at what is
+            for the change feed, which reads inserts from the data files themselves.
+        is_fenced: Whether no other run can commit meanwhile. Inserts alone are then appended, without reading what is
             stored and without the copy of its source that MERGE makes.
     """
     names = vectors_table(payload).schema.names
@@ -73,7 +74,7 @@ def merge_vectors(
 
 
 def merge_ledger(changes: DataFrame, tables: SpaceTables, is_new: bool) -> None:
-    """Brings a slice's outcomes into `ledger` in one commit, after `vectors` holds what it will claim.
+    """Merges a slice's outcomes into `ledger` in one commit, after the one into `vectors`.
 
     Args:
         changes: Rows of `as_ledger_changes`.
@@ -90,7 +91,7 @@ def merge_ledger(changes: DataFrame, tables: SpaceTables, is_new: bool) -> None:
         .whenMatched(_incoming(OPERATION) == REMOVED)
         .delete()
         .whenMatched(_incoming(OPERATION) == PAYLOAD)
-        .update({quoted(name): _incoming(name) for name in _REPAID})
+        .update({quoted(name): _incoming(name) for name in _PAYLOAD_COLUMNS})
         .whenMatched(_incoming(OPERATION).isin(*TRIED))
         .update(every)
         .whenNotMatched(_incoming(OPERATION).isin(*TRIED))
@@ -101,26 +102,26 @@ def merge_ledger(changes: DataFrame, tables: SpaceTables, is_new: bool) -> None:
 
 
 def _with_faults(chunks: DataFrame, staged: DataFrame) -> DataFrame:
-    """Adds to each chunk why it cannot be stored: `fault` and `fault_detail`, null where it can."""
+    """Adds `fault` and `fault_detail`: why a chunk cannot be stored, null if it can."""
     texts = staged.groupBy("text_hash").agg(
-        F.bool_or(F.col("reason").isNull()).alias("found"),
+        F.bool_or(F.col("reason").isNull()).alias("is_embedded"),
         F.max("reason").alias("text_reason"),
         F.max("detail").alias("text_detail"),
     )
-    lost = has_chunk() & ~F.col("is_stored") & ~F.coalesce("found", F.lit(False))
-    # A chunk without a vector and without a reason must never pass for embedded.
+    lost = has_chunk() & ~F.col("is_stored") & ~F.coalesce("is_embedded", F.lit(False))
+    # A chunk without a vector and without a reason must never count as embedded.
     fault = F.coalesce("reason", F.when(lost, F.coalesce("text_reason", F.lit(INVALID_VECTOR))))
     detail = F.coalesce("detail", F.when(lost, F.coalesce("text_detail", F.lit("no vector was staged"))))
     return chunks.join(texts, "text_hash", "left").withColumns({"fault": fault, "fault_detail": detail})
 
 
 def as_outcomes(chunks: DataFrame, staged: DataFrame, keep_older: bool) -> DataFrame:
-    """Sums up what became of each document whose text was tried.
+    """Sums up the outcome for each document whose text was tried.
 
     Args:
         chunks: Staged chunks of the slice.
         staged: Staged vectors.
-        keep_older: Whether a document that fails keeps the chunks it has.
+        keep_older: Whether a document that fails keeps its stored chunks.
 
     Returns:
         Columns doc_id, status, reason, detail, chunk_count, token_count, truncated_count.
@@ -169,18 +170,19 @@ def as_vector_changes(
     run_id: str,
     keep_older: bool,
 ) -> DataFrame:
-    """Says for every chunk of the slice's documents what happens to its row.
+    """Decides for every chunk of the slice's documents what happens to its row.
 
     Args:
         plan: Plan rows of the slice.
         chunks: Staged chunks of the slice.
         staged: Staged vectors.
-        payload: The payload columns' fields.
-        run_id: Run that writes.
-        keep_older: Whether a document that fails keeps the chunks it has.
+        payload: Fields of the payload columns.
+        run_id: The run that writes.
+        keep_older: Whether a document that fails keeps its stored chunks.
 
     Returns:
-        Columns of the vectors table and the two guides; for stored chunks embedding, text and counts may be null.
+        Columns of the vectors table, `_operation` and `_payload_changed`; embedding, text and counts of stored chunks
+        may be null.
     """
     planned = plan.select("doc_id", "change", "payload_changed", *(["payload"] if payload else []))
     changes = (
@@ -188,28 +190,28 @@ def as_vector_changes(
         .join(planned, "doc_id")
         .withColumn(OPERATION, _operation(keep_older))
         .where(F.col(OPERATION).isNotNull())
-        .withColumn("wanted", F.when((F.col(OPERATION) == UPSERT) & ~F.col("is_stored"), F.col("text_hash")))
+        .withColumn("missing_hash", F.when((F.col(OPERATION) == UPSERT) & ~F.col("is_stored"), F.col("text_hash")))
     )
-    # Any of equal texts would do, but MERGE may evaluate its source more than once: the choice must be the same.
-    supply = (
+    # Any vector of a text would do, but MERGE may evaluate its source more than once and must see the same one.
+    embeddings = (
         staged.where(F.col("reason").isNull())
-        .groupBy(F.col("text_hash").alias("wanted"))
+        .groupBy(F.col("text_hash").alias("missing_hash"))
         .agg(F.min("embedding").alias("embedding"))
     )
     values = {field.name: F.col(f"payload.{quoted(field.name)}") for field in payload} | {"run_id": F.lit(run_id)}
     columns = [values.get(name, F.col(quoted(name))).alias(name) for name in vectors_table(payload).schema.names]
     guides = [F.col(OPERATION), F.col("payload_changed").alias(PAYLOAD_CHANGED)]
-    return changes.drop("run_id").join(supply, "wanted", "left").select(*columns, *guides)
+    return changes.drop("run_id").join(embeddings, "missing_hash", "left").select(*columns, *guides)
 
 
 def as_ledger_changes(plan: DataFrame, outcomes: DataFrame, source_version: int | None, run_id: str) -> DataFrame:
-    """Says for every document of the slice what its ledger row becomes.
+    """Decides for every document of the slice what its ledger row becomes.
 
     Args:
         plan: Plan rows of the slice.
         outcomes: Rows of `as_outcomes`.
-        source_version: Version of the source, where it has versions.
-        run_id: Run that writes.
+        source_version: Version of the source, if it has versions.
+        run_id: The run that writes.
 
     Returns:
         Columns of the ledger and `_operation`, which is the document's change.

@@ -1,4 +1,4 @@
-"""Everything that can be refused before any inference, with all faults in one message."""
+"""What can be refused before any inference: model, chunking, source, store and space, all faults in one message."""
 
 import os
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from spark_jobs.store.tables import location_of
 from udfs.models.fingerprint import chunking_fingerprint, model_fingerprint
 from udfs.specs import ChunkSpec, InferenceSpec
 
-Found = TypeVar("Found")
+Checked = TypeVar("Checked")
 
 _TABLES = ("vectors", "ledger", "plan", "staged_chunks", "staged_vectors", "runs", "spaces", "evaluations", "exports")
 
@@ -29,7 +29,7 @@ class PreflightResult:
 
     Attributes:
         source: The pinned source.
-        documents: Documents it has.
+        documents: Number of documents in the source.
         inference: The model and how it runs.
         chunking: The chunking rule.
         model_fingerprint: Hash of everything that decides a vector.
@@ -46,18 +46,18 @@ class PreflightResult:
     registered: bool
 
 
-def preflight(spark: SparkSession, settings: Settings) -> PreflightResult:
+def run_preflight(spark: SparkSession, settings: Settings) -> PreflightResult:
     """Checks model, chunking, source, store and space; writes nothing.
 
     Args:
-        spark: The live session.
+        spark: A live session.
         settings: The whole configuration.
 
     Returns:
-        What was found.
+        What the run may rely on.
 
     Raises:
-        InputError: Every fault found.
+        InputError: Every fault found; a SourceError where all of them are the source's.
     """
     faults: list[InputError] = []
     space = beside(spark, lambda: registered(spark, settings))
@@ -67,12 +67,12 @@ def preflight(spark: SparkSession, settings: Settings) -> PreflightResult:
     chunking = _collected(lambda: chunk_spec(settings, model.model), faults) if model else None
     documents = _collected(lambda: check_ids(source, settings.source), faults) if source else None
     if faults or model is None or source is None or chunking is None or documents is None:
-        # A source that no longer fits has an exit code of its own, unless there is more to mend.
+        # A source that no longer fits has an exit code of its own, unless something else is wrong too.
         kind = SourceError if all(isinstance(fault, SourceError) for fault in faults) else InputError
         raise kind(sentence for fault in faults for sentence in fault.faults)
     is_registered = check_space(space(), settings.space, model.model, chunking)
     if not documents and not is_registered:
-        raise InputError("the source has no documents: check source.path, source.table and source.filter")
+        raise InputError("the source has no documents. Check source.path, source.table and source.filter.")
     return PreflightResult(
         source=source,
         documents=documents,
@@ -84,7 +84,7 @@ def preflight(spark: SparkSession, settings: Settings) -> PreflightResult:
     )
 
 
-def _collected(check: Callable[[], Found], faults: list[InputError]) -> Found | None:
+def _collected(check: Callable[[], Checked], faults: list[InputError]) -> Checked | None:
     try:
         return check()
     except InputError as error:
@@ -93,52 +93,45 @@ def _collected(check: Callable[[], Found], faults: list[InputError]) -> Found | 
 
 
 def check_store(settings: Settings) -> None:
-    """Checks what can be known of the store before the first commit.
-
-    Args:
-        settings: The whole configuration.
-
-    Raises:
-        InputError: Its folder cannot be written, or store and source lie one inside the other.
-    """
-    faults = _apart(settings)
+    """Raises InputError if the store's folder is not writable, or if store and source overlap."""
+    faults = _overlap(settings)
     if settings.store.is_local:
-        faults += _writable(settings.store.path or "")
+        faults += _not_writable(settings.store.path or "")
     if faults:
         raise InputError(faults)
 
 
-def _writable(path: str) -> list[str]:
+def _not_writable(path: str) -> list[str]:
     folder = Path(path.removeprefix("file:"))
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if folder.is_dir() and os.access(folder, os.W_OK):
         return []
-    what = "may not be written" if folder.is_dir() else "is a file"
-    return [f"store.path {path} cannot be used: {folder} {what}: choose a folder that the job may write"]
+    cause = "is not writable" if folder.is_dir() else "is a file"
+    return [f"store.path {path} cannot be used because {folder} {cause}. Choose a folder that the job may write to."]
 
 
-def _apart(settings: Settings) -> list[str]:
+def _overlap(settings: Settings) -> list[str]:
     source, location = settings.source, location_of(settings)
     if source.table is not None:
         names = [*(location.name(table) for table in _TABLES), location.view or ""]
-        own = {name.replace("`", "").lower() for name in names}
-        if source.table.replace("`", "").lower() in own:
-            return [f"source.table {source.table} is a table of the store: a library cannot be its own source"]
+        of_store = {name.replace("`", "").lower() for name in names}
+        if source.table.replace("`", "").lower() in of_store:
+            return [f"source.table {source.table} is a table of the store. Name a table outside the store."]
         return []
     if source.path is None or settings.store.path is None:
         return []
-    below, above = _parts(source.path), _parts(settings.store.path)
-    shared = min(len(below), len(above))
-    if below[:shared] != above[:shared]:
+    source_parts, store_parts = _path_parts(source.path), _path_parts(settings.store.path)
+    shared = min(len(source_parts), len(store_parts))
+    if source_parts[:shared] != store_parts[:shared]:
         return []
     return [
-        f"source.path {source.path} and store.path {settings.store.path} lie one inside the other: a run would read "
-        "what it writes; keep them apart"
+        f"source.path {source.path} and store.path {settings.store.path} overlap, so a run would read what it "
+        "writes. Keep them apart."
     ]
 
 
-def _parts(path: str) -> tuple[str, ...]:
+def _path_parts(path: str) -> tuple[str, ...]:
     scheme, separator, rest = path.partition("://")
     local = path.removeprefix("file:") if not separator or scheme == "file" else None
     if local is not None:

@@ -1,7 +1,5 @@
 """The check at the end of every run: source, ledger and vectors agree."""
 
-from pyspark.sql import SparkSession
-
 from schemas.errors import QuarantineLimitError, ReconciliationError
 from schemas.ledger import LEDGER, QUARANTINED
 from spark_jobs.embedding.run import Run
@@ -10,19 +8,17 @@ from spark_jobs.store.ledger import LedgerSummary, compared, summarise_ledger
 _NAMED = 5
 
 
-def reconcile(spark: SparkSession, run: Run, source_documents: int) -> LedgerSummary:
+def reconcile(run: Run) -> LedgerSummary:
     """Fails the run unless every document of the source has one ledger row, and every row its chunks.
 
     Args:
-        spark: The live session.
-        run: The run.
-        source_documents: Documents that the source had when the run began.
+        run: The run, after its last commit.
 
     Returns:
-        What the ledger holds.
+        What the ledger contains.
 
     Raises:
-        ReconciliationError: They do not agree; documents are named.
+        ReconciliationError: They do not agree; some of the documents are named.
         QuarantineLimitError: Too many documents could not be embedded; the others are committed.
     """
     rows = compared(run.tables.read(LEDGER.name), run.tables.read("vectors"))
@@ -31,13 +27,13 @@ def reconcile(spark: SparkSession, run: Run, source_documents: int) -> LedgerSum
         examples = rows.where("wrong").orderBy("doc_id").limit(_NAMED).collect()
         shown = ", ".join(f"{row.doc_id[:80]!r} (ledger {row.chunk_count}, stored {row.stored})" for row in examples)
         raise ReconciliationError(
-            f"ledger and vectors disagree about {summary.wrong} documents, such as {shown}: run again, which does "
-            "them again; embedlake verify tells more"
+            f"ledger and vectors disagree about {summary.wrong} documents, such as {shown}. Run again to redo them; "
+            "embedlake verify shows more."
         )
-    if summary.documents != source_documents:
+    if summary.documents != run.preflight.documents:
         raise ReconciliationError(
-            f"the ledger has {summary.documents} documents, the source had {source_documents} when the run began: "
-            "the source changed meanwhile; run again"
+            f"the ledger has {summary.documents} documents, but the source had {run.preflight.documents} when the run "
+            "began; the source has changed since. Run again."
         )
     _check_quarantined(summary, run)
     return summary
@@ -50,5 +46,5 @@ def _check_quarantined(summary: LedgerSummary, run: Run) -> None:
         shown = ", ".join(f"{reason}: {number}" for reason, number in sorted(summary.reasons.items()))
         raise QuarantineLimitError(
             f"{count} of {summary.documents} documents are quarantined ({shown}), more than "
-            f"run.max_quarantined_fraction {limit} allows; all others are embedded. embedlake quarantine lists them"
+            f"run.max_quarantined_fraction {limit} allows; all others are embedded. List them by embedlake quarantine."
         )

@@ -1,4 +1,4 @@
-"""What a person reads at the end of a run."""
+"""The run summary."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ _COUNTED = ("chunks", "chunks_embedded", "chunks_failed", "tokens_embedded", "to
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a run did.
+    """What a run did; print it for the run summary.
 
     Attributes:
-        run_id: The run.
-        how: How its work was found.
+        run_id: Library, space and number of the run, joined by dots.
+        how: How the plan was made, in words.
         vectors: Quoted name of the vectors table.
         counts: Documents by change (added ...) and by status (library_embedded ...), chunks and tokens.
         seconds: Wall-clock seconds by step.
-        inference: What the model took.
+        inference: What the model was given and how long it took.
     """
 
     run_id: str
@@ -40,16 +40,12 @@ class RunReport:
         return render_lines(self.lines())
 
     def lines(self) -> list[tuple[str, str]]:
-        """Renders the summary as pairs.
-
-        Returns:
-            Label and text of each line.
-        """
+        """Renders the summary as pairs of label and text."""
         n = self.counts
         changes = " · ".join(f"{n[change]:,} {words}" for change, words in CHANGE_WORDS.items())
         library = " · ".join(f"{n[f'library_{status}']:,} {status}" for status in _STATUSES)
         chunks = n["chunks"]
-        cut = f"{n['truncated'] / chunks:.1%} truncated" if chunks else "none to embed"
+        truncated = f"{n['truncated'] / chunks:.1%} truncated" if chunks else "none to embed"
         rate = n["tokens_embedded"] / self.seconds["embed"] if self.seconds.get("embed") else 0
         steps = " · ".join(f"{step} {value:.1f}" for step, value in self.seconds.items())
         return [
@@ -59,7 +55,8 @@ class RunReport:
             ("library", f"{library} · {n['library_chunks']:,} chunks"),
             (
                 "chunks",
-                f"{chunks:,} in this run · {n['chunks_embedded']:,} embedded · {n['chunks_reused']:,} reused · {cut}",
+                f"{chunks:,} in this run · {n['chunks_embedded']:,} embedded · {n['chunks_reused']:,} reused · "
+                f"{truncated}",
             ),
             (
                 "tokens",
@@ -74,14 +71,14 @@ class RunReport:
 
 
 def summarise(run: Run, work: Work, tally: Tally, ledger: LedgerSummary) -> RunReport:
-    """Adds up a run: what it had to do, what it did, and what the ledger holds now."""
-    done = {name: tally.counts[name] for name in _COUNTED}
-    total = {
+    """Adds up a run: what it had to do, what it did, and what the ledger contains now."""
+    committed = {name: tally.counts[name] for name in _COUNTED}
+    counts = {
         **work.documents,
         **{f"library_{status}": ledger.statuses.get(status, 0) for status in _STATUSES},
         "library_chunks": ledger.chunks,
-        **done,
-        "chunks_reused": done["chunks"] - done["chunks_embedded"],
+        **committed,
+        "chunks_reused": committed["chunks"] - committed["chunks_embedded"],
         "truncated": ledger.truncated,
     }
-    return RunReport(run.run_id, work.how, run.tables.name("vectors"), total, dict(tally.seconds), tally.inference)
+    return RunReport(run.run_id, work.how, run.tables.name("vectors"), counts, dict(tally.seconds), tally.inference)

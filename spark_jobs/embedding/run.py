@@ -1,11 +1,11 @@
-"""The record of runs: events appended to the store's `runs` table."""
+"""A run of the main job: what it is, how its events are recorded, and how it ends."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from pyspark.sql import Row, SparkSession
+from pyspark.sql import Row
 from pyspark.sql import functions as F
 
 from schemas.errors import EmbedlakeError, RunActiveError
@@ -27,21 +27,21 @@ class Run:
     """One execution of the main job.
 
     Attributes:
-        number: Position in its space, from 1.
-        run_id: Library, space and number in one word.
+        number: Number of the run in its space, from 1.
+        run_id: Library, space and number, joined by dots.
         settings: The whole configuration.
-        checked: What pre-flight found.
-        tables: Its tables.
-        fence: What numbers its commits.
+        preflight: What pre-flight found.
+        tables: The space's tables, through the run's session.
+        fence: Numbers its commits.
         owner: Host, process and a random word: who the run is.
         before: The newest finished run of the space: run_number, source_version, source_id and source_rule; or None.
-        is_clean: Whether the run before this one finished, so that nothing can be half done.
+        is_clean: Whether the run before this one finished, so that no document can be half done.
     """
 
     number: int
     run_id: str
     settings: Settings
-    checked: PreflightResult
+    preflight: PreflightResult
     tables: SpaceTables
     fence: Fence
     owner: str
@@ -49,26 +49,17 @@ class Run:
     is_clean: bool
 
 
-def check_still_ours(spark: SparkSession, run: Run) -> None:
-    """Stops a run that another one has taken over from.
-
-    Args:
-        spark: The live session.
-        run: The run.
-
-    Raises:
-        RunActiveError: A later run has started.
-    """
+def check_still_ours(run: Run) -> None:
+    """Raises RunActiveError once a later run has taken over the space."""
     newest = events(run.tables).agg(F.max("run_number")).collect()[0][0] or 0
     if newest > run.number:
         raise RunActiveError(
-            f"run {run.settings.library}.{run.settings.space}.{newest} has taken over from {run.run_id}, which ends "
-            "here; what it committed stays"
+            f"run {run.settings.library}.{run.settings.space}.{newest} has taken over from {run.run_id}. "
+            "This run ends here; what it committed stays."
         )
 
 
 def record(
-    spark: SparkSession,
     run: Run,
     event: str,
     counts: Mapping[str, int] | None = None,
@@ -77,17 +68,16 @@ def record(
     message: str | None = None,
     plan: str | None = None,
 ) -> None:
-    """Appends one event of a run.
+    """Appends one event of a run to the store's `runs` table.
 
     Args:
-        spark: The live session.
         run: The run.
-        event: One of the events that `schemas.runs` names.
+        event: One of the events in `schemas.runs`.
         counts: Documents by change and status, chunks, tokens.
-        tally: What its steps and the model took so far.
+        tally: Seconds and inference of the run so far.
         slice_number: Slice that was committed, from 1.
-        message: What went wrong.
-        plan: How the work was found.
+        message: What went wrong; never the text of a document.
+        plan: How the plan was made, in words.
     """
     row = {
         "library": run.settings.library,
@@ -98,11 +88,11 @@ def record(
         "event_time": datetime.now().astimezone(),
         "owner": run.owner,
         "slice_number": slice_number,
-        "model_fingerprint": run.checked.model_fingerprint,
-        "chunking_fingerprint": run.checked.chunking_fingerprint,
-        "source_version": run.checked.source.version,
-        "source_id": run.checked.source.table_id,
-        "source_rule": run.checked.source.rule,
+        "model_fingerprint": run.preflight.model_fingerprint,
+        "chunking_fingerprint": run.preflight.chunking_fingerprint,
+        "source_version": run.preflight.source.version,
+        "source_id": run.preflight.source.table_id,
+        "source_rule": run.preflight.source.rule,
         "plan": plan,
         "counts": dict(counts or {}),
         "seconds": {step: round(value, 3) for step, value in tally.seconds.items()} if tally else {},
@@ -112,22 +102,21 @@ def record(
     }
     values = tuple(row[name] for name in RUNS.schema.names)
     with store_lock(run.settings):
-        run.tables.append(spark.createDataFrame([values], RUNS.schema), RUNS.name)
+        run.tables.append(run.tables.spark.createDataFrame([values], RUNS.schema), RUNS.name)
 
 
 @contextmanager
-def recorded_end(spark: SparkSession, run: Run, tally: Tally) -> Iterator[None]:
-    """Records that a run failed or was stopped, and cancels what Spark still does for it.
+def recorded_end(run: Run, tally: Tally) -> Iterator[None]:
+    """Records that a run failed or was stopped, and cancels the Spark jobs of one that was stopped.
 
     Args:
-        spark: The live session.
         run: The run.
-        tally: What it counted and took so far.
+        tally: Its counts and seconds so far.
 
     Raises:
-        RunActiveError: A later run has taken over, whatever that looked like from here.
+        RunActiveError: A later run has taken over, whatever error that caused here.
     """
-    tag = run.run_id
+    spark, tag = run.tables.spark, run.run_id
     spark.addTag(tag)
     try:
         yield
@@ -136,29 +125,29 @@ def recorded_end(spark: SparkSession, run: Run, tally: Tally) -> Iterator[None]:
         if stop is not None:
             with suppress(Exception):
                 spark.interruptTag(tag)
-            _record(spark, run, STOPPED, tally, str(stop) or "interrupted")
+            _try_to_record(run, STOPPED, tally, str(stop) or "interrupted")
             raise stop from None
         # Nothing more is written for a run that was overtaken, not even its end.
-        _check(spark, run, error)
-        # Only our own messages are known to hold no text of a document.
+        _raise_if_overtaken(run, error)
+        # Only our own messages are known to contain no text of a document.
         message = str(error) if isinstance(error, EmbedlakeError) else type(error).__name__
-        _record(spark, run, FAILED, tally, message[:_MESSAGE_CHARACTERS])
+        _try_to_record(run, FAILED, tally, message[:_MESSAGE_CHARACTERS])
         raise
     finally:
         with suppress(Exception):
             spark.removeTag(tag)
 
 
-def _check(spark: SparkSession, run: Run, error: BaseException) -> None:
+def _raise_if_overtaken(run: Run, error: BaseException) -> None:
     try:
-        check_still_ours(spark, run)
+        check_still_ours(run)
     except RunActiveError as overtaken:
         raise overtaken from error
-    except Exception:  # a session that died cannot tell; the first error is what counts
+    except Exception:  # a dead session cannot answer; the first error is the one that counts
         return
 
 
-def _record(spark: SparkSession, run: Run, event: str, tally: Tally, message: str) -> None:
-    # A session that died cannot record it, and must not hide why it died.
+def _try_to_record(run: Run, event: str, tally: Tally, message: str) -> None:
+    # A dead session cannot record the end, and that must not hide why it died.
     with suppress(Exception):
-        record(spark, run, event, tally.counts, tally, message=message)
+        record(run, event, tally.counts, tally, message=message)

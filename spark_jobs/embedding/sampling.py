@@ -1,4 +1,4 @@
-"""A sample of a library's chunks, the same for the same library."""
+"""A sample of a library's chunks, the same for the same library, and the int8 ranges measured on one."""
 
 from dataclasses import replace
 
@@ -17,18 +17,18 @@ from udfs.chunk_documents import chunk_documents
 from udfs.quantization import Ranges
 from udfs.specs import ChunkSpec, ModelSpec
 
-# Of so many texts the lowest and highest of each number hardly move any more.
+# With this many texts, the lowest and highest value of each number hardly change any more.
 _TEXTS = 2048
 
 
 def sample_chunks(settings: Settings, source: Source, chunking: ChunkSpec, model: ModelSpec, count: int) -> DataFrame:
-    """Cuts documents that are drawn by a hash of their id: neither the first file alone nor the shortest documents.
+    """Cuts documents drawn by a hash of their id, so that the sample is neither the first file nor short texts alone.
 
     Args:
         settings: The whole configuration.
         source: The opened source.
         chunking: The chunking rule.
-        model: Whose tokenizer counts.
+        model: The model whose tokenizer counts tokens.
         count: Most chunks, and most documents that are cut for them.
 
     Returns:
@@ -41,31 +41,26 @@ def sample_chunks(settings: Settings, source: Source, chunking: ChunkSpec, model
     return chunks.where(F.col("text").isNotNull()).select("text").limit(count)
 
 
-def find_ranges(settings: Settings, checked: PreflightResult) -> Ranges:
+def measure_ranges(settings: Settings, preflight: PreflightResult) -> Ranges:
     """Embeds a sample of the library and takes the lowest and highest value of each number.
 
-    Args:
-        settings: The whole configuration.
-        checked: What pre-flight found.
-
-    Returns:
-        The ranges.
-
-    Raises:
-        InputError: The library has no text to measure them on.
+    Raises InputError where no text of the library can be embedded.
     """
-    inference = checked.inference
-    texts = sample_chunks(settings, checked.source, checked.chunking, inference.model, _TEXTS)
+    inference = preflight.inference
+    texts = sample_chunks(settings, preflight.source, preflight.chunking, inference.model, _TEXTS)
     hashed = texts.select(F.sha2("text", 256).alias("text_hash"), "text").repartition(1)
     exact = replace(inference, model=replace(inference.model, precision="float32"))
     rows = embed_rows(hashed, exact, settings.inference).where(F.col("reason").isNull())
-    found = (
+    extremes = (
         rows.select(F.posexplode("embedding").alias("number", "value"))
         .groupBy("number")
         .agg(F.min("value").alias("low"), F.max("value").alias("high"))
         .orderBy("number")
         .collect()
     )
-    if not found:
-        raise InputError("model.precision int8 needs texts to measure its ranges on, and no text could be embedded")
-    return tuple(row.low for row in found), tuple(row.high for row in found)
+    if not extremes:
+        raise InputError(
+            "model.precision int8 needs texts to measure its ranges on, and no text could be embedded. "
+            "Check source.filter and source.text_columns."
+        )
+    return tuple(row.low for row in extremes), tuple(row.high for row in extremes)

@@ -1,8 +1,8 @@
-"""Slices, one after the other: chunk, embed, commit. Staged rows first, then vectors, then the ledger."""
+"""Slices, one after another: chunk, embed, commit. Staged rows come first, then vectors, then the ledger."""
 
 from collections import Counter
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from schemas.runs import SLICE_COMMITTED
@@ -18,71 +18,76 @@ from spark_jobs.store.versions import read_pinned
 from udfs.models.source import weight_bytes
 
 
-def embed_slices(spark: SparkSession, run: Run, work: Work, tally: Tally, progress: Progress) -> None:
-    """Does the work of a run, slice by slice.
-
-    Args:
-        spark: The live session.
-        run: The run.
-        work: What it has to do.
-        tally: Where the slices are added up.
-        progress: Where progress is shown.
-    """
-    settings, groups, last = run.settings.run, work.groups, 0
+def embed_slices(run: Run, work: Work, tally: Tally, progress: Progress) -> None:
+    """Does the work of a run slice by slice, and adds each slice to the tally once it is committed."""
+    settings, groups, last_tokens = run.settings.run, work.groups, 0
     if not groups:
         return
-    weights = weight_bytes(run.checked.inference.model)
-    # A text that moves from one document to another may have left `vectors` by the slice that looks for it.
+    weights = weight_bytes(run.preflight.inference.model)
+    # A text that moves from one document to another may have left `vectors` before the slice that looks for it.
     before = read_pinned(run.tables, "vectors")
     while groups:
-        # Clusters grow while a run is at work; over Connect, counting is a job of its own.
-        slots = task_slots(spark)
+        # Clusters grow during a run; over Connect, counting slots is a job of its own.
+        slots = task_slots(run.tables.spark)
         first = first_slice_tokens(weights, slots, settings.slice_seconds)
         left = sum(group.tokens for group in groups)
-        rate = (last, work.tokens - left, tally.slice_seconds)
+        rate = (last_tokens, work.tokens - left, tally.slice_seconds)
         bound = slice_bound(settings.slice_tokens, settings.slice_seconds, first, *rate)
         bound = with_rest(settings.slice_tokens, bound, left)
-        part, groups = next_slice(groups, tally.counts["slices"] + 1, bound)
-        embed_slice(spark, run, part, before, slots, tally, progress)
+        slice_, groups = next_slice(groups, tally.counts["slices"] + 1, bound)
+        embed_slice(run, slice_, before, slots, tally, progress)
         progress.advance(tally.tokens, state_of(work, tally))
-        progress.say(f"slice {part.number} committed: {state_of(work, tally)} · {rate_of(work, tally)}")
-        last = part.tokens
+        progress.say(f"slice {slice_.number} committed: {state_of(work, tally)} · {rate_of(work, tally)}")
+        last_tokens = slice_.tokens
 
 
-def embed_slice(
-    spark: SparkSession, run: Run, part: Slice, before: DataFrame, slots: int, tally: Tally, progress: Progress
-) -> None:
-    """Does one slice, whose documents become visible together.
+def embed_slice(run: Run, slice_: Slice, before: DataFrame, slots: int, tally: Tally, progress: Progress) -> None:
+    """Chunks, embeds and commits one slice, whose documents become visible together.
 
     Args:
-        spark: The live session.
         run: The run.
-        part: The slice.
-        before: The space's vectors as they were before the run's first slice.
+        slice_: The slice.
+        before: The space's vectors as they were before the first slice of the run.
         slots: Tasks that run at the same time.
         tally: Where the slice is added once it is committed.
         progress: Where progress is shown.
     """
-    plan = run.tables.read("plan").where(F.col("slice_key").between(part.first_key, part.last_key))
+    plan = run.tables.read("plan").where(F.col("slice_key").between(slice_.first_key, slice_.last_key))
     vectors = run.tables.read("vectors")
-    here = (F.col("run_id") == run.run_id) & (F.col("slice_number") == part.number)
+    here = (F.col("run_id") == run.run_id) & (F.col("slice_number") == slice_.number)
     chunks = run.tables.read(STAGED_CHUNKS.name).where(here)
     staged = run.tables.read(STAGED_VECTORS.name)
     with progress.step("chunk"):
-        # Counted from Delta's log: no file is read.
+        # Delta answers a count from its log, without reading a file.
         stored = only_planned(vectors, plan) if vectors.count() else None
-        found = stage_chunks(spark, plan, stored, run, part, slots)
-    counts: Counter[str] = Counter(chunks=found["chunks"], tokens_saved=found["tokens"])
-    if found["new"]:
+        chunked = stage_chunks(run, slice_, plan, stored, slots)
+    counts: Counter[str] = Counter(chunks=chunked["chunks"], tokens_saved=chunked["tokens"])
+    if chunked["new"]:
         if before.count():
             with progress.step("reuse"):
-                stage_reused(spark, chunks, staged, before, run)
+                stage_reused(run, chunks, staged, before)
         with progress.step("embed"):
-            counts += stage_vectors(spark, chunks, staged, run, part, slots, tally, progress)
+            counts += stage_vectors(run, slice_, chunks, staged, slots, tally, progress)
             counts["tokens_saved"] -= counts["tokens_embedded"]
-    _commit(spark, run, part, plan, chunks, staged, progress, is_fresh=not found["stored"])
-    tally.add_slice(counts, part.documents, part.tokens)
-    record(spark, run, SLICE_COMMITTED, counts, tally, part.number)
+    _commit(run, slice_, plan, chunks, staged, progress, is_fresh=not chunked["stored"])
+    tally.add_slice(counts, slice_.documents, slice_.tokens)
+    record(run, SLICE_COMMITTED, counts, tally, slice_.number)
+
+
+def _commit(
+    run: Run, slice_: Slice, plan: DataFrame, chunks: DataFrame, staged: DataFrame, progress: Progress, is_fresh: bool
+) -> None:
+    spark, payload, keep = run.tables.spark, run.preflight.source.payload, run.settings.run.on_failed_update == "keep"
+    check_still_ours(run)
+    with progress.step("merge vectors"), run.fence.commit(spark) as is_fenced:
+        changes = as_vector_changes(plan, chunks, staged, payload, run.run_id, keep)
+        merge_vectors(changes, run.tables, payload, is_fresh, is_fenced)
+    with progress.step("merge ledger"), run.fence.commit(spark) as is_fenced:
+        outcomes = as_outcomes(chunks, staged, keep)
+        rows = as_ledger_changes(plan, outcomes, run.preflight.source.version, run.run_id)
+        merge_ledger(rows, run.tables, is_new=is_fenced and slice_.added == slice_.documents)
+    # Delta skips the commits of a run that was overtaken without an error, so they must not count as committed.
+    check_still_ours(run)
 
 
 def state_of(work: Work, tally: Tally) -> str:
@@ -98,40 +103,12 @@ def rate_of(work: Work, tally: Tally) -> str:
     return f"{rate:,.0f} tokens/s · {left:,.0f} s left"
 
 
-def _commit(
-    spark: SparkSession,
-    run: Run,
-    part: Slice,
-    plan: DataFrame,
-    chunks: DataFrame,
-    staged: DataFrame,
-    progress: Progress,
-    is_fresh: bool,
-) -> None:
-    payload, keep = run.checked.source.payload, run.settings.run.on_failed_update == "keep"
-    check_still_ours(spark, run)
-    with progress.step("merge vectors"), run.fence.commit(spark) as is_fenced:
-        changes = as_vector_changes(plan, chunks, staged, payload, run.run_id, keep)
-        merge_vectors(changes, run.tables, payload, is_fresh, is_fenced)
-    with progress.step("merge ledger"), run.fence.commit(spark) as is_fenced:
-        outcomes = as_outcomes(chunks, staged, keep)
-        rows = as_ledger_changes(plan, outcomes, run.checked.source.version, run.run_id)
-        merge_ledger(rows, run.tables, is_new=is_fenced and part.added == part.documents)
-    # Delta passes over the commits of a run that was overtaken without a word: they may not count as done.
-    check_still_ours(spark, run)
-
-
-def close_staged(spark: SparkSession, run: Run, work: Work) -> None:
-    """Empties the tables of work in flight, once everything in them is done.
-
-    Args:
-        spark: The live session.
-        run: The run.
-        work: What it had to do.
-    """
-    # A run that finished left them empty, and this one has put nothing in.
+def empty_work_tables(run: Run, work: Work) -> None:
+    """Empties the tables of work in flight at the end of a run."""
+    # A run that finished left them empty, and a run without work adds nothing.
     if run.is_clean and not work.groups:
         return
+    spark = run.tables.spark
     for table in ("plan", *(staged.name for staged in STAGED)):
         rows = run.tables.read(table)
         if rows.count():

@@ -1,4 +1,4 @@
-"""How the work of a run is cut into slices; no I/O."""
+"""How the work of a run is cut into slices, and the limits on a plan; no I/O."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from typing import Literal
 from schemas.errors import InputError
 from schemas.plan import CHANGE_WORDS
 
-# Enough to measure a rate by, little enough to be committed within minutes on any machine.
+# Enough to measure a rate, and few enough to be committed within minutes on any machine.
 LEAST_TOKENS = 250_000
-# However small the model is, what a kill may cost has bounds.
+# Limits what a kill may cost, however small the model is.
 _MOST_FIRST_TOKENS = 4_000_000
-# Operations a second of one core; processors of the last ten years reach 30 to 200 thousand million in float32.
+# Operations a second of one core; processors of the last ten years reach 30 to 200 billion in float32.
 _OPERATIONS = 60e9
-# A rate measured on little may be far off; slices grow by this factor at most.
+# A rate measured on few tokens may be far off; slices grow by this factor at most.
 _GROWTH = 8
-# A slice costs a dozen statements, so that the rest goes along where it is no more than once the bound again.
+# A slice costs a dozen statements, so what is left joins the slice unless both together exceed this many bounds.
 _WITH_REST = 2
 
 
@@ -26,9 +26,9 @@ class Group:
     Attributes:
         key: The slice key.
         tokens: Estimated tokens to embed.
-        documents: Documents, by whatever change.
-        to_embed: Documents of these whose text goes to the model.
-        added: Documents of these that the ledger does not know.
+        documents: Planned documents, of any change.
+        to_embed: Those whose text goes to the model.
+        added: Those without a ledger row.
     """
 
     key: int
@@ -40,16 +40,16 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A bounded group of whole documents: those whose slice key lies in a range.
+    """A bounded number of whole documents: those with a slice key from `first_key` to `last_key`.
 
     Attributes:
-        number: Position in the run, from 1.
+        number: Number of the slice in the run, from 1.
         first_key: Lowest slice key.
         last_key: Highest slice key.
         tokens: Estimated tokens to embed.
-        documents: Documents in it, by whatever change.
-        to_embed: Documents of these whose text goes to the model.
-        added: Documents of these that the ledger does not know.
+        documents: Planned documents, of any change.
+        to_embed: Those whose text goes to the model.
+        added: Those without a ledger row.
     """
 
     number: int
@@ -68,7 +68,7 @@ class Work:
     Attributes:
         documents: Documents by change, unchanged ones included.
         groups: The planned documents by slice key, in order of key.
-        how: How they were found, in words.
+        how: How the plan was made, in words.
     """
 
     documents: Mapping[str, int]
@@ -113,18 +113,18 @@ def next_slice(groups: Sequence[Group], number: int, bound: int) -> tuple[Slice,
 
 
 def reading_pays(texts: int, stored_rows: int, rows_per_text: int = 500) -> bool:
-    """Decides whether to fetch vectors that stand elsewhere in the table, or to make them again.
+    """Whether reading vectors that are already in the table is cheaper than embedding their texts again.
 
-    Vectors are found by reading the whole column, whatever the number of texts. Reading 500 of them takes about as long
-    as embedding one text on a processor: 100,000 rows of 384 numbers a second for each core, against 200 texts.
+    Finding vectors means reading the whole column, whatever the number of texts. Reading 500 rows takes about as long
+    as embedding one text on a processor: each core reads 100,000 rows of 384 numbers a second and embeds 200 texts.
 
     Args:
-        texts: Texts whose vectors stand elsewhere in the table.
+        texts: Number of texts whose vectors are in the table.
         stored_rows: Rows of the table.
-        rows_per_text: Rows that are read in the time that one text takes.
+        rows_per_text: Rows read in the time that embedding one text takes.
 
     Returns:
-        Whether reading is the cheaper way.
+        Whether to read them.
 
     Example:
         >>> reading_pays(3, 1_000), reading_pays(3, 1_000_000), reading_pays(0, 10)
@@ -134,7 +134,7 @@ def reading_pays(texts: int, stored_rows: int, rows_per_text: int = 500) -> bool
 
 
 def guard_removals(removed: int, known: int, left: int, max_fraction: float) -> None:
-    """Refuses a plan that looks like a broken source rather than a pruned one.
+    """Refuses a plan that suggests a broken source rather than a pruned one.
 
     Args:
         removed: Documents of the space that the source no longer has.
@@ -145,27 +145,27 @@ def guard_removals(removed: int, known: int, left: int, max_fraction: float) -> 
     Raises:
         InputError: The share is larger, or nothing would be left.
     """
-    # By division: 0.29 * 100 falls just short of 29 in floats, 29 / 100 is what 0.29 is.
+    # A division, because 0.29 * 100 is just below 29 in floats, while 29 / 100 equals 0.29.
     if known and (removed / known > max_fraction or not left):
         raise InputError(
             f"{removed} of {known} documents are gone from the source, "
             + (f"more than run.max_removed_fraction {max_fraction} allows" if left else "which has none left")
-            + ": check the source; if they are meant to go, run again with --allow-removals"
+            + ". Check the source; if the removals are intended, run again with --allow-removals."
         )
 
 
 def first_slice_tokens(weight_bytes: int, slots: int, slice_seconds: float) -> int:
-    """Guesses what a slice may have before any rate is known.
+    """Estimates the tokens of the first slice, before any rate is known.
 
-    A token costs a Transformer two operations for each weight, of four bytes mostly.
+    A token costs a Transformer two operations for each weight; most weights have four bytes.
 
     Args:
         weight_bytes: Size of the model's weights.
-        slots: Tasks that run side by side.
+        slots: Tasks that run at the same time.
         slice_seconds: Seconds that a slice should take.
 
     Returns:
-        Tokens that slow processors embed in that time, within bounds; GPUs are many times faster.
+        Tokens that slow processors embed in that time, within limits; GPUs are many times faster.
 
     Example:
         >>> first_slice_tokens(91_000_000, 2, 600), first_slice_tokens(1_340_000_000, 2, 600)
@@ -181,12 +181,12 @@ def slice_bound(
     """Chooses how many tokens the next slice may have.
 
     Args:
-        slice_tokens: The setting; a number stands as it is.
+        slice_tokens: The setting; a number is returned as it is.
         slice_seconds: Seconds that a slice should take.
         first: Tokens of a slice before any rate is known.
         last: Tokens of the last slice; 0 before the first.
-        done: Estimated tokens of the slices that are committed.
-        seconds: Seconds they took.
+        done: Estimated tokens of the committed slices.
+        seconds: Seconds that they took.
 
     Returns:
         Estimated tokens after which a slice is closed.
@@ -199,15 +199,15 @@ def slice_bound(
         return slice_tokens
     if not done or not seconds:
         return first
-    wanted = int(done / seconds * slice_seconds)
-    return max(LEAST_TOKENS, min(wanted, _GROWTH * max(last, LEAST_TOKENS)))
+    fitting = int(done / seconds * slice_seconds)
+    return max(LEAST_TOKENS, min(fitting, _GROWTH * max(last, LEAST_TOKENS)))
 
 
 def with_rest(slice_tokens: int | Literal["auto"], bound: int, left: int) -> int:
-    """Takes the rest along where what is left is little more than a slice.
+    """Extends a slice to all that is left if that is little more than one slice.
 
     Args:
-        slice_tokens: The setting; a number stands as it is.
+        slice_tokens: The setting; only `auto` slices are extended.
         bound: Estimated tokens after which the slice would be closed.
         left: Estimated tokens of all that is left.
 

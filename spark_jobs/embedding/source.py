@@ -1,4 +1,4 @@
-"""The one module that knows source formats."""
+"""The source: the only module that knows source formats. It pins a version and checks columns and ids."""
 
 import hashlib
 import json
@@ -25,12 +25,12 @@ class Source:
     """A source as one run sees it.
 
     Attributes:
-        rows: Its rows, filtered; at one version where it has versions.
-        version: That version; None where it has none.
+        rows: Its rows, filtered; at one version if it has versions.
+        version: That version; None if it has none.
         payload: Fields of the payload columns.
         table_id: Delta's id of the table, which another table under the same name would not have; or None.
         has_feed: Whether the table's change feed is on.
-        rule: Hash of everything that decides which documents its rows make.
+        rule: Hash of the settings and column types that decide how rows become documents.
     """
 
     rows: DataFrame
@@ -42,20 +42,11 @@ class Source:
 
 
 def open_source(spark: SparkSession, source: SourceSettings) -> Source:
-    """Pins a source and checks that it has what the settings name.
+    """Pins a source and checks that it has the columns in the settings.
 
-    Args:
-        spark: The live session.
-        source: Format, place and columns.
-
-    Returns:
-        The pinned source.
-
-    Raises:
-        InputError: It cannot be read.
-        SourceError: It lacks columns, has columns of the wrong type or names that clash.
+    Raises InputError if it cannot be read, and SourceError if columns are missing, of the wrong type or clash.
     """
-    place = source.table or source.path
+    location = source.table or source.path
     try:
         detail = _delta_detail(spark, source)
         version = _newest_version(spark, source) if detail is not None else None
@@ -63,13 +54,13 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
         if source.filter is not None:
             rows = rows.where(F.expr(source.filter))
         schema = rows.schema
-    except Exception as error:  # Py4J's where a file cannot be read, PySpark's where a plan makes no sense
+    except Exception as error:  # Py4J's if a file cannot be read, PySpark's if a plan makes no sense
         cause = cause_of(error)
-        raise InputError(f"the source {place} cannot be read as {source.format}: {cause}") from error
+        raise InputError(f"the source {location} cannot be read as {source.format}: {cause}") from error
     fields = {field.name: field for field in schema}
     faults = column_faults(source, fields)
     if faults:
-        raise SourceError(f"the source {place}: {fault}" for fault in faults)
+        raise SourceError(f"the source {location}: {fault}" for fault in faults)
     return Source(
         rows=rows,
         version=version,
@@ -81,14 +72,14 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
 
 
 def check_ids(source: Source, settings: SourceSettings) -> int:
-    """Makes sure that ids identify: MERGE would insert a null or repeated one again in every run.
+    """Checks that ids identify documents, because MERGE would insert a null or repeated id again in every run.
 
     Args:
         source: The opened source.
         settings: Its settings.
 
     Returns:
-        Number of documents, which may be none.
+        Number of documents, which may be 0.
 
     Raises:
         InputError: Ids are null, repeated or not UTF-8.
@@ -103,17 +94,19 @@ def check_ids(source: Source, settings: SourceSettings) -> int:
             F.count_if(~F.is_valid_utf8("id")),
             F.count_if(repeated),
         ).collect()[0]
-    except Exception as error:  # Py4J's where a file cannot be read, PySpark's where a plan makes no sense
-        raise InputError(f"the source cannot be read to its end: {cause_of(error)}") from error
+    except Exception as error:  # Py4J's if a file cannot be read, PySpark's if a plan makes no sense
+        raise InputError(f"reading the source failed part-way: {cause_of(error)}") from error
     name = f"source.id_column {settings.id_name}"
     faults = []
     if nulls:
-        faults.append(f"{name} is null in {nulls} rows: give every document an id, or leave them out by source.filter")
+        faults.append(
+            f"{name} is null in {nulls} rows. Give every document an id, or exclude these rows by source.filter."
+        )
     if invalid:
-        faults.append(f"{name} is not valid UTF-8 in {invalid} rows: mend the ids")
+        faults.append(f"{name} is not valid UTF-8 in {invalid} rows. Fix these ids.")
     if repeats:
         examples = [row.id[:80] for row in groups.where(repeated).orderBy("id").limit(5).collect()]
-        faults.append(f"{name}: {repeats} ids stand in several rows, such as {examples!r}: make ids unique")
+        faults.append(f"{name}: {repeats} ids occur in more than one row, such as {examples!r}. Make ids unique.")
     if faults:
         raise InputError(faults)
     return int(total)
@@ -142,7 +135,7 @@ def _newest_version(spark: SparkSession, source: SourceSettings) -> int:
 
 
 def _rule(source: SourceSettings, fields: list[StructField]) -> str:
-    # What is left out says where the rows are, not what becomes of them; the table's id stands for that.
+    # The excluded settings say where the rows are, not how they become documents; table_id covers the location.
     settings = source.model_dump(mode="json", exclude={"track", "path", "table", "format"})
     text = json.dumps([settings, [[field.name, field.dataType.simpleString()] for field in fields]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -161,7 +154,7 @@ def _rows(spark: SparkSession, source: SourceSettings, version: int | None) -> D
     if source.format == "table":
         return reader.table(source.table or "")
     if source.format == "csv":
-        # Settings name columns, so a first line of names is the rule; `source.options` may say otherwise.
+        # Settings name columns, so a header is the default; `source.options` may turn it off.
         reader = spark.read.options(**{"header": "true", **source.options})
     return reader.format(source.format).load(source.path)
 
@@ -173,7 +166,7 @@ def _files(spark: SparkSession, source: SourceSettings) -> DataFrame:
     start = F.locate(root, F.col("path")) + len(root)
     return files.select(
         F.expr("path").substr(start, F.length("path")).alias("path"),
-        # The bytes as they are: whether they are UTF-8 is asked where documents are composed.
+        # The bytes as they are: `as_documents` checks whether they are UTF-8.
         F.col("content").cast("string").alias("text"),
         F.col("length").alias("size"),
         F.col("modificationTime").alias("modified"),
@@ -181,29 +174,21 @@ def _files(spark: SparkSession, source: SourceSettings) -> DataFrame:
 
 
 def column_faults(source: SourceSettings, fields: dict[str, StructField]) -> list[str]:
-    """Finds what is wrong with a source's columns.
-
-    Args:
-        source: Format, place and columns.
-        fields: The source's columns by name.
-
-    Returns:
-        One sentence for each fault.
-    """
+    """Describes what is wrong with a source's columns, given by name; a fault each."""
     return _missing(source, list(fields)) or [*_wrong_types(source, fields), *_clashes(source)]
 
 
 def _missing(source: SourceSettings, names: list[str]) -> list[str]:
     if not names:
-        return ["has no columns: it is empty, or its format is another"]
-    wanted = [
+        return ["it has no columns. Check that it is not empty and that source.format is right."]
+    expected = [
         ("id_column", source.id_name),
         *(("text_columns", name) for name in source.text_names),
         *(("payload_columns", name) for name in source.payload_columns),
     ]
     return [
-        f"has no column {name!r} that source.{key} names; it has {', '.join(map(repr, names))}"
-        for key, name in wanted
+        f"it has no column {name!r}, which source.{key} names. Its columns are {', '.join(map(repr, names))}."
+        for key, name in expected
         if name not in names
     ]
 
@@ -213,16 +198,16 @@ def _wrong_types(source: SourceSettings, fields: dict[str, StructField]) -> list
     faults = []
     if not isinstance(id_field.dataType, StringType | IntegralType):
         faults.append(
-            f"id column {id_field.name!r} is {id_field.dataType.simpleString()}: ids are strings or whole numbers; "
-            "cast it in a view"
+            f"id column {id_field.name!r} is {id_field.dataType.simpleString()}, but ids are strings or whole "
+            "numbers. Cast it in a view."
         )
     faults += [
-        f"text column {name!r} is {fields[name].dataType.simpleString()}, not string: cast it in a view"
+        f"text column {name!r} is {fields[name].dataType.simpleString()}, not string. Cast it in a view."
         for name in source.text_names
         if not isinstance(fields[name].dataType, StringType)
     ]
     return faults + [
-        f"payload column {name!r} has no type (only nulls): leave it out or cast it in a view"
+        f"payload column {name!r} has no type (only nulls). Leave it out, or cast it in a view."
         for name in source.payload_columns
         if isinstance(fields[name].dataType, NullType)
     ]
@@ -232,11 +217,11 @@ def _clashes(source: SourceSettings) -> list[str]:
     names = source.payload_columns
     clashes = {*clashing(names, vectors_table().schema.fields), *(n for n in names if n.lower() in _RESERVED)}
     faults = [
-        f"payload column {name!r} clashes with a column of vectors: rename it in a view" for name in sorted(clashes)
+        f"payload column {name!r} clashes with a column of vectors. Rename it in a view." for name in sorted(clashes)
     ]
     return faults + [
-        f"payload column {name!r} has a character that Delta does not take in names (one of {_BAD_CHARACTERS!r}): "
-        "rename it in a view"
+        f"payload column {name!r} has a character that Delta does not accept in names (one of {_BAD_CHARACTERS!r}). "
+        "Rename it in a view."
         for name in names
         if set(name) & set(_BAD_CHARACTERS)
     ]

@@ -11,24 +11,15 @@ from spark_jobs.embedding.run import Run
 from spark_jobs.settings.sections import SourceSettings
 from spark_jobs.store.versions import arrives, newest_changes
 
-# A filter of these words, columns, literals and operators depends on the row alone, hence a row that did not change
-# stays in or out. Functions may ask for the time, or for other tables.
+# A filter of these words, columns, literals and operators depends on the row alone: an unchanged row stays in or out.
+# Functions may read the clock or other tables.
 _WORDS = {"and", "or", "not", "in", "is", "null", "like", "between", "true", "false"}
 _TOKENS = re.compile(r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)+`|[A-Za-z_][A-Za-z0-9_.]*|[^\sA-Za-z_'`]+")
 
 
-def why_not(spark: SparkSession, run: Run, retry_quarantined: bool) -> str | None:
-    """Tells why the feed cannot say what this run has to do.
-
-    Args:
-        spark: The live session.
-        run: The run.
-        retry_quarantined: Whether documents that did not change are tried again.
-
-    Returns:
-        The reason in words; None where the feed can be asked.
-    """
-    source, before = run.checked.source, run.before
+def why_no_feed(run: Run, retry_quarantined: bool) -> str | None:
+    """Returns in words why the feed cannot name the work of this run; None if it can."""
+    source, before = run.preflight.source, run.before
     if source.version is None:
         return "the source has no versions"
     if before is None:
@@ -51,16 +42,16 @@ def why_not(spark: SparkSession, run: Run, retry_quarantined: bool) -> str | Non
 
 
 def changed_rows(spark: SparkSession, settings: SourceSettings, first: int, last: int) -> tuple[DataFrame, DataFrame]:
-    """Reads the documents that the feed tells of, each as it is at the end.
+    """Reads the documents in the change feed from version `first` to `last`, each in its last state.
 
     Args:
-        spark: The live session.
-        settings: Format, place, columns and filter of the source.
+        spark: A live session.
+        settings: Format, location, columns and filter of the source.
         first: First version whose changes count.
         last: Last version whose changes count.
 
     Returns:
-        Source rows that are in the library now, and the ids (`doc_id`) of documents that are not any more.
+        Source rows that are in the library now, and the ids (`doc_id`) of documents that no longer are.
     """
     reader = spark.read.options(**settings.options).option("readChangeFeed", "true")
     reader = reader.option("startingVersion", first).option("endingVersion", last)

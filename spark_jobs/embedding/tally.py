@@ -1,4 +1,4 @@
-"""What a run counted and what it took: filled in as it works, recorded with its events, reported at its end."""
+"""Counts, seconds and inference of a run: filled as it works, recorded with its events, reported at its end."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -10,29 +10,29 @@ from pyspark.sql import functions as F
 
 from schemas.worker_rows import NAMES, PEAKS, SUMS
 
-# Share of the time in which the model is at work that leaves nothing to gain elsewhere.
+# A model that is busy for this share of the time leaves nothing to gain elsewhere.
 _BUSY = 0.9
 _SLICE_STEPS = ("chunk", "reuse", "embed", "merge vectors", "merge ledger")
 
 
 def meter_columns() -> list[Column]:
-    """One aggregate for each field of the workers' meters, for an observation of `schemas.worker_rows.METER`."""
+    """Returns one aggregate for each field of `schemas.worker_rows.METER`, to observe the workers' meters."""
     sums = [F.coalesce(F.sum(f"meter.{name}"), F.lit(0.0)).alias(name) for name in SUMS]
     return sums + [F.max(f"meter.{name}").alias(name) for name in (*PEAKS, *NAMES)]
 
 
 @dataclass
 class InferenceSummary:
-    """What the model was given and what it took, over the slices of a run.
+    """What the model was given and how long it took, over the slices of a run.
 
     Attributes:
-        values: Fields of the meter; empty while nothing was embedded.
+        values: Fields of `schemas.worker_rows.METER`; empty until something is embedded.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
 
     def add(self, observed: Mapping[str, Any]) -> None:
-        """Adds one slice's results of `meter_columns`."""
+        """Adds what `meter_columns` observed of one slice."""
         for name in SUMS:
             self.values[name] = self.values.get(name, 0.0) + observed[name]
         for name in PEAKS:
@@ -42,13 +42,13 @@ class InferenceSummary:
     def bottleneck(self) -> str:
         """Names the stage that the others wait for: read, tokenise, forward, collect, encode or write."""
         v = self.values
-        # The model is what a machine is paid for: while it is busy nothing else can be the reason.
+        # While the model is busy, no other stage can be what the run waits for.
         if v["forward"] >= _BUSY * (v["forward"] + v["forward_waited"]):
             return "forward"
         return max(("read", "tokenise", "collect", "encode", "write"), key=lambda stage: float(v[stage]))
 
     def line(self) -> str:
-        """Renders it in one line; empty where nothing was embedded."""
+        """Renders the summary in one line; empty if nothing was embedded."""
         v = self.values
         if not v or not v["passes"]:
             return ""
@@ -72,9 +72,9 @@ class Tally:
     """Counts, seconds and inference of one run so far.
 
     Attributes:
-        seconds: Wall-clock seconds by step, in order of first use; whoever times the steps fills it.
+        seconds: Wall-clock seconds by step, in order of first use; filled by the run's `Progress`.
         counts: chunks, chunks_embedded, chunks_failed, tokens_embedded, tokens_saved and slices of what is committed.
-        inference: What the model took.
+        inference: What the model was given and how long it took.
         documents: Documents in committed slices.
         tokens: Estimated tokens of committed slices.
     """
@@ -87,16 +87,16 @@ class Tally:
 
     @property
     def slice_seconds(self) -> float:
-        """Seconds that went into slices."""
+        """Seconds spent on slices."""
         return sum(self.seconds.get(step, 0.0) for step in _SLICE_STEPS)
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens embedded in committed slices a second of the embed step; 0 before the first."""
+        """Tokens embedded in committed slices per second of the embed step; 0 before the first."""
         return self.counts["tokens_embedded"] / self.seconds["embed"] if self.seconds.get("embed") else 0.0
 
     def add_slice(self, counts: Mapping[str, int], documents: int, tokens: int) -> None:
-        """Adds a slice that is committed: its counts, its documents and its estimated tokens."""
+        """Adds a committed slice: its counts, documents and estimated tokens."""
         self.counts.update(counts)
         self.counts["slices"] += 1
         self.documents += documents

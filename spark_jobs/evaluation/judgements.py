@@ -1,4 +1,4 @@
-"""Queries and the documents that people found relevant to them, from files as BEIR and TREC have them."""
+"""Queries and judgements of which documents are relevant to them, from files in the formats of BEIR and TREC."""
 
 import json
 import re
@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import InputError
-from spark_jobs.evaluation.text_files import LineFault, TextFile, first_faults, read_text, shown
-from udfs.texts import is_blank
+from spark_jobs.evaluation.text_files import LineFault, TextFile, first_faults, read_text
+from spark_jobs.search.query_rows import ID_COLUMNS, TEXT_COLUMN, Query, as_query, query_faults, shown
 
+_ID_KEY = ID_COLUMNS[0]
 _HEADINGS = {"score", "relevance", "rel", "label", "grade"}
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 # The measures keep a count for each grade up to the highest one.
-_MOST_GRADE = 1000
-# Line and grade of each judgement, by query id and document id.
-_Found = dict[str, dict[str, tuple[int, int]]]
+_HIGHEST_GRADE = 1000
+# Line number and grade of each judgement, by query id and document id.
+_Judgements = dict[str, dict[str, tuple[int, int]]]
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,11 @@ class JudgedQueries:
     """Queries that have a judgement.
 
     Attributes:
-        queries: Text of each by its id, in the file's order.
-        grades: How relevant documents are, by query id and document id: 0 is not relevant.
-        unjudged: Queries of the file that have no judgement and are left out.
-        queries_file: Where the queries come from.
-        judgements_file: Where the judgements come from.
+        queries: Texts by query id, in the file's order.
+        grades: How relevant documents are, by query id and document id; 0 is not relevant.
+        unjudged: Number of queries in the file that have no judgement and are left out.
+        queries_file: The file of queries.
+        judgements_file: The file of judgements.
     """
 
     queries: Mapping[str, str]
@@ -43,40 +44,40 @@ class JudgedQueries:
 
     @property
     def hopeless(self) -> int:
-        """Queries without a relevant document; they count, and score 0 whatever is found."""
+        """Number of queries without a relevant document; they count, and score 0 whatever is retrieved."""
         return sum(not any(grades.values()) for grades in self.grades.values())
 
 
 def read_judged(queries: Path, judgements: Path) -> JudgedQueries:
-    """Reads queries and judgements, and leaves out queries that have none.
+    """Reads queries and judgements, and leaves out queries without a judgement.
 
     Args:
-        queries: JSON lines, as `query_files` reads them.
+        queries: JSON lines, each an object with `_id` and `text`; other keys are ignored.
         judgements: Columns query id, document id and score, separated by tabs, with or without a heading; or TREC's
-            four, of which the second is passed over. Scores are whole numbers; 0 and less is not relevant.
+            four columns, the second of which is ignored. Scores are whole numbers; 0 or less is not relevant.
 
     Returns:
         The queries that have a judgement.
 
     Raises:
-        InputError: A file cannot be read, or lines are wrong: the first ten of each file with their numbers.
+        InputError: A file cannot be read, or lines are wrong; the first ten of each file are named by number.
     """
     faults: list[str] = []
-    asked, judged = _opened(queries, "queries", faults), _opened(judgements, "judgements", faults)
-    texts, wrong = query_texts(asked) if asked else ({}, [])
-    faults += first_faults(queries, wrong)
-    found, wrong_judgements = _judgements(judged) if judged else ({}, [])
-    if asked and not wrong:
-        # Of queries that could not be read it is not known whether they are the ones that are missed here.
-        wrong_judgements += _unknown(found, texts, asked)
-    faults += first_faults(judgements, wrong_judgements)
-    if faults or asked is None or judged is None:
+    query_file, judgement_file = _opened(queries, "queries", faults), _opened(judgements, "judgements", faults)
+    texts, query_line_faults = _texts_by_id(query_file) if query_file else ({}, [])
+    faults += first_faults(queries, query_line_faults)
+    judged, judgement_line_faults = _judgements(judgement_file) if judgement_file else ({}, [])
+    if query_file and not query_line_faults:
+        # Otherwise a judgement's query may be on one of the lines that could not be read.
+        judgement_line_faults += _without_query(judged, texts, query_file)
+    faults += first_faults(judgements, judgement_line_faults)
+    if faults or query_file is None or judgement_file is None:
         raise InputError(faults)
-    if not found:
-        raise InputError(f"the judgements file {judgements} has a heading and no judgement: name another one")
-    known = {query: text for query, text in texts.items() if query in found}
-    grades = {query: {document: grade for document, (_, grade) in found[query].items()} for query in known}
-    return JudgedQueries(known, grades, len(texts) - len(known), asked, judged)
+    if not judged:
+        raise InputError(f"the judgements file {judgements} has a heading but no judgement. Name another file.")
+    kept = {query: text for query, text in texts.items() if query in judged}
+    grades = {query: {document: grade for document, (_, grade) in judged[query].items()} for query in kept}
+    return JudgedQueries(kept, grades, len(texts) - len(kept), query_file, judgement_file)
 
 
 def _opened(path: Path, what: str, faults: list[str]) -> TextFile | None:
@@ -87,24 +88,24 @@ def _opened(path: Path, what: str, faults: list[str]) -> TextFile | None:
         return None
 
 
-def _judgements(file: TextFile) -> tuple[_Found, list[LineFault]]:
-    found: _Found = {}
+def _judgements(file: TextFile) -> tuple[_Judgements, list[LineFault]]:
+    judged: _Judgements = {}
     faults = list(file.faults)
-    for position, (number, line) in enumerate(file.lines):
+    for index, (number, line) in enumerate(file.lines):
         try:
             fields = _fields(line)
-            if position == 0 and fields[-1].strip().lower() in _HEADINGS:
+            if index == 0 and fields[-1].strip().lower() in _HEADINGS:
                 continue
             query, document, grade = _judgement(fields)
-            earlier, known = found.setdefault(query, {}).setdefault(document, (number, grade))
-            if known != grade:
+            first_number, first_grade = judged.setdefault(query, {}).setdefault(document, (number, grade))
+            if first_grade != grade:
                 raise ValueError(
-                    f"query {shown(query)} has another score for document {shown(document)} in line {earlier}: "
-                    "keep one of them"
+                    f"query {shown(query)} has another score for document {shown(document)} in line {first_number}. "
+                    "Keep one of them."
                 )
         except ValueError as error:
             faults.append((number, str(error)))
-    return found, faults
+    return judged, faults
 
 
 def _fields(line: str) -> Sequence[str]:
@@ -112,72 +113,63 @@ def _fields(line: str) -> Sequence[str]:
     if len(fields) not in (3, 4):
         fields = line.split()
     if len(fields) not in (3, 4):
-        raise ValueError("has neither 3 columns nor TREC's 4: write query id, document id and score, separated by tabs")
+        raise ValueError(
+            "has neither 3 columns nor TREC's 4. Write query id, document id and score, separated by tabs."
+        )
     return fields
 
 
 def _judgement(fields: Sequence[str]) -> tuple[str, str, int]:
     query, document, score = fields[0], fields[-2], fields[-1].strip()
     if not query or not document:
-        raise ValueError("has an empty id: write query id, document id and score")
-    if not _WHOLE.fullmatch(score) or int(score) > _MOST_GRADE:
+        raise ValueError("has an empty id. Write query id, document id and score.")
+    if not _WHOLE.fullmatch(score) or int(score) > _HIGHEST_GRADE:
         raise ValueError(
-            f"score {shown(score)} is no whole number up to {_MOST_GRADE:,}: write 0 for not relevant, 1 or more for "
-            "relevant"
+            f"score {shown(score)} is not a whole number up to {_HIGHEST_GRADE:,}. Write 0 for not relevant, 1 or more "
+            "for relevant."
         )
-    # Some collections mark spam by less than 0; the measures know no such grade.
+    # Some collections mark spam with a grade below 0, which the measures do not accept.
     return query, document, max(0, int(score))
 
 
-def _unknown(found: _Found, texts: Mapping[str, str], asked: TextFile) -> Iterator[LineFault]:
-    for query in found.keys() - texts.keys():
-        for number, _ in found[query].values():
-            yield number, f"query id {shown(query)} is not in {asked.path}: add the query, or take the line out"
+def _without_query(judged: _Judgements, texts: Mapping[str, str], query_file: TextFile) -> Iterator[LineFault]:
+    for query in judged.keys() - texts.keys():
+        for number, _ in judged[query].values():
+            yield number, f"query id {shown(query)} is not in {query_file.path}. Add the query, or remove the line."
 
 
-def query_texts(file: TextFile) -> tuple[dict[str, str], list[LineFault]]:
-    """Reads queries: JSON lines, each an object with `_id` and `text`; other keys are passed over.
-
-    Args:
-        file: The file.
-
-    Returns:
-        Text of each query by its id, in the file's order; and number and fault of each line that is wrong.
-    """
-    texts: dict[str, str] = {}
+def _texts_by_id(file: TextFile) -> tuple[dict[str, str], list[LineFault]]:
+    queries: list[Query] = []
+    numbers: list[int] = []
     faults = list(file.faults)
     for number, line in file.lines:
         try:
-            query, text = _query(line)
-            if query in texts:
-                raise ValueError(f"query id {shown(query)} stands in an earlier line too: make ids unique")
-            texts[query] = text
+            queries.append(_query(line))
+            numbers.append(number)
         except ValueError as error:
             faults.append((number, str(error)))
-    return texts, faults
+    faults += [(numbers[index], fault) for index, fault in query_faults(queries)]
+    return dict(queries), faults
 
 
-def _query(line: str) -> tuple[str, str]:
+def _query(line: str) -> Query:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
         row = None
     if not isinstance(row, dict):
-        raise ValueError('is not a JSON object: write one such as {"_id": "1", "text": "..."}')
-    query, text = row.get("_id"), row.get("text")
-    # Some writers make numbers of ids that consist of digits.
-    query = str(query) if isinstance(query, int) and not isinstance(query, bool) else query
-    if not isinstance(query, str) or not query:
-        raise ValueError("has no _id: give each query an id")
-    if not _is_unicode(query) or not isinstance(text, str) or not _is_unicode(text):
-        raise ValueError(f"query {shown(query)} has no text that is valid Unicode: write what is asked")
-    if is_blank(text):
-        raise ValueError(f"query {shown(query)} has an empty text: write what is asked, or take the line out")
-    return query, text
+        raise ValueError('is not a JSON object. Write one such as {"_id": "1", "text": "..."}.')
+    query_id, text = row.get(_ID_KEY), row.get(TEXT_COLUMN)
+    if query_id == "" or not isinstance(query_id, str | int) or isinstance(query_id, bool):
+        raise ValueError(f"has no {_ID_KEY}. Give each query an id.")
+    query = as_query(query_id, text)
+    if not isinstance(text, str) or not all(map(_is_unicode, query)):
+        raise ValueError(f"query {shown(query[0])} has no text that is valid Unicode. Write a text.")
+    return query
 
 
 def _is_unicode(text: str) -> bool:
-    # JSON can name half of a surrogate pair, which no other format can.
+    # JSON can write half of a surrogate pair, which is not Unicode.
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Measures of retrieval, query by query; the formulas are those of ir-measures."""
+"""Measures of retrieval for each query, computed by ir-measures, and how two spaces compare by them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,48 +18,36 @@ _DEEP_CUTOFF = 100
 CONFIDENCE = 0.95
 _RESAMPLES = 10_000
 _SEED = 0
-# Numbers that are drawn at a time: 32 MB.
+# Numbers drawn at a time: 32 MB.
 _DRAWN = 4_000_000
 
 
 def search_depth(k: int) -> int:
-    """Chooses how many documents are searched for: measures look at no more of them.
-
-    Args:
-        k: Cutoff that the user asks for.
-
-    Returns:
-        Documents of each query.
-    """
+    """Returns how many documents to retrieve for each query; no measure with cutoff `k` looks at more."""
     return max(_DEEP_CUTOFF, k)
 
 
 def require_measures() -> Any:
-    """Finds the library of measures, before anything is searched.
-
-    Returns:
-        The module `ir_measures`.
-
-    Raises:
-        InputError: It is not installed.
-    """
+    """Returns the module `ir_measures`; raises InputError if it is not installed."""
     try:
         import ir_measures
     except ImportError as error:
-        raise InputError("evaluation needs ir-measures: pip install 'embedlake[evaluate]'") from error
+        raise InputError(
+            "evaluation needs ir-measures, which is not installed. Run pip install 'embedlake[evaluate]'."
+        ) from error
     return ir_measures
 
 
-def score_queries(judged: JudgedQueries, found: Mapping[str, Sequence[str]], k: int = _USUAL_CUTOFF) -> Scores:
-    """Measures what was found for each query.
+def score_queries(judged: JudgedQueries, retrieved: Mapping[str, Sequence[str]], k: int = _USUAL_CUTOFF) -> Scores:
+    """Scores what was retrieved for each query.
 
-    Every measure names its cutoff, as ir-measures writes it: nDCG and RR (whose mean is MRR) at 10 and k, R (recall)
-    and AP (whose mean is MAP) at 10, k and 100. A query for which nothing was found has 0.
+    Every measure names its cutoff, as ir-measures writes it: nDCG and RR (its mean is MRR) at 10 and k, R (recall) and
+    AP (its mean is MAP) at 10, k and 100. A query without retrieved documents scores 0.
 
     Args:
         judged: The queries and their judgements.
-        found: Document ids of each query, best first; each once.
-        k: Cutoff that the user asks for.
+        retrieved: Document ids of each query, best first, without duplicates.
+        k: A cutoff beside the usual ones.
 
     Returns:
         (queries,) float64 of each measure, by its name.
@@ -74,27 +62,27 @@ def score_queries(judged: JudgedQueries, found: Mapping[str, Sequence[str]], k: 
     qrels = [
         ir.Qrel(query, document, grade) for query, grades in judged.grades.items() for document, grade in grades.items()
     ]
-    # Ranks in place of scores: each formula would put documents of one score into an order of its own.
+    # Ranks in place of scores, because each formula would order documents of equal scores in its own way.
     run = [
         ir.ScoredDoc(query, document, -float(rank))
-        for query, documents in found.items()
+        for query, documents in retrieved.items()
         for rank, document in enumerate(documents, start=1)
     ]
-    places = {query: place for place, query in enumerate(judged.queries)}
-    scores = {str(measure): np.zeros(len(places)) for measure in measures}
+    indices = {query: index for index, query in enumerate(judged.queries)}
+    scores = {str(measure): np.zeros(len(indices)) for measure in measures}
     for metric in ir.iter_calc(measures, qrels, run):
-        scores[str(metric.measure)][places[metric.query_id]] = metric.value
+        scores[str(metric.measure)][indices[metric.query_id]] = metric.value
     return scores
 
 
 @dataclass(frozen=True)
 class MeasureDifference:
-    """How far two means lie apart.
+    """The difference of two means, with its confidence interval.
 
     Attributes:
-        value: The first mean less the second.
-        low: Lower end of its interval; None where one query gives none.
-        high: Upper end.
+        value: The first mean minus the second.
+        low: Lower end of the interval; None if there is only one query.
+        high: Upper end of the interval, or None.
     """
 
     value: float
@@ -112,16 +100,16 @@ def paired_differences(first: Scores, second: Scores) -> dict[str, MeasureDiffer
     """Compares two spaces by the same queries.
 
     The interval is a percentile bootstrap: queries are drawn with replacement 10,000 times, the same ones for both
-    spaces and for all measures. The draws are the same in every evaluation.
+    spaces, for all measures and in every evaluation.
 
     Args:
-        first: (queries,) float64 of each measure, by its name.
-        second: Likewise, of the other space, with the same measures and queries.
+        first: (queries,) float64 for each measure, by its name.
+        second: Likewise for the other space, with the same measures and queries.
 
     Returns:
         The differences by measure.
     """
-    from scipy.stats import bootstrap  # type: ignore[import-untyped]  # costs half a second
+    from scipy.stats import bootstrap  # type: ignore[import-untyped]  # importing takes half a second
 
     differences = np.array([values - second[name] for name, values in first.items()])
     means = differences.mean(axis=1)
@@ -145,15 +133,15 @@ def paired_differences(first: Scores, second: Scores) -> dict[str, MeasureDiffer
 
 
 def neighbour_overlap(first: Mapping[str, Sequence[str]], second: Mapping[str, Sequence[str]], k: int) -> float:
-    """Counts the documents that two spaces have in common among the nearest k of each query.
+    """Returns the share of the nearest k documents that two spaces have in common.
 
     Args:
         first: Document ids of each query, best first.
-        second: Likewise, of the other space, for the same queries.
-        k: How many are looked at.
+        second: Likewise for the other space and the same queries.
+        k: How many documents count.
 
     Returns:
-        Mean share over the queries, from 0 to 1; where there are fewer than k, of the longer list.
+        Mean over the queries, from 0 to 1; of lists shorter than k, the share of the longer one.
 
     Example:
         >>> neighbour_overlap({"q": ["a", "b", "c"]}, {"q": ["b", "d", "a"]}, 2)
@@ -161,6 +149,6 @@ def neighbour_overlap(first: Mapping[str, Sequence[str]], second: Mapping[str, S
     """
     shares = []
     for query, documents in first.items():
-        ours, theirs = set(documents[:k]), set(second[query][:k])
-        shares.append(len(ours & theirs) / max(len(ours), len(theirs), 1))
+        nearest, other_nearest = set(documents[:k]), set(second[query][:k])
+        shares.append(len(nearest & other_nearest) / max(len(nearest), len(other_nearest), 1))
     return float(np.mean(shares))

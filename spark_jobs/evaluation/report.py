@@ -1,4 +1,4 @@
-"""What a person, or a program, reads of an evaluation."""
+"""The result of an evaluation: how it is shown, as JSON and as rows of the `evaluations` table."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -24,15 +24,15 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class SpaceScores:
-    """How good retrieval from one space is.
+    """The scores of one space.
 
     Attributes:
         space: Library and space.
         model_fingerprint: Hash of everything that decides a vector.
         vectors_version: Version of `vectors` that was searched.
-        truncated: Queries of which the model saw only the beginning.
-        missing: Judged documents that the space does not hold.
-        scores: (queries,) float64 of each measure.
+        truncated: Number of queries that are longer than the model's limit; only their beginning counted.
+        missing: Number of judged documents without vectors in the space.
+        scores: (queries,) float64 for each measure.
     """
 
     space: str
@@ -48,21 +48,17 @@ class SpaceScores:
         return {measure: float(values.mean()) for measure, values in self.scores.items()}
 
     def line(self) -> str:
-        """Renders what was searched.
-
-        Returns:
-            One line.
-        """
+        """Renders in one line what was searched."""
         parts = [self.space, f"model {self.model_fingerprint[:_FINGERPRINT_DIGITS]}"]
         parts.append(f"vectors at version {self.vectors_version:,}")
         if self.truncated:
             parts.append(f"the model saw only the beginning of {self.truncated:,} queries")
         if self.missing:
-            parts.append(f"{self.missing:,} judged documents are not there")
+            parts.append(f"{self.missing:,} judged documents are missing")
         return " · ".join(parts)
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns everything but the single queries, as JSON takes it."""
+        """Returns everything except the scores of single queries, for JSON."""
         return {
             "space": self.space,
             "model_fingerprint": self.model_fingerprint,
@@ -75,12 +71,12 @@ class SpaceScores:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Another space, by the same queries.
+    """The comparison with another space by the same queries.
 
     Attributes:
-        other: How good retrieval from that one is.
-        differences: How much better the first space is, by measure.
-        overlap: Mean share of the nearest k documents that both find.
+        other: Scores of the other space.
+        differences: By how much the first space is better, by measure.
+        overlap: Mean share of the nearest k documents that both spaces retrieve.
     """
 
     other: SpaceScores
@@ -90,14 +86,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good retrieval is, and how it compares.
+    """How good retrieval is, and how it compares; print it for a summary.
 
     Attributes:
         judged: The queries and their judgements.
-        k: Cutoff that the user asked for.
-        depth: Documents that were searched for, of each query.
-        scores: The settings' space.
-        comparison: Another space; None where there is none to compare with.
+        k: The configured cutoff, beside the usual ones.
+        depth: Number of documents retrieved for each query.
+        scores: Scores of the configured space.
+        comparison: Comparison with another space, or None.
     """
 
     judged: JudgedQueries
@@ -111,12 +107,8 @@ class Evaluation:
         return render_lines(self.lines())
 
     def lines(self) -> list[tuple[str, str]]:
-        """Renders the evaluation as pairs.
-
-        Returns:
-            Label and text of each line.
-        """
-        judged, other = self.judged, self.comparison
+        """Renders the evaluation as pairs of label and text."""
+        judged, comparison = self.judged, self.comparison
         queries = f"{len(judged.queries):,} with judgements"
         if judged.unjudged:
             queries += f" · {judged.unjudged:,} without any, left out"
@@ -124,7 +116,7 @@ class Evaluation:
             queries += f" · {judged.hopeless:,} without a relevant document, which score 0"
         lines = [
             ("space", self.scores.line()),
-            *([("against", other.other.line())] if other else []),
+            *([("against", comparison.other.line())] if comparison else []),
             ("queries", queries),
             (
                 "documents",
@@ -133,11 +125,13 @@ class Evaluation:
         ]
         for measure, mean in self.scores.means.items():
             text = f"{mean:.5f}"
-            if other:
-                text += f" · against {other.other.means[measure]:.5f} · {other.differences[measure]}"
+            if comparison:
+                text += f" · against {comparison.other.means[measure]:.5f} · {comparison.differences[measure]}"
             lines.append((measure, text))
-        if other:
-            lines.append((self.overlap_name, f"{other.overlap:.5f} of the nearest {self.k:,} documents are the same"))
+        if comparison:
+            lines.append(
+                (self.overlap_name, f"{comparison.overlap:.5f} of the nearest {self.k:,} documents are the same")
+            )
         return lines
 
     @property
@@ -146,9 +140,9 @@ class Evaluation:
         return f"overlap@{self.k}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the evaluation as JSON takes it, each query's values included."""
-        judged, other = self.judged, self.comparison
-        found = {
+        """Returns the evaluation for JSON, the scores of each query included."""
+        judged, comparison = self.judged, self.comparison
+        result = {
             "queries": str(judged.queries_file.path),
             "judgements": str(judged.judgements_file.path),
             "judged_queries": len(judged.queries),
@@ -159,45 +153,31 @@ class Evaluation:
             **self.scores.as_dict(),
             "per_query": _per_query(judged, self.scores.scores),
         }
-        if other:
-            found["against"] = {
-                **other.other.as_dict(),
-                "differences": {measure: asdict(difference) for measure, difference in other.differences.items()},
-                self.overlap_name: other.overlap,
-                "per_query": _per_query(judged, other.other.scores),
+        if comparison:
+            result["against"] = {
+                **comparison.other.as_dict(),
+                "differences": {measure: asdict(difference) for measure, difference in comparison.differences.items()},
+                self.overlap_name: comparison.overlap,
+                "per_query": _per_query(judged, comparison.other.scores),
             }
-        return found
+        return result
 
 
 def _per_query(judged: JudgedQueries, scores: Scores) -> dict[str, dict[str, float]]:
     return {
-        query: {measure: float(values[tables]) for measure, values in scores.items()}
-        for tables, query in enumerate(judged.queries)
+        query: {measure: float(values[index]) for measure, values in scores.items()}
+        for index, query in enumerate(judged.queries)
     }
 
 
 def ensure_evaluations(spark: SparkSession, settings: Settings) -> None:
-    """Makes the table where there is none, before anything is embedded whose result could not be kept.
-
-    Args:
-        spark: The live session.
-        settings: The whole configuration.
-
-    Raises:
-        InputError: The store cannot be written.
-    """
+    """Creates the `evaluations` table if it does not exist, so that an unwritable store fails before the search."""
     with store_lock(settings):
         space_tables(spark, settings).ensure(EVALUATIONS)
 
 
 def record_evaluation(spark: SparkSession, settings: Settings, rows: Iterable[Row]) -> None:
-    """Appends an evaluation in one commit.
-
-    Args:
-        spark: The live session.
-        settings: The whole configuration.
-        rows: Values by column, one row for each measure; those of the library, the moment and the software are added.
-    """
+    """Appends rows to `evaluations` in one commit, with the time, the library and the versions of packages."""
     common = {
         "evaluated_at": datetime.now().astimezone(),
         "library": settings.library,
@@ -209,28 +189,28 @@ def record_evaluation(spark: SparkSession, settings: Settings, rows: Iterable[Ro
 
 
 def rows_of(evaluation: Evaluation) -> list[Row]:
-    """Describes an evaluation for the table.
+    """Describes an evaluation for the `evaluations` table.
 
     Args:
         evaluation: The evaluation.
 
     Returns:
-        A row for each measure of the space, with the difference where there is another one; then those of the other
-        space; then their overlap, under the name of the first.
+        A row for each measure of the space, with the difference to the other space if there is one; then the rows of
+        the other space; then the overlap, as a row of the first space.
     """
-    other = evaluation.comparison
-    rows = _of_space(evaluation, evaluation.scores)
-    if other is None:
+    comparison = evaluation.comparison
+    rows = _space_rows(evaluation, evaluation.scores)
+    if comparison is None:
         return rows
-    against = _name(other.other)
+    against = _space_name(comparison.other)
     for row in rows:
-        difference = other.differences[row["measure"]]
+        difference = comparison.differences[row["measure"]]
         row |= {"against": against, "difference": difference.value, "low": difference.low, "high": difference.high}
-    overlap = {"measure": evaluation.overlap_name, "value": other.overlap, "against": against}
-    return [*rows, *_of_space(evaluation, other.other), {**_common(evaluation, evaluation.scores), **overlap}]
+    overlap = {"measure": evaluation.overlap_name, "value": comparison.overlap, "against": against}
+    return [*rows, *_space_rows(evaluation, comparison.other), {**_common(evaluation, evaluation.scores), **overlap}]
 
 
-def _of_space(evaluation: Evaluation, scores: SpaceScores) -> list[Row]:
+def _space_rows(evaluation: Evaluation, scores: SpaceScores) -> list[Row]:
     common = _common(evaluation, scores)
     return [{**common, "measure": measure, "value": mean} for measure, mean in scores.means.items()]
 
@@ -238,7 +218,7 @@ def _of_space(evaluation: Evaluation, scores: SpaceScores) -> list[Row]:
 def _common(evaluation: Evaluation, scores: SpaceScores) -> Row:
     judged = evaluation.judged
     return {
-        "space": _name(scores),
+        "space": _space_name(scores),
         "model_fingerprint": scores.model_fingerprint,
         "vectors_version": scores.vectors_version,
         "queries": judged.queries_file.path.name,
@@ -250,6 +230,6 @@ def _common(evaluation: Evaluation, scores: SpaceScores) -> Row:
     }
 
 
-def _name(scores: SpaceScores) -> str:
-    # Library and space; no name has a dot.
+def _space_name(scores: SpaceScores) -> str:
+    # Neither the library's name nor the space's contains a dot.
     return scores.space.partition(".")[2]

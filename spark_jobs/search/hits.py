@@ -1,4 +1,4 @@
-"""How hits of one question are shown."""
+"""The hits of one question, and how they are shown."""
 
 import json
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ _OWN = {"query_id", "rank", "score", RUN.name, *(field.name for field in KEY_AND
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What was found for one question.
+    """The chunks nearest to one question.
 
     Attributes:
         space: Library and space.
         hits: Rows of `nearest`, best first.
-        truncated: Whether the model saw only the beginning of the question.
+        truncated: Whether the question is longer than the model's limit, so that only its beginning counted.
     """
 
     space: str
@@ -28,30 +28,30 @@ class SearchResult:
     truncated: bool
 
 
-def as_lines(answer: SearchResult) -> str:
+def as_lines(result: SearchResult) -> str:
     """Renders hits for people.
 
     Args:
-        answer: What was found.
+        result: The hits.
 
     Returns:
-        Two lines for each hit: rank, score, document, place and payload; the beginning of its text.
+        Two lines for each hit: rank, score, document, position and payload; then the beginning of its text.
     """
-    if not answer.hits:
-        return f"{answer.space}: no chunk fits"
-    return "\n".join(line for hit in answer.hits for line in _lines(hit))
+    if not result.hits:
+        return f"{result.space}: no chunk matches"
+    return "\n".join(line for hit in result.hits for line in _lines(hit))
 
 
-def as_json(answer: SearchResult) -> str:
+def as_json(result: SearchResult) -> str:
     """Renders hits for programs.
 
     Args:
-        answer: What was found.
+        result: The hits.
 
     Returns:
-        One JSON object a line, with all columns; what JSON has no form for is text.
+        One JSON object a line, with all columns; values that JSON cannot represent become text.
     """
-    rows = (hit.asDict(recursive=True) for hit in answer.hits)
+    rows = (hit.asDict(recursive=True) for hit in result.hits)
     return "\n".join(
         json.dumps({k: v for k, v in row.items() if k != "query_id"}, ensure_ascii=False, default=str) for row in rows
     )
@@ -63,12 +63,12 @@ def _lines(hit: Row) -> tuple[str, str]:
         for name, value in hit.asDict().items()
         if name not in _OWN and value is not None
     )
-    place = f"[{hit.char_start}:{hit.char_end}]"
-    head = f"{hit['rank']:>3}  {hit.score:.3f}  {_plain(hit.doc_id)} {place}{payload}"
+    position = f"[{hit.char_start}:{hit.char_end}]"
+    head = f"{hit['rank']:>3}  {hit.score:.3f}  {_plain(hit.doc_id)} {position}{payload}"
     return head, f"            {_plain(hit.text, _TEXT_CHARACTERS)}"
 
 
 def _plain(text: str, characters: int = 200) -> str:
-    # What a terminal would obey is not shown to it.
-    shown = "".join(letter if letter.isprintable() else " " for letter in text)
-    return shorten(shown, characters, placeholder=" ...") or shown[:characters]
+    # Control characters could upset the terminal.
+    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    return shorten(printable, characters, placeholder=" ...") or printable[:characters]

@@ -1,4 +1,4 @@
-"""Exact search: rows of a space ranked by their products with embedded queries."""
+"""Exact search: rows of a space ranked by the product of their embedding with embedded queries."""
 
 from dataclasses import dataclass
 
@@ -13,20 +13,20 @@ from spark_jobs.search.queries import EmbeddedQueries
 from spark_jobs.store.open_space import OpenSpace
 from udfs.search import QueryBatch, search_arrow
 
-# Hits that one pass over the vectors keeps, over all queries: about 1 GB of a worker's memory.
+# Most hits that one scan of the vectors keeps, over all queries: about 1 GB of a worker's memory.
 _HITS_PER_SCAN = 2_000_000
 _QUERIES_PER_SCAN = 16_384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchOptions:
-    """What is wanted of a search.
+    """Which hits a search returns.
 
     Attributes:
-        k: Hits of each query.
+        k: Most hits of each query.
         where: A boolean SQL expression over the columns of `vectors`; None for all rows.
-        per_document: Whether a document is one hit, by its best chunk.
-        rescore: Whether queries stay in float32 where the space stores fewer bytes.
+        per_document: Whether each document is one hit, its best chunk.
+        rescore: Whether queries stay in float32 in a space of int8 or binary.
     """
 
     k: int = 10
@@ -36,36 +36,29 @@ class SearchOptions:
 
 
 def queries_per_scan(k: int) -> int:
-    """Counts the queries that one pass over the vectors may answer, so that a worker's memory stays bounded.
-
-    Args:
-        k: Hits wanted of each query.
-
-    Returns:
-        At least 1.
-    """
+    """Returns how many queries with `k` hits each one scan of the vectors may answer within a worker's memory."""
     return max(1, min(_QUERIES_PER_SCAN, _HITS_PER_SCAN // k))
 
 
 def matching(space: OpenSpace, where: str | None) -> DataFrame:
-    """Keeps the rows of a space that a user asks for; Spark pushes what it can into the scan.
+    """Keeps the rows of a space that match a filter; Spark pushes what it can into the scan.
 
     Args:
         space: The space.
-        where: One boolean SQL expression over the columns; None for all.
+        where: One boolean SQL expression over the columns; None for all rows.
 
     Returns:
         Rows of `vectors`.
 
     Raises:
-        InputError: It is anything else, or names a column that is not there.
+        InputError: It is anything else, or names a column that does not exist.
     """
     if where is None:
         return space.vectors.rows
     try:
         rows = space.vectors.rows.where(F.expr(where))
-        rows.schema  # noqa: B018  # Connect looks at an expression when something is asked of it
-    except Exception as error:  # the parser's, the analyser's, or those of Connect
+        rows.schema  # noqa: B018  # Connect analyses an expression only when a result is needed
+    except Exception as error:  # the parser's, the analyser's or Connect's
         raise InputError(
             "--where takes one boolean SQL expression over the columns of vectors, such as \"package = 'numpy'\": "
             f"{cause_of(error)}"
@@ -74,17 +67,18 @@ def matching(space: OpenSpace, where: str | None) -> DataFrame:
 
 
 def nearest(space: OpenSpace, rows: DataFrame, queries: EmbeddedQueries, options: SearchOptions) -> DataFrame:
-    """Finds the rows with the highest products with each query, by one pass over their embeddings.
+    """Finds the rows with the highest products with each query, in one scan of their embeddings.
 
     Args:
         space: The space.
-        rows: Those of its rows that count.
-        queries: The queries.
-        options: How many hits, and of what.
+        rows: The rows of the space that count.
+        queries: The embedded queries, at most `queries_per_scan`.
+        options: How many hits, and whether they are documents; the filter has been applied to the rows.
 
     Returns:
-        Columns query_id, rank, score and those of `vectors` without the embedding, at most k rows of each query; equal
-        scores by chunk id. A payload column of one of the first three names is called `payload_<name>`.
+        Columns query_id, rank, score and those of `vectors` without the embedding; at most k rows for each query,
+        equal scores in order of chunk id. A payload column with one of the first three names becomes
+        `payload_<name>`.
     """
     ids = space.tables.spark.createDataFrame(list(enumerate(queries.ids)), "query long, query_id string")
     names = [field.name for field in RANKED]
@@ -94,21 +88,22 @@ def nearest(space: OpenSpace, rows: DataFrame, queries: EmbeddedQueries, options
 
 
 def ranked(rows: DataFrame, batch: QueryBatch) -> DataFrame:
-    """Ranks rows by their products with each query, each embedding read once.
+    """Ranks rows by their products with each query, reading each embedding once.
 
     Args:
         rows: Columns chunk_id, doc_id and embedding, among others.
-        batch: The queries, and how many hits of each.
+        batch: The queries, and how many hits each has.
 
     Returns:
-        Columns of `PARTIAL_HITS` and `rank`, from 1 to k for each query; equal scores by chunk id.
+        Columns of `PARTIAL_HITS` and `rank`, from 1 to k for each query; equal scores in order of chunk id.
     """
-    found = rows.select("chunk_id", "doc_id", "embedding").mapInArrow(search_arrow(batch), PARTIAL_HITS)
+    hits = rows.select("chunk_id", "doc_id", "embedding").mapInArrow(search_arrow(batch), PARTIAL_HITS)
     order = (F.desc("score"), F.asc("chunk_id"))
     if batch.per_document:
         of_document = Window.partitionBy("query", "doc_id").orderBy(*order)
-        found = found.withColumn("place", F.row_number().over(of_document)).where(F.col("place") == 1).drop("place")
-    by_rank = found.withColumn("rank", F.row_number().over(Window.partitionBy("query").orderBy(*order)))
+        numbered = hits.withColumn("chunk_rank", F.row_number().over(of_document))
+        hits = numbered.where(F.col("chunk_rank") == 1).drop("chunk_rank")
+    by_rank = hits.withColumn("rank", F.row_number().over(Window.partitionBy("query").orderBy(*order)))
     return by_rank.where(F.col("rank") <= batch.k)
 
 

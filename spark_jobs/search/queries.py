@@ -1,6 +1,5 @@
-"""Queries: read from a file, checked, and embedded by the model's query prompt."""
+"""Queries: read from a file by Spark, checked, and embedded with the model's query prompt."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -13,17 +12,15 @@ from schemas.errors import InputError
 from spark_jobs.runtime.inference import embed_rows
 from spark_jobs.runtime.parallelism import task_slots
 from spark_jobs.runtime.spark_errors import cause_of
+from spark_jobs.search.query_rows import ID_COLUMNS, TEXT_COLUMN, Query, as_query, find_id_column, query_faults, shown
 from spark_jobs.store.open_space import OpenSpace
 from udfs.quantization import restored
 from udfs.specs import InferenceSpec
-from udfs.texts import is_blank
 from udfs.topk import Matrix
 
-Query = tuple[str, str]
+# Spark's format for each ending of a path.
 _FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv", ".orc": "orc"}
-# Names that people give to what identifies a query, BEIR's first.
-_IDS = ("_id", "id", "query_id")
-_SHOWN = 80
+_NAMED_FAULTS = 10
 
 
 @dataclass(frozen=True)
@@ -31,9 +28,9 @@ class EmbeddedQueries:
     """Queries with their embeddings.
 
     Attributes:
-        ids: Their ids.
+        ids: Ids of the queries.
         matrix: (q, dimension) float32, in the order of the ids.
-        truncated: Ids of the queries of which the model saw only the beginning.
+        truncated: Ids of queries that are longer than the model's limit; only their beginning was embedded.
     """
 
     ids: list[str]
@@ -44,80 +41,69 @@ class EmbeddedQueries:
 def embed_queries(
     space: OpenSpace, model: InferenceSpec, queries: Sequence[Query], rescore: bool = False
 ) -> EmbeddedQueries:
-    """Embeds queries on the executors, by the space's model with its query prompt.
+    """Embeds queries on the executors, with the space's model and its query prompt.
 
     Args:
         space: The space.
         model: Its model, as `search_model` describes it.
         queries: Pairs of id and text.
-        rescore: Whether queries stay in float32 where the space stores fewer bytes.
+        rescore: Whether queries stay in float32 in a space of int8 or binary.
 
     Returns:
-        The queries in their order; in a space of bytes or bits, with the numbers that its form has for them.
+        The queries in their order; without `rescore`, their numbers are rounded to the space's precision.
 
     Raises:
-        InputError: A query is blank, ids repeat, or the model cannot embed one.
+        InputError: There are no queries, one is blank, ids repeat, or the model cannot embed one.
     """
-    check_queries(queries)
+    _check_queries(queries)
     spark, inference = space.tables.spark, replace(model, role="query")
     if rescore:
         inference = replace(inference, model=replace(inference.model, precision="float32"))
-    # One question needs no count of slots, which over Connect is a job of its own.
+    # For one question slots are not counted, which is a job of its own over Connect.
     partitions = min(len(queries), task_slots(spark)) if len(queries) > 1 else 1
     rows = spark.createDataFrame(list(queries), "text_hash string, text string").repartition(partitions)
-    made = embed_rows(rows, inference, space.settings.inference).toArrow()
-    found = {
-        row["text_hash"]: row for row in made.select(["text_hash", "embedding", "truncated", "reason"]).to_pylist()
+    embedded = embed_rows(rows, inference, space.settings.inference).toArrow()
+    by_id = {
+        row["text_hash"]: row for row in embedded.select(["text_hash", "embedding", "truncated", "reason"]).to_pylist()
     }
-    failed = [
-        f"query {query_id[:_SHOWN]!r} cannot be embedded: {row['reason']}"
-        for query_id, row in found.items()
+    faults = [
+        f"query {shown(query_id)} cannot be embedded: {row['reason']}"
+        for query_id, row in by_id.items()
         if row["reason"]
     ]
-    if failed:
-        raise InputError(failed)
-    ids = [query_id for query_id, _ in queries]
-    stored = np.array([found[query_id]["embedding"] for query_id in ids])
-    matrix = restored(stored, inference.model.precision, inference.ranges)
-    return EmbeddedQueries(ids, matrix, [query_id for query_id in ids if found[query_id]["truncated"]])
-
-
-def check_queries(queries: Sequence[Query]) -> None:
-    """Refuses what cannot be asked.
-
-    Args:
-        queries: Pairs of id and text.
-
-    Raises:
-        InputError: There is none, one is blank, or ids repeat; all of it.
-    """
-    if not queries:
-        raise InputError("there are no queries: give at least one")
-    faults = [f"query {query_id[:_SHOWN]!r} is empty: ask something" for query_id, text in queries if is_blank(text)]
-    counts = Counter(query_id for query_id, _ in queries)
-    faults += [
-        f"query id {key[:_SHOWN]!r} stands in {n} queries: make ids unique" for key, n in counts.items() if n > 1
-    ]
     if faults:
-        raise InputError(faults[:10] + ([f"and {len(faults) - 10} others"] if len(faults) > 10 else []))
+        raise InputError(faults)
+    ids = [query_id for query_id, _ in queries]
+    stored = np.array([by_id[query_id]["embedding"] for query_id in ids])
+    matrix = restored(stored, inference.model.precision, inference.ranges)
+    return EmbeddedQueries(ids, matrix, [query_id for query_id in ids if by_id[query_id]["truncated"]])
+
+
+def _check_queries(queries: Sequence[Query]) -> None:
+    if not queries:
+        raise InputError("there are no queries. Give at least one.")
+    faults = list(dict.fromkeys(fault for _, fault in query_faults(queries)))
+    if faults:
+        others = len(faults) - _NAMED_FAULTS
+        raise InputError(faults[:_NAMED_FAULTS] + ([f"and {others} others"] if others > 0 else []))
 
 
 def read_queries(spark: SparkSession, path: str, size: int) -> Iterator[list[Query]]:
     """Reads queries from a file or folder, some at a time.
 
     Args:
-        spark: The live session.
-        path: JSON lines, CSV with a first line of names, Parquet or ORC, by the ending; a folder of Delta without one.
+        spark: A live session.
+        path: JSON lines, CSV with a header, Parquet or ORC, by the ending; without one, a Delta table's folder.
         size: Most queries at a time.
 
     Yields:
-        Pairs of id and text.
+        Pairs of id and text, which may still be blank or repeat an id.
 
     Raises:
         InputError: It cannot be read, or has no column `text` or none of `_id`, `id` and `query_id`.
     """
     rows = _rows(spark, path).toLocalIterator()
-    while group := [(str(row["id"]), row["text"] or "") for row in islice(rows, size)]:
+    while group := [as_query(row[0], row[1]) for row in islice(rows, size)]:
         yield group
 
 
@@ -126,12 +112,12 @@ def _rows(spark: SparkSession, path: str) -> DataFrame:
     try:
         rows = spark.read.options(header="true").format(_FORMATS[ending] if ending else "delta").load(path)
         names = rows.columns
-    except Exception as error:  # Py4J's where a file cannot be read, PySpark's where a plan makes no sense
+    except Exception as error:  # Py4J's if a file cannot be read, PySpark's if a plan makes no sense
         raise InputError(f"the queries {path} cannot be read: {cause_of(error)}") from error
-    key = next((name for name in _IDS if name in names), None)
-    if key is None or "text" not in names:
+    id_column = find_id_column(names)
+    if id_column is None or TEXT_COLUMN not in names:
         raise InputError(
-            f"the queries {path} have the columns {', '.join(names[:10]) or 'none'}: they need text, and {_IDS[0]}, "
-            f"{_IDS[1]} or {_IDS[2]}"
+            f"the columns of the queries {path} are {', '.join(names[:10]) or 'none'}. Name them {TEXT_COLUMN}, and "
+            f"{', '.join(ID_COLUMNS[:-1])} or {ID_COLUMNS[-1]}."
         )
-    return rows.select(F.col(key).cast("string").alias("id"), F.col("text").cast("string").alias("text"))
+    return rows.select(F.col(id_column).cast("string"), F.col(TEXT_COLUMN).cast("string"))

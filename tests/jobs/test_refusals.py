@@ -49,7 +49,8 @@ def test_columns_that_the_source_lacks_are_named_with_those_it_has(
     source = write_json([{"key": 1, "Text": "Bees fly.", "lang": "en"}])
     faults = refused(write_settings(source, source={"payload_columns": ["lang", "team"]}), code=5)
     assert faults == [
-        f"the source {source}: has no column {name!r} that source.{key} names; it has 'Text', 'key', 'lang'"
+        f"the source {source}: it has no column {name!r}, which source.{key} names. "
+        "Its columns are 'Text', 'key', 'lang'."
         for name, key in [("id", "id_column"), ("text", "text_columns"), ("team", "payload_columns")]
     ]
     assert not tmp_path.joinpath("lake").exists()
@@ -61,8 +62,8 @@ def test_null_and_repeated_ids_are_counted_and_shown(
     ids = ["owl", "owl", "owl", "bee", None, "ant", "bee", None]
     faults = refused(write_settings(write_json([{"id": key, "text": "Some text."} for key in ids])))
     assert faults == [
-        "source.id_column id is null in 2 rows: give every document an id, or leave them out by source.filter",
-        "source.id_column id: 2 ids stand in several rows, such as ['bee', 'owl']: make ids unique",
+        "source.id_column id is null in 2 rows. Give every document an id, or exclude these rows by source.filter.",
+        "source.id_column id: 2 ids occur in more than one row, such as ['bee', 'owl']. Make ids unique.",
     ]
     assert not tmp_path.joinpath("lake").exists()
 
@@ -75,12 +76,12 @@ def test_columns_of_the_wrong_type_and_names_that_clash_are_reported_at_once(
     source = write_json([document])
     faults = refused(write_settings(source, source={"payload_columns": payload}), code=5)
     assert all(fault.startswith(f"the source {source}: ") for fault in faults)
-    bad = "has a character that Delta does not take in names (one of ' ,;{}()\\n\\t=`'): rename it in a view"
+    bad = "has a character that Delta does not accept in names (one of ' ,;{}()\\n\\t=`'). Rename it in a view."
     assert {fault.removeprefix(f"the source {source}: ") for fault in faults} == {
-        "id column 'id' is double: ids are strings or whole numbers; cast it in a view",
-        "text column 'text' is bigint, not string: cast it in a view",
-        "payload column 'text_hash' clashes with a column of vectors: rename it in a view",
-        "payload column 'Embedding' clashes with a column of vectors: rename it in a view",
+        "id column 'id' is double, but ids are strings or whole numbers. Cast it in a view.",
+        "text column 'text' is bigint, not string. Cast it in a view.",
+        "payload column 'text_hash' clashes with a column of vectors. Rename it in a view.",
+        "payload column 'Embedding' clashes with a column of vectors. Rename it in a view.",
         f"payload column 'two words' {bad}",
         f"payload column 'tick`' {bad}",
     }
@@ -93,7 +94,8 @@ def test_a_list_is_no_id(
     source = write_json([{"id": ["owl"], "text": "Owls hunt."}])
     (fault,) = refused(write_settings(source), code=5)
     assert fault == (
-        f"the source {source}: id column 'id' is array<string>: ids are strings or whole numbers; cast it in a view"
+        f"the source {source}: id column 'id' is array<string>, but ids are strings or whole numbers. "
+        "Cast it in a view."
     )
     assert not tmp_path.joinpath("lake").exists()
 
@@ -102,7 +104,7 @@ def test_a_source_without_documents_is_refused(
     refused: Callable[..., list[str]], write_json: Paths, write_settings: Paths, tmp_path: Path
 ) -> None:
     settings = write_settings(write_json([{"id": 1, "text": "Owls hunt."}]), source={"filter": "id > 1"})
-    assert refused(settings) == ["the source has no documents: check source.path, source.table and source.filter"]
+    assert refused(settings) == ["the source has no documents. Check source.path, source.table and source.filter."]
     (fault,) = refused(settings, "--set", f"source.path={tmp_path / 'absent.jsonl'}")
     assert "the source" in fault and "absent.jsonl" in fault
     assert not tmp_path.joinpath("lake").exists()
@@ -112,7 +114,7 @@ def test_an_empty_file_is_refused(
     refused: Callable[..., list[str]], write_json: Paths, write_settings: Paths, tmp_path: Path
 ) -> None:
     source = write_json([])
-    fault = f"the source {source}: has no columns: it is empty, or its format is another"
+    fault = f"the source {source}: it has no columns. Check that it is not empty and that source.format is right."
     assert refused(write_settings(source), code=5) == [fault]
     assert not tmp_path.joinpath("lake").exists()
 
@@ -132,8 +134,9 @@ def test_faults_of_model_store_and_source_come_in_one_message(
         model={"path": str(model)},
     )
     others = [
-        f"store.path {file / 'lake'} cannot be used: {file} is a file: choose a folder that the job may write",
-        "source.id_column id: 1 ids stand in several rows, such as ['owl']: make ids unique",
+        f"store.path {file / 'lake'} cannot be used because {file} is a file. "
+        "Choose a folder that the job may write to.",
+        "source.id_column id: 1 ids occur in more than one row, such as ['owl']. Make ids unique.",
     ]
     pickled, *incomplete, store, ids = refused(settings)
     assert pickled == (

@@ -58,7 +58,7 @@ def test_search_prints_the_nearest_chunks(command: Command, settings: Path) -> N
     assert {row["doc_id"]: row["text"] for row in rows} == {key: TEXTS[key] for key in ("owl", "ant")}
     assert [row["rank"] for row in rows] == [1, 2]
     none = command("search", "--config", settings, "Bees dance.", "--where", "doc_id = 'cow'")
-    assert told(none) == "toy.main: no chunk fits\n"
+    assert told(none) == "toy.main: no chunk matches\n"
 
 
 def test_search_writes_the_hits_of_a_file_of_queries(command: Command, settings: Path, folder: Path) -> None:
@@ -95,15 +95,15 @@ def test_export_sends_everything_and_then_nothing(command: Command, settings: Pa
 @pytest.mark.parametrize(
     ("verb", "arguments", "message"),
     [
-        ("search", [], "search takes a question, or --queries FILE with --out PATH"),
-        ("search", ["  "], "the question is empty: ask something"),
+        ("search", [], "search needs either a question, or --queries FILE with --out PATH"),
+        ("search", ["  "], "the question is empty. Write a question."),
         ("search", ["owls", "--space", "other"], "library toy has no space other (it has main): "),
         ("search", ["owls", "--where", "colour = 'red'"], "--where takes one boolean SQL expression "),
         ("search", ["owls", "--where", "doc_id"], "--where takes one boolean SQL expression "),
         ("search", ["owls", "--set", "model.path=fake:16"], "space toy.main was made by the model fake:8. "),
         ("search", ["owls", "-k", "0"], "Invalid value for '-k'"),
         ("search", ["--queries", "none.csv", "--out", "hits"], "the queries none.csv cannot be read: "),
-        ("evaluate", [], "--queries and --judgements go together: "),
+        ("evaluate", [], "--queries and --judgements go together. "),
         ("evaluate", ["--pairs", "none.csv"], "none.csv"),
         ("export", ["--to", "mongodb://somewhere"], "--to has none of the forms that are known: "),
         ("export", ["--to", "parquet:"], "--to parquet: names no folder"),

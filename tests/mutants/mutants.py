@@ -50,7 +50,7 @@ MUTANTS = [
         "spark_jobs/embedding/slices.py",
         'with progress.step("merge vectors"), run.fence.commit(spark) as is_fenced:',
         "with run.fence.commit(spark):\n        outcomes = as_outcomes(chunks, staged, keep)\n        merge_ledger("
-        "as_ledger_changes(plan, outcomes, run.checked.source.version, run.run_id), run.place, is_new=False)\n"
+        "as_ledger_changes(plan, outcomes, run.preflight.source.version, run.run_id), run.tables, is_new=False)\n"
         '    with progress.step("merge vectors"), run.fence.commit(spark) as is_fenced:',
         _LIBRARY + "first_load_writes_every_document_and_the_second_run_writes_nothing",
     ),
@@ -71,8 +71,8 @@ MUTANTS = [
     Mutant(
         "hash compared wrongly",
         "spark_jobs/embedding/documents.py",
-        'same_text = F.col("done.text_hash") == F.col("text_hash")',
-        'same_text = F.substring("done.text_hash", 1, 0) == F.substring("text_hash", 1, 0)',
+        'same_text = F.col("recorded.text_hash") == F.col("text_hash")',
+        'same_text = F.substring("recorded.text_hash", 1, 0) == F.substring("text_hash", 1, 0)',
         _CASES + "texts_that_stand_elsewhere_are_not_embedded_again",
     ),
     Mutant(
@@ -85,7 +85,7 @@ MUTANTS = [
     Mutant(
         "attempts without bound",
         "spark_jobs/embedding/documents.py",
-        'F.col("done.attempts") < retry_below',
+        'F.col("recorded.attempts") < retry_below',
         "F.lit(retry_below) > 0",
         _CASES + "failed_updates_keep_or_remove_and_are_tried_again_when_asked",
     ),

@@ -40,17 +40,17 @@ def test_all_missing_columns_are_named_beside_those_that_exist(
     columns = {"id_column": "key", "text_columns": ["text", "body"], "payload_columns": ["lang"]}
     message = refusal(spark, make_settings(write_json(GOOD), source=columns))
     for name, key in (("key", "id_column"), ("body", "text_columns"), ("lang", "payload_columns")):
-        assert f"has no column '{name}' that source.{key} names; it has 'id', 'text'" in message
+        assert f"it has no column '{name}', which source.{key} names. Its columns are 'id', 'text'" in message
 
 
 @pytest.mark.parametrize(
     ("documents", "expected"),
     [
         ([{"id": None, "text": "x"}, {"id": "b", "text": "y"}], "id_column id is null in 1 rows"),
-        ([{"id": "a", "text": "x"}, {"id": "a", "text": "x"}], "1 ids stand in several rows, such as ['a']"),
-        ([{"id": 1.5, "text": "x"}], "id column 'id' is double: ids are strings or whole numbers"),
-        ([{"id": ["a"], "text": "x"}], "id column 'id' is array<string>: ids are strings or whole numbers"),
-        ([{"id": True, "text": "x"}], "id column 'id' is boolean: ids are strings or whole numbers"),
+        ([{"id": "a", "text": "x"}, {"id": "a", "text": "x"}], "1 ids occur in more than one row, such as ['a']"),
+        ([{"id": 1.5, "text": "x"}], "id column 'id' is double, but ids are strings or whole numbers"),
+        ([{"id": ["a"], "text": "x"}], "id column 'id' is array<string>, but ids are strings or whole numbers"),
+        ([{"id": True, "text": "x"}], "id column 'id' is boolean, but ids are strings or whole numbers"),
         ([{"id": "a", "text": 7}], "text column 'text' is bigint, not string"),
         ([{"id": "a", "text": {"en": "x"}}], "text column 'text' is struct<en:string>, not string"),
     ],
@@ -71,8 +71,8 @@ def test_ids_and_texts_of_the_wrong_kind_are_refused(
         ("text_hash", "'text_hash' clashes with a column of vectors"),
         ("Embedding", "'Embedding' clashes with a column of vectors"),
         ("_change_type", "'_change_type' clashes with a column of vectors"),
-        ("two words", "'two words' has a character that Delta does not take in names"),
-        ("back`tick", "'back`tick' has a character that Delta does not take in names"),
+        ("two words", "'two words' has a character that Delta does not accept in names"),
+        ("back`tick", "'back`tick' has a character that Delta does not accept in names"),
     ],
 )
 def test_payload_names_that_cannot_be_stored_are_refused(
@@ -80,7 +80,7 @@ def test_payload_names_that_cannot_be_stored_are_refused(
 ) -> None:
     source = write_json([{"id": "a", "text": "Alpha.", name: 1}])
     message = refusal(spark, make_settings(source, source={"payload_columns": [name]}))
-    assert expected in message and "rename it in a view" in message
+    assert expected in message and "Rename it in a view" in message
 
 
 def test_an_empty_source_and_a_missing_one_are_refused(
@@ -88,7 +88,7 @@ def test_an_empty_source_and_a_missing_one_are_refused(
 ) -> None:
     source = write_json(GOOD)
     filtered = refusal(spark, make_settings(source, source={"filter": "id = 'nobody'"}))
-    assert "the source has no documents: check source.path, source.table and source.filter" in filtered
+    assert "the source has no documents. Check source.path, source.table and source.filter." in filtered
     missing = refusal(spark, make_settings(str(tmp_path / "nowhere.jsonl")))
     assert "nowhere.jsonl cannot be read as json" in missing
     broken = refusal(spark, make_settings(source, source={"filter": "id ="}))
@@ -117,7 +117,7 @@ def test_a_store_that_is_mounted_read_only_is_refused(
 ) -> None:
     if os.path.ismount("/sys") and not os.access("/sys", os.W_OK):
         settings = make_settings(write_json(GOOD), store={"path": "/sys/lake"})
-        with pytest.raises(InputError, match="/sys may not be written"):
+        with pytest.raises(InputError, match="/sys is not writable"):
             run(spark, settings)
     else:
         # As root every folder passes for writable; the kernel refuses to make one here all the same.

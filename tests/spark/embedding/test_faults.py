@@ -145,7 +145,7 @@ def test_a_source_that_is_rewritten_during_the_run(
     rewritten = [{"id": f"d{n}", "text": f"Bee {n}."} for n in range(4)]
     with at(("runs.after", 1), lambda: write_json(rewritten) and None), pytest.raises(ReconciliationError) as caught:
         run(spark, settings)
-    assert "the source changed meanwhile; run again" in str(caught.value)
+    assert "the source has changed since. Run again." in str(caught.value)
     report = run(spark, settings, allow_removals=True)
     assert report.counts["library_embedded"] == 4
 
@@ -157,8 +157,8 @@ def test_a_schema_that_changes_between_runs(
     settings = make_settings(write_json(good), source={"payload_columns": ["n"]})
     run(spark, settings)
     changed = [
-        ("no column 'text' that source.text_columns names", [{"id": d["id"], "n": d["n"]} for d in good]),
-        ("it has 'TEXT'", [{"id": d["id"], "TEXT": d["text"], "n": d["n"]} for d in good]),
+        ("no column 'text', which source.text_columns names", [{"id": d["id"], "n": d["n"]} for d in good]),
+        ("Its columns are 'TEXT'", [{"id": d["id"], "TEXT": d["text"], "n": d["n"]} for d in good]),
         ("text column 'text' is bigint", [{**d, "text": 7} for d in good]),
         ("id column 'id' is double", [{**d, "id": d["n"] + 0.5} for d in good]),
         ("column n", [{**d, "n": "seven"} for d in good]),
@@ -200,5 +200,5 @@ def test_source_and_store_lie_apart(source: str, store: str, apart: bool) -> Non
     if apart:
         check_store(settings)
         return
-    with pytest.raises(InputError, match="lie one inside the other"):
+    with pytest.raises(InputError, match="overlap"):
         check_store(settings)

@@ -98,7 +98,7 @@ def test_a_filter_counts_before_the_best_are_taken(spark: SparkSession, settings
     answer = search_library.answer(spark, settings, "owls", SearchOptions(k=5, where="package = 'a'"))
     assert [(hit.chunk_id, hit.score) for hit in answer.hits] == by_brute_force(rows, asked("owls"), 5)
     nothing = search_library.answer(spark, settings, "owls", SearchOptions(where="package = 'z' and chunk_index > 3"))
-    assert (nothing.hits, as_lines(nothing), as_json(nothing)) == ([], "toy.main: no chunk fits", "")
+    assert (nothing.hits, as_lines(nothing), as_json(nothing)) == ([], "toy.main: no chunk matches", "")
 
 
 def test_a_document_is_one_hit_by_its_best_chunk(spark: SparkSession, settings: Settings) -> None:
@@ -204,7 +204,7 @@ def test_what_cannot_be_searched_is_refused(
     refused(r"library toy has no space main \(no run has written to it yet\)", make_settings(str(tmp_path / "none")))
     other = settings.model_copy(update={"model": settings.model.model_copy(update={"path": "fake:8"})})
     refused("space toy.main was made by the model fake:16. The configured model fake:8 differs from it", other)
-    refused("query 'question' is empty: ask something", settings, question=" \n")
+    refused("query 'question' has an empty text", settings, question=" \n")
     refused("query 'question' cannot be embedded: model_error", settings, question="FAKE-ENCODER-RAISES")
 
 
@@ -212,10 +212,10 @@ def test_what_cannot_be_searched_is_refused(
     ("name", "text", "message"),
     [
         ("none.jsonl", None, "cannot be read"),
-        ("names.csv", "a,b\n1,2\n", "have the columns a, b: they need text, and _id, id or query_id"),
+        ("names.csv", "a,b\n1,2\n", "are a, b. Name them text, and _id, id or query_id."),
         ("empty.csv", "id,text\n", "there are no queries in"),
-        ("blank.csv", "id,text\n1,owls\n2,\n3,\n", "2 faults:\n  - query '2' is empty"),
-        ("twice.csv", "id,text\n1,owls\n1,bees\n", "query id '1' stands in 2 queries: make ids unique"),
+        ("blank.csv", "id,text\n1,owls\n2,\n3,\n", "2 faults:\n  - query '2' has an empty text"),
+        ("twice.csv", "id,text\n1,owls\n1,bees\n", "query id '1' appears more than once. Make ids unique."),
     ],
 )
 def test_a_file_that_holds_no_queries_is_refused(

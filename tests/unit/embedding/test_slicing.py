@@ -17,8 +17,8 @@ def cut_slices(keys: list[Key], slice_tokens: int) -> tuple[Slice, ...]:
     """Cuts slices of one bound until no work is left."""
     groups, slices = tuple(Group(*key) for key in sorted(keys)), []
     while groups:
-        part, groups = next_slice(groups, len(slices) + 1, slice_tokens)
-        slices.append(part)
+        slice_, groups = next_slice(groups, len(slices) + 1, slice_tokens)
+        slices.append(slice_)
     return tuple(slices)
 
 
@@ -69,15 +69,17 @@ KEYS = st.lists(
 @given(keys=KEYS, slice_tokens=st.integers(1, 500))
 def test_every_key_is_in_exactly_one_slice(keys: list[Key], slice_tokens: int) -> None:
     slices = cut_slices(keys, slice_tokens)
-    assert [part.number for part in slices] == list(range(1, len(slices) + 1))
-    assert all(part.first_key <= part.last_key for part in slices)
+    assert [slice_.number for slice_ in slices] == list(range(1, len(slices) + 1))
+    assert all(slice_.first_key <= slice_.last_key for slice_ in slices)
     assert all(before.last_key < after.first_key for before, after in pairwise(slices))
-    for part in slices:
-        members = [key for key in keys if part.first_key <= key[0] <= part.last_key]
+    for slice_ in slices:
+        members = [key for key in keys if slice_.first_key <= key[0] <= slice_.last_key]
         assert members, "a slice without a document"
-        assert (part.tokens, part.documents, part.to_embed) == tuple(sum(key[i] for key in members) for i in (1, 2, 3))
-        assert part.tokens <= slice_tokens or len([key for key in members if key[1]]) == 1
-    assert sum(part.documents for part in slices) == sum(key[2] for key in keys)
+        assert (slice_.tokens, slice_.documents, slice_.to_embed) == tuple(
+            sum(key[i] for key in members) for i in (1, 2, 3)
+        )
+        assert slice_.tokens <= slice_tokens or len([key for key in members if key[1]]) == 1
+    assert sum(slice_.documents for slice_ in slices) == sum(key[2] for key in keys)
     for before, after in pairwise(slices):
         first = min(key for key in keys if key[0] >= after.first_key)
         assert before.tokens + first[1] > slice_tokens, "closed too early"
@@ -154,10 +156,10 @@ def test_removals_beyond_the_limit_are_refused(removed: int, known: int, left: i
         guard_removals(removed, known, left, most)
     assert str(caught.value) == (
         f"{removed} of {known} documents are gone from the source, more than run.max_removed_fraction {most} "
-        "allows: check the source; if they are meant to go, run again with --allow-removals"
+        "allows. Check the source; if the removals are intended, run again with --allow-removals."
     )
 
 
 def test_an_empty_source_is_refused_whatever_the_limit() -> None:
-    with pytest.raises(InputError, match="10 of 10 documents are gone from the source, which has none left: check"):
+    with pytest.raises(InputError, match=r"10 of 10 documents are gone from the source, which has none left\. Check"):
         guard_removals(10, 10, 0, 1.0)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from spark_jobs.embedding.source_feed import why_not
+from spark_jobs.embedding.source_feed import why_no_feed
 
 
 def run_with(**changes: Any) -> Any:
@@ -16,7 +16,7 @@ def run_with(**changes: Any) -> Any:
     before |= {key: value for key, value in changes.items() if key in before}
     columns = SimpleNamespace(columns=["id", "text", "lang", "n"])
     return SimpleNamespace(
-        checked=SimpleNamespace(source=SimpleNamespace(**source, rows=columns)),
+        preflight=SimpleNamespace(source=SimpleNamespace(**source, rows=columns)),
         before=None if changes.get("first") else SimpleNamespace(**before),
         settings=SimpleNamespace(source=SimpleNamespace(filter=changes.get("filter"))),
     )
@@ -39,7 +39,7 @@ def run_with(**changes: Any) -> Any:
     ],
 )
 def test_the_reason_for_not_using_the_feed_is_given(changes: dict[str, Any], reason: str) -> None:
-    assert (why_not(None, run_with(**changes), False) or "").startswith(reason)  # type: ignore[arg-type]
+    assert (why_no_feed(run_with(**changes), False) or "").startswith(reason)
 
 
 @pytest.mark.parametrize(
@@ -47,5 +47,5 @@ def test_the_reason_for_not_using_the_feed_is_given(changes: dict[str, Any], rea
 )
 def test_filters_on_single_rows_still_allow_the_feed(expression: str | None) -> None:
     # The last question, about retries, is reached only when nothing before it speaks against the feed.
-    answer = why_not(None, run_with(filter=expression), True)  # type: ignore[arg-type]
+    answer = why_no_feed(run_with(filter=expression), True)
     assert answer == "quarantined documents are tried again"

@@ -123,7 +123,7 @@ def test_scifact_is_read_in_full(data_folder: Path) -> None:
         ('{"_id": "x", "text": " \\u200b"}', "query 'x' has an empty text"),
         ('{"_id": "x", "text": "a\\ud800"}', "query 'x' has no text that is valid Unicode"),
         ('{"_id": "\\udfff", "text": "a"}', "has no text that is valid Unicode"),
-        ('{"_id": "q1", "text": "a"}', "query id 'q1' stands in an earlier line too"),
+        ('{"_id": "q1", "text": "a"}', "query id 'q1' appears more than once"),
         ('{"_id": "\\u001b[31m", "text": ""}', r"query '\x1b[31m' has an empty text"),
     ],
 )
@@ -139,18 +139,18 @@ def test_an_invalid_query_is_reported_with_its_line(folder: Path, wrong: str, wo
         ("q1\td1", "has neither 3 columns nor TREC's 4"),
         ("q1 0 d1 1 x", "has neither 3 columns nor TREC's 4"),
         ("q1,d1,1", "has neither 3 columns nor TREC's 4"),
-        ("q1\td3\tyes", "score 'yes' is no whole number up to 1,000"),
-        ("q1\td3\t", "score '' is no whole number"),
-        ("q1\td3\t0.5", "score '0.5' is no whole number"),
-        ("q1\td3\tnan", "score 'nan' is no whole number"),
-        ("q1\td3\t1_0", "score '1_0' is no whole number"),
-        ("q1\td3\t1001", "score '1001' is no whole number up to 1,000"),
-        ("q1\td3\t99999999999999999999", "is no whole number up to 1,000"),
+        ("q1\td3\tyes", "score 'yes' is not a whole number up to 1,000"),
+        ("q1\td3\t", "score '' is not a whole number"),
+        ("q1\td3\t0.5", "score '0.5' is not a whole number"),
+        ("q1\td3\tnan", "score 'nan' is not a whole number"),
+        ("q1\td3\t1_0", "score '1_0' is not a whole number"),
+        ("q1\td3\t1001", "score '1001' is not a whole number up to 1,000"),
+        ("q1\td3\t99999999999999999999", "is not a whole number up to 1,000"),
         ("q1\t\t1", "has an empty id"),
         ("\td3\t1", "has an empty id"),
         ("q9\td3\t1", "query id 'q9' is not in"),
         ("q1\td1\t0", "query 'q1' has another score for document 'd1' in line 2"),
-        (HEADING.strip(), "score 'score' is no whole number"),
+        (HEADING.strip(), "score 'score' is not a whole number"),
     ],
 )
 def test_an_invalid_judgment_is_reported_with_its_line(folder: Path, wrong: str, words: str) -> None:
@@ -160,7 +160,7 @@ def test_an_invalid_judgment_is_reported_with_its_line(folder: Path, wrong: str,
 
 def test_a_first_line_is_a_header_only_if_it_has_the_known_names(folder: Path) -> None:
     (fault,) = faults_of(folder, judgements="q1\td1\tone\nq2\td2\t1\n")
-    assert fault.startswith("test.tsv, line 1: score 'one' is no whole number")
+    assert fault.startswith("test.tsv, line 1: score 'one' is not a whole number")
 
 
 def test_all_faults_of_both_files_are_reported_in_line_order(folder: Path) -> None:
@@ -186,14 +186,14 @@ def test_ten_faults_are_listed_and_the_rest_counted(folder: Path) -> None:
 @pytest.mark.parametrize("content", ["", "\n\r\n", "\ufeff"])
 def test_empty_files_are_reported_together(folder: Path, content: str) -> None:
     assert faults_of(folder, content, content) == [
-        "the queries file queries.jsonl is empty: name a file that has queries",
-        "the judgements file test.tsv is empty: name a file that has judgements",
+        "the queries file queries.jsonl is empty. Name a file with queries.",
+        "the judgements file test.tsv is empty. Name a file with judgements.",
     ]
 
 
 def test_judgments_with_only_a_header_are_refused(folder: Path) -> None:
     (fault,) = faults_of(folder, judgements=HEADING)
-    assert fault.startswith("the judgements file test.tsv has a heading and no judgement")
+    assert fault.startswith("the judgements file test.tsv has a heading but no judgement")
 
 
 def test_missing_files_and_folders_are_reported_together(tmp_path: Path) -> None:

@@ -126,7 +126,10 @@ def test_the_search_depth_is_a_hundred_documents_or_more_if_asked(k: int, depth:
 
 def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ir_measures", None)
-    with pytest.raises(InputError, match=r"evaluation needs ir-measures: pip install 'embedlake\[evaluate\]'"):
+    with pytest.raises(
+        InputError,
+        match=r"evaluation needs ir-measures, which is not installed\. Run pip install 'embedlake\[evaluate\]'\.",
+    ):
         score_queries(judged_of({"q": {"a": 1}}), {"q": ["a"]})
 
 
@@ -215,7 +218,7 @@ def evaluation(with_other: bool) -> Evaluation:
 
 def test_the_report_of_one_space_is_as_expected() -> None:
     assert str(evaluation(with_other=False)).splitlines() == [
-        "space      toy.main · model mmmmmmmmmmmm · vectors at version 3 · 2 judged documents are not there",
+        "space      toy.main · model mmmmmmmmmmmm · vectors at version 3 · 2 judged documents are missing",
         "queries    2 with judgements · 1 without a relevant document, which score 0",
         "documents  2 judged · 100 found for each query, by their best chunk",
         "nDCG@10    0.75000",

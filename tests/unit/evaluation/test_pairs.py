@@ -63,11 +63,11 @@ def test_a_quoted_sentence_may_hold_a_line_break(tmp_path: Path) -> None:
     [
         ("a,b", "has 2 columns instead of 3"),
         ("a, b,c,1", "has 4 columns instead of 3"),
-        ("a,b,high", "score 'high' is no number"),
-        ("a,b,", "score '' is no number"),
-        ("a,b,nan", "score 'nan' is no number"),
-        ("a,b,1e999", "score '1e999' is no number"),
-        ("a,b,score", "score 'score' is no number"),
+        ("a,b,high", "score 'high' is not a number"),
+        ("a,b,", "score '' is not a number"),
+        ("a,b,nan", "score 'nan' is not a number"),
+        ("a,b,1e999", "score '1e999' is not a number"),
+        ("a,b,score", "score 'score' is not a number"),
         (" ,b,1", "has an empty sentence"),
         ("a,,1", "has an empty sentence"),
         ('"a"x,b,1', "is not CSV"),
@@ -107,7 +107,7 @@ def test_a_missing_file_and_an_empty_one_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"the pairs file .*none\.csv cannot be read"):
         read_pairs(tmp_path / "none.csv")
     (fault,) = faults_of(tmp_path, "")
-    assert fault == "the pairs file pairs.csv is empty: name a file that has pairs"
+    assert fault == "the pairs file pairs.csv is empty. Name a file with pairs."
 
 
 def test_the_sts_benchmark_is_read_in_full(data_folder: Path) -> None:
@@ -136,5 +136,5 @@ def test_correlations_match_their_textbook_formulas(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cosines", [[0.5, 0.5, 0.5], [0.1, np.nan, np.nan], [np.nan] * 3, [0.1, 0.2, np.nan]])
 def test_cosines_that_cannot_correlate_are_refused(tmp_path: Path, cosines: list[float]) -> None:
     pairs = scored(tmp_path, [1, 1, 2])
-    with pytest.raises(InputError, match=r"that could be embedded have one score, or all the same cosine"):
+    with pytest.raises(InputError, match=r"that could be embedded all have the same score or the same cosine"):
         correlations(pairs, np.array(cosines))
