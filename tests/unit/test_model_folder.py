@@ -320,7 +320,7 @@ def test_a_snapshot_may_not_link_to_another_repository(folder: Path, tmp_path: P
     other = write(tmp_path / "hub/models--owner--other/blobs/0", {"model_type": "bert"})
     (snapshot / "config.json").unlink()
     (snapshot / "config.json").symlink_to(other)
-    assert [fault for fault in faults_of(snapshot) if "config.json: is a link that leaves" in fault]
+    assert [fault for fault in faults_of(snapshot) if "config.json: a link that leaves" in fault]
 
 
 def test_a_link_within_the_folder_is_followed(folder: Path) -> None:
@@ -616,8 +616,8 @@ def test_any_value_of_a_setting_is_read_or_refused(folder: Path, place: tuple[st
 
 
 def test_sizes_are_capped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MAX_BYTES", 20)
-    assert any("config.json: is larger than 20 bytes" in fault for fault in faults_of(folder))
+    monkeypatch.setattr(files, "MAX_JSON_BYTES", 20)
+    assert any("config.json: larger than 20 bytes" in fault for fault in faults_of(folder))
     assert not any("tokenizer.json" in fault for fault in faults_of(folder))
 
 
@@ -705,7 +705,7 @@ def test_a_hub_name_is_fetched_at_its_commit_and_only_what_is_read(hub: list[dic
     "revision", [None, "", "main", "v1.0", COMMIT[:7], COMMIT.upper(), COMMIT + "\n", COMMIT + "0"]
 )
 def test_a_hub_name_needs_a_full_commit_id(revision: str | None, hub: list[dict[str, Any]]) -> None:
-    with pytest.raises(InputError, match="no full commit id"):
+    with pytest.raises(InputError, match="not a full commit id"):
         resolve_model_folder("owner/name", revision)
     assert hub == []
 
@@ -714,7 +714,7 @@ def test_a_hub_name_needs_a_full_commit_id(revision: str | None, hub: list[dict[
     "path", ["", "name", "./a/b", "../b", "/no/such", "~/model", "a/b/c", "a b/c", "a/b\n", ".a/b", "s3://a/b"]
 )
 def test_what_is_neither_is_said_to_be_neither(path: str, hub: list[dict[str, Any]]) -> None:
-    with pytest.raises(InputError, match="is no folder and no hub name"):
+    with pytest.raises(InputError, match="is neither a folder nor a hub name"):
         resolve_model_folder(path, COMMIT)
     assert hub == []
 
@@ -737,9 +737,9 @@ def test_every_failure_of_the_hub_is_an_input_error(monkeypatch: pytest.MonkeyPa
         (errors.LocalEntryNotFoundError, "HF_HUB_OFFLINE"),
         (errors.OfflineModeIsEnabled, "HF_HUB_OFFLINE"),
         (errors.HFValidationError, "could not be fetched"),
-        (ConnectionError, "check network"),
-        (OSError, "check network"),
-        (RuntimeError, "check network"),
+        (ConnectionError, "Check network"),
+        (OSError, "Check network"),
+        (RuntimeError, "Check network"),
     ]
     for cause, words in causes:
         error = cause.__new__(cause, "secret\nlines")
