@@ -54,7 +54,7 @@ class JsonFiles:
     contents: dict[str, object] = field(default_factory=dict)
 
     def object(self, name: str) -> dict[str, object]:
-        """Returns a file's JSON object; an empty one where the file is absent or, which is a fault, not an object."""
+        """Returns a file's JSON object; an empty one where it is absent, has a fault or is something else."""
         content = self.contents.get(name, {})
         if isinstance(content, dict):
             return content
@@ -64,7 +64,7 @@ class JsonFiles:
 
 
 def collect_files(root: str | os.PathLike[str]) -> FolderFiles:
-    """Walks a model folder and lists the files that the loader may read, with a fault for each file that it may not.
+    """Walks a model folder: lists the files that the loader may read, and adds a fault for each other file.
 
     Links may point into the folder. Where the folder is a snapshot in the hub's cache, they may point anywhere into
     the cache folder of the same repository.
