@@ -1,21 +1,21 @@
 """Collect the documents of the quick start: the docstrings of installed Python packages.
 
-Every environment that can run embedlake holds thousands of real, public documents: the documentation inside its own
-packages. This script turns about 1,500 of them into one Parquet file. The sources are parsed, never imported: reading a
-package must not run it.
+Every environment that can run embedlake contains thousands of real, public documents: the documentation of its own
+packages. This script writes about 1,500 of them to one Parquet file. The sources are parsed, never imported, because
+reading a package must not run it.
 
-Which documents are taken, the same ones on every machine that has the same versions installed:
+The choice of documents is the same on every machine with the same versions installed:
 
-1. Packages: those of `PACKAGES` that are installed, each by the files that its own installation record lists.
-2. Files: `.py` files, in the order of their paths, except where a part of the path is in `LEFT_OUT` (tests, copies of
-   other packages). A folder or file with a private name counts: many libraries keep what they publish in one.
-3. Definitions: a module, and the classes, methods and functions in it whose names are all public (no leading
-   underscore), also under `if` and `try`; nothing inside a function.
+1. Packages: those of `PACKAGES` that are installed, each with the files that its installation record lists.
+2. Files: `.py` files in the order of their paths, except where a part of the path is in `LEFT_OUT` (tests, copies of
+   other packages). Folders and files with private names count: many libraries define their public names in them.
+3. Definitions: modules, and the classes, methods and functions in them whose names are all public (no leading
+   underscore), also under `if` and `try`, but not inside functions.
 4. Docstrings of `MIN_CHARACTERS` to `MAX_CHARACTERS` characters after `inspect.cleandoc`.
-5. One document for each id. Where one is defined again (overloads, property setters, a fallback under `except`), the
-   first that rule 4 leaves counts; likewise one document for each text.
-6. At most `PER_PACKAGE` documents of one package and `TOTAL` in all: those with the lowest SHA-256 of their id, so that
-   what is added or removed elsewhere does not move the choice.
+5. One document for each id and for each text. Where one is defined again (overloads, property setters, a fallback under
+   `except`), the first that passes rule 4 counts.
+6. At most `PER_PACKAGE` documents per package and `TOTAL` overall: those whose ids have the lowest SHA-256, so that
+   documents added or removed elsewhere do not change the choice.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ LEFT_OUT = frozenset(
     {"_vendor", "_vendored", "benchmarks", "conftest.py", "externals", "test", "testing", "tests", "vendored"}
 )
 MIN_CHARACTERS = 200
-# A library to try things on should be embedded in minutes on two cores.
+# The library should be embedded within minutes on two cores.
 MAX_CHARACTERS = 2_500
 PER_PACKAGE = 120
 TOTAL = 1500
 
 
 class Document(NamedTuple):
-    """One row of the quick start's library; the fields are the columns of the Parquet file, in this order."""
+    """One row of the quick start's library. The fields are the columns of the Parquet file, in this order."""
 
     doc_id: str
     title: str
@@ -83,24 +83,17 @@ SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in Docu
 
 
 def module_name(path: PurePosixPath) -> str:
-    """Name the module that a file of a package holds.
-
-    Args:
-        path: The file's path below the folder that is on Python's path, such as `rich/table.py`.
-
-    Returns:
-        The dotted name, such as `rich.table`; that of the package itself for an `__init__.py`.
-    """
+    """Returns the dotted name of the module in a file, such as `rich.table` for `rich/table.py`."""
     parts = path.with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def public_definitions(body: Iterable[ast.stmt], prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Find the public classes and functions of a block, in source order, down to methods and nested classes.
+    """Finds the public classes and functions of a block, in source order, including methods and nested classes.
 
     Args:
         body: The statements of a module, class or branch.
-        prefix: What goes before a name that the block defines, with its dot.
+        prefix: Qualified name of the enclosing class, with a dot at its end.
 
     Yields:
         Qualified name, kind (`class` or `function`) and raw docstring of each definition that has one.
@@ -123,28 +116,28 @@ def public_definitions(body: Iterable[ast.stmt], prefix: str = "") -> Iterator[t
 
 
 def documents_of_source(source: bytes, module: str, package: str, version: str) -> Iterator[Document]:
-    """Read the documents of one source file.
+    """Reads the documents of one source file by rules 3 and 4 of the module's docstring.
 
     Args:
-        source: The file's bytes; Python itself finds their encoding.
+        source: The file's bytes; Python itself detects their encoding.
         module: The module's dotted name.
         package: The distribution's name.
         version: The distribution's version.
 
     Yields:
-        The documents that rules 3 and 4 of this module's text leave, in source order.
+        The documents in source order.
 
     Raises:
-        SyntaxError: The file is not Python of this interpreter's version.
-        ValueError: The file holds a null byte.
+        SyntaxError: The file cannot be parsed by this version of Python.
+        ValueError: The file contains a null byte.
     """
     tree = ast.parse(source)
-    found = list(public_definitions(tree.body))
+    definitions = list(public_definitions(tree.body))
     docstring = ast.get_docstring(tree, clean=False)
     if docstring is not None and not module.rpartition(".")[2].startswith("_"):
-        found.insert(0, ("", "module", docstring))
-    for qualname, kind, raw in found:
-        # A docstring may spell half of a surrogate pair, which no UTF-8 file can hold.
+        definitions.insert(0, ("", "module", docstring))
+    for qualname, kind, raw in definitions:
+        # A docstring may contain half of a surrogate pair, which cannot be encoded as UTF-8.
         text = inspect.cleandoc(raw).encode("utf-8", "replace").decode("utf-8")
         if MIN_CHARACTERS <= len(text) <= MAX_CHARACTERS:
             title = f"{module}.{qualname}" if qualname else module
@@ -152,18 +145,11 @@ def documents_of_source(source: bytes, module: str, package: str, version: str) 
 
 
 def documents_of_package(installed: Distribution) -> tuple[list[Document], int]:
-    """Read the documents of one installed package.
-
-    Args:
-        installed: The package's installation record.
-
-    Returns:
-        Its documents, and how many of its files could not be parsed.
-    """
+    """Returns the documents of an installed package, and how many of its files could not be parsed."""
     package, version, unreadable = installed.metadata["Name"], installed.version, 0
     documents: list[Document] = []
     for file in sorted(installed.files or (), key=str):
-        # What lies outside the packages' folder (scripts) has no module name.
+        # Files outside the packages' folder (scripts) have no module name.
         if file.suffix != ".py" or ".." in file.parts or not LEFT_OUT.isdisjoint(file.parts):
             continue
         try:
@@ -175,12 +161,12 @@ def documents_of_package(installed: Distribution) -> tuple[list[Document], int]:
 
 
 def choose(documents: Iterable[Document], per_package: int = PER_PACKAGE, total: int = TOTAL) -> list[Document]:
-    """Apply rules 5 and 6 of this module's text.
+    """Chooses documents by rules 5 and 6 of the module's docstring.
 
     Args:
-        documents: Every document found, in the order that decides between those of one id or one text.
-        per_package: At most so many documents of one package.
-        total: At most so many documents in all.
+        documents: All documents; the first of an id or a text counts.
+        per_package: Most documents per package.
+        total: Most documents overall.
 
     Returns:
         The chosen documents, ordered by id.
@@ -194,38 +180,26 @@ def choose(documents: Iterable[Document], per_package: int = PER_PACKAGE, total:
             texts.add(document.text)
             distinct.append(document)
     distinct.sort(key=lambda document: hashlib.sha256(document.doc_id.encode()).digest())
-    taken: dict[str, int] = {}
+    ranks: dict[str, int] = {}
     chosen: list[Document] = []
     for document in distinct:
-        taken[document.package] = taken.get(document.package, 0) + 1
-        if taken[document.package] <= per_package and len(chosen) < total:
+        ranks[document.package] = ranks.get(document.package, 0) + 1
+        if ranks[document.package] <= per_package and len(chosen) < total:
             chosen.append(document)
     return sorted(chosen)
 
 
 def write(documents: list[Document], out: Path) -> None:
-    """Write the documents as one Parquet file, which appears whole or not at all.
-
-    Args:
-        documents: The rows.
-        out: The file; its folder is made.
-    """
+    """Writes the documents as one Parquet file, which appears complete or not at all."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    # Spark passes over files whose names begin with a dot.
+    # Spark ignores files whose names begin with a dot.
     unfinished = out.with_name(f".{out.name}.{os.getpid()}")
     pq.write_table(pa.Table.from_pylist([document._asdict() for document in documents], schema=SCHEMA), unfinished)
     unfinished.replace(out)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Collect, choose, write, and print what was done in one line.
-
-    Args:
-        arguments: The command line without the program's name; None for the process's own.
-
-    Returns:
-        The exit code: 0, or 2 when no document was found.
-    """
+    """Collects, chooses and writes the documents; returns the exit code: 0, or 2 if no document was found."""
     parser = argparse.ArgumentParser(description="Collect docstrings of installed packages into one Parquet file.")
     parser.add_argument("--out", type=Path, required=True, help="the Parquet file to write")
     out: Path = parser.parse_args(arguments).out
@@ -233,15 +207,15 @@ def main(arguments: list[str] | None = None) -> int:
     packages = unreadable = 0
     for name in PACKAGES:
         try:
-            found, failed = documents_of_package(distribution(name))
+            of_package, unparsed = documents_of_package(distribution(name))
         except PackageNotFoundError:
             continue
-        documents += found
-        unreadable += failed
+        documents += of_package
+        unreadable += unparsed
         packages += 1
     chosen = choose(documents)
     if not chosen:
-        print("collect_docstrings: none of the listed packages is installed with its sources", file=sys.stderr)
+        print("collect_docstrings: none of the listed packages is installed with its source files", file=sys.stderr)
         return 2
     write(chosen, out)
     skipped = f", {unreadable} files could not be parsed" if unreadable else ""

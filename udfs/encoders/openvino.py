@@ -52,17 +52,9 @@ def openvino_forward(
     """
     openvino = _openvino()
     names = [name for name, value in examples[0].items() if isinstance(value, torch.Tensor)]
-    guides = {name: value for name, value in examples[0].items() if name not in names}
     expected = [_by_torch(model, features) for features in examples]
     try:
-        # Tracing warns of every branch. Batches of other sizes, compared below, show whether a branch matters.
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            example = tuple(examples[0][name] for name in names)
-            # No check by a second trace, which takes a second: the vectors themselves are compared below.
-            sentences = _Sentences(model, names, guides).eval()
-            traced = torch.jit.trace(sentences, example, check_trace=False)  # type: ignore[no-untyped-call]
-            graph = openvino.convert_model(traced, example_input=example)
+        graph = _graph(openvino, model, names, examples[0])
         compiled = [_request(openvino, graph, hint, cores) for hint in dict.fromkeys(["f32", _HINTS[dtype]])]
     except Exception as error:  # every layer below has exceptions of its own
         raise InputError(
@@ -86,6 +78,18 @@ def openvino_forward(
     # The request in float32 ends here if it only served for the comparison.
     request = compiled[-1]
     return lambda features: run(request, features)
+
+
+def _graph(openvino: Any, model: SentenceTransformer, names: list[str], features: dict[str, Any]) -> Any:
+    guides = {name: value for name, value in features.items() if name not in names}
+    example = tuple(features[name] for name in names)
+    # Tracing warns of every branch. The comparison of batches of other sizes shows whether a branch matters.
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        # Not checked by a second trace, which takes a second: the vectors themselves are compared.
+        sentences = _Sentences(model, names, guides).eval()
+        traced = torch.jit.trace(sentences, example, check_trace=False)  # type: ignore[no-untyped-call]
+        return openvino.convert_model(traced, example_input=example)
 
 
 def _request(openvino: Any, graph: Any, hint: str, cores: int) -> Any:

@@ -1,7 +1,7 @@
-"""What decides a stored vector, hashed: the digest of a model folder and the fingerprints of specs.
+"""Hashes of everything that decides a stored vector: the digest of a model folder and the fingerprints of specs.
 
-Every hash here is the SHA-256 of a canonical form: JSON with sorted keys, no spaces, and every character beyond ASCII
-escaped, so that the same description gives the same bytes on every machine and Python version.
+Each is the SHA-256 of a canonical form: JSON with sorted keys, no spaces, and all characters beyond ASCII escaped, so
+that the same description has the same hash on every machine and Python version.
 """
 
 import hashlib
@@ -11,17 +11,17 @@ from pathlib import Path
 
 from udfs.specs import ChunkSpec, ModelSpec
 
-# Raised when the code that cuts documents changes what it cuts, so that a space built by the older rule is noticed.
+# Increase this when the code cuts documents differently, so that spaces built by the older rule are recognized.
 CHUNKING_RULE = 1
-_PIECE_BYTES = 2**20
+_BLOCK_BYTES = 2**20
 
 
 def folder_digest(files: Mapping[str, Path]) -> str:
     """Hashes a model folder: `[[path, sha256 of the content], ...]` in canonical form, sorted by path.
 
     Args:
-        files: Every file the loader may read, by its POSIX path relative to the model folder. Documentation and
-            dotfiles are not among them, so an edited README leaves the digest as it is.
+        files: Every file that the loader may read, by its POSIX path relative to the model folder. Documentation and
+            dotfiles are not included, so editing a README does not change the digest.
 
     Returns:
         The digest, 64 hex digits. Renaming, adding, removing or changing a file changes it.
@@ -30,16 +30,11 @@ def folder_digest(files: Mapping[str, Path]) -> str:
 
 
 def model_fingerprint(spec: ModelSpec) -> str:
-    """Hashes everything about a model that decides a stored vector.
+    """Hashes everything about a model that decides a stored vector; returns 64 hex digits.
 
-    Left out: where the folder lies (`path`, `revision`), for the digest says what it holds, and the query prompt, for
-    no stored vector depends on it. Device and arithmetic belong to a run: their vectors are comparable.
-
-    Args:
-        spec: The model as found in its folder.
-
-    Returns:
-        The fingerprint, 64 hex digits.
+    The folder's location (`path`, `revision`) is left out, as the digest covers its content. So is the query prompt,
+    as no stored vector depends on it. Device and arithmetic belong to a run: vectors that differ in them are
+    comparable.
     """
     return _hash(
         {
@@ -54,17 +49,10 @@ def model_fingerprint(spec: ModelSpec) -> str:
 
 
 def chunking_fingerprint(spec: ChunkSpec, model: ModelSpec) -> str:
-    """Hashes everything that decides where a document is cut.
+    """Hashes everything that decides where a document is cut; returns 64 hex digits.
 
-    The model takes part because its tokenizer counts the tokens, and because its prompt and its limit take their share
+    The model is included because its tokenizer counts the tokens, and because its prompt and its limit affect the size
     of a chunk.
-
-    Args:
-        spec: The chunking rule.
-        model: The model whose tokenizer counts.
-
-    Returns:
-        The fingerprint, 64 hex digits.
     """
     return _hash(
         {
@@ -87,6 +75,6 @@ def _hash(value: object) -> str:
 def _content_hash(path: Path) -> str:
     content = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(_PIECE_BYTES):
-            content.update(piece)
+        while block := file.read(_BLOCK_BYTES):
+            content.update(block)
     return content.hexdigest()

@@ -1,6 +1,6 @@
-"""What a model folder may contain, found out before any library loads it.
+"""The inspection of a model folder before any library loads it.
 
-The libraries that load a model also run what it names: code, pickles, kernels of a hub. So the folder is inspected
+The libraries that load a model also run what it names: code, pickles, kernels from a hub. So the folder is inspected
 first, in plain Python, and a folder with a single fault is not loaded at all.
 """
 
@@ -11,32 +11,32 @@ from dataclasses import dataclass
 from schemas.errors import InputError
 from udfs.models.files import FolderFiles, JsonFiles, collect_files, parse_json, shown, within
 from udfs.models.fingerprint import folder_digest
-from udfs.models.modules import Module, OutputShape, check_module, read_modules, read_shape
+from udfs.models.modules import Module, OutputShape, check_module, read_modules, read_output_shape
 from udfs.models.pointers import check_pointers
 from udfs.models.transformer import Transformer, read_transformer
-from udfs.models.weights import check_indexes, read_shapes
+from udfs.models.weights import check_indexes, read_tensor_shapes
 
 _MODEL_CONFIG = "config_sentence_transformers.json"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A model folder that holds a whole model and nothing that could run.
+    """A model folder that contains a complete model and nothing that could be run.
 
     Attributes:
-        root: The folder, absolute; loading by this name never asks a hub for files that are absent.
-        digest: SHA-256 (hex) over every file the loader may read.
+        root: The folder, absolute, so that loading it never asks a hub for absent files.
+        digest: SHA-256 (hex) over every file that the loader may read.
         dimension: Numbers of a vector.
         max_tokens: Longest input the model sees, special tokens and prompt included; None where it has no limit.
-        normalized: Whether the model itself gives vectors of unit length.
-        document_prompt: Text that the model wants before each document; empty for none.
-        query_prompt: Text that the model wants before each query; empty for none.
-        modules: Class names in the order in which they run.
+        normalized: Whether the model itself returns vectors of unit length.
+        document_prompt: Text that the model expects before each document; empty for none.
+        query_prompt: Text that the model expects before each query; empty for none.
+        modules: Class names of the modules, in the order in which they run.
         model_type: Architecture of the Transformer, such as `bert`; None for a StaticEmbedding.
         pooling: How token vectors become one, in the order of concatenation; empty where the first module does it.
-        prompts: Every prompt the folder names, as pairs of name and text, also those that nothing picks.
+        prompts: Every prompt that the folder defines, used or not, as pairs of name and text.
         weight_bytes: Size of all safetensors files, in bytes.
-        tokenizer_folder: Where the first module keeps its tokenizer, within the model folder.
+        tokenizer_folder: Folder of the first module's tokenizer, relative to the model folder.
     """
 
     root: str
@@ -57,39 +57,39 @@ class ModelFolder:
 def inspect_model_folder(root: str | os.PathLike[str]) -> ModelFolder:
     """Inspects a model folder without loading it.
 
-    Neither torch nor transformers nor sentence-transformers is imported, and nothing from the folder is run. What is
-    found agrees with what sentence-transformers reports of the loaded model.
+    Neither torch nor transformers nor sentence-transformers is imported, and nothing from the folder is run. The result
+    agrees with what sentence-transformers reports of the loaded model.
 
     Args:
         root: The model folder. Links may leave it only where it is a snapshot in the hub's cache, and only to the cache
             of the same repository.
 
     Returns:
-        What the folder holds.
+        The description of the model.
 
     Raises:
-        InputError: With every fault found, each naming the file, what is wrong with it and what to do.
+        InputError: The folder has faults; the message lists all of them.
     """
     files = collect_files(root)
     if not files.files:
         if not files.faults:
-            files.fault("", "holds no model: name a folder with config.json or modules.json")
+            files.fault("", "contains no model. Name a folder with config.json or modules.json.")
         raise InputError(files.faults)
-    documents, shapes = parse_json(files), read_shapes(files)
-    check_pointers(documents)
-    check_indexes(documents)
+    json_files, shapes = parse_json(files), read_tensor_shapes(files)
+    check_pointers(json_files)
+    check_indexes(json_files)
     has_list = "modules.json" in files.present
-    modules = read_modules(documents) if has_list else (Module("Transformer", ""), Module("Pooling", ""))
-    settings = _read_model_config(documents) if has_list else {}
+    modules = read_modules(json_files) if has_list else (Module("Transformer", ""), Module("Pooling", ""))
+    settings = _read_model_config(json_files) if has_list else {}
     if not modules:
         raise InputError(files.faults)
     transformer = None
     if modules[0].kind == "Transformer":
-        transformer = read_transformer(documents, modules[0].folder, has_settings=has_list)
+        transformer = read_transformer(json_files, modules[0].folder, has_settings=has_list)
     for module in modules if has_list else ():
-        check_module(documents, module, shapes)
-    shape = read_shape(documents, modules, transformer, shapes) if has_list else _plain_shape(transformer)
-    return _describe(files, documents, modules, transformer, shape, settings)
+        check_module(json_files, module, shapes)
+    shape = read_output_shape(json_files, modules, transformer, shapes) if has_list else _plain_shape(transformer)
+    return _describe(files, json_files, modules, transformer, shape, settings)
 
 
 def _plain_shape(transformer: Transformer | None) -> OutputShape:
@@ -100,17 +100,17 @@ def _plain_shape(transformer: Transformer | None) -> OutputShape:
 
 def _describe(
     files: FolderFiles,
-    documents: JsonFiles,
+    json_files: JsonFiles,
     modules: tuple[Module, ...],
     transformer: Transformer | None,
     shape: OutputShape,
     settings: Mapping[str, object],
 ) -> ModelFolder:
-    max_tokens = transformer.max_tokens if transformer is not None else _static_limit(documents, modules[0])
+    max_tokens = transformer.max_tokens if transformer is not None else _static_limit(json_files, modules[0])
     kept = settings.get("truncate_dim")
     dimension = shape.width
     if dimension is None and not files.faults:
-        files.fault("config.json", "does not say how many numbers a vector has; use another model")
+        files.fault("config.json", "does not state how many numbers a vector has. Use another model.")
     elif dimension is not None and type(kept) is int and kept < dimension:
         dimension, shape.normalized = kept, False
     if files.faults or dimension is None:
@@ -122,8 +122,8 @@ def _describe(
         dimension=dimension,
         max_tokens=max_tokens,
         normalized=shape.normalized,
-        # `encode_document` and `encode_query` of sentence-transformers 6 always find prompts of their own names, which
-        # are empty where the folder has none: they never come to `passage`, `corpus` or `default_prompt_name`.
+        # `encode_document` and `encode_query` of sentence-transformers 6 always find prompts of their own names, empty
+        # where the folder has none, and so never use `passage`, `corpus` or `default_prompt_name`.
         document_prompt=prompts.get("document", ""),
         query_prompt=prompts.get("query", ""),
         modules=tuple(module.kind for module in modules),
@@ -139,25 +139,23 @@ def _digest(files: FolderFiles) -> str:
     try:
         return folder_digest(files.files)
     except OSError as error:
-        raise InputError(f"{shown(error.filename)}: cannot be read ({error.strerror}): mend it") from error
+        raise InputError(f"{shown(error.filename)}: cannot be read ({error.strerror}). Fix it.") from error
 
 
-def _read_model_config(documents: JsonFiles) -> Mapping[str, object]:
-    settings, files = documents.object(_MODEL_CONFIG), documents.files
+def _read_model_config(json_files: JsonFiles) -> Mapping[str, object]:
+    settings, files = json_files.object(_MODEL_CONFIG), json_files.folder
     kind = settings.get("model_type", "SentenceTransformer")
     if kind != "SentenceTransformer":
-        files.fault(
-            _MODEL_CONFIG, f"says that this is a {shown(kind)}, which gives no dense vectors; use another model"
-        )
+        files.fault(_MODEL_CONFIG, f"describes a {shown(kind)}, which returns no dense vectors. Use another model.")
     prompts = settings.get("prompts", {})
     if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
-        files.fault(_MODEL_CONFIG, "prompts must be an object of texts; mend it")
+        files.fault(_MODEL_CONFIG, "prompts must be an object with text values. Fix it.")
     default = settings.get("default_prompt_name")
     if default is not None and default not in ["query", "document", *(prompts if isinstance(prompts, dict) else ())]:
-        files.fault(_MODEL_CONFIG, f"default_prompt_name {shown(default)} is none of the prompts; mend it")
+        files.fault(_MODEL_CONFIG, f"default_prompt_name {shown(default)} is not one of the prompts. Fix it.")
     kept = settings.get("truncate_dim")
     if kept is not None and (type(kept) is not int or kept < 1):
-        files.fault(_MODEL_CONFIG, f"truncate_dim is {shown(kept)}, no positive number; mend it")
+        files.fault(_MODEL_CONFIG, f"truncate_dim is {shown(kept)}, but must be a positive integer. Fix it.")
     return settings
 
 
@@ -166,7 +164,7 @@ def _prompts(settings: Mapping[str, object]) -> dict[str, str]:
     return {name: text or "" for name, text in prompts.items()} if isinstance(prompts, dict) else {}
 
 
-def _static_limit(documents: JsonFiles, module: Module) -> int | None:
-    truncation = documents.object(within(module.folder, "tokenizer.json")).get("truncation")
+def _static_limit(json_files: JsonFiles, module: Module) -> int | None:
+    truncation = json_files.object(within(module.folder, "tokenizer.json")).get("truncation")
     limit = truncation.get("max_length") if isinstance(truncation, dict) else None
     return limit if type(limit) is int and limit > 0 else None

@@ -1,4 +1,4 @@
-"""The modules of a model folder: which classes, in which folders, with which settings and weights."""
+"""The modules of a model folder: their classes, files and settings, and the shape of their output."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from udfs.models.files import JsonFiles, shown, stays_inside, within
 from udfs.models.transformer import Transformer
-from udfs.models.weights import Shapes
+from udfs.models.weights import TensorShapes
 
 # Class name to the file that defines it; both the old and the new packages of the library export all of them.
 _CLASSES = {
@@ -31,7 +31,6 @@ _NEEDS_CONFIG = frozenset({"Pooling", "Dense", "LayerNorm", "WeightedLayerPoolin
 _NEEDS_WEIGHTS = frozenset({"Dense", "LayerNorm", "WeightedLayerPooling", "StaticEmbedding"})
 _ACTIVATION = re.compile(r"torch\.nn\.(modules\.[a-z_]+\.)?[A-Za-z0-9]+", re.ASCII)
 STATIC_TENSORS = ("embedding.weight", "embeddings")
-
 _LEGACY_MODES = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -45,12 +44,7 @@ POOLING_MODES = tuple(_LEGACY_MODES.values())
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """One module of a model.
-
-    Attributes:
-        kind: Class name, one of those that are allowed.
-        folder: Its path within the model folder; empty for the folder itself.
-    """
+    """One module of a model: its class name, and its path within the model folder (empty for the folder itself)."""
 
     kind: str
     folder: str
@@ -61,102 +55,13 @@ class Module:
         return within(self.folder, "config.json")
 
 
-def read_modules(documents: JsonFiles) -> tuple[Module, ...]:
-    """Reads `modules.json`, entry by entry.
-
-    Args:
-        documents: The folder's JSON; faults are added to its files.
-
-    Returns:
-        The modules in order; empty where the list or an entry of it has a fault.
-    """
-    if "modules.json" not in documents.documents:
-        return ()
-    entries = documents.documents["modules.json"]
-    if not isinstance(entries, list) or not entries:
-        documents.files.fault("modules.json", "must hold a list of modules; fetch it again")
-        return ()
-    modules, names = [], set()
-    for number, entry in enumerate(entries):
-        module, fault = _read_entry(entry)
-        if module is not None and entry["name"] in names:
-            fault = "repeats the name of an earlier one, which it would replace; rename it"
-        if fault is not None:
-            documents.files.fault("modules.json", f"entry {number} {fault}")
-        elif module is not None:
-            names.add(entry["name"])
-            modules.append(module)
-    if len(modules) == len(entries):
-        _check_order(documents, modules)
-        return tuple(modules)
-    # Without the entries that were refused, each later check would report what is not wrong.
-    return ()
-
-
-def check_module(documents: JsonFiles, module: Module, shapes: dict[str, Shapes]) -> None:
-    """Checks that a module other than a Transformer has the files and settings that its loading needs.
-
-    Args:
-        documents: The folder's JSON; faults are added to its files.
-        module: The module.
-        shapes: Tensor shapes by tensor and file.
-    """
-    files, weights = documents.files, within(module.folder, "model.safetensors")
-    needed = [module.config_name] if module.kind in _NEEDS_CONFIG else []
-    needed += [weights] if module.kind in _NEEDS_WEIGHTS else []
-    needed += [within(module.folder, "tokenizer.json")] if module.kind == "StaticEmbedding" else []
-    for name in needed:
-        if name not in files.present:
-            files.fault(name, f"is missing, and {module.kind} needs it; fetch the whole model")
-    if module.kind == "StaticEmbedding" and weights in shapes:
-        tables = [shapes[weights][name] for name in STATIC_TENSORS if name in shapes[weights]]
-        if not tables or len(tables[0]) != 2:
-            files.fault(weights, f"holds no table of embeddings ({' or '.join(STATIC_TENSORS)}); use another model")
-    if module.kind == "Dense":
-        _check_dense(documents, module, shapes.get(weights))
-
-
-def _check_dense(documents: JsonFiles, module: Module, shapes: Shapes | None) -> None:
-    config = documents.object(module.config_name)
-    activation = config.get("activation_function")
-    if activation is not None and not (isinstance(activation, str) and _ACTIVATION.fullmatch(activation)):
-        fault = f"names the activation_function {shown(activation)}, which is not one of torch.nn; mend it"
-        documents.files.fault(module.config_name, fault)
-    stated = (config.get("out_features"), config.get("in_features"))
-    if config and shapes is not None and shapes.get("linear.weight") != stated:
-        fault = (
-            f"states {shown(stated[1])} to {shown(stated[0])} features, but linear.weight has another shape; mend it"
-        )
-        documents.files.fault(module.config_name, fault)
-
-
-def _read_entry(entry: object) -> tuple[Module | None, str | None]:
-    fields = entry if isinstance(entry, dict) else {}
-    kind, folder, name = fields.get("type"), fields.get("path"), fields.get("name")
-    if not isinstance(kind, str) or not isinstance(folder, str) or not isinstance(name, str):
-        return None, "has no type, path and name as strings; mend it"
-    if kind not in _TYPES:
-        known = ", ".join(_CLASSES)
-        return None, f"has the type {shown(kind)}, which is not run here (known: {known}); use another model"
-    if not stays_inside(folder):
-        return None, f"has the path {shown(folder)}, which leaves the folder; mend it"
-    return Module(_TYPES[kind], "" if folder == "." else folder), None
-
-
-def _check_order(documents: JsonFiles, modules: list[Module]) -> None:
-    kinds = [module.kind for module in modules]
-    if kinds[0] not in _FIRST or any(kind in _FIRST for kind in kinds[1:]):
-        fault = "must begin with the one module that reads texts (Transformer or StaticEmbedding); use another model"
-        documents.files.fault("modules.json", fault)
-
-
 @dataclass(slots=True)
 class OutputShape:
-    """What the modules give so far.
+    """The output of the modules up to some point.
 
     Attributes:
         width: Numbers per token, or per text once pooled; None while unknown.
-        pooled: Whether there is one vector per text.
+        pooled: Whether each text has one vector.
         normalized: Whether that vector has unit length.
         pooling: The ways in which token vectors are pooled, in the order of concatenation.
     """
@@ -167,79 +72,158 @@ class OutputShape:
     pooling: tuple[str, ...] = ()
 
 
-def read_shape(
-    documents: JsonFiles, modules: Sequence[Module], transformer: Transformer | None, shapes: dict[str, Shapes]
+def read_modules(json_files: JsonFiles) -> tuple[Module, ...]:
+    """Reads `modules.json`: the modules in order; none where the list or one of its entries has a fault."""
+    if "modules.json" not in json_files.contents:
+        return ()
+    entries = json_files.contents["modules.json"]
+    if not isinstance(entries, list) or not entries:
+        json_files.folder.fault("modules.json", "must contain a list of modules. Fetch it again.")
+        return ()
+    modules, names = [], set()
+    for number, entry in enumerate(entries):
+        module, fault = _read_entry(entry)
+        if module is not None and entry["name"] in names:
+            fault = "repeats the name of an earlier entry, which it would replace. Rename it."
+        if fault is not None:
+            json_files.folder.fault("modules.json", f"entry {number} {fault}")
+        elif module is not None:
+            names.add(entry["name"])
+            modules.append(module)
+    if len(modules) == len(entries):
+        _check_order(json_files, modules)
+        return tuple(modules)
+    # Without the refused entries, later checks would report faults that do not exist.
+    return ()
+
+
+def check_module(json_files: JsonFiles, module: Module, shapes: dict[str, TensorShapes]) -> None:
+    """Checks that a module other than a Transformer has the files and settings that loading it needs.
+
+    `shapes` are by file name, then tensor name; faults are added to the folder.
+    """
+    files, weights = json_files.folder, within(module.folder, "model.safetensors")
+    needed = [module.config_name] if module.kind in _NEEDS_CONFIG else []
+    needed += [weights] if module.kind in _NEEDS_WEIGHTS else []
+    needed += [within(module.folder, "tokenizer.json")] if module.kind == "StaticEmbedding" else []
+    for name in needed:
+        if name not in files.present:
+            files.fault(name, f"missing, but {module.kind} needs it. Fetch the complete model.")
+    if module.kind == "StaticEmbedding" and weights in shapes:
+        tables = [shapes[weights][name] for name in STATIC_TENSORS if name in shapes[weights]]
+        if not tables or len(tables[0]) != 2:
+            files.fault(weights, f"contains no table of embeddings ({' or '.join(STATIC_TENSORS)}). Use another model.")
+    if module.kind == "Dense":
+        _check_dense(json_files, module, shapes.get(weights))
+
+
+def read_output_shape(
+    json_files: JsonFiles, modules: Sequence[Module], transformer: Transformer | None, shapes: dict[str, TensorShapes]
 ) -> OutputShape:
     """Follows the vectors through the modules, and refuses a module that does not fit the one before it.
 
     Args:
-        documents: The folder's JSON; faults are added to its files.
+        json_files: The folder's JSON files; faults are added to the folder.
         modules: The modules in order.
         transformer: The first module if it is a Transformer.
-        shapes: Tensor shapes by tensor and file.
+        shapes: Tensor shapes by file name, then tensor name.
 
     Returns:
-        What the last module gives; meaningless where faults were added.
+        The output of the last module; meaningless where faults were added.
     """
     if transformer is not None:
         shape = OutputShape(transformer.width, transformer.makes_vector)
     else:
         shape = OutputShape(_static_width(modules[0], shapes), pooled=True)
     for module in modules[1:]:
-        config = documents.object(module.config_name) if module.config_name in documents.files.files else {}
+        config = json_files.object(module.config_name) if module.config_name in json_files.folder.files else {}
         if module.kind in ("Pooling", "WeightedLayerPooling"):
-            _pool(documents, module, config, shape)
+            _pool(json_files, module, config, shape)
         elif module.kind in ("Dense", "LayerNorm"):
-            _project(documents, module, config, shape)
+            _project(json_files, module, config, shape)
         elif module.kind == "Normalize":
             shape.normalized |= _reads_and_writes(config) == ("sentence_embedding", "sentence_embedding")
     if not shape.pooled:
-        documents.files.fault("modules.json", "has no module that makes one vector of a text; add a Pooling module")
+        json_files.folder.fault("modules.json", "has no module that returns one vector per text. Add a Pooling module.")
     return shape
 
 
-def _static_width(module: Module, shapes: dict[str, Shapes]) -> int | None:
+def _check_dense(json_files: JsonFiles, module: Module, shapes: TensorShapes | None) -> None:
+    config = json_files.object(module.config_name)
+    activation = config.get("activation_function")
+    if activation is not None and not (isinstance(activation, str) and _ACTIVATION.fullmatch(activation)):
+        fault = f"names the activation_function {shown(activation)}, which is not in torch.nn. Fix it."
+        json_files.folder.fault(module.config_name, fault)
+    stated = (config.get("out_features"), config.get("in_features"))
+    if config and shapes is not None and shapes.get("linear.weight") != stated:
+        fault = (
+            f"states {shown(stated[1])} to {shown(stated[0])} features, but linear.weight has another shape. Fix it."
+        )
+        json_files.folder.fault(module.config_name, fault)
+
+
+def _read_entry(entry: object) -> tuple[Module | None, str | None]:
+    fields = entry if isinstance(entry, dict) else {}
+    kind, folder, name = fields.get("type"), fields.get("path"), fields.get("name")
+    if not isinstance(kind, str) or not isinstance(folder, str) or not isinstance(name, str):
+        return None, "must have type, path and name as strings. Fix it."
+    if kind not in _TYPES:
+        known = ", ".join(_CLASSES)
+        return None, f"has the type {shown(kind)}, which is not supported (supported: {known}). Use another model."
+    if not stays_inside(folder):
+        return None, f"has the path {shown(folder)}, which is hidden or outside the model folder. Fix it."
+    return Module(_TYPES[kind], "" if folder == "." else folder), None
+
+
+def _check_order(json_files: JsonFiles, modules: list[Module]) -> None:
+    kinds = [module.kind for module in modules]
+    if kinds[0] not in _FIRST or any(kind in _FIRST for kind in kinds[1:]):
+        fault = "must start with its only module that reads text (Transformer or StaticEmbedding). Use another model."
+        json_files.folder.fault("modules.json", fault)
+
+
+def _static_width(module: Module, shapes: dict[str, TensorShapes]) -> int | None:
     tensors = shapes.get(within(module.folder, "model.safetensors"), {})
     table = next((tensors[name] for name in STATIC_TENSORS if name in tensors), ())
     return table[1] if len(table) == 2 else None
 
 
-def _pool(documents: JsonFiles, module: Module, config: Mapping[str, object], shape: OutputShape) -> None:
+def _pool(json_files: JsonFiles, module: Module, config: Mapping[str, object], shape: OutputShape) -> None:
     stated = config.get("embedding_dimension", config.get("word_embedding_dimension"))
-    width = _fit(documents, module, stated, shape.width)
+    width = _fit(json_files, module, stated, shape.width)
     if module.kind == "WeightedLayerPooling":
         shape.width = width
         return
     modes = _modes(config)
     unknown = [mode for mode in modes if mode not in POOLING_MODES]
     if unknown or not modes:
-        documents.files.fault(module.config_name, f"has no known pooling_mode ({shown(unknown)}); mend it")
+        json_files.folder.fault(module.config_name, f"has no known pooling_mode ({shown(unknown)}). Fix it.")
     shape.width = width * len(modes) if width is not None else None
     shape.pooled, shape.normalized, shape.pooling = True, False, modes
 
 
-def _project(documents: JsonFiles, module: Module, config: Mapping[str, object], shape: OutputShape) -> None:
+def _project(json_files: JsonFiles, module: Module, config: Mapping[str, object], shape: OutputShape) -> None:
     is_dense = module.kind == "Dense"
     expected = "sentence_embedding" if shape.pooled else "token_embeddings"
     if config and (_reads_and_writes(config) if is_dense else ("sentence_embedding",) * 2) != (expected,) * 2:
-        documents.files.fault(
-            module.config_name, f"does not read and write {expected}, which is what there is; mend it"
+        json_files.folder.fault(
+            module.config_name, f"does not read and write {expected}, which the module before it returns. Fix it."
         )
-    _fit(documents, module, config.get("in_features" if is_dense else "dimension"), shape.width)
+    _fit(json_files, module, config.get("in_features" if is_dense else "dimension"), shape.width)
     shape.width = _size(config.get("out_features" if is_dense else "dimension"))
     shape.normalized = False
     if config and shape.width is None:
-        documents.files.fault(module.config_name, "states no number of features; mend it")
+        json_files.folder.fault(module.config_name, "does not state its number of features. Fix it.")
 
 
-def _fit(documents: JsonFiles, module: Module, stated: object, width: int | None) -> int | None:
+def _fit(json_files: JsonFiles, module: Module, stated: object, width: int | None) -> int | None:
     size = _size(stated)
-    if module.config_name in documents.documents:
+    if module.config_name in json_files.contents:
         if size is None:
-            documents.files.fault(module.config_name, f"states no input dimension ({shown(stated)}); mend it")
+            json_files.folder.fault(module.config_name, f"states no valid input dimension ({shown(stated)}). Fix it.")
         elif width is not None and size != width:
-            fault = f"takes {size} numbers, but the module before it gives {width}; fetch the whole model again"
-            documents.files.fault(module.config_name, fault)
+            fault = f"takes {size} numbers, but the module before it returns {width}. Fetch the complete model again."
+            json_files.folder.fault(module.config_name, fault)
     return size
 
 

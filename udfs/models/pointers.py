@@ -1,7 +1,7 @@
 """Keys in a model's JSON that lead the loader to code, to other repositories or to files elsewhere.
 
-The libraries refuse some of these themselves, some only since a late version. A model folder that is accepted here
-holds all that its loading reads, and no key that asks for more.
+The libraries themselves refuse some of them, and some only in recent versions. A model folder that is accepted here
+contains everything that loading it reads, and no key that asks for more.
 """
 
 import re
@@ -10,15 +10,15 @@ from pathlib import PurePosixPath
 
 from udfs.models.files import JsonFiles, shown, stays_inside, within
 
-# Their keys are tokens, which may be any string.
+# Files whose keys are tokens, which may be any string.
 _VOCABULARIES = frozenset({"tokenizer.json", "vocab.json", "added_tokens.json"})
 _REFUSED_FILES = {
-    "adapter_config.json": "an adapter takes its base model from elsewhere; merge it into the weights",
+    "adapter_config.json": "an adapter, which takes its base model from elsewhere. Merge it into the weights.",
 }
 _REFUSED_KEYS = {
     "auto_map": "names code to run",
     "custom_pipelines": "names code to run",
-    "trust_remote_code": "asks for code to be run",
+    "trust_remote_code": "asks to run code",
     "code_revision": "names code to run",
     "use_kernels": "asks for compute kernels from a hub",
     "kernel_config": "names compute kernels on a hub",
@@ -26,14 +26,14 @@ _REFUSED_KEYS = {
     "use_pretrained_backbone": "fetches another model",
     "use_timm_backbone": "fetches another model",
     "backbone": "names another model",
-    "fast_tokenizer_files": "names tokenizers beside the one that is checked",
-    "init_inputs": "hands the tokenizer arguments that are not checked",
+    "fast_tokenizer_files": "names tokenizers other than the one that is checked",
+    "init_inputs": "passes arguments to the tokenizer that are not checked",
     "gguf_file": "names weights that are not safetensors",
-    "quantization_config": "asks for quantised weights, which are not read",
+    "quantization_config": "asks for quantized weights, which are not read",
 }
-# Both keep or fetch parts outside the model folder: an index of passages, a model of another library's hub.
+# These read or fetch data outside the model folder: an index of passages, a model from another library's hub.
 _REFUSED_ARCHITECTURES = frozenset({"rag", "timm_backbone", "timm_wrapper"})
-# Implementations within the libraries. Any other name can stand for a kernel that is fetched from a hub and run.
+# Implementations in the libraries. Any other name can mean a kernel that is fetched from a hub and run.
 _IMPLEMENTATIONS = {
     "attn_implementation": frozenset({"eager", "sdpa", "flex_attention"}),
     "experts_implementation": frozenset({"eager", "grouped_mm", "batched_mm"}),
@@ -43,22 +43,18 @@ _CLASS_NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 _OWN_NAME_KEYS = frozenset({"_name_or_path", "name_or_path"})
 
 
-def check_pointers(documents: JsonFiles) -> None:
-    """Refuses every key that leads outside the model folder, in every JSON file and at any depth.
-
-    Args:
-        documents: The folder's JSON; faults are added to its files.
-    """
-    for name, document in documents.documents.items():
+def check_pointers(json_files: JsonFiles) -> None:
+    """Adds a fault for every key that leads outside the model folder, in every JSON file and at any depth."""
+    for name, document in json_files.contents.items():
         base = PurePosixPath(name).name
         if base in _REFUSED_FILES:
-            documents.files.fault(name, _REFUSED_FILES[base])
+            json_files.folder.fault(name, _REFUSED_FILES[base])
         if base in _VOCABULARIES:
             continue
         for key, value in _entries(document):
-            fault = _key_fault(key, value) or _file_fault(documents, name, key, value)
+            fault = _key_fault(key, value) or _file_fault(json_files, name, key, value)
             if fault is not None:
-                documents.files.fault(name, f"key {shown(key)} {fault}; remove the key")
+                json_files.folder.fault(name, f"key {shown(key)} {fault}. Remove the key.")
 
 
 def _key_fault(key: str, value: object) -> str | None:
@@ -79,26 +75,26 @@ def _key_fault(key: str, value: object) -> str | None:
 
 def _class_fault(value: object) -> str | None:
     for text in _strings(value):
-        # Two hyphens divide a repository from a class inside it.
+        # Two hyphens separate a repository from a class in it.
         if not _CLASS_NAME.fullmatch(text) or "--" in text:
-            return f"holds {shown(text)}, which is no plain name"
+            return f"contains {shown(text)}, which is not a plain name"
         if text in _REFUSED_ARCHITECTURES:
-            return f"asks for architecture {text}, which reads parts that are not in the folder"
+            return f"asks for architecture {text}, which reads data from outside the folder"
     return None
 
 
-def _file_fault(documents: JsonFiles, name: str, key: str, value: object) -> str | None:
+def _file_fault(json_files: JsonFiles, name: str, key: str, value: object) -> str | None:
     if key == "transformers_weights" and value:
         known = isinstance(value, str) and stays_inside(value) and value.endswith((".safetensors", ".index.json"))
-        if not known or within(str(PurePosixPath(name).parent), str(value)) not in documents.files.files:
-            return f"names weights that are no safetensors file of this folder ({shown(value)})"
+        if not known or within(str(PurePosixPath(name).parent), str(value)) not in json_files.folder.files:
+            return f"names weights that are not a safetensors file in this folder ({shown(value)})"
     in_tokenizer = PurePosixPath(name).name == "tokenizer_config.json"
     if not in_tokenizer or not key.endswith("_file") or not isinstance(value, str) or stays_inside(value):
         return None
-    # Older tokenizers recorded where they were once read from; the folder's own file is read in its place.
+    # Older tokenizers recorded the path that they were read from; the folder's own file is read instead.
     own = {"tokenizer_file": "tokenizer.json", "special_tokens_map_file": "special_tokens_map.json"}.get(key)
     beside = str(PurePosixPath(name).parent)
-    if own is not None and {within(beside, own), within(beside, "tokenizer.json")} & documents.files.files.keys():
+    if own is not None and {within(beside, own), within(beside, "tokenizer.json")} & json_files.folder.files.keys():
         return None
     return f"names a file outside the folder ({shown(value)})"
 

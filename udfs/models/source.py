@@ -1,4 +1,4 @@
-"""From a model's name in the settings to the description that travels, and back to a folder on a worker."""
+"""From a model's name to its description on the driver, and from the description to a verified folder on a worker."""
 
 import hashlib
 import re
@@ -11,20 +11,13 @@ from udfs.models.folder import ModelFolder, inspect_model_folder
 from udfs.models.hub import resolve_model_folder
 from udfs.specs import ModelSpec
 
-# What the fake encoder sees of a text.
+# Most tokens that the fake encoder sees.
 FAKE_MAX_TOKENS = 256
 _FAKE = re.compile(r"fake:([1-9]\d{0,4})")
 
 
 def is_fake(path: str) -> bool:
-    """Tells whether a model name means the deterministic encoder without torch.
-
-    Args:
-        path: Value of `model.path`.
-
-    Returns:
-        Whether it starts with `fake:`.
-    """
+    """Whether `model.path` names the fake encoder, which is deterministic and needs no torch."""
     return path.startswith("fake:")
 
 
@@ -37,35 +30,35 @@ def describe_model(
     normalize: bool | None = None,
     precision: OutputPrecision = "float32",
 ) -> ModelSpec:
-    """Inspects a model on the driver and describes it for the executors, without loading it.
+    """Inspects a model and describes it for the executors, without loading it.
 
     Args:
         path: Model folder, hub name or `fake:<dimension>`.
-        revision: Full commit id of a hub repository.
-        document_prompt: Text put before each chunk; the model's own where None.
-        query_prompt: Text put before each query; the model's own where None.
-        dimensions: Numbers kept of each vector; all where None.
-        normalize: Whether vectors have unit length; as the model does where None.
-        precision: How numbers are stored.
+        revision: Full commit id of the hub repository; None for a folder.
+        document_prompt: Text put before each chunk; None for the model's own.
+        query_prompt: Text put before each query; None for the model's own.
+        dimensions: Numbers to keep of each vector, from its start; None for all.
+        normalize: Whether to scale vectors to unit length; None for what the model itself does.
+        precision: The form in which embeddings are stored.
 
     Returns:
         The description.
 
     Raises:
-        InputError: The model cannot be used, or cannot be used like this.
+        InputError: The model cannot be used, or not with these arguments.
     """
     folder = _fake_folder(path) if is_fake(path) else inspect_model_folder(resolve_model_folder(path, revision))
     faults = []
     if dimensions is not None and dimensions > folder.dimension:
         faults.append(
-            f"model.dimensions is {dimensions}, but the model makes {folder.dimension} numbers: ask for fewer"
+            f"model.dimensions is {dimensions}, but the model's vectors have {folder.dimension} numbers. Ask for fewer."
         )
     if normalize is False and folder.normalized:
-        faults.append("model.normalize is false, but the model scales its vectors itself: leave the setting out")
+        faults.append("model.normalize is false, but the model itself scales its vectors. Remove the setting.")
     if precision == "binary" and (dimensions or folder.dimension) % 8:
         faults.append(
-            f"model.precision is binary, but {dimensions or folder.dimension} numbers do not fill bytes: set "
-            "model.dimensions to a multiple of 8"
+            f"model.precision is binary, but {dimensions or folder.dimension} numbers do not fill bytes. Set "
+            "model.dimensions to a multiple of 8."
         )
     if faults:
         raise InputError(faults)
@@ -84,35 +77,28 @@ def describe_model(
 
 @lru_cache(maxsize=4)
 def verified_folder(model: ModelSpec) -> ModelFolder:
-    """Finds a model's folder on this machine and makes sure it is the one the driver saw.
+    """Finds a model's folder on this machine and checks that it is the one that the driver saw.
 
     Args:
-        model: Description made by the driver.
+        model: The driver's description.
 
     Returns:
-        The folder, inspected again here.
+        The folder, inspected again on this machine.
 
     Raises:
-        InputError: The folder is missing, may not be loaded, or has other contents.
+        InputError: The folder is missing, has faults or differs from the driver's.
     """
     folder = inspect_model_folder(resolve_model_folder(model.path, model.revision))
     if folder.digest != model.digest:
         raise InputError(
-            f"model {model.path} on this worker has digest {folder.digest[:12]}, the driver saw {model.digest[:12]}: "
-            "give every machine the same files"
+            f"model {model.path} on this worker has digest {folder.digest[:12]}, but the driver saw "
+            f"{model.digest[:12]}. Give every machine the same files."
         )
     return folder
 
 
 def weight_bytes(model: ModelSpec) -> int:
-    """Adds up the sizes of a model's weights.
-
-    Args:
-        model: The model.
-
-    Returns:
-        Bytes; 0 of a fake one.
-    """
+    """Returns the size of a model's weight files in bytes; 0 for a fake model."""
     if is_fake(model.path):
         return 0
     folder = Path(resolve_model_folder(model.path, model.revision))
@@ -122,7 +108,7 @@ def weight_bytes(model: ModelSpec) -> int:
 def _fake_folder(path: str) -> ModelFolder:
     match = _FAKE.fullmatch(path)
     if match is None:
-        raise InputError(f"model.path {path}: write fake:<dimension>, such as fake:16")
+        raise InputError(f"model.path {path} has no valid dimension. Write fake:<dimension>, such as fake:16.")
     return ModelFolder(
         root=path,
         digest=hashlib.sha256(path.encode()).hexdigest(),

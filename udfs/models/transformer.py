@@ -1,6 +1,6 @@
-"""What a Transformer module of a model folder needs and says: weights, tokenizer, settings, longest input.
+"""The Transformer module of a model folder: its weights, tokenizer, settings and longest input.
 
-File names and their order follow sentence-transformers 6.2 and what older releases wrote.
+File names and their order follow sentence-transformers 6.2 and the files that older releases wrote.
 """
 
 import re
@@ -22,7 +22,7 @@ _ARGUMENT_SETTINGS = {
     "tokenizer_args": "processor_kwargs",
     "config_args": "config_kwargs",
 }
-# Arguments of the loaders that choose among what the folder holds; every other one could replace it.
+# Arguments of the loaders that choose among the folder's contents; any other argument could replace them.
 _ARGUMENTS = frozenset(
     {
         "add_pooling_layer",
@@ -38,23 +38,23 @@ _ARGUMENTS = frozenset(
 _TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _WIDTH_KEYS = ("hidden_size", "d_model", "n_embd", "dim", "emb_dim")
-# These architectures call their position limit otherwise; for the rest `n_positions` limits nothing.
+# These architectures have another name for their position limit; for all others `n_positions` is not a limit.
 _POSITIONS = dict.fromkeys(("gpt2", "gptj", "codegen", "openai-gpt", "ctrl", "gpt_bigcode"), "n_positions")
-# Tokenizers without a limit say 10**30, some 2**63 - 1.
+# Tokenizers without a limit state 10**30, some 2**63 - 1.
 _UNLIMITED = 2**31
 _TEXT_METHOD = re.compile(r"forward|get_text_features")
 
 
 @dataclass(frozen=True, slots=True)
 class Transformer:
-    """What is known of a Transformer module without loading it.
+    """A Transformer module, as far as it is known without loading it.
 
     Attributes:
-        model_type: Architecture as `config.json` names it.
-        width: Numbers per token, or per text where it pools by itself; None where the configuration does not say.
-        max_tokens: Longest input, special tokens included; None without limit.
-        makes_vector: Whether it gives one vector per text, so that no pooling is needed.
-        is_causal: Whether it was made to continue text, which decides the pooling where the folder states none.
+        model_type: The architecture's name in `config.json`.
+        width: Numbers per token, or per text if the module pools; None where the configuration does not state it.
+        max_tokens: Longest input, special tokens included; None without a limit.
+        makes_vector: Whether it returns one vector per text, so that no pooling is needed.
+        is_causal: Whether it is a generative model, which decides the pooling where the folder states none.
     """
 
     model_type: str
@@ -64,26 +64,27 @@ class Transformer:
     is_causal: bool
 
 
-def read_transformer(documents: JsonFiles, folder: str, has_settings: bool = True) -> Transformer:
+def read_transformer(json_files: JsonFiles, folder: str, has_settings: bool = True) -> Transformer:
     """Checks a Transformer module and reads what decides its output.
 
     Args:
-        documents: The folder's JSON; faults are added to its files.
+        json_files: The folder's JSON files; faults are added to the folder.
         folder: The module's path within the model folder.
-        has_settings: Whether its settings file is read, as sentence-transformers does where there is a `modules.json`.
+        has_settings: Whether the module's settings file counts: sentence-transformers reads it only beside a
+            `modules.json`.
 
     Returns:
-        What is known of the module; meaningless where faults were added.
+        The module; meaningless where faults were added.
     """
-    files, config_name = documents.files, within(folder, "config.json")
+    files, config_name = json_files.folder, within(folder, "config.json")
     _check_complete(files, folder)
-    config = documents.object(config_name)
+    config = json_files.object(config_name)
     model_type = config.get("model_type")
-    if config_name in documents.documents and not isinstance(model_type, str):
-        files.fault(config_name, "has no model_type, so the architecture would be guessed from the path; add it")
-    settings = _read_settings(documents, folder) if has_settings else {}
+    if config_name in json_files.contents and not isinstance(model_type, str):
+        files.fault(config_name, "has no model_type, so the architecture would be guessed from the path. Add it.")
+    settings = _read_settings(json_files, folder) if has_settings else {}
     makes_vector = settings.get("module_output_name") == "sentence_embedding"
-    tokenizer = documents.object(within(folder, "tokenizer_config.json"))
+    tokenizer = json_files.object(within(folder, "tokenizer_config.json"))
     architectures = config.get("architectures")
     first = architectures[0] if isinstance(architectures, list) and architectures else ""
     return Transformer(
@@ -98,43 +99,46 @@ def read_transformer(documents: JsonFiles, folder: str, has_settings: bool = Tru
 def _check_complete(files: FolderFiles, folder: str) -> None:
     own = {base for name in files.present if within(folder, base := name.rpartition("/")[2]) == name}
     if "config.json" not in own:
-        files.fault(within(folder, "config.json"), "is missing; fetch the whole model")
+        files.fault(within(folder, "config.json"), "missing. Fetch the complete model.")
     if not own & set(_WEIGHTS):
-        files.fault(
-            within(folder, _WEIGHTS[0]), "is missing, and so is an index of shards; fetch or convert the weights"
-        )
+        files.fault(within(folder, _WEIGHTS[0]), "missing, and so is an index of shards. Fetch or convert the weights.")
     has_sentencepiece = any(name.endswith(".model") for name in own)
     if not has_sentencepiece and not any(own.issuperset(names) for names in _TOKENIZERS):
         files.fault(
-            within(folder, "tokenizer.json"), "is missing, and so is any other vocabulary; fetch the whole model"
+            within(folder, "tokenizer.json"), "missing, and so is any other vocabulary. Fetch the complete model."
         )
 
 
-def _read_settings(documents: JsonFiles, folder: str) -> dict[str, object]:
+def _read_settings(json_files: JsonFiles, folder: str) -> dict[str, object]:
     for name in (within(folder, base) for base in SETTINGS_FILES):
-        settings = documents.object(name)
+        settings = json_files.object(name)
         if settings:
             for fault in _setting_faults(settings):
-                documents.files.fault(name, fault)
+                json_files.folder.fault(name, fault)
             return settings
     return {}
 
 
 def _setting_faults(settings: Mapping[str, object]) -> list[str]:
     blocks = _ARGUMENT_SETTINGS.keys() | _ARGUMENT_SETTINGS.values()
-    faults = [f"has the unknown setting {shown(key)}; remove it" for key in settings.keys() - _SETTINGS - blocks]
+    faults = [f"has the unknown setting {shown(key)}. Remove it." for key in settings.keys() - _SETTINGS - blocks]
     for key in sorted(blocks & settings.keys()):
         block = settings[key]
-        unknown = (block.keys() - _ARGUMENTS) if isinstance(block, dict) else {"which is no object"}
-        faults.extend(f"{key} has {shown(argument)}, which is not handed on; remove it" for argument in sorted(unknown))
+        if not isinstance(block, dict):
+            faults.append(f"{key} must be an object. Fix it.")
+            continue
+        unknown = sorted(block.keys() - _ARGUMENTS)
+        faults.extend(f"{key} has {shown(argument)}, which is not supported. Remove it." for argument in unknown)
     if settings.get("transformer_task", "feature-extraction") != "feature-extraction":
-        faults.append("transformer_task is not feature-extraction, so it gives no embeddings; use another model")
+        faults.append(
+            "transformer_task is not feature-extraction, so the model returns no embeddings. Use another model."
+        )
     for key in ("query_length", "document_length", "query_expansion", "processing_kwargs"):
         if settings.get(key):
-            faults.append(f"{key} cuts texts beside max_seq_length; remove it")
+            faults.append(f"{key} changes the length of texts in addition to max_seq_length. Remove it.")
     limit = settings.get("max_seq_length")
     if limit is not None and (type(limit) is not int or limit < 1):
-        faults.append(f"max_seq_length is {shown(limit)}, no positive number; mend it")
+        faults.append(f"max_seq_length is {shown(limit)}, but must be a positive integer. Fix it.")
     return faults + _modality_faults(settings)
 
 
@@ -144,11 +148,11 @@ def _modality_faults(settings: Mapping[str, object]) -> list[str]:
         return []
     text = modalities.get("text") if isinstance(modalities, dict) else None
     if not isinstance(text, dict) or not isinstance(text.get("method"), str):
-        return ["modality_config has no plain text input; use a model that embeds text"]
+        return ["modality_config has no plain text input. Use a model that embeds text."]
     if not _TEXT_METHOD.fullmatch(text["method"]):
-        return [f"modality_config would call {shown(text['method'])}, which is no way to embed text; mend it"]
+        return [f"modality_config names {shown(text['method'])}, which is not a method that embeds text. Fix it."]
     if settings.get("module_output_name") not in ("token_embeddings", "sentence_embedding"):
-        return ["module_output_name is neither token_embeddings nor sentence_embedding; mend it"]
+        return ["module_output_name is neither token_embeddings nor sentence_embedding. Fix it."]
     return []
 
 

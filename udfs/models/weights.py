@@ -1,4 +1,4 @@
-"""Safetensors files, checked by their headers: every byte accounted for, nothing decoded."""
+"""Safetensors files, checked by their headers: every byte is accounted for, and nothing is decoded."""
 
 import json
 import math
@@ -18,7 +18,7 @@ _BITS = {
     **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
     "F4": 4,
 }
-Shapes = dict[str, tuple[int, ...]]
+TensorShapes = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,49 +28,47 @@ class _Tensor:
     shape: tuple[int, ...]
 
 
-def read_shapes(files: FolderFiles) -> dict[str, Shapes]:
+def read_tensor_shapes(files: FolderFiles) -> dict[str, TensorShapes]:
     """Checks the header of every safetensors file.
 
     Args:
         files: The model folder's files; faults are added to it.
 
     Returns:
-        The shape of each tensor by tensor name, by file name; files with faults are absent.
+        Tensor shapes by file name, then tensor name; files with faults are absent.
     """
-    found: dict[str, Shapes] = {}
+    shapes: dict[str, TensorShapes] = {}
     for name, path in files.files.items():
         if path.suffix == ".safetensors":
             try:
-                found[name] = _shapes(path)
+                shapes[name] = _read_shapes(path)
             except RecursionError:
-                files.fault(name, "has a header nested too deeply; fetch the file again")
+                files.fault(name, "its header is nested too deeply. Fetch it again.")
             except (OSError, ValueError) as error:
-                files.fault(name, f"is no sound safetensors file ({shown(error)}); fetch it again or convert it anew")
-    return found
+                files.fault(name, f"not a valid safetensors file ({shown(error)}). Fetch or convert it again.")
+    return shapes
 
 
-def check_indexes(documents: JsonFiles) -> None:
-    """Refuses indexes of sharded weights that name shards outside the folder, or shards that are not there.
-
-    Args:
-        documents: The folder's JSON; faults are added to its files.
-    """
-    for name in [name for name in documents.documents if name.endswith(INDEX_SUFFIX)]:
-        shards = documents.object(name).get("weight_map")
+def check_indexes(json_files: JsonFiles) -> None:
+    """Adds a fault for every index of sharded weights that names missing shards, or shards outside the folder."""
+    for name in [name for name in json_files.contents if name.endswith(INDEX_SUFFIX)]:
+        shards = json_files.object(name).get("weight_map")
         if not isinstance(shards, dict) or not shards or not all(isinstance(shard, str) for shard in shards.values()):
-            documents.files.fault(name, "has no weight_map from tensor to file; fetch it again")
+            json_files.folder.fault(name, "has no weight_map from tensor to file. Fetch it again.")
             continue
         for shard in sorted(set(shards.values())):
-            place = within(str(PurePosixPath(name).parent), shard)
+            path = within(str(PurePosixPath(name).parent), shard)
             if not stays_inside(shard) or not shard.endswith(".safetensors"):
-                documents.files.fault(
-                    name, f"names the shard {shown(shard)}, no safetensors file of this folder; mend it"
+                json_files.folder.fault(
+                    name, f"names the shard {shown(shard)}, which is not a safetensors file in this folder. Fix it."
                 )
-            elif place not in documents.files.present:
-                documents.files.fault(name, f"names the shard {shown(shard)}, which is missing; fetch the whole model")
+            elif path not in json_files.folder.present:
+                json_files.folder.fault(
+                    name, f"names the shard {shown(shard)}, which is missing. Fetch the complete model."
+                )
 
 
-def _shapes(path: Path) -> Shapes:
+def _read_shapes(path: Path) -> TensorShapes:
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
@@ -80,7 +78,7 @@ def _shapes(path: Path) -> Shapes:
             raise ValueError("it is a pickle or zip archive" if archive else "its header is longer than the file")
         header = json.loads(file.read(length).decode("utf-8"))
     if not isinstance(header, dict):
-        raise ValueError("its header is no JSON object")
+        raise ValueError("its header is not a JSON object")
     header.pop("__metadata__", None)
     tensors = {tensor: _tensor(tensor, entry) for tensor, entry in header.items()}
     _check_layout(tensors, size - 8 - length)
@@ -93,21 +91,21 @@ def _tensor(name: str, entry: object) -> _Tensor:
     if bits is None:
         raise ValueError(f"tensor {shown(name)} has no known dtype")
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
-        raise ValueError(f"tensor {shown(name)} has no sound shape and offsets")
+        raise ValueError(f"tensor {shown(name)} has no valid shape and offsets")
     begin, end = offsets
     if math.prod(shape) * bits != (end - begin) * 8:
-        raise ValueError(f"tensor {shown(name)} takes {end - begin} bytes, not what its shape says")
+        raise ValueError(f"tensor {shown(name)} takes {end - begin} bytes, which does not match its shape")
     return _Tensor(begin, end, tuple(shape))
 
 
 def _are_sizes(value: object) -> TypeGuard[list[int]]:
-    # No tensor library goes beyond 64 axes, and a longer list would only make the product below expensive.
+    # No tensor library supports more than 64 axes, and the product of a longer list would be expensive.
     return isinstance(value, list) and len(value) <= 64 and all(type(n) is int and 0 <= n < 2**63 for n in value)
 
 
 def _check_layout(tensors: dict[str, _Tensor], size: int) -> None:
     if not tensors:
-        raise ValueError("it holds no tensor")
+        raise ValueError("it contains no tensor")
     position = 0
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
         if tensor.begin != position:
@@ -116,4 +114,4 @@ def _check_layout(tensors: dict[str, _Tensor], size: int) -> None:
             )
         position = tensor.end
     if position != size:
-        raise ValueError(f"its tensors end at byte {position} of {size}: cut off or padded")
+        raise ValueError(f"its tensors end at byte {position} of {size}, so it is cut off or padded")

@@ -75,5 +75,5 @@ def test_binary_is_the_signs_and_another_precision_is_another_space(
 def test_bits_that_do_not_fill_bytes_are_refused(
     spark: SparkSession, make_settings: Callable[..., Settings], write_json: Callable[..., str]
 ) -> None:
-    with pytest.raises(InputError, match=r"12 numbers do not fill bytes: set model\.dimensions to a multiple of 8"):
+    with pytest.raises(InputError, match=r"12 numbers do not fill bytes\. Set model\.dimensions to a multiple of 8"):
         run(spark, make_settings(write_json(QUANTIZED), model={"path": "fake:12", "precision": "binary"}))

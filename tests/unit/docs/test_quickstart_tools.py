@@ -236,7 +236,7 @@ def test_an_existing_model_is_verified_and_never_replaced(
     target = make_model(tmp_path / "m", b"tampered")
     pretend_package(monkeypatch, WEIGHTS)
     assert fetch_model.main(["--out", str(target)]) == 2
-    assert "delete" in capsys.readouterr().err
+    assert "Delete" in capsys.readouterr().err
     assert target.joinpath(fetch_model.WEIGHTS).read_bytes() == b"tampered"
 
 

@@ -27,7 +27,7 @@ from schemas.reasons import REASONS
 from schemas.vectors import vectors_table
 from spark_jobs.cli import app
 from spark_jobs.settings import Settings, as_settings
-from spark_jobs.targets.address import FORMS, parse
+from spark_jobs.targets.address import FORMS, parse_address
 from tests.support.paths import ROOT
 
 # What users read, and what contributors read beside it.
@@ -239,7 +239,7 @@ def test_documented_targets_match_the_code() -> None:
 def test_every_address_of_a_target_is_accepted(page: Path) -> None:
     for words in command_lines(page):
         if "--to" in words:
-            parse(words[words.index("--to") + 1])
+            parse_address(words[words.index("--to") + 1])
 
 
 def test_documented_columns_match_the_table() -> None:

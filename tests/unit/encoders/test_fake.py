@@ -89,7 +89,7 @@ def test_a_fake_model_describes_itself() -> None:
 )
 def test_a_fake_model_without_a_dimension_is_refused(path: str) -> None:
     assert is_fake(path)
-    with pytest.raises(InputError, match=r"write fake:<dimension>, such as fake:16"):
+    with pytest.raises(InputError, match=r"Write fake:<dimension>, such as fake:16"):
         describe_model(path)
 
 
@@ -102,8 +102,8 @@ def test_unsupported_options_of_a_fake_model_are_refused() -> None:
     with pytest.raises(InputError) as caught:
         describe_model("fake:8", dimensions=9, normalize=False)
     assert caught.value.faults == (
-        "model.dimensions is 9, but the model makes 8 numbers: ask for fewer",
-        "model.normalize is false, but the model scales its vectors itself: leave the setting out",
+        "model.dimensions is 9, but the model's vectors have 8 numbers. Ask for fewer.",
+        "model.normalize is false, but the model itself scales its vectors. Remove the setting.",
     )
 
 

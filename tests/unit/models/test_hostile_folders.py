@@ -331,8 +331,8 @@ def test_any_value_of_a_setting_is_read_or_refused(folder: Path, place: tuple[st
 
 
 def test_sizes_are_capped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MAX_BYTES", 20)
-    assert any("config.json: is larger than 20 bytes" in fault for fault in faults_of(folder))
+    monkeypatch.setattr(files, "MAX_JSON_BYTES", 20)
+    assert any("config.json: larger than 20 bytes" in fault for fault in faults_of(folder))
     assert not any("tokenizer.json" in fault for fault in faults_of(folder))
 
 

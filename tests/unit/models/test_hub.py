@@ -65,7 +65,7 @@ def test_a_hub_name_is_fetched_at_its_commit_and_only_what_is_read(hub: list[dic
     "revision", [None, "", "main", "v1.0", COMMIT[:7], COMMIT.upper(), COMMIT + "\n", COMMIT + "0"]
 )
 def test_a_hub_name_needs_a_full_commit_id(revision: str | None, hub: list[dict[str, Any]]) -> None:
-    with pytest.raises(InputError, match="no full commit id"):
+    with pytest.raises(InputError, match="not a full commit id"):
         resolve_model_folder("owner/name", revision)
     assert hub == []
 
@@ -74,7 +74,7 @@ def test_a_hub_name_needs_a_full_commit_id(revision: str | None, hub: list[dict[
     "path", ["", "name", "./a/b", "../b", "/no/such", "~/model", "a/b/c", "a b/c", "a/b\n", ".a/b", "s3://a/b"]
 )
 def test_a_path_that_is_neither_folder_nor_hub_name_is_refused(path: str, hub: list[dict[str, Any]]) -> None:
-    with pytest.raises(InputError, match="is no folder and no hub name"):
+    with pytest.raises(InputError, match="is neither a folder nor a hub name"):
         resolve_model_folder(path, COMMIT)
     assert hub == []
 
@@ -97,9 +97,9 @@ def test_every_failure_of_the_hub_is_an_input_error(monkeypatch: pytest.MonkeyPa
         (errors.LocalEntryNotFoundError, "HF_HUB_OFFLINE"),
         (errors.OfflineModeIsEnabled, "HF_HUB_OFFLINE"),
         (errors.HFValidationError, "could not be fetched"),
-        (ConnectionError, "check network"),
-        (OSError, "check network"),
-        (RuntimeError, "check network"),
+        (ConnectionError, "Check network"),
+        (OSError, "Check network"),
+        (RuntimeError, "Check network"),
     ]
     for cause, words in causes:
         error = cause.__new__(cause, "secret\nlines")
