@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.small_tables import FIRST_COMPILER
 from tests.support.command import Command, Completed
+from tests.support.small_tables import FIRST_COMPILER
 
 pytestmark = [pytest.mark.jobs, pytest.mark.timeout(900)]
 

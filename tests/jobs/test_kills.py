@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from tests.refresh.crashes import Rig
 from tests.support.command import NOISE, Command
+from tests.support.refresh.crashes import Rig
 
 pytestmark = pytest.mark.jobs
 

@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "lake", "build", "dist", "*.egg-info", "spark-warehouse")
-_CASES = "tests/spark/test_refresh_cases.py::test_"
+_CASES = "tests/spark/embedding/test_refresh_cases.py::test_"
+_FAULTS = "tests/spark/embedding/test_faults.py::test_"
+_LIBRARY = "tests/spark/embedding/test_embed_library.py::test_"
 _JOBS = "tests/jobs/"
 
 
@@ -34,7 +36,7 @@ MUTANTS = [
         "spark_jobs/store/fence.py",
         "with transaction(spark, self._app_id, self._version, self._run_id) as is_fenced:\n            yield is_fenced",
         "yield True",
-        _CASES + "a_run_that_is_overtaken_at_its_commit_writes_nothing",
+        _CASES + "a_run_that_is_overtaken_writes_nothing_and_one_that_may_be_alive_is_not_overtaken",
     ),
     Mutant(
         "fence numbers do not grow",
@@ -50,7 +52,7 @@ MUTANTS = [
         "with run.fence.commit(spark):\n        outcomes = as_outcomes(chunks, staged, keep)\n        merge_ledger("
         "as_ledger_changes(plan, outcomes, run.checked.source.version, run.run_id), run.place, is_new=False)\n"
         '    with progress.step("merge vectors"), run.fence.commit(spark) as is_fenced:',
-        _CASES + "commits_come_in_their_order",
+        _LIBRARY + "first_load_writes_every_document_and_the_second_run_writes_nothing",
     ),
     Mutant(
         "half-done documents are not looked for",
@@ -152,10 +154,45 @@ MUTANTS = [
     ),
     Mutant(
         "a run that may be alive is not refused",
-        "spark_jobs/embedding/opening.py",
+        "spark_jobs/store/runs.py",
         "if age < settings.run.stale_after_seconds:",
         "if False:",
-        _CASES + "a_second_run_is_refused_while_the_first_may_be_alive",
+        _CASES + "a_run_that_is_overtaken_writes_nothing_and_one_that_may_be_alive_is_not_overtaken",
+    ),
+    Mutant(
+        "vectors of a failed run are made again",
+        "spark_jobs/embedding/staging.py",
+        'staged.where(F.col("reason").isNull())',
+        "staged.where(F.lit(False))",
+        _LIBRARY + "what_a_failed_run_left_is_used_and_nothing_is_written_twice",
+    ),
+    Mutant(
+        "rows appended without a fence",
+        "spark_jobs/embedding/merging.py",
+        "if insert_only and is_fenced:",
+        "if insert_only:",
+        _LIBRARY + "slices_are_commits_and_add_up_to_one_load_without_a_fence_too",
+    ),
+    Mutant(
+        "numbers of runs begin anew when their record is lost",
+        "spark_jobs/embedding/opening.py",
+        'return max((int(run_id.rpartition(".")[2]) for run_id in ids), default=0)',
+        "return 0 * len(ids)",
+        _FAULTS + "tables_that_are_damaged_or_gone",
+    ),
+    Mutant(
+        "any number of documents may be quarantined",
+        "spark_jobs/embedding/reconcile.py",
+        "limit = run.settings.run.max_quarantined_fraction",
+        "limit = 1.0",
+        _LIBRARY + "what_a_failed_run_left_is_used_and_nothing_is_written_twice",
+    ),
+    Mutant(
+        "a crashed run is not shut out",
+        "spark_jobs/embedding/opening.py",
+        "if last is not None and not last.ended:",
+        "if False:",
+        "tests/spark/embedding/test_refresh_model_after.py",
     ),
     Mutant(
         "a second signal is ignored",
@@ -174,8 +211,8 @@ MUTANTS = [
     Mutant(
         "what a killed run has embedded is embedded again",
         "spark_jobs/embedding/staging.py",
-        "only_missing(chunks, staged)\n        .repartition(",
-        "only_missing(chunks, staged.limit(0))\n        .repartition(",
+        "only_missing(chunks, staged).repartition(",
+        "only_missing(chunks, staged.limit(0)).repartition(",
         _JOBS + "test_kills.py::test_the_next_run_repairs_what_a_killed_run_left",
     ),
     Mutant(
@@ -187,7 +224,7 @@ MUTANTS = [
     ),
     Mutant(
         "a Spark context is asked for over Connect",
-        "spark_jobs/runtime/session.py",
+        "spark_jobs/runtime/parallelism.py",
         'if hasattr(spark, "_jsparkSession"):\n        return',
         "if spark:\n        return",
         _JOBS + "test_connect.py::test_the_job_needs_nothing_that_spark_connect_lacks",
@@ -195,7 +232,7 @@ MUTANTS = [
     Mutant(
         "a package is left out of the wheel",
         "setup.py",
-        '"udfs", ',
+        '        "udfs.models",\n',
         "",
         _JOBS + "test_wheel.py::test_the_wheel_holds_the_packages_and_nothing_else",
     ),

@@ -23,8 +23,8 @@ from spark_jobs.embed_library import run  # noqa: E402
 from spark_jobs.runtime.session import get_session  # noqa: E402
 from spark_jobs.settings import load_settings  # noqa: E402
 from spark_jobs.settings.sections import SparkSettings  # noqa: E402
-from tests.refresh.crashes import Rig, clean_environment, points  # noqa: E402
-from tests.small_tables import LONG_LIVED, SHORT_LIVED  # noqa: E402
+from tests.support.refresh.crashes import Rig, clean_environment, points  # noqa: E402
+from tests.support.small_tables import LONG_LIVED, SHORT_LIVED  # noqa: E402
 
 
 def crash(rounds: int, seed: int, jobs: int, properties: dict[str, str]) -> Iterator[dict[str, Any]]:

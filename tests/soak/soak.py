@@ -17,7 +17,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.small_tables import LONG_LIVED  # noqa: E402
+from tests.support.small_tables import LONG_LIVED  # noqa: E402
 
 RUNS_OF_A_STORE = 50
 
@@ -33,7 +33,7 @@ def session(properties: dict[str, str]) -> Any:
 
 def soak(runs: int, seed: int, properties: dict[str, str]) -> dict[str, Any]:
     """Drives one store through a number of runs; every store has a seed of its own."""
-    from tests.refresh.machine import Machine
+    from tests.support.refresh.machine import Machine
 
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     machine = Machine(session(properties), folder, seed)
@@ -54,7 +54,7 @@ def soak(runs: int, seed: int, properties: dict[str, str]) -> dict[str, Any]:
 
 def drive(machine: Any, runs: int) -> None:
     """Edits and runs by chance until the runs are made or a fault is found."""
-    from tests.refresh.machine import FAILPOINTS, FIRST
+    from tests.support.refresh.machine import FAILPOINTS, FIRST
 
     overtaking = [point for point in FAILPOINTS if not point[0].startswith("runs")]
     machine.change(150)

@@ -1,6 +1,5 @@
 """One local session for all Spark tests, and small libraries to embed."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,12 +7,12 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+from spark_jobs.embed_library import run
 from spark_jobs.runtime.session import get_session
-from spark_jobs.settings import Settings, as_settings
+from spark_jobs.settings import Settings
 from spark_jobs.settings.sections import SparkSettings
-from tests.small_tables import COLLECTOR, FIRST_COMPILER, PROPERTIES
-
-Document = dict[str, Any]
+from tests.support.small_tables import COLLECTOR, NO_CHECKSUM_FILES, PROPERTIES
+from tests.support.template import OWLS, Document, settings_of, template_loader, write_documents
 
 
 @pytest.fixture(scope="session")
@@ -21,8 +20,9 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     properties = {
         "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),
         **PROPERTIES,
+        **NO_CHECKSUM_FILES,
         "spark.driver.memory": "4g",
-        "spark.driver.extraJavaOptions": f"{FIRST_COMPILER} {COLLECTOR}",
+        "spark.driver.extraJavaOptions": COLLECTOR,
     }
     session = get_session(SparkSettings(master="local[2]", properties=properties), quiet=True)
     yield session
@@ -31,30 +31,38 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
 @pytest.fixture
 def write_json(tmp_path: Path) -> Callable[[list[Document]], str]:
-    """Writes documents as JSON lines, over what was there."""
-
-    def write(documents: list[Document], name: str = "source") -> str:
-        path = tmp_path / f"{name}.jsonl"
-        path.write_text("".join(json.dumps(document) + "\n" for document in documents))
-        return str(path)
-
-    return write
+    """Writes documents as JSON lines, replacing what the file held."""
+    return lambda documents, name="source": write_documents(documents, tmp_path / f"{name}.jsonl")
 
 
 @pytest.fixture
 def make_settings(tmp_path: Path) -> Callable[..., Settings]:
-    """Settings of a small library over JSON lines with the fake model; keywords replace whole sections' keys."""
+    """Settings of a small library over JSON lines with the fake model; keywords are merged into their sections."""
+    return lambda source_path, **sections: settings_of(tmp_path, source_path, **sections)
 
-    def make(source_path: str, **sections: dict[str, Any]) -> Settings:
-        values: dict[str, Any] = {
-            "library": "toy",
-            "store": {"path": str(tmp_path / "lake")},
-            "source": {"format": "json", "path": source_path, "id_column": "id", "text_columns": ["text"]},
-            "model": {"path": "fake:8"},
-            "run": {"max_quarantined_fraction": 0.5},
-        }
-        for section, value in sections.items():
-            values[section] = {**values.get(section, {}), **value} if isinstance(value, dict) else value
-        return as_settings(values)
 
-    return make
+@pytest.fixture(scope="session")
+def load_template(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Settings]:
+    """Gives a folder its copy of a library that is loaded once a session: see `template_loader`."""
+    return template_loader(spark, tmp_path_factory.mktemp("templates"))
+
+
+@pytest.fixture
+def loaded(load_template: Callable[..., Settings], tmp_path: Path) -> Callable[..., Settings]:
+    """Settings of this test's own copy of a loaded library; `write_json` and `make_settings` go on with it."""
+
+    def load(documents: list[Document], **sections: Any) -> Settings:
+        return load_template(tmp_path, documents, **sections)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def two_spaces(
+    spark: SparkSession, load_template: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
+    """A library that is only read: it has the space `main`, and `small` by another model."""
+    settings = load_template(tmp_path_factory.mktemp("two-spaces"), OWLS, chunking={"max_tokens": 64})
+    model = settings.model.model_copy(update={"path": "fake:16"})
+    run(spark, settings.model_copy(update={"space": "small", "model": model}))
+    return settings

@@ -1,9 +1,11 @@
 """Drives the job through random refreshes, crashes, take-overs and retries, and asks the oracle after each success."""
 
 import itertools
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,8 @@ from spark_jobs.embedding.report import RunReport
 from spark_jobs.settings import Settings, as_settings
 from spark_jobs.store import failpoints
 from spark_jobs.store.failpoints import SimulatedCrash
-from tests.refresh.library import Library
-from tests.refresh.oracle import MAX_TOKENS, Oracle, chunks_of
+from tests.support.refresh.library import Library
+from tests.support.refresh.oracle import MAX_TOKENS, Oracle, chunks_of
 
 _SIDES = ("before", "after")
 # Commits of one run to each table at which it can be stopped: the first, the second, ...
@@ -74,7 +76,16 @@ class Machine:
         self.oracle = Oracle()
         self.settled = False
 
-    def settings(self) -> Settings:
+    def copy(self, folder: Path) -> "Machine":
+        """Copies the store, the library and what is known of them, so that both go on from here apart."""
+        copy = Machine(self.spark, folder, self.seed)
+        copy.library, copy.oracle = deepcopy((self.library, self.oracle))
+        copy.library.folder, copy.random = folder / "source", copy.library.random
+        copy.settled = self.settled
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        return copy
+
+    def settings(self, slice_tokens: int | None = None) -> Settings:
         """Settings with what may vary from run to run: bounds of slices, and how changes are found."""
         values: dict[str, Any] = {
             "library": "toy",
@@ -91,7 +102,7 @@ class Machine:
             "model": {"path": "fake:8"},
             "run": {
                 "max_quarantined_fraction": 1.0,
-                "slice_tokens": self.random.choice(["auto", "auto", "auto", 1200]),
+                "slice_tokens": slice_tokens or self.random.choice(["auto", "auto", "auto", 1200]),
             },
         }
         return as_settings(values)
@@ -116,8 +127,12 @@ class Machine:
         self._compare(report, retried=bool(options.get("retry_quarantined")))
         return report
 
-    def crash(self, point: tuple[str, int]) -> bool:
+    def crash(self, point: tuple[str, int], slice_tokens: int | None = None) -> bool:
         """Runs until a failpoint; where the run does not come by, it ends well.
+
+        Args:
+            point: The failpoint, and at which of the run's visits it crashes.
+            slice_tokens: Bound of the run's slices; by default one is drawn.
 
         Returns:
             Whether it crashed.
@@ -130,7 +145,7 @@ class Machine:
         self.oracle.attempted(self.library.documents)
         try:
             with at(point, stop):
-                report = self._run(self.spark)
+                report = self._run(self.spark, slice_tokens)
         except SimulatedCrash:
             self.story.append(f"crash at {point}")
             return True
@@ -176,9 +191,9 @@ class Machine:
             self._fault(f"a run that was overtaken at {point} said success")
         self._compare(report)
 
-    def _run(self, spark: SparkSession, **options: Any) -> RunReport:
+    def _run(self, spark: SparkSession, slice_tokens: int | None = None, **options: Any) -> RunReport:
         self.runs += 1
-        return run(spark, self.settings(), allow_removals=True, **options)
+        return run(spark, self.settings(slice_tokens), allow_removals=True, **options)
 
     def _versions(self) -> list[int]:
         place = self.folder / "lake" / "toy" / "main"

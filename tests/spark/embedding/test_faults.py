@@ -11,11 +11,11 @@ from pyspark.sql import SparkSession
 
 from schemas.errors import InputError, ReconciliationError, SourceError
 from spark_jobs.embed_library import run
-from spark_jobs.embedding import opening
-from spark_jobs.embedding import run as runs
+from spark_jobs.embedding import run as embedding_run
 from spark_jobs.embedding.preflight import check_store
 from spark_jobs.settings import Settings, as_settings
-from tests.refresh.machine import Machine, at
+from spark_jobs.store import runs
+from tests.support.refresh.machine import Machine, at
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
 
@@ -57,17 +57,26 @@ def refused(machine: Machine, point: tuple[str, int], damage: Callable[[], None]
     return str(caught.value)
 
 
-def test_a_disk_that_is_full_or_read_only_during_a_run(spark: SparkSession, disk: Path) -> None:
-    machine = Machine(spark, disk, seed=1)
+@pytest.fixture(scope="module")
+def loaded_machine(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """A library that was loaded once; tests go on with copies of it."""
+    machine = Machine(spark, tmp_path_factory.mktemp("machine"), seed=1)
     machine.change(40)
     machine.succeed()
+    assert machine.faults == [], machine.story
+    return machine
+
+
+# Worth its time: each kind of damage needs a run of its own, and a good run must follow.
+def test_a_disk_that_is_full_or_read_only_during_a_run(loaded_machine: Machine, disk: Path) -> None:
+    machine = loaded_machine.copy(disk)
     for point in (("staged_vectors.before", 1), ("vectors.before", 1), ("ledger.before", 1)):
         machine.change(30)
         message = refused(machine, point, lambda: fill(disk))
         assert "No space left" in message or "space" in message, message
         disk.joinpath("filler").unlink()
-        machine.succeed()
-        assert machine.faults == [], machine.story
+    machine.succeed()
+    assert machine.faults == [], machine.story
     machine.change(30)
     vectors = disk / "lake" / "toy" / "main" / "vectors"
     message = refused(machine, ("vectors.before", 1), lambda: make_read_only(vectors))
@@ -77,10 +86,9 @@ def test_a_disk_that_is_full_or_read_only_during_a_run(spark: SparkSession, disk
     assert machine.faults == [], machine.story
 
 
-def test_tables_that_are_damaged_or_gone(spark: SparkSession, tmp_path: Path) -> None:
-    machine = Machine(spark, tmp_path, seed=2)
-    machine.change(40)
-    machine.succeed()
+# Worth its time: three kinds of damage, and a good run after each.
+def test_tables_that_are_damaged_or_gone(loaded_machine: Machine, tmp_path: Path) -> None:
+    machine = loaded_machine.copy(tmp_path)
     space = tmp_path / "lake" / "toy" / "main"
 
     # A commit cut short: what was written after it is not known, so nothing may be done.
@@ -93,8 +101,6 @@ def test_tables_that_are_damaged_or_gone(spark: SparkSession, tmp_path: Path) ->
     assert refused(machine, ("never", 1), lambda: None)
     newest.write_bytes(whole)
     checksum.write_bytes(sum_)
-    machine.succeed()
-    assert machine.faults == [], machine.story
 
     # Staged tables deleted by hand after a crash in the middle of a slice.
     machine.change(20)
@@ -111,17 +117,18 @@ def test_tables_that_are_damaged_or_gone(spark: SparkSession, tmp_path: Path) ->
     assert machine.faults == [], machine.story
 
 
-def test_a_clock_that_is_set_back_a_year(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+# Worth its time: the clock is asked by a run that crashes, by the one that goes on and by one with nothing to do.
+def test_a_clock_that_is_set_back_a_year(
+    loaded_machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class YearAgo(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
             return datetime.now(tz) - timedelta(days=365)
 
-    machine = Machine(spark, tmp_path, seed=3)
-    machine.change(40)
-    machine.succeed()
+    machine = loaded_machine.copy(tmp_path)
+    monkeypatch.setattr(embedding_run, "datetime", YearAgo)
     monkeypatch.setattr(runs, "datetime", YearAgo)
-    monkeypatch.setattr(opening, "datetime", YearAgo)
     machine.change(30)
     assert machine.crash(("ledger.before", 1))
     machine.change(30)

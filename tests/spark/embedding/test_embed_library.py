@@ -12,6 +12,7 @@ from pyspark.sql import Row, SparkSession
 from schemas.errors import InputError, QuarantineLimitError
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
+from spark_jobs.store import failpoints
 from spark_jobs.store.tables import delta_session, space_tables
 from udfs.chunk_documents import chunk_id
 from udfs.encoders.fake import FakeEncoder, FakeTokenCounter
@@ -30,6 +31,10 @@ def rows(spark: SparkSession, settings: Settings, table: str) -> list[Row]:
 
 def commits(spark: SparkSession, settings: Settings, table: str) -> int:
     return spark.sql(f"DESCRIBE HISTORY {space_tables(spark, settings).name(table)}").count()
+
+
+def newest_operation(spark: SparkSession, vectors: Path) -> str:
+    return str(spark.sql(f"DESCRIBE HISTORY delta.`{vectors}` LIMIT 1").collect()[0].operation)
 
 
 def sha256(text: str) -> str:
@@ -58,8 +63,9 @@ def assert_rows(found: list[Row], expected: list[dict[str, Any]]) -> None:
     assert np.array_equal(matrix, FakeEncoder(8).encode([row["text"] for row in expected]))
 
 
+# Worth its time: whatever a first load leaves behind is looked at here, so that no other test has to.
 def test_first_load_writes_every_document_and_the_second_run_writes_nothing(
-    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write_json(
         [
@@ -72,8 +78,20 @@ def test_first_load_writes_every_document_and_the_second_run_writes_nothing(
     )
     columns = {"text_columns": ["title", "body"], "text_separator": "\n\n", "payload_columns": ["n", "tags"]}
     settings = make_settings(source, source=columns)
-    report = run(spark, settings)
+    codec, reader = "spark.sql.parquet.compression.codec", "spark.sql.parquet.enableNestedColumnVectorizedReader"
+    spark.conf.set(codec, "snappy")
+    passed: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(failpoints, "failpoint", passed.append)
+        report = run(spark, settings)
+    assert (spark.conf.get(codec), spark.conf.get(reader)) == ("snappy", "true"), "the session is left as it was"
+    spark.conf.unset(codec)
 
+    commits_made = [name.removesuffix(".after") for name in passed if name.endswith(".after")]
+    assert [name for name in commits_made if name != "create"] == [
+        *("spaces", "runs", "plan", "staged_chunks", "staged_vectors", "vectors", "ledger", "runs"),
+        *("plan", "staged_chunks", "staged_vectors", "runs"),
+    ]
     assert_rows(
         rows(spark, settings, "vectors"),
         [
@@ -93,6 +111,9 @@ def test_first_load_writes_every_document_and_the_second_run_writes_nothing(
     assert ledger["b"].text_hash == sha256("Owls\n\nThey hunt at night.")
     wanted = {"added": 5, "unchanged": 0, "chunks": 4, "chunks_embedded": 3, "chunks_reused": 1, "chunks_failed": 1}
     assert {key: report.counts[key] for key in wanted} == wanted
+    # Rows of new documents are appended, with no second copy for the change feed.
+    vectors = Path(str(settings.store.path), "toy", "main", "vectors")
+    assert (newest_operation(spark, vectors), vectors.joinpath("_change_data").exists()) == ("WRITE", False)
 
     before = {table: commits(spark, settings, table) for table in ("vectors", "ledger")}
     again = run(spark, settings)
@@ -107,10 +128,14 @@ def test_first_load_writes_every_document_and_the_second_run_writes_nothing(
     ]
 
 
+# Worth its time: one refresh has every kind of change, and what is refused before and after it leaves its rows alone.
 def test_refresh_follows_every_kind_of_change(
     spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
 ) -> None:
-    sections = {"source": {"payload_columns": ["lang"]}, "run": {"max_quarantined_fraction": 1.0}}
+    sections = {
+        "source": {"payload_columns": ["lang"]},
+        "run": {"max_quarantined_fraction": 1.0, "max_removed_fraction": 0.1},
+    }
     long = "# One\n\n" + "First part says this. " * 20 + "\n\n# Two\n\n" + "Second part says that. " * 20
     before = [
         {"id": "same", "text": "Stays as it is.", "lang": "en"},
@@ -131,7 +156,11 @@ def test_refresh_follows_every_kind_of_change(
     settings = make_settings(write_json(before), chunking={"max_tokens": 64}, **sections)
     run(spark, settings)
     old = {row.chunk_id: row for row in rows(spark, settings, "vectors")}
-    report = run(spark, make_settings(write_json(after), chunking={"max_tokens": 64}, **sections))
+    write_json(after)
+    with pytest.raises(InputError, match="1 of 6 documents are gone from the source"):
+        run(spark, settings)
+    assert {row.chunk_id: row for row in rows(spark, settings, "vectors")} == old
+    report = run(spark, settings, allow_removals=True)
 
     changes = ("added", "changed", "payload", "removed", "unchanged")
     assert [report.counts[change] for change in changes] == [1, 3, 1, 1, 1]
@@ -153,25 +182,41 @@ def test_refresh_follows_every_kind_of_change(
     assert ledger["breaks"].status == "quarantined" and "earlier text are served" in ledger["breaks"].detail
     assert (ledger["breaks"].chunk_count, ledger["emptied"].status, ledger["emptied"].chunk_count) == (1, "empty", 0)
     assert "gone" not in ledger
-    # The very rows that a load from nothing gives.
-    rebuilt = make_settings(write_json(after), space="rebuilt", chunking={"max_tokens": 64}, **sections)
-    run(spark, rebuilt)
-    ignored = ("run_id",)
+    # Another model is refused with every difference; a space of its own is the way out.
+    source = str(settings.source.path)
+    with pytest.raises(InputError) as error:
+        run(spark, make_settings(source, model={"path": "fake:16"}, **sections))
+    assert "dimension was 8, is 16" in str(error.value)
+    assert "max_tokens was 64, is 256" in str(error.value)
+    assert {row.chunk_id for row in rows(spark, settings, "vectors")} == set(new)
+    wide = make_settings(source, space="wide", model={"path": "fake:16"}, chunking={"max_tokens": 64}, **sections)
+    run(spark, wide)
+    # Readers should use the first space until a person says otherwise.
+    assert {row.space: (row.dimension, row.active) for row in rows(spark, settings, "spaces")} == {
+        "main": (8, True),
+        "wide": (16, False),
+    }
+    # But for their vectors, a load from nothing gives the very rows that the refresh left.
+    ignored = ("run_id", "embedding")
     assert [
         {k: v for k, v in row.asDict().items() if k not in ignored}
         for row in rows(spark, settings, "vectors")
         if row.doc_id != "breaks"
-    ] == [{k: v for k, v in row.asDict().items() if k not in ignored} for row in rows(spark, rebuilt, "vectors")]
+    ] == [{k: v for k, v in row.asDict().items() if k not in ignored} for row in rows(spark, wide, "vectors")]
 
 
-def test_slices_are_commits_and_add_up_to_one_load(
-    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
+# Worth its time: the fewest slices that can tell the first from those after it.
+def test_slices_are_commits_and_add_up_to_one_load_without_a_fence_too(
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Properties that Spark lets nobody change in a live session stand for a platform that fixes Delta's.
+    fixed = ("spark.sql.warehouse.dir", "spark.sql.extensions", "spark.sql.catalogImplementation")
+    monkeypatch.setattr("spark_jobs.store.fence.TRANSACTION", fixed)
     documents = [{"id": f"d{i}", "text": f"Document number {i % 4} says hello."} for i in range(12)]
-    settings = make_settings(write_json(documents), run={"slice_tokens": 30})
+    settings = make_settings(write_json(documents), run={"slice_tokens": 60})
     report = run(spark, settings)
-    assert report.counts["slices"] > 2
-    assert report.counts["chunks_embedded"] == 4  # each text once, whatever slice it stands in
+    assert report.counts["slices"] > 1
+    assert report.counts["chunks_embedded"] == 4  # each text once, whatever slice it is in
     assert report.counts["chunks"] == 12
     assert_rows(
         rows(spark, settings, "vectors"),
@@ -180,130 +225,50 @@ def test_slices_are_commits_and_add_up_to_one_load(
             for i in sorted(range(12), key=lambda i: f"d{i}")
         ],
     )
+    # Where nothing fences the commits, rows are merged, so that a commit made twice does not double them.
+    vectors = Path(str(settings.store.path), "toy", "main", "vectors")
+    assert (newest_operation(spark, vectors), vectors.joinpath("_change_data").exists()) == ("MERGE", False)
 
 
-def test_staged_rows_are_gone_after_a_good_run_and_found_again_after_a_bad_one(
+# Worth its time: two failures and what the run after each makes of what the one before left.
+def test_what_a_failed_run_left_is_used_and_nothing_is_written_twice(
     spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = make_settings(write_json([{"id": "a", "text": "Alpha."}, {"id": "b", "text": "Beta."}]))
+    documents = [("a", "Alpha."), ("b", "Alpha."), ("bad", "FAKE-ENCODER-NAN")]
+    source = write_json([{"id": doc_id, "text": text} for doc_id, text in documents])
+    settings = make_settings(source, run={"max_quarantined_fraction": 0.1})
 
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("the machine was taken away")
 
-    with monkeypatch.context() as patch:
-        patch.setattr("spark_jobs.embedding.merging.merge_vectors", broken)
-        with pytest.raises(RuntimeError):
-            run(spark, settings)
-    assert rows(spark, settings, "runs")[-1].event == "failed"
-    assert rows(spark, settings, "vectors") == []
+    def fail_at(step: str) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(step, broken)
+            with pytest.raises(RuntimeError):
+                run(spark, settings)
+        assert rows(spark, settings, "runs")[-1].event == "failed"
 
-    report = run(spark, settings)
-    assert report.counts["chunks_embedded"] == 0  # finished inference was found by its text's hash
-    assert [row.text for row in rows(spark, settings, "vectors")] == ["Alpha.", "Beta."]
+    fail_at("spark_jobs.embedding.slices.merge_vectors")
+    assert rows(spark, settings, "vectors") == []
+    fail_at("spark_jobs.embedding.slices.merge_ledger")
+    assert [row.doc_id for row in rows(spark, settings, "vectors")] == ["a", "b"]
+    assert rows(spark, settings, "ledger") == []
+    # The second run found the vector that the first had staged: there is no second one.
+    staged = space_tables(spark, settings).read("staged_vectors").where("reason is null")
+    assert staged.count() == 1
+
+    # Too many documents are quarantined: the run fails, after the others are in.
+    with pytest.raises(QuarantineLimitError, match=r"1 of 3 documents are quarantined \(invalid_vector: 1\)"):
+        run(spark, settings)
+    assert [(row.doc_id, row.text) for row in rows(spark, settings, "vectors")] == [("a", "Alpha."), ("b", "Alpha.")]
+    found = {row.doc_id: row.status for row in rows(spark, settings, "ledger")}
+    assert found == {"a": "embedded", "b": "embedded", "bad": "quarantined"}
+    events = rows(spark, settings, "runs")
+    assert events[-1].event == "failed"
+    # Only the text that fails is tried again.
+    assert [dict(row.counts)["chunks_embedded"] for row in events if row.event == "slice committed"] == [1]
+    # A run that comes to its end empties what is staged.
+    run(spark, make_settings(source))
     with delta_session(spark):
         for table in ("plan", "staged_chunks", "staged_vectors"):
             assert space_tables(spark, settings).read(table).count() == 0
-
-
-def test_vectors_committed_without_their_ledger_rows_are_not_written_twice(
-    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = make_settings(write_json([{"id": "a", "text": "Alpha."}, {"id": "b", "text": "Alpha."}]))
-
-    def broken(*_: object, **__: object) -> None:
-        raise RuntimeError("the machine was taken away")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("spark_jobs.embedding.merging.merge_ledger", broken)
-        with pytest.raises(RuntimeError):
-            run(spark, settings)
-    assert len(rows(spark, settings, "vectors")) == 2
-    run(spark, settings)
-    assert [row.doc_id for row in rows(spark, settings, "vectors")] == ["a", "b"]
-    assert [row.status for row in rows(spark, settings, "ledger")] == ["embedded", "embedded"]
-
-
-@pytest.mark.parametrize(("is_fenced", "operation"), [(True, "WRITE"), (False, "MERGE")])
-def test_new_documents_leave_no_second_copy_for_the_change_feed(
-    spark: SparkSession,
-    write_json: WriteJson,
-    make_settings: MakeSettings,
-    monkeypatch: pytest.MonkeyPatch,
-    is_fenced: bool,
-    operation: str,
-) -> None:
-    if not is_fenced:
-        # Properties that Spark lets nobody change in a live session stand for a platform that fixes Delta's.
-        fixed = ("spark.sql.warehouse.dir", "spark.sql.extensions", "spark.sql.catalogImplementation")
-        monkeypatch.setattr("spark_jobs.store.properties.TRANSACTION", fixed)
-    settings = make_settings(write_json([{"id": "a", "text": "Alpha."}, {"id": "b", "text": "Beta."}]))
-    run(spark, settings)
-    assert [row.doc_id for row in rows(spark, settings, "vectors")] == ["a", "b"]
-    vectors = Path(str(settings.store.path), "toy", "main", "vectors")
-    assert not vectors.joinpath("_change_data").exists()
-    newest = spark.sql(f"DESCRIBE HISTORY delta.`{vectors}` LIMIT 1").collect()[0]
-    assert newest.operation == operation
-
-
-def test_too_many_quarantined_documents_fail_the_run_after_the_others_are_in(
-    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
-) -> None:
-    documents = [{"id": "good", "text": "Fine."}, {"id": "bad", "text": "FAKE-ENCODER-NAN"}]
-    settings = make_settings(write_json(documents), run={"max_quarantined_fraction": 0.1})
-    with pytest.raises(QuarantineLimitError, match=r"1 of 2 documents are quarantined \(invalid_vector: 1\)"):
-        run(spark, settings)
-    assert [row.doc_id for row in rows(spark, settings, "vectors")] == ["good"]
-    assert rows(spark, settings, "runs")[-1].event == "failed"
-
-
-def test_a_source_that_lost_most_documents_is_refused_until_allowed(
-    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
-) -> None:
-    settings = make_settings(write_json([{"id": f"d{i}", "text": f"Text {i}."} for i in range(4)]))
-    run(spark, settings)
-    write_json([{"id": "d0", "text": "Text 0."}])
-    with pytest.raises(InputError, match="3 of 4 documents are gone from the source"):
-        run(spark, settings)
-    assert len(rows(spark, settings, "vectors")) == 4
-    assert run(spark, settings, allow_removals=True).counts["removed"] == 3
-    assert [row.doc_id for row in rows(spark, settings, "vectors")] == ["d0"]
-
-
-def test_another_model_or_chunking_rule_is_refused_with_the_difference(
-    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
-) -> None:
-    source = write_json([{"id": "a", "text": "Alpha."}])
-    settings = make_settings(source)
-    run(spark, settings)
-    other = make_settings(source, model={"path": "fake:16"}, chunking={"max_tokens": 100})
-    with pytest.raises(InputError) as error:
-        run(spark, other)
-    assert "dimension was 8, is 16" in str(error.value)
-    assert "max_tokens was 256, is 100" in str(error.value)
-    assert commits(spark, settings, "vectors") == 2
-    # A space of its own is the way out, and is not the one that readers should use.
-    run(spark, make_settings(source, space="wide", model={"path": "fake:16"}))
-    assert {row.space: (row.dimension, row.active) for row in rows(spark, settings, "spaces")} == {
-        "main": (8, True),
-        "wide": (16, False),
-    }
-
-
-def test_a_catalog_store_has_three_part_names(
-    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
-) -> None:
-    tables = {"path": None, "catalog": "spark_catalog", "schema": "default"}
-    settings = make_settings(write_json([{"id": "a", "text": "Alpha."}]), library="cat", store=tables)
-    report = run(spark, settings)
-    assert report.vectors == "`spark_catalog`.`default`.`cat__main__vectors`"
-    assert [row.doc_id for row in rows(spark, settings, "vectors")] == ["a"]
-    assert run(spark, settings).counts["unchanged"] == 1
-
-
-def test_the_session_is_left_as_it_was(spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings) -> None:
-    keys = ("spark.sql.parquet.compression.codec", "spark.sql.parquet.enableNestedColumnVectorizedReader")
-    spark.conf.set(keys[0], "snappy")
-    run(spark, make_settings(write_json([{"id": "a", "text": "Alpha."}])))
-    assert spark.conf.get(keys[0]) == "snappy"
-    assert spark.conf.get(keys[1]) == "true"
-    spark.conf.unset(keys[0])

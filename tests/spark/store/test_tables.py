@@ -1,6 +1,5 @@
 """What lies on disk: readable without Spark, encoded as promised, with comments."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,39 +12,27 @@ from pyspark.sql import SparkSession
 from schemas.errors import InputError
 from schemas.vectors import vectors_table
 from spark_jobs.embed_library import run
-from spark_jobs.settings import Settings, as_settings
+from spark_jobs.settings import Settings
 from spark_jobs.store.tables import delta_session, read_vectors, space_tables
+from tests.support.space import Space
+from tests.support.template import write_documents
 
 pytestmark = pytest.mark.spark
 
 MakeSettings = Callable[..., Settings]
-WriteJson = Callable[..., str]
 DOCUMENTS = [{"id": f"d{i}", "text": f"Text number {i}.", "n": i, "tags": ["a"] * (i % 3)} for i in range(40)]
 
 
 @pytest.fixture(scope="module")
-def loaded(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def edited(
+    spark: SparkSession, load_template: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
     """A library that was loaded and then edited, so that its table has deletion vectors too."""
-    root = tmp_path_factory.mktemp("loaded")
-    source = root / "source.jsonl"
-    settings = as_settings(
-        {
-            "library": "toy",
-            "store": {"path": str(root / "lake")},
-            "source": {
-                "format": "json",
-                "path": str(source),
-                "id_column": "id",
-                "text_columns": ["text"],
-                "payload_columns": ["n", "tags"],
-            },
-            "model": {"path": "fake:8"},
-        }
-    )
-    edited = [{**document, "n": 100} if document["id"] == "d7" else document for document in DOCUMENTS[:-1]]
-    for documents in (DOCUMENTS, edited):
-        source.write_text("".join(json.dumps(document) + "\n" for document in documents))
-        run(spark, settings)
+    root = tmp_path_factory.mktemp("edited")
+    settings = load_template(root, DOCUMENTS, source={"payload_columns": ["n", "tags"]})
+    edits = [{**document, "n": 100} if document["id"] == "d7" else document for document in DOCUMENTS[:-1]]
+    write_documents(edits, root / "source.jsonl")
+    run(spark, settings)
     return settings
 
 
@@ -53,19 +40,19 @@ def folder(settings: Settings, table: str = "vectors") -> Path:
     return Path(settings.store.path or "") / "toy" / "main" / table
 
 
-def test_rows_read_without_spark_equal_those_that_spark_reads(spark: SparkSession, loaded: Settings) -> None:
+def test_rows_read_without_spark_equal_those_that_spark_reads(spark: SparkSession, edited: Settings) -> None:
     with delta_session(spark):
-        by_spark = [row.asDict() for row in read_vectors(spark, loaded).orderBy("doc_id").collect()]
-    table = DeltaTable(str(folder(loaded)))
+        by_spark = [row.asDict() for row in read_vectors(spark, edited).orderBy("doc_id").collect()]
+    table = DeltaTable(str(folder(edited)))
     query = QueryBuilder().register("vectors", table).execute("SELECT * FROM vectors ORDER BY doc_id")
     assert pa.table(query.read_all()).to_pylist() == by_spark
     assert len(by_spark) == 39
     assert [row["n"] for row in by_spark if row["doc_id"] == "d7"] == [100]
 
 
-def test_vectors_are_split_into_byte_streams_and_compressed_by_zstd(loaded: Settings) -> None:
+def test_vectors_are_split_into_byte_streams_and_compressed_by_zstd(edited: Settings) -> None:
     vectors = 0
-    for path in folder(loaded).glob("*.parquet"):
+    for path in folder(edited).glob("*.parquet"):
         footer = pq.ParquetFile(path).metadata
         for group in range(footer.num_row_groups):
             columns = [footer.row_group(group).column(i) for i in range(footer.num_columns)]
@@ -77,17 +64,15 @@ def test_vectors_are_split_into_byte_streams_and_compressed_by_zstd(loaded: Sett
     assert vectors >= 40 * 8
 
 
-def test_plain_encoding_is_read_by_spark_as_it_comes(
-    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
-) -> None:
-    settings = make_settings(write_json(DOCUMENTS[:3]), store={"vector_encoding": "plain"})
-    name = run(spark, settings).vectors
+def test_plain_encoding_is_read_by_spark_as_it_comes(spark: SparkSession, make_settings: MakeSettings) -> None:
+    space = Space(spark, make_settings("unused", store={"vector_encoding": "plain"}))
+    space.put({name: 1 for name in "abc"})
     assert spark.conf.get("spark.sql.parquet.enableNestedColumnVectorizedReader") == "true"
-    assert len(spark.table(name).select("embedding").collect()) == 3
+    assert len(spark.table(space.name).select("embedding").collect()) == 3
 
 
-def test_table_and_columns_carry_comments(spark: SparkSession, loaded: Settings) -> None:
-    tables = space_tables(spark, loaded)
+def test_table_and_columns_carry_comments(spark: SparkSession, edited: Settings) -> None:
+    tables = space_tables(spark, edited)
     for table in ("vectors", "ledger", "plan", "staged_chunks", "staged_vectors", "runs", "spaces"):
         name = tables.name(table)
         comments = {field.name: field.metadata.get("comment") for field in spark.table(name).schema}
@@ -96,10 +81,10 @@ def test_table_and_columns_carry_comments(spark: SparkSession, loaded: Settings)
     assert spark.sql(f"DESCRIBE DETAIL {tables.name('vectors')}").collect()[0].description == vectors_table().comment
 
 
-def test_the_change_feed_follows_inserts_updates_and_deletes(spark: SparkSession, loaded: Settings) -> None:
+def test_the_change_feed_follows_inserts_updates_and_deletes(spark: SparkSession, edited: Settings) -> None:
     with delta_session(spark):
         feed = spark.read.option("readChangeFeed", "true").option("startingVersion", 1)
-        changes = feed.table(space_tables(spark, loaded).name("vectors")).groupBy("_change_type").count().collect()
+        changes = feed.table(space_tables(spark, edited).name("vectors")).groupBy("_change_type").count().collect()
     assert {row._change_type: row["count"] for row in changes} == {
         "insert": 40,
         "update_preimage": 1,
@@ -108,7 +93,7 @@ def test_the_change_feed_follows_inserts_updates_and_deletes(spark: SparkSession
     }
 
 
-def test_other_payload_columns_are_refused_for_a_filled_space(spark: SparkSession, loaded: Settings) -> None:
-    source = loaded.source.model_copy(update={"payload_columns": ["n"]})
+def test_other_payload_columns_are_refused_for_a_filled_space(spark: SparkSession, edited: Settings) -> None:
+    source = edited.source.model_copy(update={"payload_columns": ["n"]})
     with pytest.raises(InputError, match=r"column tags .* is not expected|column tags"):
-        run(spark, loaded.model_copy(update={"source": source}))
+        run(spark, edited.model_copy(update={"source": source}))

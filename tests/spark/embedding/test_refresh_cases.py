@@ -1,5 +1,6 @@
 """Single refreshes, each for one rule that random ones might leave untried."""
 
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,18 +14,19 @@ from pyspark.sql import functions as F
 from schemas.errors import InputError, ReconciliationError, RunActiveError, SourceError
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
-from spark_jobs.store import failpoints
 from spark_jobs.store.failpoints import SimulatedCrash
 from spark_jobs.store.tables import delta_session, space_tables
-from tests.refresh.library import Library
-from tests.refresh.machine import at
-from tests.refresh.oracle import query
+from tests.support.refresh.library import Library
+from tests.support.refresh.machine import at
+from tests.support.refresh.oracle import query
+from tests.support.template import OWLS_AND_BEES
 from udfs.encoders.fake import NOT_FINITE
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
 
 MakeSettings = Callable[..., Settings]
 WriteJson = Callable[..., str]
+Loaded = Callable[..., Settings]
 Row = dict[str, Any]
 
 
@@ -41,37 +43,23 @@ def crash() -> None:
     raise SimulatedCrash
 
 
-def test_commits_come_in_their_order(
-    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[str] = []
-    monkeypatch.setattr(failpoints, "failpoint", seen.append)
-    run(spark, make_settings(write_json([{"id": "a", "text": "Owls."}])))
-    commits = [name.removesuffix(".after") for name in seen if name.endswith(".after") and name != "create.after"]
-    assert commits == [
-        *("spaces", "runs", "plan", "staged_chunks", "staged_vectors", "vectors", "ledger", "runs"),
-        *("plan", "staged_chunks", "staged_vectors", "runs"),
-    ]
-
-
 def test_a_text_that_goes_back_after_a_crash_between_the_commits(
-    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
+    spark: SparkSession, write_json: WriteJson, loaded: Loaded
 ) -> None:
-    first = [{"id": "a", "text": "Owls."}, {"id": "b", "text": "Bees."}]
-    settings = make_settings(write_json(first), run={"max_removed_fraction": 0.5})
-    run(spark, settings)
+    settings = loaded(OWLS_AND_BEES)
     write_json([{"id": "a", "text": "Elms."}, {"id": "b", "text": "Bees."}, {"id": "c", "text": "Oaks."}])
     with at(("ledger.before", 1), crash), pytest.raises(SimulatedCrash):
         run(spark, settings)
     assert texts(settings) == [("a", "Elms."), ("b", "Bees."), ("c", "Oaks.")]
-    # The ledger never heard of Elms and Oaks, and by hashes nothing has changed.
-    write_json(first)
-    report = run(spark, settings)
+    # The ledger never heard of Elms and Oaks: by its hashes nothing has changed.
+    write_json(OWLS_AND_BEES)
+    report = run(spark, settings, allow_removals=True)
     assert texts(settings) == [("a", "Owls."), ("b", "Bees.")]
     assert (report.counts["retry"], report.counts["removed"], report.counts["unchanged"]) == (1, 1, 1)
     assert report.how == "full comparison: the last run left documents half done"
 
 
+# Worth its time: four runs in a row are the fewest that show what each rule does with what the one before left.
 def test_failed_updates_keep_or_remove_and_are_tried_again_when_asked(
     spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
 ) -> None:
@@ -79,44 +67,47 @@ def test_failed_updates_keep_or_remove_and_are_tried_again_when_asked(
         own = {"max_quarantined_fraction": 1.0, "max_attempts": 2, **changes}
         return make_settings(path, source={"payload_columns": ["n"]}, chunking={"max_tokens": 16}, run=own)
 
-    def stored(column: str) -> list[Any]:
-        return [row[column] for row in query(space(settings) / "vectors", "select * from t order by chunk_index")]
+    def stored(doc_id: str) -> list[tuple[str, int]]:
+        rows = query(space(settings) / "vectors", f"select * from t where doc_id = '{doc_id}' order by chunk_index")
+        return [(row["text"], row["n"]) for row in rows]
 
-    long = "One owl and two bees sat in the old elm tree. "
-    path = write_json([{"id": "a", "text": f"{long}They sang.", "n": 1}])
+    def attempts() -> dict[str, int]:
+        rows = query(space(settings) / "ledger", "select doc_id, attempts, detail from t where status = 'quarantined'")
+        assert all("vectors of an earlier text are served" in row["detail"] for row in rows)
+        return {row["doc_id"]: row["attempts"] for row in rows}
+
+    def write(a: str, b: str, n: int) -> str:
+        shared = "One owl and two bees sat in the old elm tree. "
+        return write_json([{"id": "a", "text": f"Moors. {a}", "n": n}, {"id": "b", "text": f"{shared}{b}", "n": n}])
+
+    path = write("", "They sang.", 1)
     settings = settings_for()
     run(spark, settings)
-    good = stored("text")
-    write_json([{"id": "a", "text": f"{long}They sang. {NOT_FINITE}", "n": 2}])
-    assert run(spark, settings).counts["library_quarantined"] == 1
-    assert stored("text") == good
-    assert stored("n") == [1] * len(good)
-
-    def attempts() -> tuple[int, str]:
-        (row,) = query(space(settings) / "ledger", "select attempts, detail from t")
-        return row["attempts"], row["detail"]
-
-    assert attempts()[0] == 1
-    assert "vectors of an earlier text are served" in attempts()[1]
-    assert run(spark, settings).counts["unchanged"] == 1
-    assert run(spark, settings, retry_quarantined=True).counts["retry"] == 1
-    assert attempts()[0] == 2
-    assert run(spark, settings, retry_quarantined=True).counts["retry"] == 0
-    # A good text that shares a chunk with the stored one: the chunk stays, and gets the payload it had missed.
-    write_json([{"id": "a", "text": f"{long}They left.", "n": 2}])
-    run(spark, settings)
-    assert stored("text") == [good[0], "They left."]
-    assert stored("n") == [2, 2]
-    write_json([{"id": "a", "text": f"{long}They left. {NOT_FINITE}", "n": 2}])
-    run(spark, settings_for(on_failed_update="remove"))
-    assert stored("text") == []
+    shared, sang = stored("b")
+    assert (stored("a"), sang) == ([("Moors.", 1)], ("They sang.", 1))
+    write(NOT_FINITE, f"They sang. {NOT_FINITE}", 2)
+    assert run(spark, settings).counts["library_quarantined"] == 2
+    assert (stored("a"), stored("b")) == ([("Moors.", 1)], [shared, sang])
+    assert attempts() == {"a": 1, "b": 1}
+    # The text of a is tried again only when a person asks for it.
+    assert run(spark, settings).counts["unchanged"] == 2
+    # A good text of b that shares a chunk with the stored one: the chunk stays, and gets the payload it had missed.
+    write(NOT_FINITE, "They left.", 2)
+    counts = run(spark, settings, retry_quarantined=True).counts
+    assert (counts["retry"], counts["changed"]) == (1, 1)
+    assert attempts() == {"a": 2}
+    assert (stored("a"), stored("b")) == ([("Moors.", 1)], [(shared[0], 2), ("They left.", 2)])
+    # The attempts of a are used up, so this run leaves it alone; the rows of b go.
+    write(NOT_FINITE, f"They left. {NOT_FINITE}", 2)
+    counts = run(spark, settings_for(on_failed_update="remove"), retry_quarantined=True).counts
+    assert (counts["retry"], counts["changed"], counts["unchanged"]) == (0, 1, 1)
+    assert (stored("a"), stored("b")) == ([("Moors.", 1)], [])
 
 
 def test_a_model_that_makes_other_vectors_is_refused(
-    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
+    spark: SparkSession, write_json: WriteJson, loaded: Loaded
 ) -> None:
-    settings = make_settings(write_json([{"id": "a", "text": "Owls."}, {"id": "b", "text": "Bees."}]))
-    run(spark, settings)
+    settings = loaded(OWLS_AND_BEES)
     tables = space_tables(spark, settings)
     with delta_session(spark):
         turned = tables.read("vectors").withColumn("embedding", F.reverse("embedding"))
@@ -128,16 +119,14 @@ def test_a_model_that_makes_other_vectors_is_refused(
     assert texts(settings) == before
 
 
+# Worth its time: it has one slice for each document.
 def test_texts_that_stand_elsewhere_are_not_embedded_again(
-    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings, loaded: Loaded
 ) -> None:
+    loaded(OWLS_AND_BEES)
+    after = [{"id": n, "text": text} for n, text in (("b", "Owls."), ("c", "Bees."), ("d", "Elms."), ("e", "Elms."))]
     # A slice for each document: texts leave `vectors` with one slice and are looked for by another.
-    first = [{"id": "a", "text": "Owls."}, {"id": "b", "text": "Bees."}]
-    settings = make_settings(write_json(first), run={"slice_tokens": 1})
-    run(spark, settings)
-    write_json(
-        [{"id": n, "text": text} for n, text in (("b", "Owls."), ("c", "Bees."), ("d", "Elms."), ("e", "Elms."))]
-    )
+    settings = make_settings(write_json(after), run={"slice_tokens": 1})
     report = run(spark, settings, allow_removals=True)
     counts = {name: report.counts[name] for name in ("added", "changed", "removed", "chunks", "chunks_embedded")}
     assert counts == {"added": 3, "changed": 1, "removed": 1, "chunks": 4, "chunks_embedded": 1}
@@ -146,37 +135,32 @@ def test_texts_that_stand_elsewhere_are_not_embedded_again(
     assert texts(settings) == [("b", "Owls."), ("c", "Bees."), ("d", "Elms."), ("e", "Elms.")]
 
 
-def test_rows_that_vanished_are_named_and_the_next_run_makes_them_good(
-    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
-) -> None:
-    settings = make_settings(write_json([{"id": n, "text": f"{n} owls."} for n in "abc"]))
-    run(spark, settings)
+def test_rows_that_vanished_are_named_and_the_next_run_makes_them_good(spark: SparkSession, loaded: Loaded) -> None:
+    settings = loaded(OWLS_AND_BEES)
     name = space_tables(spark, settings).name("vectors")
     spark.sql(f"DELETE FROM {name} WHERE doc_id = 'b'")
     with pytest.raises(ReconciliationError, match=r"disagree about 1 documents, such as 'b' \(ledger 1, stored None\)"):
         run(spark, settings)
     assert run(spark, settings).counts["retry"] == 1
-    assert texts(settings) == [(n, f"{n} owls.") for n in "abc"]
+    assert texts(settings) == [("a", "Owls."), ("b", "Bees.")]
 
 
 def test_an_emptied_source_removes_nothing_until_a_person_says_so(
-    spark: SparkSession, tmp_path: Path, make_settings: MakeSettings
+    spark: SparkSession, tmp_path: Path, make_settings: MakeSettings, loaded: Loaded
 ) -> None:
-    library = Library(tmp_path / "source", seed=1)
-    library.documents = {f"d{n}": ("Owls.", n) for n in range(4)}
+    loaded(OWLS_AND_BEES)
+    library = Library(tmp_path / "emptied", seed=1)
     library.publish()
     settings = make_settings(str(library.folder), source={"format": "delta"}, run={"max_removed_fraction": 1.0})
-    run(spark, settings)
-    library.documents = {}
-    library.publish()
     before = DeltaTable(space(settings) / "vectors").version()
-    with pytest.raises(InputError, match="4 of 4 documents are gone from the source, which has none left"):
+    with pytest.raises(InputError, match="2 of 2 documents are gone from the source, which has none left"):
         run(spark, settings)
     assert DeltaTable(space(settings) / "vectors").version() == before
-    assert run(spark, settings, allow_removals=True).counts["removed"] == 4
+    assert run(spark, settings, allow_removals=True).counts["removed"] == 2
     assert texts(settings) == []
 
 
+# Worth its time: both ways go through all kinds of edits.
 def test_feed_and_comparison_find_the_same_work(
     spark: SparkSession, tmp_path: Path, make_settings: MakeSettings
 ) -> None:
@@ -187,10 +171,10 @@ def test_feed_and_comparison_find_the_same_work(
     def settings_for(track: str) -> Settings:
         source = {"format": "delta", "payload_columns": ["n"], "filter": "n < 6 and id is not null", "track": track}
         own = {"max_quarantined_fraction": 1.0}
-        return make_settings(str(library.folder), space=track, source=source, run=own)
+        return make_settings(str(library.folder), store={"path": str(tmp_path / track)}, source=source, run=own)
 
-    for track in ("feed", "compare"):
-        run(spark, settings_for(track))
+    run(spark, settings_for("feed"))
+    shutil.copytree(tmp_path / "feed", tmp_path / "compare")
     # Several versions, rows that move in and out of the filter, that go and come back.
     for _ in range(4):
         library.change(40)
@@ -215,22 +199,8 @@ def test_feed_and_comparison_find_the_same_work(
     assert caught.value.exit_code == 5
 
 
-def test_a_second_run_is_refused_while_the_first_may_be_alive(
+def test_a_run_that_is_overtaken_writes_nothing_and_one_that_may_be_alive_is_not_overtaken(
     spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = make_settings(write_json([{"id": "a", "text": "Owls."}]))
-    with at(("vectors.before", 1), crash), pytest.raises(SimulatedCrash):
-        run(spark, settings)
-    # As it looks from another machine: there no lock says that the first run is dead.
-    monkeypatch.setattr("spark_jobs.embedding.opening.socket.gethostname", lambda: "elsewhere")
-    with pytest.raises(RunActiveError, match=r"run toy\.main\.1 .* has not ended, .*--take-over"):
-        run(spark, settings)
-    stale = settings.model_copy(update={"run": settings.run.model_copy(update={"stale_after_seconds": 0.0})})
-    assert run(spark, stale).counts["added"] == 1
-
-
-def test_a_run_that_is_overtaken_at_its_commit_writes_nothing(
-    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
 ) -> None:
     settings = make_settings(write_json([{"id": "a", "text": "Owls."}]))
     left: list[list[int]] = []
@@ -248,10 +218,16 @@ def test_a_run_that_is_overtaken_at_its_commit_writes_nothing(
         run(spark, settings)
     assert left == [versions()]
     assert texts(settings) == []
-    run(spark, settings)
+    # As it looks from another machine: there no lock says that the second run is dead.
+    monkeypatch.setattr("spark_jobs.embedding.opening.socket.gethostname", lambda: "elsewhere")
+    with pytest.raises(RunActiveError, match=r"run toy\.main\.2 .* has not ended, .*--take-over"):
+        run(spark, settings)
+    stale = settings.model_copy(update={"run": settings.run.model_copy(update={"stale_after_seconds": 0.0})})
+    assert run(spark, stale).counts["added"] == 1
     assert texts(settings) == [("a", "Owls.")]
 
 
+# Worth its time: there must be several slices to look in between.
 def test_a_reader_never_sees_half_a_document(
     spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
 ) -> None:
@@ -260,8 +236,9 @@ def test_a_reader_never_sees_half_a_document(
     def documents(word: str) -> list[Row]:
         return [{"id": f"d{n}", "text": "".join(sentence.format(word, i) for i in range(4))} for n in range(30)]
 
-    settings = make_settings(write_json(documents("owl")), chunking={"max_tokens": 16}, run={"slice_tokens": 600})
-    run(spark, settings)
+    source, chunking = write_json(documents("owl")), {"max_tokens": 16}
+    run(spark, make_settings(source, chunking=chunking))
+    settings = make_settings(source, chunking=chunking, run={"slice_tokens": 900})
     vectors = space(settings) / "vectors"
     start = DeltaTable(vectors).version()
     write_json(documents("bee"))

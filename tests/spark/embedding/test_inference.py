@@ -30,24 +30,22 @@ def statements(spark: SparkSession) -> dict[int, str]:
     return {one.executionId(): one.physicalPlanDescription().partition("== Initial Plan ==")[0] for one in newest}
 
 
-def test_one_statement_with_one_inference_node_sees_each_text_once(
+# Worth its time: the one load of this file, looked at from all sides.
+def test_each_text_is_seen_once_by_one_statement_and_what_it_took_is_on_record(
     spark: SparkSession, write_json: Callable[..., str], make_settings: Callable[..., Settings]
 ) -> None:
     settings = make_settings(write_json(DOCUMENTS), chunking={"method": "none"})
     earlier = statements(spark).keys()
+    mode = spark.conf.get("spark.sql.ui.explainMode")
+    spark.conf.set("spark.sql.ui.explainMode", "formatted")
     report = run(spark, settings)
+    spark.conf.set("spark.sql.ui.explainMode", mode)
     plans = [plan for number, plan in statements(spark).items() if number not in earlier]
     assert sum(plan.count("Arguments: embed(text_hash") for plan in plans) == 1
     values = report.inference.values
     assert (values["tokens"], values["retried"], values["out_of_memory"]) == (TOKENS, 0, 0)
     assert report.counts["tokens_embedded"] == TOKENS
 
-
-def test_what_inference_took_is_on_record_and_in_the_summary(
-    spark: SparkSession, write_json: Callable[..., str], make_settings: Callable[..., Settings]
-) -> None:
-    settings = make_settings(write_json(DOCUMENTS), chunking={"method": "none"})
-    report = run(spark, settings)
     runs = space_tables(spark, settings).read("runs").where("event = 'finished'")
     (recorded,) = [row.inference.asDict() for row in runs.collect()]
     assert recorded == report.inference.values

@@ -15,13 +15,13 @@ from schemas.errors import InputError
 from spark_jobs import verify_space
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
+from tests.support.template import QUANTIZED, quantized
 from udfs.encoders.fake import FakeEncoder
 
 pytestmark = pytest.mark.spark
 
 DIMENSION = 16
-FIRST = [{"id": f"d{number}", "text": f"Owls hunt mouse {number}."} for number in range(30)]
-NEXT = [*FIRST[:-1], {"id": "new", "text": "Bees make honey."}]
+NEXT = [*QUANTIZED[:-1], {"id": "new", "text": "Bees make honey."}]
 
 
 def rows_of(folder: Path, columns: str) -> list[dict[str, Any]]:
@@ -38,49 +38,42 @@ def as_bytes(matrix: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarra
     return np.clip(np.floor((matrix - low) / steps), 0, 255) - 128
 
 
-@pytest.fixture
-def settings(make_settings: Callable[..., Settings], write_json: Callable[..., str]) -> Callable[[str], Settings]:
-    source = write_json(FIRST)
-    return lambda precision: make_settings(source, model={"path": f"fake:{DIMENSION}", "precision": precision})
-
-
+# Worth its time: each precision has a refresh of its own, after a load that the tests of search share.
 def test_int8_by_ranges_that_are_measured_once_and_stay(
-    spark: SparkSession, settings: Callable[[str], Settings], write_json: Callable[..., str], tmp_path: Path
+    spark: SparkSession, loaded: Callable[..., Settings], write_json: Callable[..., str], tmp_path: Path
 ) -> None:
     lake = tmp_path / "lake"
-    run(spark, settings("int8"))
+    settings = loaded(QUANTIZED, **quantized("int8"))
     (space,) = rows_of(lake / "_embedlake" / "spaces", "ranges, model")
     low, high = np.array(json.loads(space["ranges"]), dtype=np.float32)
-    sample = exact([document["text"] for document in FIRST])
+    sample = exact([document["text"] for document in QUANTIZED])
     assert np.array_equal(low, sample.min(axis=0))
     assert np.array_equal(high, sample.max(axis=0))
     write_json(NEXT)
-    run(spark, settings("int8"))
+    run(spark, settings)
     assert len(rows_of(lake / "_embedlake" / "spaces", "ranges")) == 1
     rows = rows_of(lake / "toy" / "main" / "vectors", "text, embedding")
     assert sorted(row["text"] for row in rows) == sorted(document["text"] for document in NEXT)
     expected = as_bytes(exact([row["text"] for row in rows]), low, high)
     assert np.array_equal(np.array([row["embedding"] for row in rows]), expected)
-    assert verify_space.run(spark, settings("int8")).findings == ()
+    assert verify_space.run(spark, settings).findings == ()
 
 
-def test_binary_is_the_signs(spark: SparkSession, settings: Callable[[str], Settings], tmp_path: Path) -> None:
-    run(spark, settings("binary"))
+def test_binary_is_the_signs_and_another_precision_is_another_space(
+    spark: SparkSession, loaded: Callable[..., Settings], make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    settings = loaded(QUANTIZED, **quantized("binary"))
     rows = rows_of(tmp_path / "lake" / "toy" / "main" / "vectors", "text, embedding")
     expected = np.packbits(exact([row["text"] for row in rows]) > 0, axis=1).astype(int) - 128
     assert np.array_equal(np.array([row["embedding"] for row in rows]), expected)
     assert rows_of(tmp_path / "lake" / "_embedlake" / "spaces", "ranges") == [{"ranges": None}]
-    assert verify_space.run(spark, settings("binary")).findings == ()
-
-
-def test_another_precision_is_another_space(spark: SparkSession, settings: Callable[[str], Settings]) -> None:
-    run(spark, settings("binary"))
+    assert verify_space.run(spark, settings).findings == ()
     with pytest.raises(InputError, match="precision was 'binary', is 'float32'"):
-        run(spark, settings("float32"))
+        run(spark, make_settings(settings.source.path, **quantized("float32")))
 
 
 def test_bits_that_do_not_fill_bytes_are_refused(
     spark: SparkSession, make_settings: Callable[..., Settings], write_json: Callable[..., str]
 ) -> None:
     with pytest.raises(InputError, match=r"12 numbers do not fill bytes: set model\.dimensions to a multiple of 8"):
-        run(spark, make_settings(write_json(FIRST), model={"path": "fake:12", "precision": "binary"}))
+        run(spark, make_settings(write_json(QUANTIZED), model={"path": "fake:12", "precision": "binary"}))

@@ -83,18 +83,6 @@ def test_payload_names_that_cannot_be_stored_are_refused(
     assert expected in message and "rename it in a view" in message
 
 
-def test_payload_names_with_dots_quotes_and_letters_of_all_scripts_are_stored(
-    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
-) -> None:
-    names = ["a.b", "it's", 'say"so', "größe", "select", "operation", "payload", "new_text"]
-    source = write_json([{"id": "a", "text": "Alpha.", **{name: f"value of {name}" for name in names}}])
-    settings = make_settings(source, source={"payload_columns": names})
-    run(spark, settings)
-    with delta_session(spark):
-        (row,) = space_tables(spark, settings).read("vectors").collect()
-    assert [row[name] for name in names] == [f"value of {name}" for name in names]
-
-
 def test_an_empty_source_and_a_missing_one_are_refused(
     spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings, tmp_path: Path
 ) -> None:
@@ -160,16 +148,17 @@ def test_files_that_are_not_utf8_are_quarantined_and_the_rest_goes_on(
     assert report.counts["library_quarantined"] == 2
 
 
-def test_texts_of_all_sizes_go_through(spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings) -> None:
+# Worth its time: the only test with a document of ten megabytes.
+def test_texts_of_all_sizes_and_payload_of_all_names_go_through(
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
+) -> None:
+    names = ["a.b", "it's", 'say"so', "größe", "select", "operation", "payload", "new_text"]
+    payload = {name: f"value of {name}" for name in names}
     sentences = "".join(f"Sentence number {i} of a very long document. " for i in range(220_000))
     assert len(sentences) > 10_000_000
-    documents = [
-        {"id": "long", "text": sentences},
-        {"id": "solid", "text": "x" * 1_000_000},
-        {"id": "blank", "text": " \n\t\u200b"},
-        {"id": "one", "text": "?"},
-    ]
-    settings = make_settings(write_json(documents))
+    texts = {"long": sentences, "solid": "x" * 1_000_000, "blank": " \n\t\u200b", "one": "?"}
+    documents = [{"id": doc_id, "text": text, **payload} for doc_id, text in texts.items()]
+    settings = make_settings(write_json(documents), source={"payload_columns": names})
     run(spark, settings)
     found = ledger(spark, settings)
     assert {key: row.status for key, row in found.items()} == {
@@ -179,10 +168,14 @@ def test_texts_of_all_sizes_go_through(spark: SparkSession, write_json: WriteJso
         "one": "embedded",
     }
     with delta_session(spark):
-        vectors = space_tables(spark, settings).read("vectors").where("doc_id = 'long'")
-        kept = vectors.selectExpr("sum(char_end - char_start) as characters", "max(token_count) as most").collect()[0]
+        vectors = space_tables(spark, settings).read("vectors")
+        sizes = vectors.where("doc_id = 'long'").selectExpr(
+            "sum(char_end - char_start) as characters", "max(token_count) as most"
+        )
+        kept, (one,) = sizes.collect()[0], vectors.where("doc_id = 'one'").collect()
     assert kept.most <= 256
     assert kept.characters > 0.98 * len(sentences)
+    assert {name: one[name] for name in names} == payload
 
 
 def test_naughty_strings_as_texts_and_as_ids(

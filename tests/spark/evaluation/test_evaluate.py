@@ -14,11 +14,10 @@ from pyspark.sql import SparkSession
 
 from schemas.errors import InputError
 from schemas.evaluations import EVALUATIONS
-from spark_jobs.embed_library import run as embed
 from spark_jobs.evaluate_library import run
 from spark_jobs.evaluation.pairs import PairScores
 from spark_jobs.evaluation.report import Evaluation
-from spark_jobs.settings import Settings, as_settings
+from spark_jobs.settings import Settings
 from udfs.encoders.fake import NOT_FINITE, FakeEncoder
 from udfs.models.fingerprint import model_fingerprint
 from udfs.models.source import describe_model
@@ -28,9 +27,6 @@ pytestmark = pytest.mark.spark
 MakeSettings = Callable[..., Settings]
 Row = dict[str, Any]
 
-DOCUMENTS = [{"id": f"d{number:03}", "text": f"Owls hunt mouse {number}."} for number in range(150)]
-# Long enough for several chunks: its score is that of the best one.
-LONG = {"id": "long", "text": "\n\n".join(f"# Part {n}\n\n" + f"Bees of hive {n} make honey. " * 8 for n in range(6))}
 QUERIES = {"q1": "Owls hunt mouse 7.", "q2": "What makes honey?", "q3": "Who hunts?", "q4": "Not judged.", "q5": "x"}
 GRADES = {
     "q1": {"d007": 2, "d100": 1},
@@ -52,23 +48,10 @@ def files(tmp_path: Path) -> dict[str, Path]:
     return paths
 
 
-@pytest.fixture(scope="module")
-def settings(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A library with the space `main`, and `small` by another model; evaluations change nothing but their own table."""
-    folder = tmp_path_factory.mktemp("library")
-    source = folder / "source.jsonl"
-    source.write_text("".join(json.dumps(document) + "\n" for document in [*DOCUMENTS, LONG]))
-    values = {
-        "library": "toy",
-        "store": {"path": str(folder / "lake")},
-        "source": {"format": "json", "path": str(source), "id_column": "id", "text_columns": ["text"]},
-        "chunking": {"max_tokens": 64},
-        "model": {"path": "fake:8"},
-    }
-    made = as_settings(values)
-    for space in (made, as_settings({**values, "space": "small", "model": {"path": "fake:16"}})):
-        embed(spark, space)
-    return made
+@pytest.fixture
+def settings(two_spaces: Settings) -> Settings:
+    """Evaluations change nothing of a library but their own table."""
+    return two_spaces
 
 
 def rows_of(settings: Settings, place: str) -> list[Row]:

@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from tests.refresh.library import Library
-from tests.refresh.machine import FAILPOINTS
-from tests.refresh.oracle import MAX_TOKENS, Oracle, chunks_of, query
+from tests.support.refresh.library import Library
+from tests.support.refresh.machine import FAILPOINTS
+from tests.support.refresh.oracle import MAX_TOKENS, Oracle, chunks_of, query
 
 
 @dataclass

@@ -125,7 +125,7 @@ def test_runs_are_ordered_by_their_numbers_and_those_without_an_end_are_unfinish
         3: [STARTED, FINISHED],
         10: [STARTED, SLICE_COMMITTED],
     }.items():
-        for place, event in enumerate(kinds):
+        for tables, event in enumerate(kinds):
             counts = {"chunks": 5, "tokens_embedded": 70} if event != STARTED else {}
             if event == FINISHED:
                 counts |= {"added": 2, "removed": 1, "library_quarantined": 4}
@@ -137,9 +137,9 @@ def test_runs_are_ordered_by_their_numbers_and_those_without_an_end_are_unfinish
                     "run_id": f"toy.main.{number}",
                     "event": event,
                     # The clock was set back again and again: the later, the earlier.
-                    "event_time": START - timedelta(hours=number, minutes=place),
+                    "event_time": START - timedelta(hours=number, minutes=tables),
                     "owner": f"host:{number}:abcd",
-                    "slice_number": place if event == SLICE_COMMITTED else None,
+                    "slice_number": tables if event == SLICE_COMMITTED else None,
                     "plan": "full comparison" if event == FINISHED else None,
                     "counts": counts,
                     "message": "[CONDITION] It broke." if event == FAILED else None,

@@ -13,13 +13,14 @@ from pyspark.sql import DataFrame, SparkSession
 
 from schemas.errors import InputError
 from spark_jobs import search_library
-from spark_jobs.embed_library import run as embed
 from spark_jobs.search import nearest
 from spark_jobs.search.hits import SearchResult, as_json, as_lines
 from spark_jobs.search.nearest import SearchOptions, matching
-from spark_jobs.settings import Settings, as_settings
+from spark_jobs.settings import Settings
 from spark_jobs.store.open_space import OpenSpace, open_space
 from spark_jobs.store.tables import delta_session
+from tests.support.space import Space
+from tests.support.template import QUANTIZED, quantized
 from udfs.encoders.fake import FakeEncoder
 
 pytestmark = pytest.mark.spark
@@ -39,30 +40,10 @@ DOCUMENTS += [{"id": "long", "text": " ".join(f"Bees make honey {n}." for n in r
 QUERIES = [(f"q{number}", f"question {number}") for number in range(9)]
 
 
-def library(folder: Path, documents: list[dict[str, Any]], **model: Any) -> Settings:
-    source = folder / "source.jsonl"
-    source.write_text("".join(json.dumps(document) + "\n" for document in documents))
-    return as_settings(
-        {
-            "library": "toy",
-            "store": {"path": str(folder / "lake")},
-            "source": {
-                "format": "json",
-                "path": str(source),
-                "id_column": "id",
-                "text_columns": ["text"],
-                "payload_columns": ["package", "rank"],
-            },
-            "model": {"path": f"fake:{DIMENSION}", **model},
-        }
-    )
-
-
 @pytest.fixture(scope="module")
-def settings(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    found = library(tmp_path_factory.mktemp("library"), DOCUMENTS)
-    embed(spark, found)
-    return found
+def settings(load_template: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    sections = {"source": {"payload_columns": ["package", "rank"]}, "model": {"path": f"fake:{DIMENSION}"}}
+    return load_template(tmp_path_factory.mktemp("library"), DOCUMENTS, **sections)
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +61,8 @@ def stored(settings: Settings) -> list[dict[str, Any]]:
 def by_brute_force(rows: list[dict[str, Any]], vector: np.ndarray, k: int) -> list[tuple[str, float]]:
     matrix = np.array([row["embedding"] for row in rows], np.float64).reshape(len(rows), -1)
     scores = (matrix @ vector.astype(np.float64)).astype(np.float32)
-    order = sorted(range(len(rows)), key=lambda row: (-scores[row], rows[row]["chunk_id"]))
-    return [(rows[row]["chunk_id"], float(scores[row])) for row in order[:k]]
+    order = sorted(range(len(rows)), key=lambda place: (-scores[place], rows[place]["chunk_id"]))
+    return [(rows[place]["chunk_id"], float(scores[place])) for place in order[:k]]
 
 
 def asked(text: str) -> np.ndarray:
@@ -142,9 +123,10 @@ def test_a_hit_carries_what_the_table_has_but_the_embedding(spark: SparkSession,
 
 
 @pytest.mark.parametrize("precision", ["int8", "binary"])
-def test_bytes_and_bits_are_searched_in_their_own_metric(spark: SparkSession, tmp_path: Path, precision: str) -> None:
-    settings = library(tmp_path, DOCUMENTS[:20], precision=precision)
-    embed(spark, settings)
+def test_bytes_and_bits_are_searched_in_their_own_metric(
+    spark: SparkSession, loaded: Callable[..., Settings], tmp_path: Path, precision: str
+) -> None:
+    settings = loaded(QUANTIZED, **quantized(precision))
     vector = asked("owls")
     table = QueryBuilder().register("t", DeltaTable(tmp_path / "lake" / "_embedlake" / "spaces"))
     ranges = pa.table(table.execute("SELECT ranges FROM t").read_all())["ranges"].to_pylist()[0]
@@ -171,7 +153,7 @@ def test_a_file_of_queries_becomes_a_table_of_hits(
     spark: SparkSession, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Passes of four queries: what is searched in several passes is one table all the same.
-    monkeypatch.setattr(nearest, "_HITS_A_PASS", 12)
+    monkeypatch.setattr(nearest, "_HITS_PER_SCAN", 12)
     file = tmp_path / "queries.jsonl"
     file.write_text("".join(json.dumps({"_id": query_id, "text": text}) + "\n" for query_id, text in QUERIES))
     report = search_library.run(spark, settings, str(file), str(tmp_path / "hits"), SearchOptions(k=3))
@@ -247,17 +229,14 @@ def test_a_file_that_holds_no_queries_is_refused(
     assert message in str(caught.value)
 
 
-def test_an_empty_library_has_no_hits(spark: SparkSession, tmp_path: Path) -> None:
-    settings = library(tmp_path, [{"id": "blank", "text": " ", "package": "", "rank": 0}])
-    embed(spark, settings)
-    assert search_library.answer(spark, settings, "owls", SearchOptions()).hits == []
+def test_an_empty_library_has_no_hits(spark: SparkSession, make_settings: Callable[..., Settings]) -> None:
+    empty = Space(spark, make_settings("unused"))
+    assert search_library.answer(spark, empty.settings, "owls", SearchOptions()).hits == []
 
 
-def test_another_space_is_searched_by_the_model_that_made_it(spark: SparkSession, settings: Settings) -> None:
-    model = settings.model.model_copy(update={"path": "fake:24"})
-    embed(spark, settings.model_copy(update={"space": "wide", "model": model}))
-    answer = search_library.answer(spark, settings, "Owls hunt mouse 2.", SearchOptions(k=1), space="wide")
-    assert (answer.space, answer.hits[0].score) == ("toy.wide", pytest.approx(1.0))
+def test_another_space_is_searched_by_the_model_that_made_it(spark: SparkSession, two_spaces: Settings) -> None:
+    answer = search_library.answer(spark, two_spaces, "Owls hunt mouse 2.", SearchOptions(k=1), space="small")
+    assert (answer.space, answer.hits[0].doc_id, answer.hits[0].score) == ("toy.small", "d002", pytest.approx(1.0))
 
 
 def test_hits_are_shown_without_what_a_terminal_would_obey(spark: SparkSession, settings: Settings) -> None:

@@ -10,8 +10,7 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
 from udfs.chunk_documents import document_chunks
-from udfs.encoders.fake import NOT_FINITE, RAISES, FakeEncoder, FakeTokenCounter
-from udfs.models.source import FAKE_MAX_TOKENS
+from udfs.encoders.fake import FAKE_MAX_TOKENS, NOT_FINITE, RAISES, FakeEncoder, FakeTokenCounter
 from udfs.specs import ChunkSpec
 
 Documents = dict[str, tuple[str, int]]

@@ -1,0 +1,75 @@
+"""Libraries that are loaded once a session and copied for each test that starts from one."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from spark_jobs.embed_library import run
+from spark_jobs.settings import Settings, as_settings
+
+Document = dict[str, Any]
+# What most tests need: two documents of one chunk each.
+OWLS_AND_BEES: list[Document] = [{"id": "a", "text": "Owls."}, {"id": "b", "text": "Bees."}]
+# Libraries of bytes and bits: two documents have each text, hence equal vectors and equal scores.
+QUANTIZED: list[Document] = [{"id": f"d{n}", "text": f"Owls hunt mouse {n // 2 * 2}."} for n in range(30)]
+# A library for search and evaluation; the last document has several chunks, and its score is that of the best one.
+OWLS: list[Document] = [{"id": f"d{number:03}", "text": f"Owls hunt mouse {number}."} for number in range(150)]
+OWLS.append(
+    {"id": "long", "text": "\n\n".join(f"# Part {n}\n\n" + f"Bees of hive {n} make honey. " * 8 for n in range(6))}
+)
+
+
+def quantized(precision: str) -> dict[str, Any]:
+    """Sections of settings that go with `QUANTIZED`."""
+    return {"model": {"path": "fake:16", "precision": precision}}
+
+
+def write_documents(documents: list[Document], path: Path) -> str:
+    """Writes documents as JSON lines, replacing what the file held."""
+    path.write_text("".join(json.dumps(document) + "\n" for document in documents))
+    return str(path)
+
+
+def settings_of(folder: Path, source_path: str, **sections: Any) -> Settings:
+    """Settings of a small library over JSON lines with the fake model; keywords are merged into their sections."""
+    values: dict[str, Any] = {
+        "library": "toy",
+        "store": {"path": str(folder / "lake")},
+        "source": {"format": "json", "path": source_path, "id_column": "id", "text_columns": ["text"]},
+        "model": {"path": "fake:8"},
+        "run": {"max_quarantined_fraction": 0.5},
+    }
+    for section, value in sections.items():
+        values[section] = {**values.get(section, {}), **value} if isinstance(value, dict) else value
+    return as_settings(values)
+
+
+def template_loader(spark: SparkSession, templates: Path) -> Callable[..., Settings]:
+    """Builds the function that gives a folder its copy of a loaded library.
+
+    Args:
+        spark: The live session.
+        templates: Folder that keeps each library as it was after its first load.
+
+    Returns:
+        A function of a folder, documents and sections of settings. It puts `source.jsonl` and `lake` into the folder
+        and returns the settings. Delta logs hold relative paths, so a copied store is a store; its record of runs
+        names the first load as run 1.
+    """
+    kept: dict[str, Path] = {}
+
+    def load(folder: Path, documents: list[Document], **sections: Any) -> Settings:
+        key = json.dumps([documents, sections], sort_keys=True)
+        if key not in kept:
+            template = templates / str(len(kept))
+            template.mkdir()
+            run(spark, settings_of(template, write_documents(documents, template / "source.jsonl"), **sections))
+            kept[key] = template
+        shutil.copytree(kept[key], folder, dirs_exist_ok=True)
+        return settings_of(folder, str(folder / "source.jsonl"), **sections)
+
+    return load
