@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark_jobs.targets.index_kinds import K, least_effort
-from spark_jobs.targets.target import import_package
+from spark_jobs.targets.target import optional_package
 
 # Up to here a search compares every vector, which takes milliseconds; above, those in the nearest lists.
 FLAT_ROWS = 50_000
@@ -23,7 +23,10 @@ class FaissKind:
     name = "faiss"
 
     def __init__(self) -> None:
-        self._faiss = import_package("faiss", self.name, "faiss-cpu")
+        with optional_package(self.name, "faiss-cpu"):
+            import faiss
+
+        self._faiss = faiss
 
     def sample_size(self, total: int) -> int:
         """Number of rows to train lists with; 0 if the index has none."""

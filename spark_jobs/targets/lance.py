@@ -16,7 +16,7 @@ from schemas.errors import InputError
 from spark_jobs.targets.address import Address
 from spark_jobs.targets.rows import as_ids, as_keys, conform, plain_schema, regroup
 from spark_jobs.targets.stamp import check_stamp, same_owner, stamp_of
-from spark_jobs.targets.target import RowFormat, import_package
+from spark_jobs.targets.target import RowFormat, optional_package
 
 # A merge is a commit and looks up each of its rows; a delete names each of its ids.
 _GROUP_BYTES, _MOST_GROUP_ROWS, _ROW_BYTES = 64 * 1024 * 1024, 50_000, 1024
@@ -204,7 +204,10 @@ def refusals(address: Address) -> Iterator[None]:
 def _import_lancedb() -> Any:
     # It writes useless warnings straight to standard error.
     os.environ.setdefault("LANCEDB_LOG", "error")
-    return import_package("lancedb", "lancedb", "lancedb")
+    with optional_package("lancedb", "lancedb"):
+        import lancedb
+
+    return lancedb
 
 
 def _stamp_in(schema: pa.Schema) -> Any:

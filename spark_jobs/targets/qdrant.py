@@ -19,7 +19,7 @@ from schemas.errors import InputError, RunActiveError
 from spark_jobs.targets.address import Address
 from spark_jobs.targets.rows import as_keys, conform, matrix_of, plain_schema, regroup
 from spark_jobs.targets.stamp import check_stamp, same_owner, stamp_of
-from spark_jobs.targets.target import RowFormat, import_package
+from spark_jobs.targets.target import RowFormat, optional_package
 from spark_jobs.targets.values import check_json, json_values
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class QdrantTarget:
     """
 
     def __init__(self, address: Address) -> None:
-        import_package("qdrant_client", "qdrant", "qdrant-client")
+        with optional_package("qdrant", "qdrant-client"):
+            import qdrant_client  # noqa: F401  # the parts that need it import it themselves
         self._address = address
         self._name = address.name
         self._client: QdrantClient | None = None

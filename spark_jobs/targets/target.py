@@ -1,7 +1,7 @@
 """The protocol that every export target implements, and the format of the rows it receives."""
 
-import importlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -107,10 +107,11 @@ class Target(Protocol):
         ...
 
 
-def import_package(module: str, kind: str, package: str) -> Any:
-    """Imports a module of the optional package that a kind of target needs; raises InputError if it is missing."""
+@contextmanager
+def optional_package(kind: str, package: str) -> Iterator[None]:
+    """Turns a failed import of the optional package that a kind of target needs into an InputError."""
     try:
-        return importlib.import_module(module)
+        yield
     except ImportError as error:
         raise InputError(
             f"the target {kind} needs the package {package}, which is not installed. "

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark_jobs.targets.index_kinds import K, least_effort
-from spark_jobs.targets.target import import_package
+from spark_jobs.targets.target import optional_package
 
 # Neighbours of a node, candidates examined when a node is added, and least candidates of a search: twice the package's
 # defaults, for recall.
@@ -26,7 +26,10 @@ class UsearchKind:
     name = "usearch"
 
     def __init__(self) -> None:
-        self._index_class = import_package("usearch.index", self.name, "usearch").Index
+        with optional_package(self.name, "usearch"):
+            from usearch.index import Index
+
+        self._index_class: Any = Index
 
     def sample_size(self, total: int) -> int:
         """Returns 0: a graph needs no training."""

@@ -204,8 +204,8 @@ MUTANTS = [
     Mutant(
         "a stop is on record as a failure",
         "spark_jobs/embedding/run.py",
-        "_record(spark, run, STOPPED,",
-        "_record(spark, run, FAILED,",
+        "_try_to_record(run, STOPPED,",
+        "_try_to_record(run, FAILED,",
         _JOBS + "test_kills.py::test_a_signal_ends_a_run_cleanly_and_the_next_run_continues",
     ),
     Mutant(

@@ -13,7 +13,7 @@ from spark_jobs.targets.postgresql.columns import MAX_INDEXED, MAX_INDEXED_HALF,
 from spark_jobs.targets.postgresql.connection import begin, connect, refusals
 from spark_jobs.targets.postgresql.table import PreparedTable, prepare_table, read_stamp, replace_table
 from spark_jobs.targets.rows import as_keys, conform, plain_schema, regroup
-from spark_jobs.targets.target import RowFormat, import_package
+from spark_jobs.targets.target import RowFormat, optional_package
 
 if TYPE_CHECKING:
     import psycopg
@@ -40,7 +40,8 @@ class PostgresqlTarget:
     """
 
     def __init__(self, address: PostgresqlAddress) -> None:
-        import_package("psycopg", "postgresql", "psycopg")
+        with optional_package("postgresql", "psycopg"):
+            import psycopg  # the parts that need it import it themselves
         from psycopg import sql
 
         self._address = address
