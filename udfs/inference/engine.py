@@ -125,7 +125,7 @@ def _collect(result: Embeddings, forward_pass: Pass, encoder: Encoder, meter: Me
 
 
 def _retry(result: Embeddings, position: int, encoder: Encoder, window: Tokenized) -> None:
-    # Some texts get a vector that is not finite only in half precision or beside padding.
+    # Some vectors are not finite only in half precision or because of padding.
     try:
         row = encoder.exact(window.items[position])
     except Exception as error:  # alone, so the text is the cause

@@ -1,1 +1,1 @@
-"""What a model folder contains, found out without loading it."""
+"""From a model's name to its folder, inspected without loading it."""

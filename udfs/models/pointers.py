@@ -92,9 +92,10 @@ def _file_fault(json_files: JsonFiles, name: str, key: str, value: object) -> st
     if not in_tokenizer or not key.endswith("_file") or not isinstance(value, str) or stays_inside(value):
         return None
     # Older tokenizers recorded the path that they were read from; the folder's own file is read instead.
-    own = {"tokenizer_file": "tokenizer.json", "special_tokens_map_file": "special_tokens_map.json"}.get(key)
-    beside = str(PurePosixPath(name).parent)
-    if own is not None and {within(beside, own), within(beside, "tokenizer.json")} & json_files.folder.files.keys():
+    own_name = {"tokenizer_file": "tokenizer.json", "special_tokens_map_file": "special_tokens_map.json"}.get(key)
+    parent = str(PurePosixPath(name).parent)
+    own_files = {within(parent, own_name or ""), within(parent, "tokenizer.json")}
+    if own_name is not None and own_files & json_files.folder.files.keys():
         return None
     return f"names a file outside the folder ({shown(value)})"
 

@@ -70,8 +70,8 @@ def read_transformer(json_files: JsonFiles, folder: str, has_settings: bool = Tr
     Args:
         json_files: The folder's JSON files; faults are added to the folder.
         folder: The module's path within the model folder.
-        has_settings: Whether the module's settings file counts: sentence-transformers reads it only beside a
-            `modules.json`.
+        has_settings: Whether the module's settings file counts. sentence-transformers reads it only where the model
+            folder has a `modules.json`.
 
     Returns:
         The module; meaningless where faults were added.
