@@ -291,6 +291,19 @@ def test_every_module_and_what_is_named_of_it_exists(page: Path) -> None:
             break
 
 
+@pytest.mark.parametrize("name", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_every_name_of_the_code_exists(name: str) -> None:
+    """Functions, classes and constants by their bare names; those of Spark and Delta appear in the code too."""
+    files = [path for folder in (*FOLDERS[:3], "tests") for path in ROOT.joinpath(folder).rglob("*.py")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in files if path != Path(__file__))
+    spans = {
+        found[1] for span in code_spans(ROOT / name) if (found := re.fullmatch(r"(_?[A-Za-z]\w+)(?:\(.*\))?", span))
+    }
+    marked = {word for word in spans if "_" in word or (word != word.lower() and word != word.upper())}
+    assert marked
+    assert not {word for word in marked if not re.search(rf"\b{word}\b", code)}
+
+
 def test_the_tree_of_folders_is_complete() -> None:
     tree = TEXT[ROOT / "ARCHITECTURE.md"].split("```")[1]
     named, folders = set(), [""]
