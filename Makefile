@@ -36,7 +36,7 @@ $(STAMP): requirements.lock setup.py
 	$(UV) install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-lock: $(STAMP) ## Write requirements.lock anew from setup.py; keeps what still fits, UPGRADE=1 takes the newest
+lock: $(STAMP) ## Write requirements.lock from setup.py; keeps versions that still fit, UPGRADE=1 takes the newest
 	$(UV) compile setup.py --quiet --all-extras --universal --python-version 3.11 --generate-hashes \
 	    --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) --output-file requirements.lock
 
@@ -46,8 +46,8 @@ quickstart: install ## Embed 1,500 real documents into Delta tables and ask them
 	$(JAVA) $(BIN)/embedlake search --config conf/quickstart.yaml "$(QUESTION)" -k 5
 
 # Two at a time, a file each: a small Spark job keeps little more than one core busy.
-test: install ## Run every test
-	$(JAVA) $(BIN)/python -m pytest tests --numprocesses 2 --dist loadfile --no-loadscope-reorder
+test: install ## Run every test that needs no GPU; prints the twenty slowest
+	$(JAVA) $(BIN)/python -m pytest tests --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=20
 
 test-fast: install ## Run the unit tests, which start no Spark
 	$(JAVA) $(BIN)/python -m pytest tests/unit
@@ -58,27 +58,27 @@ check: $(STAMP) ## Check format, style, types and docstrings
 	$(BIN)/mypy
 	$(BIN)/pydoclint --quiet schemas udfs spark_jobs quickstart
 
-format: $(STAMP) ## Format the code and mend what can be mended by itself
+format: $(STAMP) ## Format the code and apply automatic fixes
 	$(BIN)/ruff check --fix --exit-zero --quiet $(CODE)
 	$(BIN)/ruff format $(CODE)
 
 validate: install ## Reproduce published scores: retrieval on SciFact, similarity on the STS Benchmark
 	$(JAVA) $(BIN)/python tests/validate/scores.py
 
-validate-refresh: install ## Refresh real libraries and hold counts, cost and rows to what truly changed (PARTS="tldr third")
+validate-refresh: install ## Refresh real libraries; compare counts, cost and rows with what changed (PARTS="tldr third")
 	$(JAVA) $(BIN)/python tests/validate/refresh.py $(PARTS)
 
-validate-export: install ## Export a real library to every kind of system, refresh it, and hold each to the table
+validate-export: install ## Export a real library to every kind of target, refresh it, and compare each with the table
 	$(JAVA) $(BIN)/python tests/validate/export.py
 
-bench: install ## Time the engine and whole jobs against other ways (ONLY="engine job")
+bench: install ## Time the engine and whole jobs against alternatives (ONLY="engine job")
 	$(JAVA) $(BIN)/python tests/benchmarks/bench.py $(ONLY)
 
 ROUNDS ?= 100
 RUNS   ?= 500
 JOBS   ?= 1
 
-crash: install ## Kill runs at their commits, run them again, compare (ROUNDS=100 SEED=1 JOBS=1)
+crash: install ## Kill runs at their commits, resume them, compare (ROUNDS=100 SEED=1 JOBS=1)
 	$(JAVA) $(BIN)/python tests/soak/crash.py --rounds $(ROUNDS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED)) \
 	    --out tests/soak/results/crash.json
 
@@ -86,7 +86,7 @@ soak: install ## Random refreshes, crashes and take-overs against an oracle (RUN
 	$(JAVA) $(BIN)/python tests/soak/soak.py --runs $(RUNS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED)) \
 	    --out tests/soak/results/soak.json
 
-mutants: install ## Break the code on purpose and expect a test to notice (JOBS=1)
+mutants: install ## Seed bugs, one at a time, and expect a test to fail (JOBS=1)
 	$(JAVA) $(BIN)/python tests/mutants/mutants.py --jobs $(JOBS) --out tests/mutants/results/mutants.json
 
 wheel: $(STAMP) ## Build dist/embedlake-*.whl

@@ -14,7 +14,7 @@ if version is None:
 setup(
     name="embedlake",
     version=version.group(1),
-    description="Spark jobs that keep Delta tables of embedding vectors equal to a document library",
+    description="Spark jobs that keep Delta tables of embeddings in sync with a document library",
     author="embedlake",
     license="Apache-2.0",
     license_files=["LICENSE"],
