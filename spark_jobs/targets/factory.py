@@ -1,6 +1,7 @@
 """Opens the target that `--to` names; each kind is imported only when it is used."""
 
 from pathlib import Path
+from typing import assert_never
 
 from spark_jobs.targets.address import Address, PostgresqlAddress, parse_address
 from spark_jobs.targets.target import Target
@@ -60,6 +61,9 @@ def _open(address: Address) -> Target:
         from spark_jobs.targets.faiss_index import FaissKind
 
         return IndexTarget(Path(address.location), FaissKind())
-    from spark_jobs.targets.usearch_index import UsearchKind
+    if address.kind == "usearch":
+        from spark_jobs.targets.usearch_index import UsearchKind
 
-    return IndexTarget(Path(address.location), UsearchKind())
+        return IndexTarget(Path(address.location), UsearchKind())
+    # mypy refuses a kind that has no branch above.
+    assert_never(address.kind)
