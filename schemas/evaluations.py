@@ -1,4 +1,4 @@
-"""`evaluations`: measures of retrieval quality, append-only."""
+"""`evaluations`: retrieval quality measurements, append-only."""
 
 from pyspark.sql.types import DoubleType, LongType, MapType, StringType, StructType, TimestampType
 

@@ -1,4 +1,4 @@
-"""`exports`: events of exports to targets, append-only; and the table of ids that a target holds."""
+"""`exports`: events of exports to targets, append-only; and the table of the ids in a target."""
 
 from typing import Final
 
@@ -44,10 +44,10 @@ HELD_PAIR = StructType(
 
 
 def held_table(digest: str) -> Table:
-    """Describes the table of the rows that one target held at its last comparison; empty between exports.
+    """Describes the table of the rows in one target at its last comparison; empty between exports.
 
     Args:
-        digest: Distinguishes the target from others; becomes part of the table's name.
+        digest: Identifies the target; becomes part of the table's name.
 
     Returns:
         The table.

@@ -1,4 +1,4 @@
-"""`ledger`: the state of each document of the source."""
+"""`ledger`: the state of each document in the source."""
 
 from pyspark.sql.types import IntegerType, LongType, StringType, StructType
 
@@ -8,7 +8,7 @@ from schemas.table import Table, column
 EMBEDDED = "embedded"
 EMPTY = "empty"
 QUARANTINED = "quarantined"
-# Replaces the text hash in rows that a repair marked. No text has this hash, so the next run redoes the document.
+# Replaces the text hash in rows marked by a repair. No text has this hash, so the next run redoes the document.
 REDO = "to be done again"
 LEDGER = Table(
     "ledger",

@@ -1,4 +1,4 @@
-"""`plan`: the documents that a run has to process, fixed for the length of the run."""
+"""`plan`: the documents that a run has to process, fixed for the duration of the run."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ PAYLOAD = "payload"
 REMOVED = "removed"
 UNCHANGED = "unchanged"
 CHANGES = (ADDED, CHANGED, RETRY, PAYLOAD, REMOVED)
-# Changes whose text goes to the model.
+# Changes that send the text to the model.
 TRIED = (ADDED, CHANGED, RETRY)
-# How each change reads in a run's summary.
+# The words for each change in the run summary.
 CHANGE_WORDS = {
     ADDED: "added",
     CHANGED: "changed",
@@ -30,7 +30,7 @@ def plan_table(payload: Sequence[StructField] = ()) -> Table:
     """Describes the plan of one space: one row for each document that differs from the ledger.
 
     Args:
-        payload: The source's payload columns. They share one struct column, so that no name can clash.
+        payload: The source's payload columns. They share one struct column, so their names cannot clash.
 
     Returns:
         The table.

@@ -1,6 +1,6 @@
-"""Why a document is quarantined: a closed list, so that counts by reason are comparable.
+"""Why a document is quarantined: a fixed list, so that counts by reason are comparable.
 
-Separate from the tables, because the inference engine needs these words without Spark.
+Separate from the tables because the inference engine needs these words without Spark.
 """
 
 INVALID_UTF8 = "invalid_utf8"

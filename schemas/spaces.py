@@ -1,4 +1,4 @@
-"""`spaces`: the registry of a store, one row for each space."""
+"""`spaces`: the registry of a store, with one row for each space."""
 
 from pyspark.sql.types import BooleanType, IntegerType, StringType, StructType, TimestampType
 

@@ -1,4 +1,4 @@
-"""`staged_chunks` and `staged_vectors`: work in flight, from chunking and inference until it is merged."""
+"""`staged_chunks` and `staged_vectors`: the results of chunking and inference until they are merged."""
 
 from pyspark.sql.types import BooleanType, IntegerType, StringType, StructType
 
@@ -6,7 +6,7 @@ from schemas.precision import OutputPrecision
 from schemas.table import Table, column
 from schemas.vectors import embedding_type
 
-# The columns that a worker returns; the driver adds run and slice.
+# The columns that a worker returns; the driver adds the run and the slice.
 CHUNK_FIELDS = (
     column("doc_id", StringType(), "id of the document in the source"),
     column("chunk_index", IntegerType(), "position of the chunk in its document; null where it has no chunk"),
@@ -36,7 +36,7 @@ STAGED_CHUNKS = Table(
 
 
 def staged_vectors_table(precision: OutputPrecision = "float32") -> Table:
-    """Describes the table of one space's finished inference: one row for each text."""
+    """Describes the table of finished inference for one space: one row for each text."""
     fields = [
         column("text_hash", StringType(), "SHA-256 (hex) of the text"),
         column("token_count", IntegerType(), "tokens of the text, prompt and special tokens included"),
@@ -49,6 +49,6 @@ def staged_vectors_table(precision: OutputPrecision = "float32") -> Table:
     return Table("staged_vectors", what, StructType(fields))
 
 
-# For its name and its columns' names, which are the same for every precision.
+# Used for the table name and column names, which are the same for every precision.
 STAGED_VECTORS = staged_vectors_table()
 STAGED = (STAGED_CHUNKS, STAGED_VECTORS)

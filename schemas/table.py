@@ -1,4 +1,4 @@
-"""A table's description, and columns compared with it."""
+"""Table descriptions, and comparisons of actual columns with them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Table:
     """One table of a store, independent of its location.
 
     Attributes:
-        name: Last part of its name, such as `vectors`.
+        name: Last part of the table's full name, such as `vectors`.
         comment: What one row represents; written to the Delta table.
         schema: Columns in stored order, each with a comment.
     """
@@ -26,7 +26,7 @@ class Table:
 
 
 def column(name: str, data_type: DataType, comment: str) -> StructField:
-    """Describes a column, with its comment where Spark and Delta look for it.
+    """Describes a column, and puts its comment where Spark and Delta look for it.
 
     All columns are nullable in storage: Delta drops the flag when a table is created from a query.
     """
@@ -34,7 +34,7 @@ def column(name: str, data_type: DataType, comment: str) -> StructField:
 
 
 def clashing(names: Sequence[str], fields: Sequence[StructField]) -> list[str]:
-    """Returns those of the names that a table already uses. Spark and Delta ignore the case of column names."""
+    """Returns the names that a table already uses. Spark and Delta ignore the case of column names."""
     taken = {field.name.lower() for field in fields}
     return [name for name in names if name.lower() in taken]
 
@@ -45,9 +45,9 @@ def quoted(name: str) -> str:
 
 
 def discrepancies(actual: StructType, expected: StructType) -> list[str]:
-    """Returns one sentence for each column that is missing, unexpected or of another type.
+    """Returns one sentence for each column that is missing, unexpected or of a different type.
 
-    The order of the columns, their nullability and their comments do not count.
+    Column order, nullability and comments are ignored.
     """
     actual_types = {field.name: field.dataType.simpleString() for field in actual}
     expected_types = {field.name: field.dataType.simpleString() for field in expected}
@@ -72,7 +72,7 @@ def conform(df: DataFrame, schema: StructType) -> DataFrame:
         The rows with their columns in the schema's order.
 
     Raises:
-        InputError: Columns are missing, unexpected or of another type; the message names all of them.
+        InputError: Columns are missing, unexpected or of a different type; the message names all of them.
     """
     faults = discrepancies(df.schema, schema)
     if faults:

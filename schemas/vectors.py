@@ -1,4 +1,4 @@
-"""`vectors`: chunks with their embeddings, the table that retrieval systems read."""
+"""`vectors`: chunks with their embeddings; this is the table that retrieval systems read."""
 
 from collections.abc import Sequence
 
@@ -35,7 +35,7 @@ def vectors_table(payload: Sequence[StructField] = (), precision: OutputPrecisio
 
     Args:
         payload: The source's payload columns, which keep their own names.
-        precision: The form in which embeddings are stored.
+        precision: The storage format of embeddings.
 
     Returns:
         The table.
@@ -50,5 +50,5 @@ def vectors_table(payload: Sequence[StructField] = (), precision: OutputPrecisio
 
 
 def embedding_type(precision: OutputPrecision) -> ArrayType:
-    """Returns array<float>, or array<tinyint> with one byte for each number (int8) or for eight numbers (binary)."""
+    """Returns array<float>, or array<tinyint> with one byte per number (int8) or per eight numbers (binary)."""
     return ArrayType(FloatType() if precision == "float32" else ByteType())

@@ -1,4 +1,4 @@
-"""Rows that workers return to the driver: inference with its meter, partial hits, calibration trials."""
+"""Rows that workers return to the driver: inference with its metrics, partial hits, calibration trials."""
 
 from pyspark.sql.types import (
     ArrayType,
@@ -15,8 +15,8 @@ from schemas.precision import OutputPrecision
 from schemas.staged import staged_vectors_table
 from schemas.table import column
 
-# Summed over the windows of all tasks. Each stage counts the seconds of its own thread, so that together they exceed
-# the task's wall-clock time.
+# Summed over the windows of all tasks. Each stage counts the seconds of its own thread, so their sum exceeds the task's
+# wall-clock time.
 SUMS = (
     "passes",
     "tokens",
@@ -39,7 +39,7 @@ METER = StructType(
     [StructField(name, DoubleType()) for name in (*SUMS, *PEAKS)] + [StructField(name, StringType()) for name in NAMES]
 )
 
-# The best of one partition; the query by its number.
+# The best hits of one partition; each query is identified by its number.
 PARTIAL_HITS = StructType(
     [
         StructField("query", LongType()),
@@ -73,6 +73,6 @@ TRIALS = StructType(
 def inference_schema(precision: OutputPrecision = "float32") -> StructType:
     """Describes what inference returns for each text: the columns of `staged_vectors`, and `meter`.
 
-    `meter` is null except on the first row of each window, which carries what the window took.
+    `meter` is null except in the first row of each window, which contains the metrics of the whole window.
     """
     return StructType([*staged_vectors_table(precision).schema.fields, StructField("meter", METER)])

@@ -1,4 +1,4 @@
-"""The Spark skin over chunking: planned documents to staged chunks."""
+"""The Spark wrapper for chunking: turns planned documents into staged chunks."""
 
 import hashlib
 import json
@@ -23,13 +23,13 @@ Batches = Iterator[pa.RecordBatch]
 # The namespace of chunk ids. Any fixed UUID would do, but it must never change.
 _NAMESPACE = uuid.UUID("6f1d5c0e-3f0b-5b0a-9d57-0c1a8b1f2e4d")
 _BATCH_ROWS = 2_000
-# An Arrow string column holds 2 GiB at most.
+# An Arrow string column can hold at most 2 GiB.
 _BATCH_CHARACTERS = 32_000_000
 _ARROW = to_arrow_schema(StructType(list(CHUNK_FIELDS)))
 
 
 def chunk_id(library: str, doc_id: str, text_hash: str, occurrence: int) -> str:
-    """Derives a chunk's id from its content, so that it keeps its id when its neighbours change.
+    """Derives a chunk's id from its content, so that the chunk keeps its id when its neighbors change.
 
     Args:
         library: Name of the library.
@@ -38,7 +38,7 @@ def chunk_id(library: str, doc_id: str, text_hash: str, occurrence: int) -> str:
         occurrence: Number of earlier chunks of the document with the same text.
 
     Returns:
-        A UUID of version 5.
+        A version 5 UUID.
     """
     return str(uuid.uuid5(_NAMESPACE, json.dumps([library, doc_id, text_hash, occurrence])))
 
@@ -51,13 +51,13 @@ def document_chunks(
     Args:
         library: Name of the library.
         doc_id: Id of the document.
-        text: Its composed text; None where it was not valid UTF-8.
+        text: Its composed text; None if it was not valid UTF-8.
         chunking: The chunking rule.
         counter: Counts tokens as the model does.
-        max_tokens: Longest input the model sees; None where it has no limit.
+        max_tokens: Longest input the model sees; None if it has no limit.
 
     Returns:
-        One row for each chunk; a single row without a chunk where the document is blank or has a fault.
+        One row for each chunk; a single row without a chunk if the document is blank or has a fault.
     """
     if text is not None and is_blank(text):
         return [{"doc_id": doc_id}]
@@ -87,12 +87,12 @@ def document_chunks(
 
 
 def chunk_documents(library: str, chunking: ChunkSpec, model: ModelSpec) -> Callable[[Batches], Batches]:
-    """Returns the function that chunks documents in `mapInArrow`; call it on the driver.
+    """Creates the function for `mapInArrow` that chunks documents. Call this on the driver.
 
     Args:
         library: Name of the library.
         chunking: The chunking rule.
-        model: The model whose tokenizer counts.
+        model: The model; its tokenizer counts the tokens.
 
     Returns:
         A function from batches with columns doc_id and text to batches of `schemas.staged.CHUNK_FIELDS`.

@@ -1,4 +1,4 @@
-"""The Spark skins over inference: for SQL and notebooks, for the embedding run, and for calibration."""
+"""The Spark wrappers for inference: for SQL and notebooks, for the embedding run, and for calibration."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ _METER = pa.struct([(name, pa.float64()) for name in (*SUMS, *PEAKS)] + [(name, 
 
 
 def embed_udf(spec: InferenceSpec) -> Callable[..., object]:
-    """Creates a column function that embeds texts. Create it on the driver; it runs on executors.
+    """Creates a column function that embeds texts. Call this on the driver; the function runs on executors.
 
     Use it in `select`, or register it for SQL with `spark.udf.register("embed", embed_udf(spec))`.
 
@@ -57,19 +57,19 @@ def embed_udf(spec: InferenceSpec) -> Callable[..., object]:
         for embeddings in embed_windows(encoder, embeddable(), spec, token_budget(spec, encoder), Meter()):
             yield _as_series(masks.popleft(), embeddings)
 
-    # The type itself: parsing its name would need a session.
+    # The type object, because parsing a type name would need a session.
     return pandas_udf(embed, returnType=ArrayType(FloatType()))  # type: ignore[call-overload, no-any-return]
 
 
 def embed_arrow(spec: InferenceSpec) -> Callable[[Batches], Batches]:
-    """Returns the function that embeds texts in `mapInArrow`; call it on the driver.
+    """Creates the function for `mapInArrow` that embeds texts. Call this on the driver.
 
     Args:
         spec: The model and how to run it.
 
     Returns:
         A function from batches with columns text_hash and text to batches of `schemas.worker_rows.inference_schema`.
-        Their sizes differ from those of the input.
+        The batch sizes differ from those of the input.
     """
     version = require_version()
 
@@ -95,7 +95,7 @@ def embed_arrow(spec: InferenceSpec) -> Callable[[Batches], Batches]:
 
 
 def calibrate_arrow(spec: InferenceSpec, rounds: int) -> Callable[[Batches], Batches]:
-    """Returns the function that tries sizes of forward passes in `mapInArrow`; call it on the driver.
+    """Creates the function for `mapInArrow` that tries sizes of forward passes. Call this on the driver.
 
     Args:
         spec: The model and how to run it.
@@ -109,7 +109,7 @@ def calibrate_arrow(spec: InferenceSpec, rounds: int) -> Callable[[Batches], Bat
     def calibrate(batches: Batches) -> Batches:
         require_version(version)
         texts = [text.as_py() for batch in batches for text in batch.column("text")]
-        # In a small library some tasks get no texts.
+        # In a small library, some tasks get no texts.
         if texts:
             encoder = _task_encoder(spec)
             hardware = {"device": encoder.device, "dtype": encoder.dtype}
@@ -153,7 +153,7 @@ def _as_batch(
     matrix = quantized(embeddings.matrix, spec.model.precision, spec.ranges)
     count, dimension = matrix.shape
     failed = np.asarray([reason is not None for reason in embeddings.reasons], dtype=np.bool_)
-    # One flat buffer with evenly spaced offsets: no vector ever becomes a Python list.
+    # One flat buffer with evenly spaced offsets, so that no vector becomes a Python list.
     embedding = pa.ListArray.from_arrays(
         pa.array(np.arange(count + 1, dtype=np.int32) * dimension),
         pa.array(matrix.reshape(-1)),

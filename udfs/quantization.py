@@ -1,4 +1,4 @@
-"""Embeddings in fewer bytes: one byte per number by the ranges of a space, or one bit per number."""
+"""Embeddings in fewer bytes: one byte per number, scaled to the ranges of a space, or one bit per number."""
 
 from typing import Any
 
@@ -7,32 +7,32 @@ from numpy.typing import ArrayLike, NDArray
 
 from schemas.precision import OutputPrecision
 
-# The lowest and the highest value of each number over a sample of the library.
+# The minimum and maximum of each number over a sample of the library.
 Ranges = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def quantized(matrix: NDArray[np.float32], precision: OutputPrecision, ranges: Ranges | None) -> NDArray[Any]:
-    """Converts embeddings to the form in which they are stored.
+    """Converts embeddings to their storage format.
 
     Follows `sentence_transformers.util.quantization.quantize_embeddings`: int8 divides each number's range into 255
     steps and clips values outside it; binary packs sign bits eight to a byte, minus 128.
 
     Args:
         matrix: (n, dimension) float32.
-        precision: The form in which embeddings are stored.
-        ranges: Ranges of the space, for int8; never those of the batch, which differ from batch to batch.
+        precision: The storage format of embeddings.
+        ranges: Ranges of the space, for int8. Ranges of the batch would differ from batch to batch.
 
     Returns:
         (n, dimension) float32 or int8, or (n, dimension / 8) int8.
 
     Raises:
-        ValueError: int8 without ranges.
+        ValueError: The precision is int8 and there are no ranges.
     """
     if precision == "float32":
         return matrix
     if precision == "int8" and ranges is None:
         raise ValueError("int8 needs the ranges of the space")
-    # Imports torch, which takes seconds, and which a fake model in float32 does not need.
+    # This imports torch, which takes seconds and is not needed for a fake model in float32.
     from sentence_transformers.util.quantization import quantize_embeddings
 
     bounds = np.asarray(ranges, dtype=np.float32) if precision == "int8" else None
@@ -40,11 +40,11 @@ def quantized(matrix: NDArray[np.float32], precision: OutputPrecision, ranges: R
 
 
 def restored(stored: ArrayLike, precision: OutputPrecision, ranges: Ranges | None) -> NDArray[np.float32]:
-    """Converts stored embeddings back to float32, as closely as their form allows.
+    """Converts stored embeddings back to float32, as closely as their format allows.
 
     Args:
-        stored: (length,) or (n, length), the entries of the stored arrays; one byte for eight numbers where binary.
-        precision: The form in which embeddings are stored.
+        stored: (length,) or (n, length), the entries of the stored arrays; one byte per eight numbers for binary.
+        precision: The storage format of embeddings.
         ranges: Ranges of the space, for int8.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The Spark skin over exact top-k: the embeddings of each partition against all queries."""
+"""The Spark wrapper for exact top-k search: compares the embeddings of each partition with all queries."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ Batches = Iterator[pa.RecordBatch]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryBatch:
-    """Queries as they are sent to executors, with the options of the search.
+    """Queries in the form sent to executors, with the options of the search.
 
     Attributes:
         embeddings: (q, dimension) float32 in C order, as bytes.
-        dimension: Numbers of an embedding.
+        dimension: Length of an embedding.
         k: Hits per query.
-        per_document: Whether a document counts as one hit, by its best chunk.
-        precision: The form in which the table stores embeddings.
-        ranges: The space's ranges, where embeddings are stored as int8.
+        per_document: Whether a document counts as one hit, scored by its best chunk.
+        precision: The storage format of embeddings in the table.
+        ranges: The space's ranges, if embeddings are stored as int8.
     """
 
     embeddings: bytes
@@ -43,7 +43,7 @@ class QueryBatch:
 
 
 def search_arrow(queries: QueryBatch) -> Callable[[Batches], Batches]:
-    """Returns the function that searches a partition in `mapInArrow`; call it on the driver.
+    """Creates the function for `mapInArrow` that searches a partition. Call this on the driver.
 
     Args:
         queries: The queries and the options of the search.
@@ -65,7 +65,7 @@ def search_arrow(queries: QueryBatch) -> Callable[[Batches], Batches]:
 
 
 def as_rows(batch: pa.RecordBatch, dimension: int, precision: OutputPrecision, ranges: Ranges | None) -> Rows:
-    """Reads columns chunk_id, doc_id and embedding of a batch; float32 embeddings are not copied."""
+    """Reads the columns chunk_id, doc_id and embedding of a batch. float32 embeddings are not copied."""
     embeddings: Any = batch.column("embedding")
     stored = embeddings.flatten().to_numpy(zero_copy_only=False)
     matrix = restored(stored.reshape(-1, stored_dimension(dimension, precision)), precision, ranges)

@@ -1,6 +1,6 @@
 """Frozen descriptions of a model, a chunking rule and inference, sent from the driver to executors.
 
-All are hashable and small when pickled. A worker builds what they describe, once per process.
+All are hashable and small when pickled. A worker builds what they describe once per process.
 """
 
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ Backend = Literal["torch", "openvino"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """Everything about a model that decides a vector, as the driver read it from the model folder.
+    """Everything about a model that affects a vector, as the driver read it from the model folder.
 
-    `describe_model` creates one; workers refuse a folder with another digest.
+    `describe_model` creates it. Workers refuse a folder with a different digest.
 
     Attributes:
         path: Model folder, hub name (`owner/name`) or `fake:<dimension>`.
-        revision: Commit of the hub repository; None for a folder.
+        revision: Commit in the hub repository; None for a folder.
         digest: SHA-256 (hex) over every file that the loader may read; workers compare it before they load the model.
-        dimension: Numbers of an embedding; fewer than the model's where `model.dimensions` cuts it.
-        max_tokens: Longest input the model sees, special tokens and prompt included; None where it has no limit.
+        dimension: Length of an embedding; less than the model's own if `model.dimensions` shortens it.
+        max_tokens: Longest input the model sees, including special tokens and prompt; None if it has no limit.
         document_prompt: Text put before each chunk; empty for none.
-        query_prompt: Text put before each query. Not part of the fingerprint, as no stored vector depends on it.
+        query_prompt: Text put before each query. Not part of the fingerprint because no stored vector depends on it.
         normalize: Whether vectors are scaled to unit length.
-        precision: The form in which embeddings are stored.
+        precision: The storage format of embeddings.
     """
 
     path: str
@@ -47,8 +47,8 @@ class ChunkSpec:
 
     Attributes:
         method: `structure` cuts at the text's own boundaries; `none` keeps one chunk per document.
-        max_tokens: Most tokens of a chunk, special tokens and document prompt included.
-        min_tokens: Fewest tokens of a chunk, as long as its document has more text and a boundary allows it.
+        max_tokens: Maximum number of tokens in a chunk, including special tokens and document prompt.
+        min_tokens: Minimum number of tokens in a chunk, if its document has more text and a boundary allows it.
     """
 
     method: Literal["structure", "none"]
@@ -58,16 +58,16 @@ class ChunkSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferenceSpec:
-    """A model and how workers run it. Beyond rounding, only the model, `role` and `ranges` decide a vector.
+    """A model and how workers run it. Apart from rounding, only the model, `role` and `ranges` affect a vector.
 
     Attributes:
         model: The model to load.
-        device: `auto`, `cpu`, `cuda` or `cuda:<index>`; `auto` takes a GPU where the worker has one.
-        dtype: Arithmetic of the forward pass; `auto` lets the worker choose by its hardware.
-        backend: The library that runs the model; `openvino` applies to processors only.
-        token_budget: Most tokens of one forward pass, padding included; None lets the worker choose.
+        device: `auto`, `cpu`, `cuda` or `cuda:<index>`; `auto` uses a GPU if the worker has one.
+        dtype: Floating-point type of the forward pass; `auto` lets the worker choose according to its hardware.
+        backend: The library that runs the model; `openvino` applies to CPUs only.
+        token_budget: Maximum number of tokens in one forward pass, including padding; None lets the worker choose.
         role: Whether the texts get the document prompt or the query prompt.
-        ranges: The space's lowest and highest value of each number, for precision int8; None before they are measured.
+        ranges: The minimum and maximum of each number in the space, for precision int8; None before they are measured.
     """
 
     model: ModelSpec

@@ -4,9 +4,9 @@ import unicodedata
 
 from schemas.reasons import BINARY, INVALID_UTF8, TOO_LARGE
 
-# Tokenizing takes around a hundred bytes of memory for each token of a document.
+# Tokenizing takes about a hundred bytes of memory per token.
 MAX_CHARACTERS = 50_000_000
-# Prose contains none of these characters. In binary data read as text they are a tenth or more.
+# Prose contains none of these characters. In binary data read as text they make up a tenth or more.
 _MAX_CONTROL_SHARE = 0.05
 _CONTROLS = {code: None for code in [*range(0x09), *range(0x0E, 0x20), *range(0x7F, 0x85), *range(0x86, 0xA0), 0xFFFD]}
 _INVISIBLE = {"Cc", "Cf", "Zs", "Zl", "Zp"}
@@ -22,10 +22,10 @@ def text_fault(text: str | None) -> tuple[str, str] | None:
     """Finds why a document's text should not be embedded.
 
     Args:
-        text: Composed text; None where it was not valid UTF-8.
+        text: Composed text; None if it was not valid UTF-8.
 
     Returns:
-        Reason (one of `schemas.reasons`) and detail; None where the text can be embedded.
+        Reason (one of `schemas.reasons`) and detail; None if the text can be embedded.
     """
     if text is None:
         return INVALID_UTF8, "the text holds bytes that are not UTF-8"

@@ -8,18 +8,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float32]
-# Size of one block of products: 1,024 queries by 4,096 embeddings take 16 MiB.
+# Size of one block of products: 1,024 queries times 4,096 embeddings take 16 MiB.
 _QUERIES, _ROWS = 1024, 4096
-# Pairs of query and embedding multiplied in float64 at once: 25 MiB at 384 numbers.
+# Query-embedding pairs multiplied in float64 at once: 25 MiB for 384 numbers.
 _PAIRS = 4096
-# Candidates that may wait to be sorted, as a multiple of the hits kept.
+# Number of candidates that may wait to be sorted, as a multiple of the hits kept.
 _WAITING = 4
 HITS = ["query", "score", "chunk_id", "doc_id"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A batch of the vectors table.
+    """A batch of rows from the vectors table.
 
     Attributes:
         chunk_ids: (n,) Python strings.
@@ -36,13 +36,13 @@ def top_k(queries: Matrix, batches: Iterable[Rows], k: int, per_document: bool =
     """Finds the embeddings with the highest dot product for each query.
 
     Products in float32 select candidates, with a margin for rounding. The candidates' scores are computed again in
-    float64 and rounded once, so that neither a score nor an order depends on the size or the content of a batch.
+    float64 and rounded once, so that scores and their order do not depend on the size or content of a batch.
 
     Args:
         queries: (q, dimension) float32, the queries' embeddings.
         batches: The embeddings to search.
         k: Hits per query.
-        per_document: Whether a document counts as one hit, by its best chunk.
+        per_document: Whether a document counts as one hit, scored by its best chunk.
 
     Returns:
         Columns query (index of the query), score (float32), chunk_id and doc_id; at most k rows per query, in the
@@ -68,7 +68,7 @@ def best(hits: pd.DataFrame, k: int, per_document: bool) -> pd.DataFrame:
     Args:
         hits: Columns query, score, chunk_id and doc_id.
         k: Hits per query.
-        per_document: Whether a document counts as one hit, by its best chunk.
+        per_document: Whether a document counts as one hit, scored by its best chunk.
 
     Returns:
         The hits kept, ordered by query, score (highest first) and chunk id.
@@ -80,7 +80,7 @@ def best(hits: pd.DataFrame, k: int, per_document: bool) -> pd.DataFrame:
 
 
 class _Tile:
-    """The best hits so far of a block of queries, and the score that a new hit must reach."""
+    """The best hits so far for a block of queries, and the score that a new hit must reach."""
 
     def __init__(self, queries: Matrix, first: int, k: int, per_document: bool) -> None:
         self._queries, self._first, self._k, self._per_document = queries, first, k, per_document
@@ -92,7 +92,7 @@ class _Tile:
     def add(self, rows: Rows) -> None:
         products = self._queries @ rows.matrix.T
         # The rounding error of a dot product is at most dimension times unit roundoff times both lengths (Higham,
-        # Accuracy and Stability of Numerical Algorithms, 3.1). Both products that are compared may be off by as much.
+        # Accuracy and Stability of Numerical Algorithms, 3.1). Both compared products may be off by that much.
         longest = float(np.linalg.norm(rows.matrix, axis=1).max(initial=0.0))
         margin = 2 * rows.matrix.shape[1] * np.finfo(np.float32).eps * longest * self._norms
         least = np.maximum(self._least, self._kth(products, rows)) - margin
@@ -101,7 +101,7 @@ class _Tile:
             self._score(query_indices[start : start + _PAIRS], row_indices[start : start + _PAIRS], rows)
 
     def _kth(self, products: Matrix, rows: Rows) -> Matrix:
-        # Once every query has k hits, the lowest of them is the better bound, and costs nothing.
+        # Once every query has k hits, the lowest of them is the better bound and costs nothing.
         if np.isfinite(self._least).all():
             return self._least
         scores = products

@@ -1,4 +1,4 @@
-"""A worker process: the version of its code, and the cores of its task."""
+"""What a worker process knows about itself: the version of its code and the cores of its task."""
 
 import sys
 
@@ -29,6 +29,6 @@ def require_version(driver_version: str | None = None) -> str:
 
 
 def task_cores() -> int:
-    """Returns the processor cores of the running task: the stage profile's or `spark.task.cpus`; 1 outside a task."""
+    """Returns the cores of the running task, from the stage profile or `spark.task.cpus`; 1 outside a task."""
     context = TaskContext.get()
     return int(context.cpus()) if context else 1

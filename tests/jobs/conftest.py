@@ -1,4 +1,4 @@
-"""What starting real processes needs: clean environments, a wheel, settings files, and a reader that is not Spark."""
+"""Fixtures for starting real processes: clean environments, a wheel, settings files, and a reader without Spark."""
 
 import json
 import os
@@ -31,17 +31,17 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def small() -> dict[str, str]:
-    """Spark properties that make short work of small tables."""
+    """Spark properties that make small tables fast."""
     return SHORT_LIVED
 
 
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
-    """This process's environment without what belongs to the tests, and with the Java that set-up put beside Python."""
+    """This process's environment without the variables of the tests, and with the Java installed next to Python."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("EMBEDLAKE_", "SPARK_"))}
     for name in ("PYTHONPATH", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON"):
         kept.pop(name, None)
-    # Where the faults of `make mutants` are; otherwise programs take the packages from where they are installed.
+    # `make mutants` puts its faulty code here. Without it, programs use the installed packages.
     if "TEST_SOURCE" in kept:
         kept["PYTHONPATH"] = kept["TEST_SOURCE"]
     java = Path(sys.prefix) / "java"
@@ -52,7 +52,7 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture
 def start(environment: dict[str, str], tmp_path: Path) -> Callable[..., Completed]:
-    """Runs a program to its end, in an empty folder; a variable that is given as None is taken out."""
+    """Runs a program to its end in an empty folder. A variable given as None is removed."""
 
     def run(*command: str | Path, **variables: str | None) -> Completed:
         folder = tmp_path / "elsewhere"
@@ -71,7 +71,7 @@ def start(environment: dict[str, str], tmp_path: Path) -> Callable[..., Complete
         try:
             stdout, stderr = process.communicate(timeout=400)
         except BaseException:
-            # Java and its workers too, or they hold their ports and pipes.
+            # Kill Java and its workers too, or they keep their ports and pipes open.
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             raise
@@ -93,7 +93,7 @@ def embedlake(start: Callable[..., Completed]) -> Callable[..., Completed]:
 
 @pytest.fixture(scope="session")
 def command(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
-    """The command line in one live session, for what needs no process of its own."""
+    """The command line in one live session, for tests that do not need a separate process."""
     live = Command(tmp_path_factory.mktemp("command"), environment)
     yield live
     live.close()
@@ -101,18 +101,18 @@ def command(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python with everything that embedlake needs and without embedlake."""
+    """A Python with all dependencies of embedlake but without embedlake."""
     folder = tmp_path_factory.mktemp("bare")
     venv.create(folder, symlinks=True)
     packages = get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
-    # A folder that is named by a .pth file is searched, but no .pth file in it is read: an editable install stays out.
+    # Python searches a folder named in a .pth file but ignores .pth files inside it, so it finds no editable install.
     Path(packages, "dependencies.pth").write_text(f"{Path(pyspark.__file__).parents[1]}\n")
     return folder / "bin" / "python"
 
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel that `make wheel` builds, from a copy of the sources: building leaves files beside them."""
+    """The wheel that `make wheel` builds. It is built from a copy because building leaves files next to the sources."""
     sources, out = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("dist")
     for file in ("LICENSE", "pyproject.toml", "setup.py"):
         shutil.copy(ROOT / file, sources)
@@ -127,7 +127,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def write_json(tmp_path: Path) -> Callable[..., Path]:
-    """Writes documents as JSON lines, over what was there."""
+    """Writes documents as JSON lines, replacing the previous content."""
 
     def write(documents: list[dict[str, Any]], name: str = "source.jsonl") -> Path:
         path = tmp_path / name
@@ -139,7 +139,7 @@ def write_json(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def write_settings(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a settings file of a small library over JSON lines; keywords replace single keys of its sections."""
+    """Writes the settings file of a small JSON lines library; keywords replace single keys in its sections."""
 
     def write(source: Path, /, **sections: Any) -> Path:
         values: dict[str, Any] = {
@@ -163,7 +163,7 @@ def write_settings(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def query() -> Callable[[str | Path, str], list[dict[str, Any]]]:
-    """Answers SQL over the Delta table in a folder, named `t`, by a reader that shares no code with Spark."""
+    """Runs SQL on the Delta table in a folder, named `t`, with a reader that shares no code with Spark."""
 
     def answer(folder: str | Path, sql: str) -> list[dict[str, Any]]:
         found = QueryBuilder().register("t", DeltaTable(folder)).execute(sql).read_all()

@@ -1,6 +1,6 @@
-"""Runs the main job in a Spark Connect session, the way a shared cluster does, and prints what came of it as JSON.
+"""Runs the main job in a Spark Connect session, as a shared cluster does, and prints the results as JSON.
 
-Usage: connect_run.py SETTINGS FOLDER, where FOLDER holds first.jsonl and edited.jsonl.
+Usage: connect_run.py SETTINGS FOLDER. FOLDER contains first.jsonl and edited.jsonl.
 """
 
 import json
@@ -38,7 +38,7 @@ _default_port = DefaultChannelBuilder.default_port
 
 
 def connect(settings: Settings) -> SparkSession:
-    """Starts a server at a free port, and a session with it."""
+    """Starts a server on a free port and connects a session to it."""
     builder = SparkSession.builder.remote("local[2]")
     for key, value in {**PROPERTIES, **settings.spark.properties}.items():
         builder = builder.config(key, value)
@@ -47,7 +47,8 @@ def connect(settings: Settings) -> SparkSession:
 
 
 def _port_of_the_server() -> int:
-    # Only Spark's own tests ask the server for its port. Java, which is up by now, must not take itself for one.
+    # Only Spark's own tests ask the server for its port. The variable is set after Java has started, so that Java does
+    # not run in test mode.
     with patch.dict(os.environ, SPARK_TESTING="1"):
         return _default_port()
 
@@ -59,7 +60,7 @@ def rows(spark: SparkSession, settings: Settings, table: str) -> list[dict[str, 
 
 
 def in_sql(spark: SparkSession, settings: Settings, text: str) -> list[list[float] | None]:
-    """The stored vector of a text, and what `embed_udf` makes of the same text, of a blank one and of null in SQL."""
+    """The stored vector of a text, and the results of `embed_udf` in SQL for the same text, a blank text and null."""
     spark.udf.register("embed", embed_udf(inference_spec(settings)))
     asked = f"VALUES (0, '{text}'), (1, ' '), (2, NULL) AS asked(n, text)"
     made = spark.sql(f"SELECT embed(text) AS v FROM {asked} ORDER BY n")
@@ -75,7 +76,7 @@ def main() -> None:
     assert not hasattr(spark, "sparkContext")
 
     shutil.copyfile(folder / "first.jsonl", source)
-    # As on a terminal, where progress follows Spark's tasks: over Connect they are reported in another way.
+    # Show progress as on a terminal, where it follows Spark's tasks. Connect reports them differently.
     terminal = StringIO()
     with Progress(Console(file=terminal, force_terminal=True)).live() as progress:
         reports = [run(spark, settings, progress=progress)]
@@ -96,6 +97,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    # The answer alone goes to standard output.
+    # Only the answer goes to standard output.
     with redirect_stdout(sys.stderr):
         main()

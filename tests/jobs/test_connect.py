@@ -1,4 +1,4 @@
-"""The whole job over Spark Connect, which has no Spark context: what shared and serverless clusters run."""
+"""The whole job over Spark Connect, which has no Spark context. Shared and serverless clusters use it."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ EDITED = [
     {"id": "new", "text": "Owls hunt.", "lang": "nl"},
 ]
 LIBRARY = {"library_empty": 0, "library_quarantined": 0, "truncated": 0, "chunks_failed": 0}
-# Words and marks, and two special tokens, for each text that was embedded.
+# Words and punctuation marks, plus two special tokens, for each embedded text.
 COUNTS = [
     {
         **{"added": 4, "changed": 0, "retry": 0, "payload": 0, "removed": 0, "unchanged": 0},
@@ -96,7 +96,7 @@ def by_document(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["doc_id"])
 
 
-# Worth its seconds: Connect is another client and another server. All of the job goes through one session.
+# Worth its seconds: Connect uses a different client and server. The whole job runs in one session.
 def test_the_job_needs_nothing_that_spark_connect_lacks(
     start: Callable[..., CompletedProcess[str]],
     write_json: Callable[..., Path],

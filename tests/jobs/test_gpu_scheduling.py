@@ -1,4 +1,4 @@
-"""GPUs as Spark hands them out, on a small cluster of this machine whose GPU is made up by its discovery script."""
+"""How Spark assigns GPUs, on a small cluster on this machine with a discovery script that reports an invented GPU."""
 
 import json
 import stat
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.jobs, pytest.mark.timeout(900)]
 PROPERTIES = {
     "spark.worker.resource.gpu.amount": "1",
     "spark.executor.resource.gpu.amount": "1",
-    # So little that other stages use every core.
+    # Small enough that other stages use every core.
     "spark.task.resource.gpu.amount": "0.01",
     "spark.executor.cores": "2",
     "spark.executor.memory": "1g",
@@ -25,7 +25,7 @@ PROPERTIES = {
 }
 
 
-# Worth its seconds: only a cluster with executors of its own hands GPUs out.
+# Worth its seconds: only a cluster with separate executors assigns GPUs.
 def test_each_inference_task_has_a_gpu_of_its_own(
     command: Command,
     embedlake: Callable[..., Completed],
@@ -41,7 +41,7 @@ def test_each_inference_task_has_a_gpu_of_its_own(
     scripts = {f"spark.{who}.resource.gpu.discoveryScript": str(script) for who in ("worker", "executor")}
     empty = {"id": "empty", "text": ""}
     source = write_json([empty])
-    # The tables are made in the live session, which takes a cluster that has just started much longer.
+    # The tables are created in the live session, because a cluster that has just started takes much longer.
     command.embed(write_settings(source))
     write_json([empty, *({"id": str(number), "text": f"Text {number}."} for number in range(20))])
     config = write_settings(

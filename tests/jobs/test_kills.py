@@ -1,7 +1,7 @@
-"""Processes that are killed, stopped, started twice, or told to end: nothing is lost and nothing is done twice.
+"""Processes that are killed, stopped, started twice, or asked to end: nothing is lost and nothing is done twice.
 
-What must die, stop or meet another run is a process of its own. What comes before and after it runs in the live
-session: making the tables of a store alone takes a cold process as long as all else together.
+A run that must die, stop or meet another run has its own process. The runs before and after it use the live session,
+because creating the tables of a store takes a cold process as long as everything else together.
 """
 
 import os
@@ -59,7 +59,7 @@ EMPTY = {"id": "empty", "text": ""}
 
 @pytest.fixture
 def begun(command: Command, write_json: Callable[..., Path], write_settings: Callable[..., Path]) -> Path:
-    """Settings of a store whose first run has embedded a document without text."""
+    """Settings of a store after a first run with one document without text."""
     settings = write_settings(write_json([EMPTY]))
     command.embed(settings)
     return settings
@@ -83,8 +83,8 @@ def events(lake: Path, query: Callable[..., list[Row]]) -> list[tuple[int, str]]
 
 
 # Worth its seconds: only a real SIGKILL shows that no handler, lock file or buffer of the dying process is needed. It
-# strikes once between staging and serving, and once between the two commits that must agree; the other failpoints are
-# crashes within the process, by the hundred, in the tests of the refresh model.
+# comes once between staging and serving, and once between the two commits that must agree. The tests of the refresh
+# model cover the other failpoints with hundreds of crashes within the process.
 @pytest.mark.timeout(900)
 def test_the_next_run_repairs_what_a_killed_run_left(
     command: Command, environment: dict[str, str], small: dict[str, str], tmp_path: Path
@@ -100,7 +100,7 @@ def test_the_next_run_repairs_what_a_killed_run_left(
     assert all(result["killed"] for result in rounds)
 
 
-# Worth its seconds: the lock between two processes cannot be tested in one.
+# Worth its seconds: a lock between two processes cannot be tested in one process.
 def test_one_of_two_simultaneous_processes_does_the_work(
     spawn: Callable[..., Process],
     write_json: Callable[..., Path],
@@ -125,7 +125,7 @@ def test_one_of_two_simultaneous_processes_does_the_work(
     ]
 
 
-# Worth its seconds: a whole process must freeze at its commit, Java included, and wake up after another run.
+# Worth its seconds: a whole process, including Java, must freeze at its commit and wake up after another run.
 def test_a_stopped_run_that_wakes_after_a_newer_one_writes_nothing(
     begun: Path,
     command: Command,
@@ -135,7 +135,7 @@ def test_a_stopped_run_that_wakes_after_a_newer_one_writes_nothing(
     tmp_path: Path,
 ) -> None:
     write_json([EMPTY, *documents(6, "Owls")])
-    # At the very commit: it has asked whether it is still alone, and been told so.
+    # It stops right at the commit, after the check that it is still the only run.
     sleeper = spawn(begun, TEST_FAILPOINT="vectors.before:1:stop")
     wait_for(lambda: is_stopped(sleeper), sleeper)
     write_json([EMPTY, *documents(4, "Bees")])
@@ -150,7 +150,7 @@ def test_a_stopped_run_that_wakes_after_a_newer_one_writes_nothing(
     assert {row["text"] for row in query(tables[0], "select text from t")} == {f"Bees {n}." for n in range(4)}
 
 
-# Worth its seconds, twice: the two signals reach Python and Java by different ways.
+# Worth its seconds, twice: the two signals reach Python and Java in different ways.
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_a_run_cleanly_and_the_next_run_continues(
     number: signal.Signals,
@@ -166,7 +166,7 @@ def test_a_signal_ends_a_run_cleanly_and_the_next_run_continues(
     ledger = lake / "toy" / "main" / "ledger"
     first_slice = DeltaTable(ledger).version() + 1
     write_json([EMPTY, *documents(30, "Owls")])
-    # Five documents a slice.
+    # Five documents per slice.
     process = spawn(begun, "--set", "run.slice_tokens=10")
     wait_for((ledger / "_delta_log" / f"{first_slice:020}.json").exists, process)
     start = time.monotonic()
@@ -184,7 +184,7 @@ def test_a_signal_ends_a_run_cleanly_and_the_next_run_continues(
     assert query(lake / "toy/main/vectors", "select count(*) as n from t") == [{"n": 30}]
 
 
-# A run that hangs while it ends: what the first signal raises is not the end of it.
+# A run that hangs while it ends: the exception from the first signal does not end it.
 HANGS = """
 import time
 from spark_jobs.runtime.signals import stop_in_order
@@ -209,7 +209,7 @@ def test_a_second_signal_ends_the_process_at_once(number: signal.Signals) -> Non
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1)
         process.send_signal(number)
-        # Left alone it would have ten seconds.
+        # Without the second signal it would have ten seconds to end.
         assert process.wait(5) == -number
     finally:
         process.kill()

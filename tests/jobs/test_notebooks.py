@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, on some of the quick start's documents and with its model."""
+"""The notebooks run from top to bottom on some of the quick start documents, with the quick start model."""
 
 import shutil
 from pathlib import Path
@@ -18,7 +18,7 @@ PACKAGES = ("numpy", "rich", "click")
 
 @pytest.fixture
 def copy(tmp_path: Path, root: Path, model_folder: Path, small: dict[str, str]) -> Path:
-    """A folder with notebooks and settings like the project's, and a library of a few documents."""
+    """A folder with the project's notebooks and settings, and a library of a few documents."""
     shutil.copytree(root / "notebooks", tmp_path / "notebooks")
     settings = yaml.safe_load(root.joinpath("conf", "quickstart.yaml").read_text())
     settings["model"]["path"] = str(model_folder.absolute())

@@ -1,4 +1,4 @@
-"""The quick start as the README has it, on some of its documents and with its model."""
+"""The quick start as described in the README, on some of its documents and with its model."""
 
 import os
 import re
@@ -20,7 +20,7 @@ QUESTION = "How is a template loaded?"
 DOCUMENTS = 40
 
 
-# Worth its seconds: people run it first. The search is a cold start, which must print the hits and nothing else.
+# Worth its seconds: people run this first. The search is a cold start and must print only the hits.
 def test_the_quick_start_finds_the_nearest_chunks(
     start: Start,
     embedlake: Start,
@@ -60,7 +60,7 @@ def test_the_quick_start_finds_the_nearest_chunks(
     )
     assert [doc_id for _, doc_id, _ in answers] == [stored[place]["doc_id"] for place in best]
     printed = np.asarray([float(score) for score, _, _ in answers])
-    # Three decimals are printed.
+    # Three decimal places are printed.
     assert np.abs(printed - scores[best]).max() <= 0.0005 + 1e-4
     for (_, _, text), place in zip(answers, best, strict=True):
         assert " ".join(stored[place]["text"].split()).startswith(text.removesuffix(" ..."))

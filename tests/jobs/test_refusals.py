@@ -1,4 +1,4 @@
-"""What the command refuses: exit code 2, one message that says what to mend, and nothing written."""
+"""What the command refuses: exit code 2, one message that says what to fix, and nothing written."""
 
 import os
 import pickle
@@ -22,14 +22,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def refused(command: Command, tmp_path: Path) -> Callable[..., list[str]]:
-    """Calls `embed` and gives back the faults that it names."""
+    """Calls `embed` and returns the faults that it reports."""
 
     def call(settings: Path, *arguments: str, code: int = 2) -> list[str]:
         before = contents(tmp_path)
         answer = command("embed", "--config", settings, *arguments)
         assert contents(tmp_path) == before
         assert (answer.returncode, answer.stdout) == (code, "")
-        # Progress goes to standard error too: one line for each step, then the message.
+        # Progress also goes to standard error: one line for each step, then the message.
         progress, _, message = answer.stderr.partition("embedlake: ")
         assert [line[9:] for line in progress.splitlines()] == ["session", "pre-flight"]
         assert "Traceback" not in message and "org.apache" not in message
@@ -170,7 +170,7 @@ def test_without_java_the_command_says_what_it_needs(
     message = f"embedlake: JAVA_HOME is {empty}, but {empty}/bin/java does not exist. Correct or unset it."
     assert done.stderr.splitlines()[1:] == [message]
 
-    # Neither beside this Python nor on the path.
+    # Java is neither next to this Python nor on the path.
     code = "import sys; from spark_jobs.cli import main; sys.argv[0] = 'embedlake'; main()"
     run = (bare_python, "-c", code, "embed", "--config", settings)
     done = start(*run, PYTHONPATH=str(root), JAVA_HOME=None, PATH=str(empty))

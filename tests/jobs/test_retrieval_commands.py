@@ -1,4 +1,4 @@
-"""Search, evaluation and export as commands: what they print, what they refuse, and with which exit code."""
+"""Search, evaluation and export as commands: what they print, what they refuse, and their exit codes."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def settings(command: Command, folder: Path, small: dict[str, str]) -> Path:
-    """A library of three documents, embedded."""
+    """An embedded library of three documents."""
     source, path = folder / "source.jsonl", folder / "settings.yaml"
     source.write_text("".join(json.dumps({"id": key, "text": text}) + "\n" for key, text in TEXTS.items()))
     values = {
@@ -32,14 +32,14 @@ def settings(command: Command, folder: Path, small: dict[str, str]) -> Path:
         "model": {"path": "fake:8"},
         "spark": {"master": "local[2]", "properties": {**small, "spark.sql.warehouse.dir": str(folder / "warehouse")}},
     }
-    # JSON is YAML.
+    # JSON is valid YAML.
     path.write_text(json.dumps(values))
     command.embed(path)
     return path
 
 
 def tables(folder: Path) -> list[Path]:
-    """Every file but the locks, which stay when who held them has gone."""
+    """Every file except the locks, which remain after their holder has ended."""
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != "locks")
 
 

@@ -1,4 +1,4 @@
-"""The job started as people start it: by the installed command, and by spark-submit with a zip."""
+"""The job started the way people start it: with the installed command, and with spark-submit and a zip."""
 
 import json
 import re
@@ -26,7 +26,7 @@ DOCUMENTS = [
     {"id": "bees", "title": "Bees", "body": "", "lang": "nl"},
 ]
 COLUMNS = {"text_columns": ["title", "body"], "payload_columns": ["lang"]}
-# Words and marks, and two special tokens.
+# Words and punctuation marks, plus two special tokens.
 VECTORS = [
     {"doc_id": "bee", "chunk_index": 0, "token_count": 3, "text": "Bees", "lang": "en"},
     {"doc_id": "bees", "chunk_index": 0, "token_count": 3, "text": "Bees", "lang": "nl"},
@@ -48,7 +48,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def table_rows(text: str) -> list[dict[str, str]]:
-    """The rows of the printed tables, each by the names of its own table's columns."""
+    """The rows of the printed tables, each keyed by the column names of its table."""
     rows: list[dict[str, str]] = []
     names: list[str] = []
     for line in text.splitlines():
@@ -86,13 +86,13 @@ def test_the_command_embeds_shows_its_store_embeds_nothing_twice_and_keeps_to_it
     looked = query(vectors, lines["look"].replace(lines["table"], "t"))
     without_payload = [{name: value for name, value in row.items() if name != "lang"} for row in VECTORS]
     assert sorted(looked, key=lambda row: row["doc_id"]) == without_payload
-    # Progress, one line a step, each with its time.
+    # Progress: one line per step, each with its time.
     assert all(re.match(r"\d\d:\d\d:\d\d \S", line) for line in done.stderr.splitlines())
     steps = ["session", "pre-flight", "open", "plan", "chunk", "embed", "merge vectors", "merge ledger", "reconcile"]
     assert [line[9:] for line in done.stderr.splitlines() if line[9:] in steps] == steps
 
-    # The installed command, once: only a cold start shows that Spark and Java keep quiet. What Java itself says, on its
-    # own standard output, stays out of ours.
+    # The installed command, once: only a cold start shows that Spark and Java print nothing. Java's own standard output
+    # does not reach the command's standard output.
     talkative = f"spark.properties.spark.driver.extraJavaOptions={FIRST_COMPILER} -Xlog:gc"
     again = summary(embedlake("embed", "--config", settings, "--set", talkative), embeds=False)
     assert again["run"] == "toy.main.2"
@@ -134,7 +134,7 @@ def test_the_command_embeds_shows_its_store_embeds_nothing_twice_and_keeps_to_it
 
 @pytest.fixture
 def submit(start: Start, bare_python: Path, wheel: Path, root: Path, small: dict[str, str], tmp_path: Path) -> Start:
-    """Gives a job file to spark-submit, with the packages in a zip and a Python that has none of them."""
+    """Runs a job file with spark-submit, with the packages in a zip and a Python without them."""
     packages, scripts = tmp_path / "zip" / "embedlake.zip", tmp_path / "job"
     packages.parent.mkdir()
     scripts.mkdir()
@@ -156,7 +156,7 @@ def submit(start: Start, bare_python: Path, wheel: Path, root: Path, small: dict
     return run
 
 
-# Worth its seconds: only spark-submit shows that a job file and the zip are enough, on the driver and on the workers.
+# Worth its seconds: only spark-submit shows that a job file and the zip are enough on the driver and on the workers.
 def test_spark_submit_runs_the_jobs_with_the_packages_from_a_zip_alone(
     command: Command,
     submit: Start,
@@ -173,12 +173,12 @@ def test_spark_submit_runs_the_jobs_with_the_packages_from_a_zip_alone(
 
     source = write_json([document for document in DOCUMENTS if document["id"] == "void"])
     config = ("--config", write_settings(source, source=COLUMNS))
-    # The tables are made in the live session, which takes a process that has just started much longer.
+    # The tables are created in the live session, because a process that has just started takes much longer.
     command.embed(config[1])
     write_json(DOCUMENTS)
     done = submit("embed_library", *config)
     assert done.returncode == 0, done.stderr
-    # spark-submit joins what the program writes to either stream; the summary comes last.
+    # spark-submit merges the program's two output streams; the summary comes last.
     assert [line.split(maxsplit=1)[0] for line in done.stdout.splitlines()[-len(LABELS) :]] == LABELS
     rows = query(
         tmp_path / "lake" / "toy" / "main" / "vectors",
@@ -203,7 +203,7 @@ def test_spark_submit_runs_the_jobs_with_the_packages_from_a_zip_alone(
         assert not re.search("Traceback|Exception", each.stdout + each.stderr)
 
 
-# One process for all of them: what takes time is the packages that they share.
+# One process for all of them, because most of the time goes into importing the packages that they share.
 HELP_ALL = """
 import contextlib, io, json, runpy, sys
 helped = {}
@@ -220,6 +220,6 @@ def test_every_job_file_is_a_program_of_its_own(start: Start, bare_python: Path,
     jobs = [path for path in root.joinpath("spark_jobs").glob("*.py") if path.name not in ("__init__.py", "cli.py")]
     done = start(bare_python, "-c", HELP_ALL, *jobs, PYTHONPATH=str(wheel))
     assert done.returncode == 0, done.stderr
-    # A file that does not run its command says nothing.
+    # A file that does not run its command prints nothing.
     silent = [job for job, shown in json.loads(done.stdout).items() if "--config" not in shown]
     assert (silent, len(jobs) > 5) == ([], True)

@@ -1,4 +1,4 @@
-"""The wheel as it is installed: what is in it, and that nothing in it needs the folder it was built in."""
+"""The installed wheel: what it contains, and that nothing in it needs the folder where it was built."""
 
 import email
 import sys
@@ -17,7 +17,7 @@ PACKAGES = ("schemas", "spark_jobs", "udfs")
 
 
 def modules(root: Path) -> set[str]:
-    """Every module of the source tree, in folders at any depth."""
+    """Every module in the source tree, in folders at any depth."""
     return {str(path.relative_to(root)) for package in PACKAGES for path in root.joinpath(package).rglob("*.py")}
 
 
@@ -48,7 +48,7 @@ def test_the_metadata_has_the_command_and_the_ranges(wheel: Path) -> None:
     assert [line for line in entry_points if line] == ["[console_scripts]", "embedlake = spark_jobs.cli:main"]
     assert (metadata["Name"], metadata["Version"], metadata["Requires-Python"]) == ("embedlake", __version__, ">=3.11")
     required = {value.replace(" ", "").replace('"', "'") for value in metadata.get_all("Requires-Dist", [])}
-    # Spark is an extra: platforms bring their own.
+    # Spark is an extra, because platforms provide their own.
     assert {name for name in required if "spark" in name} == {
         "pyspark[connect]<4.3,>=4.0.1;extra=='spark'",
         "delta-spark==4.4.0;extra=='spark'",

@@ -31,25 +31,25 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
 @pytest.fixture
 def write_json(tmp_path: Path) -> Callable[[list[Document]], str]:
-    """Writes documents as JSON lines, replacing what the file held."""
+    """Writes documents as JSON lines, replacing the previous content."""
     return lambda documents, name="source": write_documents(documents, tmp_path / f"{name}.jsonl")
 
 
 @pytest.fixture
 def make_settings(tmp_path: Path) -> Callable[..., Settings]:
-    """Settings of a small library over JSON lines with the fake model; keywords are merged into their sections."""
+    """Settings of a small JSON lines library with the fake model; keywords are merged into their sections."""
     return lambda source_path, **sections: settings_of(tmp_path, source_path, **sections)
 
 
 @pytest.fixture(scope="session")
 def load_template(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Settings]:
-    """Gives a folder its copy of a library that is loaded once a session: see `template_loader`."""
+    """Copies a library into a folder; each library is loaded once per session. See `template_loader`."""
     return template_loader(spark, tmp_path_factory.mktemp("templates"))
 
 
 @pytest.fixture
 def loaded(load_template: Callable[..., Settings], tmp_path: Path) -> Callable[..., Settings]:
-    """Settings of this test's own copy of a loaded library; `write_json` and `make_settings` go on with it."""
+    """Settings of this test's own copy of a loaded library; `write_json` and `make_settings` work on the copy."""
 
     def load(documents: list[Document], **sections: Any) -> Settings:
         return load_template(tmp_path, documents, **sections)
@@ -61,7 +61,7 @@ def loaded(load_template: Callable[..., Settings], tmp_path: Path) -> Callable[.
 def two_spaces(
     spark: SparkSession, load_template: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory
 ) -> Settings:
-    """A library that is only read: it has the space `main`, and `small` by another model."""
+    """A read-only library with the space `main`, and the space `small` with a different model."""
     settings = load_template(tmp_path_factory.mktemp("two-spaces"), OWLS, chunking={"max_tokens": 64})
     model = settings.model.model_copy(update={"path": "fake:16"})
     run(spark, settings.model_copy(update={"space": "small", "model": model}))

@@ -1,4 +1,4 @@
-"""The project's own code, parsed: modules, the imports between them, and the folders they belong to."""
+"""The project's own code in parsed form: modules, the imports between them, and the folders they belong to."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -9,18 +9,18 @@ from pathlib import Path
 from tests.support.paths import ROOT
 
 PACKAGES = ("schemas", "udfs", "spark_jobs")
-# What Spark calls: these modules at the top of `udfs` are the only ones there that know Spark.
+# Spark calls these modules at the top level of `udfs`. No other module in `udfs` uses Spark.
 SKINS = {"udfs.chunk_documents", "udfs.embed", "udfs.search", "udfs.worker"}
 
 
 @dataclass(frozen=True)
 class Import:
-    """One name that a module imports, and the line of it.
+    """One name that a module imports, and its line.
 
     Attributes:
         module: The module after `import` or `from`; empty in `from . import x`.
         name: The name after `from … import`, or None.
-        lazy: Whether the import runs in a function, and not when the module is loaded.
+        lazy: Whether the import runs in a function instead of when the module is loaded.
     """
 
     module: str
@@ -36,7 +36,7 @@ class Import:
 
 @dataclass(frozen=True, eq=False)
 class Module:
-    """One file of the code. `path` is relative to the root of the project."""
+    """One source file. `path` is relative to the root of the project."""
 
     path: str
     source: str
@@ -47,7 +47,7 @@ class Module:
 
     @property
     def folder(self) -> str:
-        """Where the module belongs in the table of arrows."""
+        """The module's entry in the table of arrows."""
         first, *rest = self.path.split("/")
         if first == "schemas":
             return first
@@ -102,14 +102,14 @@ class Module:
 
 
 def dotted(node: ast.AST) -> str:
-    """A name with its attributes; anything else becomes `()`, as in `().load`."""
+    """A name with its attributes. Anything else becomes `()`, as in `().load`."""
     if isinstance(node, ast.Attribute):
         return f"{dotted(node.value)}.{node.attr}"
     return node.id if isinstance(node, ast.Name) else "()"
 
 
 def _run_at_load(node: ast.AST) -> Iterator[ast.AST]:
-    """Every node outside functions and outside blocks that only type checkers read."""
+    """Every node that is outside functions and outside blocks for type checkers."""
     yield node
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
@@ -122,7 +122,7 @@ def _run_at_load(node: ast.AST) -> Iterator[ast.AST]:
 
 
 class Code:
-    """All modules by name, and what their imports lead to."""
+    """All modules by name, and the targets of their imports."""
 
     def __init__(self, modules: Mapping[str, str]) -> None:
         self.modules = {module.name: module for module in (Module(*item) for item in sorted(modules.items()))}
@@ -131,23 +131,23 @@ class Code:
         return iter(self.modules.values())
 
     def target(self, found: Import) -> Module | None:
-        """The module of ours that an import reads, if it is one of ours."""
+        """The project's module that an import refers to, or None if it is not in the project."""
         return self.modules.get(f"{found.module}.{found.name}") or self.modules.get(found.module)
 
     def arrows(self, module: Module) -> Iterator[tuple[Module, Import]]:
-        """The modules of ours that a module imports, wherever in its code."""
+        """The project's modules that a module imports, anywhere in its code."""
         for found in module.imports:
             if (target := self.target(found)) is not None:
                 yield target, found
 
     def loaded_with(self, name: str) -> set[str]:
-        """Top-level names of all that is imported when a module of ours is loaded, as far as our code shows it."""
+        """Top-level names of everything imported when a module is loaded, as far as the project's own code shows."""
         seen, waiting = set(), [name]
         while waiting:
             here = waiting.pop()
             if here not in seen:
                 seen.add(here)
-                # Loading a.b.c runs the __init__ of a and of a.b as well.
+                # Loading a.b.c also runs the __init__ of a and of a.b.
                 parents = [here.rsplit(".", end)[0] for end in range(1, here.count(".") + 1)]
                 at_load = [other.name for other, found in self.arrows(self.modules[here]) if not found.lazy]
                 waiting += [other for other in (*parents, *at_load) if other in self.modules]

@@ -1,4 +1,4 @@
-"""The command line in a process of its own that lives on, so that its Spark session starts once."""
+"""The command line in a separate process that keeps running, so that its Spark session starts only once."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from threading import Lock
 
 Completed = subprocess.CompletedProcess[str]
 
-# What Spark, Java and Python write when nobody keeps them quiet.
+# What Spark, Java and Python print unless they are silenced.
 NOISE = re.compile(
     r"::|WARN|ERROR|Traceback|Setting default log level|^\s+at |Using Spark|Py4J|resolving", re.MULTILINE
 )
@@ -25,7 +25,7 @@ for line in sys.stdin:
 
 
 class Command:
-    """Calls the command line as `subprocess.run` calls a program; threads take turns."""
+    """Calls the command line like `subprocess.run` calls a program; threads take turns."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self._lock = Lock()
@@ -39,7 +39,7 @@ class Command:
                 stdout=subprocess.PIPE,
                 stderr=noise,
                 text=True,
-                # Ctrl-C in a terminal is for the tests, which then end this process in order.
+                # Ctrl-C in a terminal should reach only the tests, which then end this process properly.
                 start_new_session=True,
             )
 
@@ -55,13 +55,13 @@ class Command:
         return Completed(given, code, stdout, stderr)
 
     def embed(self, settings: Path, *options: str | Path) -> str:
-        """Embeds a library, which must succeed, and gives back the summary."""
+        """Embeds a library, checks that this succeeds, and returns the summary."""
         done = self("embed", "--config", settings, *options)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def close(self) -> None:
-        """Ends the process, which must have written nothing but its answers."""
+        """Ends the process and checks that it has written only its answers."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:

@@ -1,4 +1,4 @@
-"""A space as exports see it, without a store behind it."""
+"""A space as exports see it, without a store."""
 
 from types import SimpleNamespace
 from typing import Any

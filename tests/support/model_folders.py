@@ -1,4 +1,4 @@
-"""Small model folders, and edits of them."""
+"""Small model folders, and ways to edit them."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Where the project is, and the data that tests share with other checkouts."""
+"""Paths of the project and of the data that its tests share with other checkouts."""
 
 from pathlib import Path
 

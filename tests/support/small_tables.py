@@ -1,29 +1,29 @@
-"""Spark properties that make short work of small tables: for tests, and for what runs them for hours."""
+"""Spark properties that make small tables fast: for tests, and for tools that run for hours."""
 
 PROPERTIES = {
     "spark.sql.shuffle.partitions": "2",
-    # Compiling a step takes longer than interpreting it for a handful of rows.
+    # For a handful of rows, compiling a step takes longer than interpreting it.
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.databricks.delta.snapshotPartitions": "1",
-    # Steps here are over before adaptive execution has planned the next.
+    # Steps here end before adaptive execution has planned the next one.
     "spark.sql.adaptive.enabled": "false",
     # Descriptions of plans, which nobody reads here, and checks of Spark's own rules.
     "spark.sql.ui.explainMode": "simple",
     "spark.sql.lightweightPlanChangeValidation": "false",
 }
-# Hadoop's files on a local disk without a `.crc` beside each. For every file it makes it starts a process or two that
-# set permissions, and the checksums double them.
+# Hadoop files on a local disk without a `.crc` next to each. For every new file, Hadoop starts one or two processes to
+# set permissions, and checksum files double their number.
 NO_CHECKSUM_FILES = {
     "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
     "spark.hadoop.fs.AbstractFileSystem.file.impl": "org.apache.hadoop.fs.local.RawLocalFs",
 }
-# The first compiler alone: its code is good enough for a handful of rows, and ready at once. It needs room for all of
-# Spark, or it stops for good when the default of 48 MB is full.
+# Only the first compiler: its code is good enough for a handful of rows and is ready at once. It needs room for all of
+# Spark, because it stops for good when the default of 48 MB is full.
 FIRST_COMPILER = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=512m"
-# Of a process that lives for a minute.
+# For a process that lives for a minute.
 SHORT_LIVED = {**PROPERTIES, "spark.driver.extraJavaOptions": FIRST_COMPILER}
-# Of a session that sees many tables: Delta remembers the log of each, and the default collector never rests then.
+# For a session with many tables: Delta keeps the log of each in memory, and the default collector then never rests.
 COLLECTOR = "-XX:+UseParallelGC"
-# Of a session that lives for several minutes, for which the second compiler pays too.
+# For a session that lives for several minutes, long enough for the second compiler to pay off.
 LONG_LIVED = {**PROPERTIES, "spark.driver.memory": "6g", "spark.driver.extraJavaOptions": COLLECTOR}

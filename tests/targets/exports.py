@@ -1,4 +1,4 @@
-"""Whole exports, as the export job does them."""
+"""Whole exports, done the way the export job does them."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ def export(
     full: bool = False,
     is_finished: bool = True,
 ) -> bool:
-    """One export from open to close; returns whether rows of this owner were there."""
+    """Runs one export from open to close; returns whether the target already had rows of this owner."""
     with opened(to) as target:
         was_there = target.prepare(shape or shape_of(), full)
         target.send(upserts)

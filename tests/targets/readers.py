@@ -1,4 +1,4 @@
-"""What is in a target, read as those who use it would: without embedlake."""
+"""Reads the contents of a target the way its users would, without embedlake."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def _parquet(to: str) -> list[dict[str, Any]]:
 
 def _index(to: str) -> list[dict[str, Any]]:
     mark = json.loads((_folder(to) / "_embedlake.json").read_bytes())
-    # The key is what the index knows; tests of the index look at it.
+    # The index identifies rows by the key; tests of the index check it.
     return list(pq.read_table(_folder(to) / mark["rows"]).drop_columns("_key").to_pylist())
 
 

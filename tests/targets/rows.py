@@ -1,4 +1,4 @@
-"""Rows to export, made from ids: the same id and run give the same row, with payload of every type."""
+"""Rows to export, made from ids. The same id and run give the same row, with payload of every type."""
 
 import datetime as dt
 import uuid
@@ -18,7 +18,7 @@ LANGUAGE = pa.field("language", pa.string())
 _NOON = dt.datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=dt.UTC)
 _PART = pa.struct([("x", pa.int32()), ("y", pa.string())])
 
-# Name, type, value of a row as Arrow gives it, the same as JSON has it.
+# Name, type, value in a row as Arrow returns it, and the same value in JSON.
 EVERY_TYPE: list[tuple[str, pa.DataType, Any, Any]] = [
     ("a_string", pa.string(), 'a "b"\n\\u0000 ä', 'a "b"\n\\u0000 ä'),
     ("an_int8", pa.int8(), -128, -128),

@@ -1,4 +1,4 @@
-"""What `--to` may say, what it means, and what is never repeated of it."""
+"""What `--to` may contain, what it means, and which parts of it are never printed."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Folders: what a full disk, a kill or a stray hand leaves, and what they look like to their readers."""
+"""Folder targets: what remains after a full disk, a kill or a manual change, and what readers see."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ except Exception as error:
 
 
 def child(to: str, before: str, last: int, full: bool = False) -> tuple[int, str]:
-    """Exports in a process of its own, to which something happens; its exit code and what it said."""
+    """Exports in a separate process to which something happens; returns its exit code and output."""
     code = _CHILD.format(before=before, last=last, full=full)
     done = subprocess.run([sys.executable, "-c", code, to], cwd=ROOT, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr, done.stderr
@@ -49,10 +49,10 @@ def path_of(to: str) -> Path:
     return Path(to.partition(":")[2])
 
 
-# A full disk, shown by a real limit on the size of any file
+# A full disk, simulated by a real limit on file size
 
 
-# Rows that come, the next version of what is there, or the last file of it no longer fit.
+# What no longer fits: the new rows, the next version of the existing data, or the last file of that version.
 @pytest.mark.parametrize("limit", [2_000, 20_000, 70_000])
 def test_a_full_disk_is_said_and_leaves_the_rows_that_were_there(folder: str, limit: int) -> None:
     first(folder, ids_of(range(2000)))
@@ -99,7 +99,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 def killed_at(call: str) -> str:
-    """Ends the process without any tidying when a rename, a replacement or a deletion is made for the nth time."""
+    """Ends the process without any cleanup at the nth rename, replacement or deletion."""
     name, number = call.split()
     return f"""
 import os, pathlib
@@ -226,7 +226,7 @@ def test_what_a_killed_first_export_left_is_no_obstacle(folder: str) -> None:
     assert not staging.exists()
 
 
-# Index files and the rows beside them
+# Index files and the rows next to them
 
 
 @pytest.mark.parametrize("kind", ["faiss", "usearch"])

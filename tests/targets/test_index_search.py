@@ -1,4 +1,4 @@
-"""Indexes find what an exact search finds, when they are new, after changes, and after they outgrew what they were."""
+"""Indexes find what an exact search finds: when new, after changes, and after they outgrow their first form."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -59,13 +59,13 @@ def recall(to: str, ids: list[str], vectors: Matrix, asked: Matrix, k: int = 10)
 def test_nearly_all_of_the_ten_nearest_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, vectors_of: Callable[..., Matrix]
 ) -> None:
-    # FAISS makes lists of far more rows than a test wants to write.
+    # FAISS only uses lists for far more rows than a test wants to write.
     monkeypatch.setattr(faiss_index, "FLAT_ROWS", 2000)
     to, ids, vectors = f"{kind}:{tmp_path / 'target'}", ids_of(range(6000)), vectors_of(7000, 64)
     rows, asked, shape = vectors[:6000], vectors[6000:6200], shape_of([], 64)
     export(to, [as_batch(ids, rows)], shape=shape)
     assert recall(to, ids, rows, asked) >= 0.99
-    # A third of them replaced by others, a third removed.
+    # A third of the rows are replaced by others, and a third are removed.
     changed = np.concatenate([vectors_of(2000, 64, seed=1), rows[2000:4000]])
     export(to, [as_batch(ids[:2000], changed[:2000], "r2")], ids[4000:], shape=shape)
     assert recall(to, ids[:4000], changed, asked) >= 0.99

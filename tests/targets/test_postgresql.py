@@ -1,4 +1,4 @@
-"""PostgreSQL with pgvector, against a real server."""
+"""PostgreSQL with pgvector, tested against a real server."""
 
 import os
 import subprocess
@@ -41,7 +41,7 @@ def asked(query: str | sql.Composable, *values: Any, **connecting: Any) -> list[
 
 @pytest.fixture
 def role(postgresql_server: Path) -> Iterator[str]:
-    """A user that may log in, with a password where the server asks for one, and owns nothing."""
+    """A user that may log in, has a password in case the server asks for one, and owns nothing."""
     name = f"user_{os.getpid()}"
     asked(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'hunter2'").format(sql.Identifier(name)))
     yield name
@@ -312,7 +312,7 @@ def test_an_unknown_user_is_told_to_set_pguser(postgresql_server: Path, monkeypa
 
 @pytest.fixture
 def asks_for_passwords(postgresql_server: Path, role: str) -> Iterator[str]:
-    """The server asks this user for a password, as servers do."""
+    """The server asks this user for a password, as servers usually do."""
     ((path,),) = asked("SHOW hba_file")
     rules = Path(path).read_text(encoding="utf-8")
     Path(path).write_text(f"local all {role} scram-sha-256\n{rules}", encoding="utf-8")
@@ -427,7 +427,7 @@ def test_what_the_server_says_of_rows_is_not_repeated(
     first(to, IDS[:3])
     before = rows_in(to)
     name = sql.Identifier(f"fail_{role}")
-    # As a disk that is full, or a check on rows, would fail in the middle of an export.
+    # The trigger fails in the middle of an export, like a full disk or a check on rows would.
     body = sql.Literal(f"BEGIN RAISE EXCEPTION 'could not extend: secret text' USING ERRCODE = '{state}'; END")
     asked(sql.SQL("CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql AS {}").format(name, body))
     asked(sql.SQL("CREATE TRIGGER fail BEFORE DELETE ON {} EXECUTE FUNCTION {}()").format(table, name))

@@ -1,4 +1,4 @@
-"""Qdrant: the client's local mode for what is kept, and real HTTP answers for what a server refuses."""
+"""Qdrant: the client's local mode to test what is stored, and real HTTP responses to test what a server refuses."""
 
 import json
 import threading
@@ -72,11 +72,11 @@ def test_a_folder_of_something_else_is_refused_and_stays(to: str, tmp_path: Path
     assert {path.name for path in (tmp_path / "target").iterdir()} >= {"letter.txt", "meta.json"}
 
 
-# What a server may answer
+# Possible answers of a server
 
 
 class _Answer(BaseHTTPRequestHandler):
-    """Answers every request alike, whatever it is."""
+    """Gives the same answer to every request."""
 
     code, body = 500, b"{}"
     keys: list[str | None] = []  # noqa: RUF012

@@ -1,4 +1,4 @@
-"""Any sequence of exports leaves each kind holding what a dictionary would hold."""
+"""After any sequence of exports, each kind of target contains what a dictionary would contain."""
 
 import tempfile
 from pathlib import Path

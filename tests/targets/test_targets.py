@@ -1,4 +1,4 @@
-"""What every kind of target does alike."""
+"""Behavior that every kind of target shares."""
 
 import sys
 from pathlib import Path
@@ -188,7 +188,7 @@ def test_all_faults_of_a_shape_are_named_at_once(to: str) -> None:
 
 
 def make_foreign(to: str) -> None:
-    """What somebody else might have in the place of a target."""
+    """Creates what somebody else might have in the place of a target."""
     place, _, name = to.partition(":")[2].rpartition("#") if "#" in to else (to.partition(":")[2], "", "")
     if to.startswith("postgresql"):
         import psycopg
@@ -260,7 +260,7 @@ def test_a_row_whose_id_is_no_uuid_is_refused(to: str) -> None:
     assert runs_held(to) == dict.fromkeys(IDS[:2], "r1")
 
 
-# What the rows hold
+# What the rows contain
 
 
 TEXTS = [
@@ -288,7 +288,8 @@ def test_payload_of_every_type_arrives(to: str) -> None:
     empty = row_of(IDS[2], "r1", shape, a_string="", some_bytes=b"", a_list=[], a_list_of_structs=[], a_map=[])
     export(to, [pa.RecordBatch.from_pylist([full, nothing, empty], shape.rows)], shape=shape)
     found = rows_in(to)
-    # Folders and LanceDB hold Arrow's values, Qdrant JSON; PostgreSQL columns of types, and jsonb for what is nested.
+    # Folders and LanceDB store Arrow values, and Qdrant stores JSON. PostgreSQL has typed columns, and jsonb for nested
+    # values.
     has_json = {name for name, kind, _, _ in EVERY_TYPE if pa.types.is_nested(kind)} if "postgresql" in to else set()
     has_json = {name for name, *_ in EVERY_TYPE} if "qdrant" in to else has_json
     wanted = {name: as_json if name in has_json else value for name, _, value, as_json in EVERY_TYPE}
@@ -342,7 +343,7 @@ def test_a_payload_column_keeps_its_name_exactly_or_is_refused_by_it(to: str, na
     assert [rows_in(to)[i][name] for i in IDS[:2]] == ["w", "v"]
 
 
-# Packages that are not there
+# Missing packages
 
 
 @pytest.mark.parametrize(

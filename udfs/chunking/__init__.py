@@ -1,1 +1,1 @@
-"""Text to chunks: the boundaries of a text, and the choice among them by tokens."""
+"""Splitting text into chunks: finding the boundaries in a text, and choosing among them by token count."""

@@ -1,7 +1,7 @@
 """Where a text may be cut: atoms of text, each with the level of the boundary before it. Tokens play no role here.
 
-Every rule looks only at the lines and sentences around a position, so that an edit moves no boundary far away.
-Quantifiers are possessive: patterns never backtrack, so that time is linear in the length of the text.
+Every rule looks only at the lines and sentences around a position, so an edit does not move boundaries far away.
+Quantifiers are possessive, so patterns never backtrack and the time is linear in the length of the text.
 """
 
 import re
@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 _LINE_BREAK = re.compile(r"[\n\r\f\v\x85\u2028\u2029]\s*+")
 _ATX_HEADING = re.compile(r"#{1,6}[ \t]++[^\n\r]*+")
-# Section titles of reStructuredText and setext headings of CommonMark: a line of one mark below, or above and below.
+# Section titles of reStructuredText and setext headings of CommonMark: a line of one repeated mark below the title, or
+# above and below it.
 _RULED_HEADING = re.compile(
     r"(?:([=\-~^\"'*+#.:_])\1{2,}+[ \t]*+\r?\n[ \t]*+)?(?P<title>[^\s|][^\n\r]{0,119}+)\r?\n"
     r"(?P<rule>(?P<mark>[=\-~^\"'*+#.:_])(?P=mark){2,}+)[ \t]*+(?=[\r\n]|\Z)"
@@ -37,17 +38,17 @@ _ABBREVIATION_BEFORE_NUMBERS = re.compile("(?i:art|ch|nos?|nr|pp?|para|pt|sec|ta
 _LOOK_BACK = 16
 _CODE_INDENT = 4
 
-# Together with combining marks, roughly the class Extend of Unicode Standard Annex #29: joiners, Hangul vowels, skin
-# tones, tags.
+# Joiners, Hangul vowels, skin tones and tags. Together with combining marks they are roughly the class Extend of
+# Unicode Standard Annex #29.
 _EXTENDING = re.compile("[\u200c\u200d\u1160-\u11ff\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]")
-# Characters processed together, so that the arrays stay in the processor's cache whatever the length of the text.
+# Characters processed together, so that the arrays fit in the processor's cache however long the text is.
 _BLOCK = 1 << 17
-# Characters that a block needs from before it: the hash looks back 16, and a run of blanks is hardly ever longer.
+# Characters that a block needs before its start. The hash looks back 16, and few runs of blanks are longer than this.
 _LEAD = 1 << 10
 
 
 class Level(IntEnum):
-    """The strength of a boundary. The three lowest are used only where a sentence is too long for a chunk."""
+    """The strength of a boundary. The three lowest are used only if a sentence is too long for a chunk."""
 
     INSIDE = 0
     WORD = 1
@@ -59,7 +60,7 @@ class Level(IntEnum):
 
 
 class Atom(NamedTuple):
-    """A piece of a text, `text[start:end]`, without white space at its ends; `level` is of the boundary before it."""
+    """A piece of a text, `text[start:end]`, without white space at its ends. `level` is the boundary before it."""
 
     start: int
     end: int
@@ -71,7 +72,8 @@ def sentences(text: str) -> list[Atom]:
 
     The atoms are in order and contain every character except white space between them.
     """
-    # A line's level replaces that of a sentence end at the same offset: the boundary below a heading must stay weak.
+    # The level of a line replaces the level of a sentence end at the same offset, because the boundary below a heading
+    # must stay weak.
     cuts = _sentence_cuts(text) | _line_cuts(text)
     begin = len(text) - len(text.lstrip())
     offsets = [begin, *sorted(offset for offset in cuts if begin < offset < len(text)), len(text)]
@@ -87,7 +89,7 @@ def _line_cuts(text: str) -> dict[int, Level]:
             continue
         level = _break_level(text, match)
         next_heading_end = _heading_end(text, match.end(), level)
-        # A heading belongs to what follows it, another heading included.
+        # A heading belongs to what follows it, even if that is another heading.
         level = Level.WORD if heading_end else Level.HEADING if next_heading_end else level
         if level is not None:
             cuts[match.end()] = level
@@ -100,21 +102,21 @@ def _break_level(text: str, match: re.Match[str]) -> Level | None:
     if "\f" in space or "\u2029" in space or max(space.count("\n"), space.count("\r")) > 1:
         return Level.PARAGRAPH
     indent = space[max(space.rfind("\n"), space.rfind("\r")) + 1 :]
-    # Less than code's indentation is the hanging indent of a wrapped list item.
+    # A smaller indent than that of code is the hanging indent of a wrapped list item.
     is_code = "\t" in indent or len(indent) >= _CODE_INDENT
     return Level.LINE if is_code or _LIST_OR_ROW.match(text, match.end()) else None
 
 
 def _heading_end(text: str, position: int, level: Level | None) -> int:
-    """Returns the end of the heading that starts at a position; 0 where none starts."""
+    """Returns the end of the heading that starts at a position; 0 if no heading starts there."""
     if level is Level.LINE or text[position - 1 : position] in (" ", "\t"):
         return 0
     after_blank = level is Level.PARAGRAPH
-    # A single `#` directly below another line is more often a comment in code than a heading.
+    # A single `#` directly below a line of text is more often a comment in code than a heading.
     if (after_blank or text.startswith("##", position)) and (match := _ATX_HEADING.match(text, position)):
         return match.end()
     match = _RULED_HEADING.match(text, position) if after_blank else None
-    # CommonMark allows `=` and `-` lines shorter than the title; reStructuredText allows no shorter line.
+    # In CommonMark, `=` and `-` lines may be shorter than the title; in reStructuredText no line may be shorter.
     return match.end() if match and (match["mark"] in "=-" or len(match["rule"]) >= len(match["title"].rstrip())) else 0
 
 
@@ -142,13 +144,13 @@ def _is_abbreviation(text: str, stop: int, following: str) -> bool:
 def pieces(text: str, atom: Atom, longest: int) -> list[Atom]:
     """Cuts an atom that is too long for a chunk at newlines and between words, and inside words that are too long.
 
-    Inside a word the 16 characters before an offset decide, so that a change elsewhere moves no cut. No cut separates
-    a character from its combining marks where another offset is in reach.
+    Inside a word, the 16 characters before an offset decide, so a change elsewhere does not move a cut. A cut separates
+    a character from its combining marks only if no other offset is within reach.
 
     Args:
         text: The text that contains the atom.
         atom: The atom to cut.
-        longest: Most characters of a piece, at least 1.
+        longest: Maximum number of characters in a piece; at least 1.
 
     Returns:
         Pieces in order; the first has the level of the atom.
@@ -159,7 +161,7 @@ def pieces(text: str, atom: Atom, longest: int) -> list[Atom]:
     levels[0] = atom.level
     cuts = [0]
     while len(atom_text) - cuts[-1] > longest:
-        # The last of equal keys, so that repetitive text does not fall apart into single characters.
+        # Take the last of equal keys, so that repetitive text is not cut into single characters.
         cuts.append(cuts[-1] + longest - int(keys[cuts[-1] + 1 : cuts[-1] + longest + 1][::-1].argmax()))
     atoms = []
     for start, stop in pairwise([*cuts, len(atom_text)]):
@@ -171,7 +173,7 @@ def pieces(text: str, atom: Atom, longest: int) -> list[Atom]:
 
 
 def _cut_keys(codes: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32]]:
-    """Returns the level of the boundary before each character, and a key by which boundaries are compared."""
+    """Returns the level of the boundary before each character, and a key for comparing boundaries."""
     levels, keys = np.empty(len(codes), np.uint8), np.empty(len(codes), np.uint32)
     for start in range(0, len(codes), _BLOCK):
         lead = max(0, start - _LEAD)
@@ -201,7 +203,7 @@ def _matches(codes: npt.NDArray[np.uint32], test: Callable[[str], bool]) -> npt.
 
 
 def _rolling_hash(codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    """Hashes the 16 characters before each offset: every round combines two neighbouring windows."""
+    """Hashes the 16 characters before each offset: every round combines two neighboring windows."""
     hashes: npt.NDArray[np.uint32] = (codes + np.uint32(1)) * np.uint32(0x9E3779B1)
     hashes ^= hashes >> np.uint32(15)
     for reach in (1, 2, 4, 8):

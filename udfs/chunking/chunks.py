@@ -1,10 +1,11 @@
-"""Text to chunks: pieces small enough for the model, with offsets. An edit changes only the chunks near it.
+"""Splits text into chunks that are small enough for the model, with offsets. An edit changes only the chunks near it.
 
-A chunk ends at the strongest boundary within reach, and among equally strong ones at the boundary whose neighbouring
-sentences have the highest hash. Once two versions of a document are cut at the same boundary, they are cut alike from
-there on, and since both look for the maximum of the same hashes, they soon are. This is content-defined chunking; the
-family that takes extremes in a window is described in Zhang et al., "AE: An Asymmetric Extremum Content Defined
-Chunking Algorithm for Fast and Bandwidth-Efficient Data Deduplication", INFOCOM 2015.
+A chunk ends at the strongest boundary within reach. Among equally strong boundaries, the hash of the sentences on both
+sides decides, and the highest wins. Once two versions of a document are cut at the same boundary, all later cuts are
+the same. This happens soon, because both versions look for the maximum of the same hashes. The method is called
+content-defined chunking. The variant that takes the extreme within a window is described in Zhang et al., "AE: An
+Asymmetric Extremum Content Defined Chunking Algorithm for Fast and Bandwidth-Efficient Data Deduplication", INFOCOM
+2015.
 """
 
 from bisect import bisect_left, bisect_right
@@ -22,7 +23,7 @@ from udfs.chunking.boundaries import Atom, pieces, sentences
 from udfs.specs import ChunkSpec
 
 # No language has words this long. Text with more characters per token is blank, or the tokenizer replaced it with one
-# unknown token. Its length in characters counts then, so that a chunk cannot grow without bound.
+# unknown token. In that case its length in characters is used, so that a chunk cannot grow without bound.
 _CHARACTERS_PER_TOKEN = 32
 _LONGEST_PIECE = 64
 _LEADING_SPACE = 8
@@ -32,10 +33,10 @@ class TokenCounter(Protocol):
     """Counts tokens as the model's own tokenizer does."""
 
     def pieces(self, texts: Sequence[str]) -> list[int]:
-        """Counts the tokens of each text alone: no special tokens, no prompt."""
+        """Counts the tokens of each text alone, without special tokens and prompt."""
 
     def inputs(self, texts: Sequence[str]) -> list[int]:
-        """Counts the tokens that the model is given for each text: prompt, text and special tokens, not truncated."""
+        """Counts the tokens of the model's input for each text: prompt, text and special tokens, not truncated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Chunk:
         text: The piece itself.
         char_start: Offset of its first character.
         char_end: Offset after its last character.
-        token_count: Tokens that the model is given for it, prompt and special tokens included.
+        token_count: Tokens of the model's input for it, including prompt and special tokens.
     """
 
     text: str
@@ -64,8 +65,8 @@ def chunk_text(text: str, spec: ChunkSpec, counter: TokenCounter) -> list[Chunk]
         counter: Counts tokens as the model's tokenizer does.
 
     Returns:
-        The chunks in order; none for a blank text. With `structure`, none is longer than `spec.max_tokens`, except a
-        single character that alone has more tokens.
+        The chunks in order; none for a blank text. With `structure`, no chunk is longer than `spec.max_tokens`, unless
+        it is a single character with more tokens than that.
 
     Raises:
         InputError: Prompt and special tokens leave no token for text.
@@ -83,7 +84,7 @@ def chunk_text(text: str, spec: ChunkSpec, counter: TokenCounter) -> list[Chunk]
 
 
 def _fitting(text: str, spec: ChunkSpec, overhead: int, counter: TokenCounter) -> list[Chunk]:
-    """Cuts until every chunk fits, as a chunk may have more tokens than its atoms counted one by one."""
+    """Cuts until every chunk fits, because a chunk may have more tokens than the sum over its atoms."""
     chunks: list[Chunk] = []
     spans = [(0, len(text))]
     most = spec.max_tokens - overhead
@@ -127,24 +128,24 @@ def _chain(
         if reach == len(ends):
             return firsts
         rest = total - begin
-        # Where two chunks can share what is left, they do, rather than leave a short third one. Where that would narrow
-        # the choice to less than `least`, it costs more stability than it gains in fill (measured on abstracts and
+        # If two chunks can share what is left, they do, so that no short third chunk remains. If that narrowed the
+        # choice to less than `least`, it would cost more stability than it gains in fill (measured on abstracts and
         # READMEs).
         shortest = max(least, rest - most) if rest + least <= 2 * most else least
         near = bisect_left(ends, begin + shortest, lo=firsts[-1]) + 1
         far = bisect_right(ends, begin + min(most, rest - least), lo=firsts[-1])
         if near > far:
             near = far = reach
-        # The last of equal keys, so that repetitive text fills its chunks.
+        # Take the last of equal keys, so that repetitive text fills its chunks.
         firsts.append(far - int(keys[near : far + 1][::-1].argmax()))
 
 
 def _atoms(text: str, most: int, counter: TokenCounter) -> tuple[list[Atom], list[int]]:
-    """Returns atoms, cut to fit into a chunk where that is possible, and their weights in tokens."""
+    """Returns atoms, cut to fit into a chunk if possible, and their weights in tokens."""
     atoms = sentences(text)
     limit = most * _CHARACTERS_PER_TOKEN
     longest = max(1, min(_LONGEST_PIECE, most // 2))
-    # Very long atoms are cut before any count: some tokenizers take more than linear time for a long text.
+    # Very long atoms are cut before counting, because some tokenizers take more than linear time for a long text.
     atoms = _divided(text, atoms, [atom.end - atom.start > limit for atom in atoms], longest)
     counts: dict[str, int] = {}
     weights = _weights(text, atoms, counter, counts)
@@ -160,7 +161,7 @@ def _divided(text: str, atoms: Sequence[Atom], too_long: Sequence[bool], longest
 
 
 def _weights(text: str, atoms: Sequence[Atom], counter: TokenCounter, counts: dict[str, int]) -> list[int]:
-    # For many tokenizers white space is a token, or belongs to the next one, so each atom is counted with the space
+    # In many tokenizers white space is a token or belongs to the next one, so each atom is counted with the space
     # before it.
     before = [0, *(atom.end for atom in atoms)]
     texts = [text[max(end, atom.start - _LEADING_SPACE) : atom.end] for end, atom in zip(before, atoms, strict=False)]
@@ -171,7 +172,7 @@ def _weights(text: str, atoms: Sequence[Atom], counter: TokenCounter, counts: di
 
 
 def _boundary_keys(text: str, atoms: Sequence[Atom]) -> npt.NDArray[np.uint64]:
-    """Returns a key for the boundary before each atom: its level, then a hash of the two atoms beside it."""
+    """Returns a key for the boundary before each atom: its level, then a hash of the atoms on both sides."""
     encoded = [text[atom.start : atom.end].encode("utf-8", "surrogatepass") for atom in atoms]
     digests = {content: blake2b(content, digest_size=8).digest() for content in set(encoded)}
     after = np.frombuffer(b"".join(digests[content] for content in encoded), dtype="<u8")

@@ -1,1 +1,1 @@
-"""Text to vectors: the fake encoder, the real one, and what speeds it up."""
+"""Turning text into vectors: the fake encoder, the real one, and what speeds it up."""

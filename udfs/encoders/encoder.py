@@ -1,4 +1,4 @@
-"""The interface of a model to inference, and the one place where a worker loads one."""
+"""The interface between models and inference, and the only place where a worker loads a model."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -20,8 +20,8 @@ class Encoder(Protocol):
 
     Attributes:
         device: The torch device that it runs on.
-        dtype: Arithmetic of its forward pass.
-        is_padded: Whether a forward pass costs its rows times its longest text, instead of the sum of their tokens.
+        dtype: Floating-point type of its forward pass.
+        is_padded: Whether a forward pass costs rows times the longest text, instead of the sum of all tokens.
     """
 
     device: str
@@ -29,10 +29,10 @@ class Encoder(Protocol):
     is_padded: bool
 
     def tokenize(self, texts: Sequence[str]) -> Tokenized:
-        """Converts texts to what a forward pass takes, and counts their tokens before truncation."""
+        """Converts texts to the input of a forward pass, and counts their tokens before truncation."""
 
     def forward(self, items: Sequence[Any]) -> Callable[[], NDArray[np.float32]]:
-        """Starts one forward pass. The result waits for its rows: (n, dimension) float32, row i for item i."""
+        """Starts one forward pass. Call the result to wait for the rows: (n, dimension) float32, row i for item i."""
 
     def exact(self, item: Any) -> NDArray[np.float32]:
         """Embeds one text alone in float32; returns (1, dimension)."""
@@ -49,20 +49,20 @@ def load_encoder(spec: InferenceSpec, cores: int = 1, partition: int = 0) -> Enc
     Args:
         spec: The model and how to run it.
         cores: Processor cores that inference may use.
-        partition: Number of the task's partition; on a machine with several GPUs the first one loaded decides.
+        partition: Number of the task's partition. It chooses among several GPUs when the model is first loaded.
 
     Returns:
         The encoder; the same object for equal specs.
 
     Raises:
-        InputError: The model folder on this machine is not the one that the driver saw.
+        InputError: The model folder on this machine differs from the one on the driver.
     """
     key = (model_fingerprint(spec.model), spec.model.query_prompt, spec.role, spec.device, spec.dtype, spec.backend)
     if key not in _loaded:
         if is_fake(spec.model.path):
             _loaded[key] = FakeEncoder(spec.model.dimension, spec.device)
         else:
-            # Imports torch, which takes seconds, and which a fake model does not need.
+            # This imports torch, which takes seconds and is not needed for a fake model.
             from udfs.encoders.sentence import SentenceEncoder
 
             _loaded[key] = SentenceEncoder(spec, cores, partition)

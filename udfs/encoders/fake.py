@@ -12,20 +12,20 @@ from udfs.models.source import FAKE_MAX_TOKENS
 from udfs.specs import Precision
 
 _TOKEN = re.compile(r"\w{1,12}|[^\w\s]")
-# Texts that contain these words fail on purpose, so that quarantine can be tried without a broken model.
+# Texts with these words fail on purpose, so that quarantine can be tried without a broken model.
 RAISES = "FAKE-ENCODER-RAISES"
 NOT_FINITE = "FAKE-ENCODER-NAN"
 
 
 class FakeTokenCounter:
-    """Counts words and marks as tokens, plus two special tokens."""
+    """Counts words and punctuation marks as tokens, plus two special tokens."""
 
     def pieces(self, texts: Sequence[str]) -> list[int]:
         """Counts the tokens of each text alone."""
         return [sum(1 for _ in _TOKEN.finditer(text)) for text in texts]
 
     def inputs(self, texts: Sequence[str]) -> list[int]:
-        """Counts the tokens of each text, special tokens included."""
+        """Counts the tokens of each text, including special tokens."""
         return [count + 2 for count in self.pieces(texts)]
 
 
@@ -33,7 +33,7 @@ class FakeEncoder:
     """Draws each vector from a generator seeded with the text's SHA-256: equal texts, equal unit vectors.
 
     Args:
-        dimension: Numbers of each vector.
+        dimension: Length of each vector.
         device: The device that it claims to run on, so that the assignment of GPUs can be tested without one.
     """
 
@@ -50,7 +50,7 @@ class FakeEncoder:
         return Tokenized(texts, [min(count, FAKE_MAX_TOKENS) for count in counts], counts)
 
     def forward(self, items: Sequence[str]) -> Callable[[], NDArray[np.float32]]:
-        """Embeds texts immediately; the result returns the rows of `encode`."""
+        """Embeds texts immediately; calling the result returns the rows of `encode`."""
         rows = self.encode(items)
         return lambda: rows
 
@@ -62,7 +62,7 @@ class FakeEncoder:
         """Computes a unit vector for each text.
 
         Args:
-            texts: Any texts. One that contains `FAKE-ENCODER-NAN` gets a vector of NaN.
+            texts: Any texts. A text that contains `FAKE-ENCODER-NAN` gets a vector of NaN.
 
         Returns:
             (n, dimension) float32.

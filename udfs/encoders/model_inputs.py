@@ -1,4 +1,4 @@
-"""Token ids to the features that a forward pass takes, without tokenizing again."""
+"""Turns token ids into the features for a forward pass, without tokenizing again."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,21 +18,21 @@ Features = dict[str, Any]
 Ids = NDArray[np.int32]
 BuildFeatures = Callable[[Sequence[Any]], Features]
 Tokenize = Callable[[Sequence[str]], Tokenized]
-# Texts on which this module and the library must agree: truncated, padded, with words that are special to tokenizers,
-# in other scripts, and without any token.
+# Texts for which this module and the library must give the same result: truncated, padded, with words that are special
+# to tokenizers, in other scripts, and without any token.
 _PROBES = ("Who hunts at night?", "[CLS] <s> </s> [MASK]", " Two  spaces\nÜBER 日本語 \U0001f989 ", "x", "")
 
 
 def read_and_build(model: SentenceTransformer, spec: ModelSpec, prompt: str) -> tuple[Tokenize, BuildFeatures]:
-    """Chooses how texts are tokenized and features built: from ids read once, where that equals the library's result.
+    """Chooses how to tokenize texts and build features: from ids read once, if that equals the library's result.
 
     Args:
         model: The loaded model.
         spec: The model's description.
-        prompt: Text that the model is given before each text.
+        prompt: Text put before each text.
 
     Returns:
-        A function that tokenizes texts, and one that builds the features of a batch from the first one's items.
+        A function that tokenizes texts, and one that builds the features of a batch from the first function's items.
     """
     tokenizer: Any = model[0].tokenizer
     counter = load_token_counter(spec, prompt)
@@ -59,11 +59,11 @@ def read_and_build(model: SentenceTransformer, spec: ModelSpec, prompt: str) -> 
 
 
 def padded_builder(pad_id: int, token_type_ids: bool, left: bool) -> BuildFeatures:
-    """Creates the builder for models that take a rectangle of tokens and a mask.
+    """Creates the builder for models that take a rectangular batch of tokens and a mask.
 
     Args:
         pad_id: The token for padding.
-        token_type_ids: Whether the model takes the segment of each token; a text is a single segment.
+        token_type_ids: Whether the model takes a segment number for each token; a text is a single segment.
         left: Whether padding goes before the first token of a text.
 
     Returns:
@@ -85,7 +85,7 @@ def padded_builder(pad_id: int, token_type_ids: bool, left: bool) -> BuildFeatur
 
 
 def build_bags(rows: Sequence[Ids]) -> Features:
-    """Builds the features of static models: all `input_ids` in a row, and the `offsets` at which texts begin."""
+    """Builds the features of static models: all `input_ids` in a row, and the `offsets` where texts begin."""
     lengths = np.fromiter((len(row) for row in rows), np.int64, len(rows))
     return {
         "input_ids": torch.from_numpy(np.concatenate(rows).astype(np.int64)),
@@ -94,7 +94,7 @@ def build_bags(rows: Sequence[Ids]) -> Features:
 
 
 def same_features(built: Features, expected: dict[str, Any]) -> bool:
-    """Whether features equal the tensors of the library's own; its other entries are only hints to the model."""
+    """Whether features equal the library's tensors. The library's other entries are only hints to the model."""
     tensors = {name: value for name, value in expected.items() if isinstance(value, torch.Tensor)}
     return built.keys() == tensors.keys() and all(torch.equal(built[name], value) for name, value in tensors.items())
 

@@ -1,7 +1,8 @@
-"""Linear layers whose weights are packed once for this processor, by oneDNN, which is part of torch.
+"""Linear layers with weights that oneDNN, a part of torch, packs once for this processor.
 
-In float32 torch multiplies with MKL, which is several times slower on processors that are not Intel's. oneDNN, which
-torch uses for half precision and compiled models, is not: on one such processor, 434 against 112 GFLOP/s.
+In float32, torch multiplies with MKL, which is several times slower on processors not made by Intel. oneDNN is not
+slower there; torch uses it for half precision and compiled models. On one such processor, oneDNN reached 434 GFLOP/s
+and MKL 112 GFLOP/s.
 """
 
 from time import perf_counter
@@ -10,17 +11,17 @@ from typing import Any
 import torch
 from sentence_transformers import SentenceTransformer
 
-# Rows of a typical forward pass, with which both ways are timed.
+# Rows in a typical forward pass; both kinds of layer are timed on this many.
 _ROWS = 1024
 _TRIALS = 5
-# The speed-up below which a second layout of the weights is not worth its memory.
+# The minimum speedup that justifies the memory for a second copy of the weights.
 _WORTH = 1.1
-# The largest difference allowed between any numbers of both ways, where numbers are of order one.
+# The largest allowed difference between the two results. The numbers are of order one.
 _TOLERANCE = 1e-4
 
 
 class PackedLinear(torch.nn.Module):
-    """A linear layer for inference only, which replaces `linear`."""
+    """A linear layer, for inference only, that replaces `linear`."""
 
     def __init__(self, linear: torch.nn.Linear) -> None:
         super().__init__()
@@ -35,13 +36,13 @@ class PackedLinear(torch.nn.Module):
 
 
 def pack_linears(model: SentenceTransformer) -> int:
-    """Replaces a model's linear layers where packed ones are faster on this processor and give the same numbers.
+    """Replaces a model's linear layers if packed ones are faster on this processor and give the same numbers.
 
     Args:
-        model: A model in float32 on the processor; changed in place.
+        model: A model in float32 on the CPU; changed in place.
 
     Returns:
-        The number of layers replaced; 0 where packing is not faster or this build of torch cannot do it.
+        The number of layers replaced; 0 if packing is not faster or this build of torch does not support it.
     """
     layers = [
         (parent, name, child)
@@ -63,7 +64,7 @@ def _pays(linear: torch.nn.Linear) -> bool:
     try:
         packed = PackedLinear(linear)
         difference = float((packed(rows) - linear(rows)).abs().max())
-    except Exception:  # an internal operation of torch's compiler, which a build may lack
+    except Exception:  # some builds of torch lack this internal operation of its compiler
         return False
     return difference <= _TOLERANCE and _seconds(linear, rows) >= _WORTH * _seconds(packed, rows)
 

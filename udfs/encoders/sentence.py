@@ -20,17 +20,17 @@ from udfs.encoders.unpadded import unpad
 from udfs.models.source import verified_folder
 from udfs.specs import InferenceSpec, ModelSpec, Precision
 
-# Batches on which a converted model is compared: of several lengths, of one text, and of more texts than the first.
+# Batches for comparing a converted model: with several lengths, with one text, and with more texts than the first.
 _EXAMPLES = (["Who hunts at night?", "owl", "night " * 300], ["x"], ["one", "one two", "", "four " * 40])
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def choose_device(device: str, partition: int = 0) -> str:
-    """Chooses the torch device. Call it on the worker, which alone knows its hardware.
+    """Chooses the torch device. Call this on the worker, because only the worker knows its hardware.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:<index>`.
-        partition: Number of the task's partition, by which `auto` spreads tasks over the visible GPUs.
+        partition: Number of the task's partition; `auto` uses it to spread tasks over the visible GPUs.
 
     Returns:
         A torch device name.
@@ -42,22 +42,22 @@ def choose_device(device: str, partition: int = 0) -> str:
 
 
 def choose_dtype(dtype: str, device: str, stored: torch.dtype = torch.float32) -> Precision:
-    """Chooses the arithmetic of the forward pass.
+    """Chooses the floating-point type of the forward pass.
 
     Half precision is far slower than float32 on hardware without instructions for it, so `auto` checks for them.
 
     Args:
         dtype: `auto` or the name of a torch dtype.
         device: Torch device name.
-        stored: The type of the stored weights, in which the model was trained.
+        stored: The type of the stored weights; the model was trained in it.
 
     Returns:
         `float32`, `bfloat16` or `float16`.
     """
     if dtype != "auto":
-        return dtype  # type: ignore[return-value]  # settings admit nothing else
+        return dtype  # type: ignore[return-value]  # the settings allow nothing else
     if device.startswith("cuda"):
-        # A model trained in float32 may compute numbers beyond float16's range.
+        # A model trained in float32 may compute numbers outside the range of float16.
         return "bfloat16" if torch.cuda.is_bf16_supported() and stored != torch.float16 else "float16"
     has_bfloat16 = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return "bfloat16" if has_bfloat16 else "float32"
@@ -72,11 +72,11 @@ class SentenceEncoder:
         partition: Number of the task's partition.
 
     Raises:
-        InputError: The folder is not the one that the driver saw, or does not load.
+        InputError: The folder differs from the one on the driver, or does not load.
     """
 
     def __init__(self, spec: InferenceSpec, cores: int, partition: int = 0) -> None:
-        # Progress bars of every worker would end up in the executors' logs.
+        # The progress bars of every worker would end up in the executors' logs.
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         # Spark sets OMP_NUM_THREADS to spark.task.cpus before torch is imported; the caller knows better.
         torch.set_num_threads(cores)
@@ -85,7 +85,7 @@ class SentenceEncoder:
         uses_torch = spec.backend == "torch" or self.device != "cpu"
         self._model = load_model(spec.model, self.device)
         self.dtype = choose_dtype(spec.dtype, self.device, next(self._model.parameters()).dtype)
-        # OpenVINO converts from float32, whatever arithmetic it uses afterwards.
+        # OpenVINO converts from float32, whatever floating-point type it uses afterwards.
         self._model.to(_DTYPES[self.dtype if uses_torch else "float32"])
         self._prompt = spec.model.document_prompt if spec.role == "document" else spec.model.query_prompt
         self.is_padded = not isinstance(self._model[0], StaticEmbedding)
@@ -103,7 +103,7 @@ class SentenceEncoder:
         elif self.device == "cpu":
             if self.dtype == "float32":
                 pack_linears(self._model)
-        # The kernel for texts of several lengths in one row exists only for GPUs and half precision.
+        # The kernel for texts of several lengths in one row supports only GPUs and half precision.
         elif self.dtype != "float32" and isinstance(self.tokenize, TextTokenizer):
             flat = unpad(self._model, examples, self._features)
             if flat is not None:
@@ -113,12 +113,12 @@ class SentenceEncoder:
     def forward(self, items: Sequence[Any]) -> Callable[[], NDArray[np.float32]]:
         """Starts one forward pass of at least one of `tokenize`'s items.
 
-        The result waits for the rows: (n, dimension) float32, of unit length where the spec says `normalize`.
+        Call the result to wait for the rows: (n, dimension) float32, with unit length if the spec says `normalize`.
         """
         features = {name: self._moved(value) for name, value in self._features(items).items()}
         rows = self._run(features).to(torch.float32)[:, : self._spec.model.dimension]
         if self._spec.model.normalize:
-            # Again in float32: vectors that were cut or computed in half precision do not have unit length.
+            # Normalize again in float32: vectors that were cut or computed in half precision do not have unit length.
             rows = torch.nn.functional.normalize(rows, dim=1)
         if rows.device.type == "cpu":
             matrix = rows.contiguous().numpy()
@@ -136,7 +136,7 @@ class SentenceEncoder:
     def exact(self, item: Any) -> NDArray[np.float32]:
         """Embeds one of `tokenize`'s items alone in float32; returns (1, dimension).
 
-        Where the model runs in half precision, a second copy of it does so on the processor.
+        If the model runs in half precision, a second copy of it does this on the CPU.
         """
         if self.dtype == "float32":
             return self.forward([item])()
@@ -148,12 +148,12 @@ class SentenceEncoder:
     def _moved(self, value: Any) -> Any:
         if not isinstance(value, torch.Tensor) or self.device == "cpu":
             return value
-        # From pinned memory the copy runs during the previous pass.
+        # With pinned memory, the copy runs during the previous pass.
         return value.pin_memory().to(self.device, non_blocking=True)
 
 
 def load_model(model: ModelSpec, device: str) -> SentenceTransformer:
-    """Loads a model from safetensors, with weights in their stored type, without running any code of its folder.
+    """Loads a model from safetensors, with weights in their stored type, without running any code from its folder.
 
     Args:
         model: The model's description.
@@ -163,7 +163,7 @@ def load_model(model: ModelSpec, device: str) -> SentenceTransformer:
         The model, ready for inference.
 
     Raises:
-        InputError: The folder is not the one that the driver saw, or does not load.
+        InputError: The folder differs from the one on the driver, or does not load.
     """
     folder = verified_folder(model)
     try:
@@ -175,7 +175,7 @@ def load_model(model: ModelSpec, device: str) -> SentenceTransformer:
             model_kwargs={"dtype": "auto", "use_safetensors": True} if "Transformer" in folder.modules else None,
         )
         return loaded.eval()
-    except Exception as error:  # each library below has exceptions of its own
+    except Exception as error:  # each library below has its own exceptions
         raise InputError(f"model {model.path} cannot be loaded: {type(error).__name__}: {error}") from error
 
 

@@ -17,7 +17,7 @@ class FolderTokenCounter:
 
     Args:
         tokenizer: The tokenizer, without truncation and padding.
-        prompt: Text that the model is given before each text.
+        prompt: Text put before each text.
         special_tokens: Whether the model adds special tokens; static models do not.
     """
 
@@ -31,7 +31,7 @@ class FolderTokenCounter:
         return self._counts(texts, False)
 
     def inputs(self, texts: Sequence[str]) -> list[int]:
-        """Counts the tokens that the model is given for each text, prompt and special tokens included."""
+        """Counts the tokens of the model's input for each text, including prompt and special tokens."""
         return self._counts([self._prompt + text for text in texts] if self._prompt else texts, self._special_tokens)
 
     def _counts(self, texts: Sequence[str], special_tokens: bool) -> list[int]:
@@ -47,13 +47,13 @@ def load_token_counter(model: ModelSpec, prompt: str) -> TokenCounter:
 
     Args:
         model: The model's description.
-        prompt: Text that the model is given before each text.
+        prompt: Text put before each text.
 
     Returns:
-        A counter whose counts equal those of the model's own preprocessing without truncation.
+        A counter with the same counts as the model's own preprocessing without truncation.
 
     Raises:
-        InputError: The folder is not the one that the driver saw.
+        InputError: The folder differs from the one on the driver.
     """
     if is_fake(model.path):
         return FakeTokenCounter()
@@ -62,7 +62,7 @@ def load_token_counter(model: ModelSpec, prompt: str) -> TokenCounter:
     if path.exists():
         tokenizer = Tokenizer.from_file(str(path))
     else:
-        # The folder predates tokenizer.json: transformers builds the same tokenizer from the vocabulary.
+        # The folder is older than tokenizer.json; transformers builds the same tokenizer from the vocabulary.
         from transformers import AutoTokenizer
 
         loaded = AutoTokenizer.from_pretrained(str(path.parent), trust_remote_code=False, local_files_only=True)

@@ -1,4 +1,4 @@
-"""Texts as token ids, truncated to what the model sees, with their counts before truncation."""
+"""Texts as token ids, truncated to the model's limit, with their token counts before truncation."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-# An encoding takes around a hundred bytes for each token, so a long list is read in batches.
+# An encoding takes about a hundred bytes per token, so a long list is processed in batches.
 _BATCH_CHARACTERS = 1_000_000
 
 
@@ -17,9 +17,9 @@ class Tokenized:
     """A tokenized window of texts.
 
     Attributes:
-        items: The input of the forward pass for each text, truncated to what the model sees.
+        items: The input of the forward pass for each text, truncated to the model's limit.
         lengths: Tokens of each item.
-        counts: Tokens of each text, prompt and special tokens included, before truncation.
+        counts: Tokens of each text, including prompt and special tokens, before truncation.
     """
 
     items: Sequence[Any]
@@ -28,13 +28,13 @@ class Tokenized:
 
 
 class TextTokenizer:
-    """Reads each text once, for both its ids and its count. Only one thread may use a tokenizer.
+    """Reads each text once for both its ids and its count. Only one thread may use a tokenizer.
 
     Args:
         tokenizer: A tokenizer without truncation and padding.
-        prompt: Text that the model is given before each text.
+        prompt: Text put before each text.
         special_tokens: Whether the model adds special tokens; static models do not.
-        limit: Most tokens that the model sees, special tokens included; None where it has no limit.
+        limit: Maximum number of tokens that the model sees, including special tokens; None if it has no limit.
         keeps_end: Whether truncation removes the beginning of a text instead of its end.
     """
 
@@ -71,7 +71,7 @@ class TextTokenizer:
 
 
 def tokenizer_batches(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Divides texts, in order, into batches of about a million characters, which bound a tokenizer's memory."""
+    """Divides texts, in order, into batches of about a million characters, to limit the tokenizer's memory."""
     batch: list[str] = []
     characters = 0
     for text in texts:

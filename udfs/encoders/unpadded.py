@@ -1,7 +1,7 @@
 """Padding-free forward passes: the tokens of all texts in one row, and attention that keeps texts apart.
 
-sentence-transformers does this where the flash-attn package is installed. This module uses torch's own kernel for
-variable lengths instead, which is part of every CUDA build of torch.
+sentence-transformers does this if the flash-attn package is installed. This module instead uses torch's own kernel for
+variable lengths, which is part of every CUDA build of torch.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from udfs.encoders.model_inputs import BuildFeatures, Ids
 _Scoring = tuple[float | None, bool]
 _NAME = "embedlake_varlen"
 _FLASH_KEYS = {"cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx"}
-# Kernels for half precision add up in another order; wrong attention would differ by far more.
+# Kernels for half precision add numbers in a different order; wrong attention would differ by far more.
 _LEAST_COSINE = 0.9999
 
 
@@ -26,12 +26,12 @@ def unpad(model: SentenceTransformer, examples: Sequence[Sequence[Ids]], build: 
     """Switches a model to padding-free passes if it computes the same vectors that way.
 
     Args:
-        model: The loaded model; left unchanged where the vectors differ or the architecture does not support it.
+        model: The loaded model; left unchanged if the vectors differ or the architecture does not support it.
         examples: Token ids of a few batches with texts of several lengths.
         build: Builds padded features, for the comparison.
 
     Returns:
-        A function from the ids of a batch to its features; None where the model still needs padding.
+        A function from the ids of a batch to its features; None if the model still needs padding.
     """
     first: Any = model[0]
     attention_before = getattr(first.config, "_attn_implementation", None)
@@ -49,7 +49,7 @@ def unpad(model: SentenceTransformer, examples: Sequence[Sequence[Ids]], build: 
         cosines = [torch.nn.functional.cosine_similarity(a, b) for a, b in zip(unpadded, expected, strict=True)]
         if min(float(cosine.min()) for cosine in cosines) >= _LEAST_COSINE:
             return flat
-    except Exception:  # an architecture with other inputs or another kind of attention
+    except Exception:  # an architecture with different inputs or a different kind of attention
         pass
     if attention_before is not None:
         first.model.set_attn_implementation(attention_before)
@@ -70,23 +70,23 @@ def attention(
     sliding_window: int | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attends within each text of a row; the signature is that of an attention function of transformers.
+    """Attends within each text of a row. It has the signature of an attention function in transformers.
 
     Args:
         module: The attention module.
         query: (1, heads, tokens, width).
         key: (1, key heads, tokens, width).
         value: (1, key heads, tokens, width).
-        attention_mask: Must be None; boundaries take its place.
+        attention_mask: Must be None; the text boundaries replace it.
         scaling: Factor of the scores.
         cu_seq_lens_q: (texts + 1,) int32, the start of each text and the end of the last.
         max_length_q: Tokens of the longest text.
-        is_causal: Whether a token sees only the tokens before it; None takes the module's attribute.
+        is_causal: Whether a token sees only the tokens before it; None uses the module's attribute.
         sliding_window: Must be None.
         **others: Arguments for other kinds of attention; ignored.
 
     Returns:
-        (1, tokens, heads, width), and None in place of weights.
+        (1, tokens, heads, width), and None instead of weights.
 
     Raises:
         NotImplementedError: The model needs a mask or a window.
@@ -127,7 +127,7 @@ def _text_by_text(
     longest: int,
     scoring: _Scoring,
 ) -> torch.Tensor:
-    # The kernel needs a GPU; this computes the same without one.
+    # The kernel needs a GPU; this code computes the same result without one.
     (scale, causal), texts = scoring, []
     for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         query, key, value = (states[start:end].transpose(0, 1).unsqueeze(0) for states in (q, k, v))

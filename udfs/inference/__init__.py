@@ -1,1 +1,1 @@
-"""Windows of texts to embeddings: forward passes, token budget, pipeline, meter and calibration. Plain Python."""
+"""Turns windows of texts into embeddings: passes, token budget, pipeline, meter and calibration. Plain Python."""

@@ -1,4 +1,4 @@
-"""Trials of forward-pass sizes on a library's own texts: the rate, latencies and memory of each."""
+"""Trials of forward-pass sizes on a library's own texts: the rate, latencies and memory use of each size."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from udfs.inference.meter import peak_mebibytes, reset_peak
 from udfs.inference.passes import PassFault, batch_cost, fitting, longest_first, pass_fault
 
 _ROWS = tuple(2**power for power in range(4, 10))
+# The sizes that `embedlake calibrate` tries. A run tries fewer candidates: see `udfs.inference.token_budget`.
 # Small models on a few cores are fastest at the lower end, GPUs at the upper end.
 _TOKENS = {"cpu": (512, 1024, 2048, 4096, 8192), "cuda": (8192, 16_384, 32_768, 65_536, 131_072)}
 
@@ -24,7 +25,7 @@ class PassSize:
 
 
 def sizes_for(device: str) -> list[PassSize]:
-    """Returns the sizes to try on a torch device: fixed rows, as most programs use them, and token budgets."""
+    """Returns the sizes to try on a torch device: fixed row counts, as used by most programs, and token budgets."""
     budgets = _TOKENS["cuda" if device.startswith("cuda") else "cpu"]
     return [PassSize("rows", rows) for rows in _ROWS] + [PassSize("tokens", tokens) for tokens in budgets]
 
@@ -35,12 +36,12 @@ class Trial:
 
     Attributes:
         size: The size of the passes.
-        texts: Texts embedded; 0 where a pass did not fit into memory.
+        texts: Texts embedded; 0 if a pass did not fit into memory.
         tokens: Tokens of the texts.
-        computed: Tokens computed, padding included.
+        computed: Tokens computed, including padding.
         seconds: Wall-clock seconds of all passes.
         latencies: Seconds of each pass.
-        peak_mebibytes: Peak memory during the trial, of the GPU where the model is on one, else of the process.
+        peak_mebibytes: Peak memory during the trial: of the GPU if the model runs on one, otherwise of the process.
     """
 
     size: PassSize
@@ -55,10 +56,10 @@ class Trial:
 def trials(encoder: Encoder, texts: Sequence[str], sizes: Sequence[PassSize], rounds: int = 3) -> Iterator[Trial]:
     """Embeds the same texts in passes of each size, in several rounds, and yields a trial for each size and round.
 
-    Every round starts with another size, so that a machine that is slow for a while slows all sizes alike.
+    Every round starts with a different size, so that a temporary slowdown of the machine affects all sizes equally.
     """
     window = encoder.tokenize(texts)
-    # The first pass of a process allocates, loads and compiles.
+    # The first pass of a process allocates, loads and compiles, so this trial is discarded.
     _trial(encoder, window, PassSize("rows", 1), longest_first(window.lengths)[:1])
     for number in range(rounds):
         first = number % len(sizes)
@@ -77,7 +78,7 @@ def _trial(encoder: Encoder, window: Tokenized, size: PassSize, order: list[int]
         began = perf_counter()
         try:
             encoder.forward([window.items[position] for position in batch])()
-        except Exception as error:  # that a size does not fit is a result; any other error is not
+        except Exception as error:  # running out of memory is a result; any other error is not
             if pass_fault(error) is not PassFault.MEMORY:
                 raise
             return Trial(size, 0, 0, 0, 0.0, [], peak_mebibytes(encoder.device))

@@ -1,7 +1,7 @@
 """Inference over windows of texts: plain Python, the same in a Spark worker, a notebook and a unit test.
 
 It has three stages: read and tokenize, run forward passes, collect rows in the buffer that becomes the Arrow column.
-The first two run in threads of their own, each a bounded number of steps ahead of the next stage.
+The first two run in their own threads, each a limited number of steps ahead of the next stage.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,9 +21,9 @@ from udfs.inference.prefetch import prefetch
 from udfs.inference.token_budget import TokenBudget, token_budget
 from udfs.specs import InferenceSpec
 
-# One window is read while another is computed, so that memory does not grow with the partition.
+# One window is read while another is computed, so memory does not grow with the size of the partition.
 _WINDOWS_AHEAD = 1
-# Passes that may wait to be copied: enough to keep a GPU busy.
+# Number of passes that may wait to be copied: enough to keep a GPU busy.
 _PASSES_AHEAD = 4
 
 
@@ -33,10 +33,10 @@ class Embeddings:
 
     Attributes:
         matrix: (n, dimension) float32; all zeros for a text with a reason.
-        token_counts: (n,) int32; tokens of each text, prompt and special tokens included, before truncation.
+        token_counts: (n,) int32; tokens of each text, including prompt and special tokens, before truncation.
         truncated: (n,) bool; whether the model saw only the beginning.
-        reasons: Why each text has no embedding (one of `schemas.reasons`); None where it has one.
-        details: The reason in words, without any of the text.
+        reasons: Why each text has no embedding (one of `schemas.reasons`); None if it has one.
+        details: The reason in words, without any part of the text.
     """
 
     matrix: NDArray[np.float32]
@@ -53,9 +53,9 @@ def embed_windows(
 
     Args:
         encoder: The loaded model.
-        windows: Windows of texts without the prompt; read ahead in another thread.
+        windows: Windows of texts without the prompt; read ahead in a separate thread.
         spec: How inference runs.
-        budget: Most tokens of a forward pass.
+        budget: Limits the tokens of a forward pass.
         meter: Counts passes, tokens and seconds.
 
     Yields:
@@ -125,10 +125,10 @@ def _collect(result: Embeddings, forward_pass: Pass, encoder: Encoder, meter: Me
 
 
 def _retry(result: Embeddings, position: int, encoder: Encoder, window: Tokenized) -> None:
-    # Some vectors are not finite only in half precision or because of padding.
+    # Some vectors are only non-finite in half precision or because of padding.
     try:
         row = encoder.exact(window.items[position])
-    except Exception as error:  # alone, so the text is the cause
+    except Exception as error:  # the text was embedded alone, so it is the cause
         result.reasons[position], result.details[position] = MODEL_ERROR, f"the model raised {type(error).__name__}"
         return
     _check_shape(row, 1, result)

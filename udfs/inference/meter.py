@@ -17,14 +17,14 @@ _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 @dataclass(slots=True)
 class Meter:
-    """Counts and seconds since they were last taken. All stages of a pipeline share one meter.
+    """Counts and seconds since the last call of `take`. All stages of a pipeline share one meter.
 
     Attributes:
         passes: Forward passes that succeeded.
         tokens: Tokens that the model saw.
-        computed: Tokens computed, padding included.
+        computed: Tokens computed, including padding.
         out_of_memory: Passes that did not fit into memory.
-        retried: Texts embedded again, alone.
+        retried: Texts embedded again one at a time.
         read: Seconds spent waiting for texts.
         tokenise: Seconds spent counting tokens and building ids.
         forward: Seconds spent in forward passes.
@@ -32,7 +32,7 @@ class Meter:
         collect: Seconds spent copying and checking rows.
         collect_waited: Seconds that the collecting stage waited for passes.
         encode: Seconds spent building Arrow batches.
-        write: Seconds spent waiting until Spark took the batches.
+        write: Seconds spent waiting for Spark to accept the batches.
     """
 
     passes: float = 0
@@ -50,14 +50,14 @@ class Meter:
     write: float = 0
 
     def add(self, **amounts: float) -> None:
-        """Adds amounts to attributes of these names."""
+        """Adds each amount to the attribute of the same name."""
         with _LOCK:
             for name, amount in amounts.items():
                 setattr(self, name, getattr(self, name) + amount)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Adds the seconds of its block to an attribute, also when the block raises."""
+        """Adds the duration of its block to an attribute, even if the block raises an error."""
         began = perf_counter()
         try:
             yield
@@ -65,7 +65,7 @@ class Meter:
             self.add(**{name: perf_counter() - began})
 
     def take(self) -> dict[str, float]:
-        """Returns the amounts by attribute and resets them to zero."""
+        """Returns the value of each attribute and resets all of them to zero."""
         with _LOCK:
             taken = {field.name: float(getattr(self, field.name)) for field in fields(self)}
             for name in taken:
@@ -74,19 +74,19 @@ class Meter:
 
 
 def reset_peak(device: str) -> None:
-    """Restarts the measurement of peak memory: of the GPU for a CUDA device, else of this process."""
+    """Restarts the measurement of peak memory: of the GPU for a CUDA device, otherwise of this process."""
     if device.startswith("cuda"):
         import torch
 
         torch.cuda.reset_peak_memory_stats(device)
         return
-    # Writing 5 resets the peak on Linux. Elsewhere, and where this is not permitted, the peak only grows.
+    # Writing 5 resets the peak on Linux. On other systems, or without permission, the peak only grows.
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_mebibytes(device: str) -> float:
-    """Returns the peak memory in MiB: of the GPU for a CUDA device, else of this process."""
+    """Returns the peak memory in MiB: of the GPU for a CUDA device, otherwise of this process."""
     if device.startswith("cuda"):
         import torch
 

@@ -1,4 +1,4 @@
-"""The forward stage: tokenized windows to forward passes within the token budget, and what to do when one fails."""
+"""The forward stage: runs tokenized windows in passes within the token budget, and handles passes that fail."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from udfs.inference.meter import Meter
 from udfs.inference.token_budget import TokenBudget
 
 Rows = Callable[[], NDArray[np.float32]]
-# torch has exception classes for some of these; the libraries below it have only words.
+# torch has exception classes for some of these errors; the libraries below it only have words.
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "cudnn_status_alloc_failed", "cublas_status_alloc_failed")
 _DEVICE_WORDS = (
     "cuda error",
@@ -29,7 +29,7 @@ _DEVICE_WORDS = (
 
 
 class PassFault(Enum):
-    """What a failed forward pass calls for."""
+    """The kind of failure of a forward pass, which decides what to do next."""
 
     MEMORY = "make the next pass smaller"
     DEVICE = "end the process, which cannot use the device any more"
@@ -43,9 +43,9 @@ class Pass:
     Attributes:
         window: The window that the texts are from.
         positions: Indices of the texts in the window.
-        rows: Waits for the vectors and returns them; None where there is a reason.
+        rows: Waits for the vectors and returns them; None if there is a reason.
         reason: Why the text has no vector; the pass then has a single text.
-        detail: The reason in words, without any of the text.
+        detail: The reason in words, without any part of the text.
         is_last: Whether this is the window's last pass.
     """
 
@@ -60,17 +60,17 @@ class Pass:
 def passes_of(encoder: Encoder, windows: Iterator[Tokenized], budget: TokenBudget, meter: Meter) -> Iterator[Pass]:
     """Runs the model over windows, the longest texts of each window first.
 
-    Running out of memory halves the next passes. A pass that raises another error is split until the text that causes
+    Running out of memory halves the next passes. A pass that raises any other error is split until the text that causes
     the error is alone.
 
     Args:
         encoder: The loaded model.
         windows: Tokenized windows.
-        budget: Most tokens of a pass.
+        budget: Limits the tokens of a pass.
         meter: Counts passes, tokens and seconds.
 
     Yields:
-        The passes; those of a window hold each of its texts exactly once.
+        The passes; together, the passes of a window contain each of its texts exactly once.
 
     Raises:
         RuntimeError: The device is lost.
@@ -87,7 +87,7 @@ def passes_of(encoder: Encoder, windows: Iterator[Tokenized], budget: TokenBudge
             batch = group[:size]
             try:
                 rows = _forward(encoder, window, batch, budget, meter)
-            except Exception as error:  # whatever a model raises for one text must not fail its neighbours
+            except Exception as error:  # an error that one text causes must not affect its neighbors
                 fault = pass_fault(error)
                 if fault is PassFault.DEVICE:
                     message = "the device is lost to this process. Try again in a new process; Spark does so by itself."
@@ -96,7 +96,7 @@ def passes_of(encoder: Encoder, windows: Iterator[Tokenized], budget: TokenBudge
                     meter.add(out_of_memory=1)
                     budget.ran_out(_cost(encoder, window, batch))
                 if size > 1:
-                    # What did not fit is cut again by the smaller budget; what raised is cut in two.
+                    # What did not fit is cut again to the smaller budget; what raised an error is cut in two.
                     waiting += [batch] if fault is PassFault.MEMORY else [batch[size // 2 :], batch[: size // 2]]
                 else:
                     yield _failed(window, batch, fault, error, is_last=not waiting)
@@ -105,15 +105,15 @@ def passes_of(encoder: Encoder, windows: Iterator[Tokenized], budget: TokenBudge
 
 
 def longest_first(lengths: Sequence[int]) -> list[int]:
-    """Returns the indices of texts, longest first and equal lengths in their order.
+    """Returns the indices of texts, longest first; texts of equal length keep their order.
 
-    Texts of similar length become neighbours, and memory use peaks with the first pass.
+    Texts of similar length become neighbors, and memory use peaks in the first pass.
     """
     return sorted(range(len(lengths)), key=lambda position: (-lengths[position], position))
 
 
 def batch_cost(lengths: Sequence[int], is_padded: bool) -> int:
-    """Counts the tokens that a forward pass computes: rows times the longest text where padded, else the sum."""
+    """Counts the tokens that a forward pass computes: rows times the longest text if padded, otherwise the sum."""
     return len(lengths) * max(lengths, default=0) if is_padded else sum(lengths)
 
 
@@ -122,8 +122,8 @@ def fitting(lengths: Sequence[int], token_budget: int, is_padded: bool) -> int:
 
     Args:
         lengths: Tokens of each text, longest first.
-        token_budget: Most tokens of a pass, padding included; a longer text is a pass of its own.
-        is_padded: Whether every text is padded to the longest.
+        token_budget: Maximum number of tokens in a pass, including padding; a longer text gets its own pass.
+        is_padded: Whether every text is padded to the length of the longest.
 
     Returns:
         The count; at least 1, unless there is no text.
@@ -145,7 +145,7 @@ def pass_fault(error: Exception) -> PassFault:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return PassFault.MEMORY
     words = str(error).lower()
-    # Memory first: running out of memory can be reported as a CUDA error.
+    # Check for memory first, because running out of memory can be reported as a CUDA error.
     if isinstance(error, RuntimeError) and any(word in words for word in _MEMORY_WORDS):
         return PassFault.MEMORY
     if type(error).__name__ == "AcceleratorError":
@@ -160,7 +160,7 @@ def _forward(encoder: Encoder, window: Tokenized, batch: list[int], budget: Toke
     with meter.timed("forward"):
         rows = encoder.forward([window.items[position] for position in batch])
         if not budget.is_chosen:
-            # On a GPU, `forward` only starts the pass; a budget is judged by passes that have ended.
+            # On a GPU, `forward` only starts the pass, but a budget is judged by finished passes.
             values = rows()
             rows = lambda: values  # noqa: E731
     cost, tokens = _cost(encoder, window, batch), sum(window.lengths[position] for position in batch)
@@ -176,5 +176,5 @@ def _cost(encoder: Encoder, window: Tokenized, batch: list[int]) -> int:
 def _failed(window: Tokenized, batch: list[int], fault: PassFault, error: Exception, is_last: bool) -> Pass:
     if fault is PassFault.MEMORY:
         return Pass(window, batch, None, OUT_OF_MEMORY, "it does not fit even alone", is_last)
-    # The error's own words may quote the text.
+    # Without the error message, which may quote the text.
     return Pass(window, batch, None, MODEL_ERROR, f"the model raised {type(error).__name__}", is_last)

@@ -1,4 +1,4 @@
-"""Input of a pipeline's stages: an iterator read ahead in a thread, and record batches regrouped into windows."""
+"""Input for the stages of a pipeline: reads an iterator ahead in a thread, and regroups record batches into windows."""
 
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -11,9 +11,9 @@ from typing import Generic, TypeVar
 import pyarrow as pa
 
 Item = TypeVar("Item")
-# How often a consumer that stops checks whether the thread has ended.
+# How often a stopping consumer checks whether the thread has ended.
 _DRAIN_SECONDS = 0.05
-# Enough texts of similar length for full batches; 16,384 vectors of 1,024 numbers take 64 MiB.
+# Enough texts for full batches of similar length; 16,384 vectors of 1,024 numbers take 64 MiB.
 WINDOW_ROWS = 16_384
 WINDOW_BYTES = 32 << 20
 
@@ -33,12 +33,12 @@ def prefetch(
 ) -> Generator[Item, None, None]:
     """Runs an iterator in a thread, so that its next items are ready while the consumer processes the last one.
 
-    Closing the generator ends the thread before `close` returns, and closes the source where the source is a
-    generator: no thread outlives its consumer. An error of the source is raised where its item would have appeared.
+    Closing the generator ends the thread before `close` returns, so no thread outlives its consumer. If the source is a
+    generator, it is closed too. An error in the source is raised in place of the item that it prevented.
 
     Args:
         source: The iterator to run; from now on only the thread uses it.
-        depth: Most items that wait for the consumer.
+        depth: Maximum number of items that wait for the consumer.
         waited: Called for each item with the seconds that the consumer waited.
 
     Yields:
@@ -81,12 +81,12 @@ def _fill(source: Iterator[Item], queue: Queue[_Taken[Item] | _Ended], stop: thr
 def windows(
     batches: Iterator[pa.RecordBatch], rows: int = WINDOW_ROWS, size: int = WINDOW_BYTES
 ) -> Iterator[pa.RecordBatch]:
-    """Joins small batches and cuts large ones, so that a worker's memory does not grow with its partition.
+    """Joins small batches and cuts large ones, so that a worker's memory does not grow with the size of its partition.
 
     Args:
-        batches: Batches of one schema, of any size.
-        rows: Most rows of a window.
-        size: Most bytes of a window, unless a single batch has more.
+        batches: Batches with one schema and of any size.
+        rows: Maximum number of rows in a window.
+        size: Maximum number of bytes in a window, unless a single batch has more.
 
     Yields:
         Batches with the same rows in the same order; none is empty.
@@ -96,7 +96,7 @@ def windows(
     for batch in batches:
         for start in range(0, batch.num_rows, rows):
             piece = batch.slice(start, rows)
-            # Limited by bytes too, before joining: text columns of more than 2 GiB do not fit into one batch.
+            # The bytes are limited too, before joining, because a text column over 2 GiB does not fit into one batch.
             if held and (count + piece.num_rows > rows or held_bytes + piece.nbytes > size):
                 yield _joined(held)
                 held, count, held_bytes = [], 0, 0

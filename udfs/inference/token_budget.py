@@ -1,4 +1,4 @@
-"""Most tokens of a forward pass: chosen by trial, halved when memory runs out, doubled again later."""
+"""The maximum number of tokens in a forward pass: chosen by trial, halved when memory runs out, doubled again later."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -7,23 +7,24 @@ from weakref import WeakKeyDictionary
 from udfs.encoders.encoder import Encoder
 from udfs.specs import InferenceSpec
 
-# What `auto` tries: on processors, for small models on a few cores; on GPUs, whose memory holds any of them easily.
+# The candidates that a run tries for `auto`. `embedlake calibrate` tries more sizes: see `udfs.inference.calibration`.
+# The CPU candidates suit small models on a few cores. On GPUs, every candidate easily fits into memory.
 _CANDIDATES = {"cpu": (1024, 2048, 4096), "cuda": (16_384, 32_768, 65_536)}
-# Static models only add up rows of a table, so that small passes would mostly be overhead.
+# Static models only add up rows of a table, so small passes would be mostly overhead.
 _STATIC_BUDGET = 262_144
-# Passes of each candidate before one is chosen: the medians of three differ clearly, even on a busy machine.
+# Passes per candidate before one is chosen. Medians of three passes differ clearly, even on a busy machine.
 _TRIALS = 3
-# A pass says something about its candidate when it fills at least this fraction of it.
+# A pass counts for its candidate only if it fills at least this fraction of the budget.
 _FULL = 0.75
-# Passes without a fault after which a halved budget is doubled again.
+# After this many passes without a fault, a halved budget is doubled again.
 _GROW_AFTER = 32
 
 
 class TokenBudget:
-    """The most tokens of the next forward pass.
+    """The maximum number of tokens in the next forward pass.
 
-    Several candidates take turns on texts that have to be embedded anyway, so that finding the fastest costs no extra
-    inference. Rates of neighbouring passes are comparable, because batches are ordered by length.
+    Several candidates take turns on texts that have to be embedded anyway, so finding the fastest costs no extra
+    inference. The rates of neighboring passes are comparable because batches are ordered by length.
 
     Args:
         candidates: Budgets to choose from; a single one is used as it is.
@@ -38,12 +39,12 @@ class TokenBudget:
 
     @property
     def is_chosen(self) -> bool:
-        """Whether a single candidate is left."""
+        """Whether only one candidate is left."""
         return len(self._candidates) == 1
 
     @property
     def tokens(self) -> int:
-        """Most tokens of the next pass."""
+        """The maximum number of tokens in the next pass."""
         turn = min(self._candidates, key=lambda candidate: (len(self._rates[candidate]), candidate))
         return min(turn, self._ceiling)
 
@@ -51,7 +52,7 @@ class TokenBudget:
         """Records a pass that succeeded.
 
         Args:
-            cost: Tokens computed, padding included.
+            cost: Tokens computed, including padding.
             tokens: Tokens of the texts alone.
             seconds: Duration of the pass.
         """
@@ -69,14 +70,14 @@ class TokenBudget:
             self._candidates = [max(self._candidates, key=lambda candidate: median(self._rates[candidate]))]
 
     def ran_out(self, cost: int) -> None:
-        """Records a pass of `cost` tokens, padding included, that did not fit into memory, and halves the next one."""
+        """Records a pass of `cost` tokens, including padding, that did not fit into memory, and halves the next one."""
         self._ceiling, self._clean = max(1, min(self._ceiling, cost) // 2), 0
         fitting = [candidate for candidate in self._candidates if candidate <= self._ceiling]
         if fitting and not self.is_chosen:
             self._candidates = fitting
 
 
-# What was found for a model holds for the rest of the process.
+# The budget found for a model is used for the rest of the process.
 _budgets: WeakKeyDictionary[Encoder, dict[int | None, TokenBudget]] = WeakKeyDictionary()
 
 

@@ -1,1 +1,1 @@
-"""From a model's name to its folder, inspected without loading it."""
+"""Finds a model's folder from its name, and inspects the folder without loading it."""

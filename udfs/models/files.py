@@ -1,6 +1,6 @@
-"""The files that a model folder may contain, and its JSON files, parsed.
+"""The files that a model folder may contain, and its parsed JSON files.
 
-The later checks see only what is collected here: for them, a file that is not listed does not exist.
+Later checks see only what is collected here. A file that is not listed does not exist for them.
 """
 
 import json
@@ -27,7 +27,7 @@ class FolderFiles:
     Attributes:
         root: The model folder, absolute.
         files: Path by POSIX path relative to the root.
-        present: Every file in the folder, refused ones included, so that a refused file is not reported as missing too.
+        present: Every file in the folder, including refused ones, so that a refused file is not also reported missing.
         faults: One message for each fault, starting with the file's full path.
     """
 
@@ -37,7 +37,7 @@ class FolderFiles:
     faults: list[str] = field(default_factory=list)
 
     def fault(self, name: str, message: str) -> None:
-        """Adds a fault of one file, named relative to the root; an empty name means the folder itself."""
+        """Adds a fault in one file, named relative to the root; an empty name means the folder itself."""
         self.faults.append(f"{shown(self.root / name)}: {message}")
 
 
@@ -54,7 +54,7 @@ class JsonFiles:
     contents: dict[str, object] = field(default_factory=dict)
 
     def object(self, name: str) -> dict[str, object]:
-        """Returns a file's JSON object; an empty one where it is absent, has a fault or is something else."""
+        """Returns a file's JSON object; an empty one if the file is absent, has a fault or contains something else."""
         content = self.contents.get(name, {})
         if isinstance(content, dict):
             return content
@@ -66,8 +66,8 @@ class JsonFiles:
 def collect_files(root: str | os.PathLike[str]) -> FolderFiles:
     """Walks a model folder: lists the files that the loader may read, and adds a fault for each other file.
 
-    Links may point into the folder. Where the folder is a snapshot in the hub's cache, they may point anywhere into
-    the cache folder of the same repository.
+    Links may point into the folder. If the folder is a snapshot in the hub's cache, they may point to anywhere in the
+    cache folder of the same repository.
     """
     collected = FolderFiles(Path(os.path.abspath(root)))
     if not collected.root.is_dir():
@@ -101,7 +101,7 @@ def collect_files(root: str | os.PathLike[str]) -> FolderFiles:
 
 
 def parse_json(files: FolderFiles) -> JsonFiles:
-    """Parses every JSON file of a model folder; files that cannot be parsed become faults of the folder."""
+    """Parses every JSON file in a model folder; files that cannot be parsed become faults of the folder."""
     json_files = JsonFiles(files)
     for name, path in files.files.items():
         limit = MAX_TOKENIZER_BYTES if path.name == "tokenizer.json" else MAX_JSON_BYTES
@@ -141,15 +141,15 @@ def stays_inside(path: str) -> bool:
 
 
 def within(folder: str, name: str) -> str:
-    """Returns the path, relative to the model folder, of a file in a module's folder (empty or `.` for the root)."""
+    """Returns the path of a file in a module's folder (empty or `.` for the root), relative to the model folder."""
     return (PurePosixPath(folder) / name).as_posix()
 
 
 def looks_like_archive(start: bytes) -> bool:
-    """Whether a file starts as a pickle (protocol 2 to 5) or a zip archive, the two formats of torch.
+    """Whether a file starts like a pickle (protocols 2 to 5) or a zip archive, the two formats of torch.
 
     Args:
-        start: The first bytes; at least four if the file has them.
+        start: The first bytes; at least four if the file has that many.
 
     Returns:
         Whether they match.
@@ -172,8 +172,8 @@ def _collect_file(collected: FolderFiles, path: Path, allowed: Path) -> None:
         real = path.resolve(strict=True)
         mode = real.stat().st_mode
         fault = _entry_fault(path, real, mode, allowed)
-        # A safetensors file starts with the length of its header, which may look like the first bytes of a pickle. The
-        # check of its header distinguishes the two.
+        # A safetensors file starts with the length of its header, which may look like the first bytes of a pickle. A
+        # later check of the header tells the two apart.
         if fault is None and path.suffix != ".safetensors" and _begins_as_archive(path):
             fault = "contains a pickle or zip archive under another name, which is never opened. Remove it."
     except (OSError, RuntimeError) as error:

@@ -1,7 +1,7 @@
-"""Hashes of everything that decides a stored vector: the digest of a model folder and the fingerprints of specs.
+"""Hashes of everything that affects a stored vector: the digest of a model folder and the fingerprints of specs.
 
-Each is the SHA-256 of a canonical form: JSON with sorted keys, no spaces, and all characters beyond ASCII escaped, so
-that the same description has the same hash on every machine and Python version.
+Each is the SHA-256 of a canonical form: JSON with sorted keys, no spaces, and all non-ASCII characters escaped. So the
+same description has the same hash on every machine and Python version.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from udfs.specs import ChunkSpec, ModelSpec
 
-# Increase this when the code cuts documents differently, so that spaces built by the older rule are recognized.
+# Increase this when the code cuts documents differently, so that spaces built with the old rule are recognized.
 CHUNKING_RULE = 1
 _BLOCK_BYTES = 2**20
 
@@ -20,7 +20,7 @@ def folder_digest(files: Mapping[str, Path]) -> str:
     """Hashes a model folder: `[[path, sha256 of the content], ...]` in canonical form, sorted by path.
 
     Args:
-        files: Every file that the loader may read, by its POSIX path relative to the model folder. Documentation and
+        files: Every file that the loader may read, by POSIX path relative to the model folder. Documentation and
             dotfiles are not included, so editing a README does not change the digest.
 
     Returns:
@@ -30,11 +30,11 @@ def folder_digest(files: Mapping[str, Path]) -> str:
 
 
 def model_fingerprint(spec: ModelSpec) -> str:
-    """Hashes everything about a model that decides a stored vector; returns 64 hex digits.
+    """Hashes everything about a model that affects a stored vector; returns 64 hex digits.
 
-    The folder's location (`path`, `revision`) is left out, as the digest covers its content. So is the query prompt,
-    as no stored vector depends on it. Device and arithmetic belong to a run: vectors that differ in them are
-    comparable.
+    The folder's location (`path`, `revision`) is left out because the digest covers its content. The query prompt is
+    left out because no stored vector depends on it. Device and floating-point type belong to a run: vectors computed
+    with different ones are comparable.
     """
     return _hash(
         {
@@ -49,10 +49,10 @@ def model_fingerprint(spec: ModelSpec) -> str:
 
 
 def chunking_fingerprint(spec: ChunkSpec, model: ModelSpec) -> str:
-    """Hashes everything that decides where a document is cut; returns 64 hex digits.
+    """Hashes everything that affects where a document is cut; returns 64 hex digits.
 
-    The model is included because its tokenizer counts the tokens, and because its prompt and its limit affect the size
-    of a chunk.
+    The model is included because its tokenizer counts the tokens, and because its prompt and limit affect the size of a
+    chunk.
     """
     return _hash(
         {

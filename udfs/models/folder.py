@@ -1,7 +1,7 @@
 """The inspection of a model folder before any library loads it.
 
-The libraries that load a model also run what it names: code, pickles, kernels from a hub. So the folder is inspected
-first, in plain Python, and a folder with a single fault is not loaded at all.
+The libraries that load a model also run what the model refers to: code, pickles, kernels from a hub. So the folder is
+inspected first, in plain Python, and is not loaded if it has any fault.
 """
 
 import os
@@ -24,16 +24,16 @@ class ModelFolder:
     """A model folder that contains a complete model and nothing that could be run.
 
     Attributes:
-        root: The folder, absolute, so that loading it never asks a hub for absent files.
+        root: The absolute path of the folder, so that loading it never asks a hub for absent files.
         digest: SHA-256 (hex) over every file that the loader may read.
-        dimension: Numbers of a vector.
-        max_tokens: Longest input the model sees, special tokens and prompt included; None where it has no limit.
+        dimension: Length of a vector.
+        max_tokens: Longest input the model sees, including special tokens and prompt; None if it has no limit.
         normalized: Whether the model itself returns vectors of unit length.
         document_prompt: Text that the model expects before each document; empty for none.
         query_prompt: Text that the model expects before each query; empty for none.
         modules: Class names of the modules, in the order in which they run.
         model_type: Architecture of the Transformer, such as `bert`; None for a StaticEmbedding.
-        pooling: How token vectors become one, in the order of concatenation; empty where the first module does it.
+        pooling: How token vectors become one, in the order of concatenation; empty if the first module does this.
         prompts: Every prompt that the folder defines, used or not, as pairs of name and text.
         weight_bytes: Size of all safetensors files, in bytes.
         tokenizer_folder: Folder of the first module's tokenizer, relative to the model folder.
@@ -57,11 +57,11 @@ class ModelFolder:
 def inspect_model_folder(root: str | os.PathLike[str]) -> ModelFolder:
     """Inspects a model folder without loading it.
 
-    Neither torch nor transformers nor sentence-transformers is imported, and nothing from the folder is run. The result
-    agrees with what sentence-transformers reports of the loaded model.
+    This does not import torch, transformers or sentence-transformers, and runs nothing from the folder. The result
+    agrees with what sentence-transformers reports about the loaded model.
 
     Args:
-        root: The model folder. Links may leave it only where it is a snapshot in the hub's cache, and only to the cache
+        root: The model folder. Links may leave it only if it is a snapshot in the hub's cache, and only to the cache
             of the same repository.
 
     Returns:
@@ -122,8 +122,8 @@ def _describe(
         dimension=dimension,
         max_tokens=max_tokens,
         normalized=shape.normalized,
-        # `encode_document` and `encode_query` of sentence-transformers 6 always find prompts of their own names, empty
-        # where the folder has none, and so never use `passage`, `corpus` or `default_prompt_name`.
+        # In sentence-transformers 6, `encode_document` and `encode_query` always find a prompt with their own name; it
+        # is empty if the folder has none. So they never use `passage`, `corpus` or `default_prompt_name`.
         document_prompt=prompts.get("document", ""),
         query_prompt=prompts.get("query", ""),
         modules=tuple(module.kind for module in modules),

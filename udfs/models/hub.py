@@ -1,4 +1,4 @@
-"""From the path or hub name of a model to a folder on this machine."""
+"""Finds the folder on this machine for the path or hub name of a model."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 from schemas.errors import InputError
 from udfs.models.files import shown
 
-# By suffix only: with a narrower choice, the digest would depend on what the cache had fetched before.
+# Chosen by suffix only: with a narrower choice, the digest would depend on what the cache had fetched before.
 ALLOWED_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.model", "*.vocab")
 _HUB_NAME = re.compile(r"(?![./~])[\w.-]+/[\w.-]+", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
@@ -16,12 +16,12 @@ _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 def resolve_model_folder(path: str, revision: str | None) -> Path:
     """Finds the model folder for a path or hub name, and fetches it from the hub if necessary.
 
-    A path that exists is never taken for a hub name. `HF_HUB_OFFLINE`, `HF_HOME`, `HF_ENDPOINT` and `HF_TOKEN` work as
-    in the hub's own client.
+    An existing path is never treated as a hub name. `HF_HUB_OFFLINE`, `HF_HOME`, `HF_ENDPOINT` and `HF_TOKEN` work as
+    they do in the hub's own client.
 
     Args:
         path: A model folder, or a hub name `owner/name`.
-        revision: Full commit id of the hub repository; None for a folder.
+        revision: Full commit id in the hub repository; None for a folder.
 
     Returns:
         The folder, not yet inspected.
@@ -48,7 +48,7 @@ def resolve_model_folder(path: str, revision: str | None) -> Path:
 
 
 def _fetch(name: str, revision: str) -> Path:
-    # Importing the hub's client takes time, which a run with a local folder does not need to spend.
+    # Imported here because the hub's client takes time to import and a local folder does not need it.
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -71,7 +71,7 @@ def _fetch(name: str, revision: str) -> Path:
             f"{name} at {revision} is not in the local cache, and the hub cannot be reached or HF_HUB_OFFLINE is set. "
             "Fetch it on a machine with network access, or name a model folder."
         ) from error
-    # The client also raises errors of its HTTP library, of the disk and of its own checks.
+    # The client also raises errors from its HTTP library, the disk and its own checks.
     except Exception as error:
         cause = shown(f"{type(error).__name__}: {error}".splitlines()[0])
         raise InputError(

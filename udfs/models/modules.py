@@ -1,4 +1,4 @@
-"""The modules of a model folder: their classes, files and settings, and the shape of their output."""
+"""The modules in a model folder: their classes, files and settings, and the shape of their output."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from udfs.models.files import JsonFiles, shown, stays_inside, within
 from udfs.models.transformer import Transformer
 from udfs.models.weights import TensorShapes
 
-# Class name to the file that defines it; both the old and the new packages of the library export all of them.
+# Maps a class name to the file that defines it; both the old and the new package of the library export all of them.
 _CLASSES = {
     "Transformer": "transformer",
     "Pooling": "pooling",
@@ -51,19 +51,19 @@ class Module:
 
     @property
     def config_name(self) -> str:
-        """Path of its configuration, relative to the model folder."""
+        """Path of its configuration file, relative to the model folder."""
         return within(self.folder, "config.json")
 
 
 @dataclass(slots=True)
 class OutputShape:
-    """The output of the modules up to some point.
+    """The output of the modules up to a given point.
 
     Attributes:
         width: Numbers per token, or per text once pooled; None while unknown.
         pooled: Whether each text has one vector.
         normalized: Whether that vector has unit length.
-        pooling: The ways in which token vectors are pooled, in the order of concatenation.
+        pooling: The pooling methods for token vectors, in the order of concatenation.
     """
 
     width: int | None
@@ -73,7 +73,7 @@ class OutputShape:
 
 
 def read_modules(json_files: JsonFiles) -> tuple[Module, ...]:
-    """Reads `modules.json`: the modules in order; none where the list or one of its entries has a fault."""
+    """Reads the modules in `modules.json`, in order; returns none if the list or one of its entries has a fault."""
     if "modules.json" not in json_files.contents:
         return ()
     entries = json_files.contents["modules.json"]
@@ -93,14 +93,14 @@ def read_modules(json_files: JsonFiles) -> tuple[Module, ...]:
     if len(modules) == len(entries):
         _check_order(json_files, modules)
         return tuple(modules)
-    # Without the refused entries, later checks would report faults that do not exist.
+    # With only the accepted entries, later checks would report faults that do not exist.
     return ()
 
 
 def check_module(json_files: JsonFiles, module: Module, shapes: dict[str, TensorShapes]) -> None:
-    """Checks that a module other than a Transformer has the files and settings that loading it needs.
+    """Checks that a module other than a Transformer has the files and settings needed to load it.
 
-    `shapes` are by file name, then tensor name; faults are added to the folder.
+    `shapes` maps file names to tensor names to shapes. Faults are added to the folder.
     """
     files, weights = json_files.folder, within(module.folder, "model.safetensors")
     needed = [module.config_name] if module.kind in _NEEDS_CONFIG else []
@@ -120,7 +120,7 @@ def check_module(json_files: JsonFiles, module: Module, shapes: dict[str, Tensor
 def read_output_shape(
     json_files: JsonFiles, modules: Sequence[Module], transformer: Transformer | None, shapes: dict[str, TensorShapes]
 ) -> OutputShape:
-    """Follows the vectors through the modules, and refuses a module that does not fit the one before it.
+    """Follows the vectors through the modules, and rejects a module that does not fit the one before it.
 
     Args:
         json_files: The folder's JSON files; faults are added to the folder.
@@ -129,7 +129,7 @@ def read_output_shape(
         shapes: Tensor shapes by file name, then tensor name.
 
     Returns:
-        The output of the last module; meaningless where faults were added.
+        The output of the last module; meaningless if faults were added.
     """
     if transformer is not None:
         shape = OutputShape(transformer.width, transformer.makes_vector)

@@ -1,7 +1,7 @@
 """Keys in a model's JSON that lead the loader to code, to other repositories or to files elsewhere.
 
-The libraries themselves refuse some of them, and some only in recent versions. A model folder that is accepted here
-contains everything that loading it reads, and no key that asks for more.
+The libraries themselves refuse only some of these, and some only in recent versions. A model folder that is accepted
+here contains everything needed to load it, and no key that asks for more.
 """
 
 import re
@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from udfs.models.files import JsonFiles, shown, stays_inside, within
 
-# Files whose keys are tokens, which may be any string.
+# The keys in these files are tokens, which may be any string.
 _VOCABULARIES = frozenset({"tokenizer.json", "vocab.json", "added_tokens.json"})
 _REFUSED_FILES = {
     "adapter_config.json": "an adapter, which takes its base model from elsewhere. Merge it into the weights.",
@@ -31,9 +31,9 @@ _REFUSED_KEYS = {
     "gguf_file": "names weights that are not safetensors",
     "quantization_config": "asks for quantized weights, which are not read",
 }
-# These read or fetch data outside the model folder: an index of passages, a model from another library's hub.
+# These read or fetch data from outside the model folder: an index of passages, a model from another library's hub.
 _REFUSED_ARCHITECTURES = frozenset({"rag", "timm_backbone", "timm_wrapper"})
-# Implementations in the libraries. Any other name can mean a kernel that is fetched from a hub and run.
+# Implementations that are part of the libraries. Any other name may be a kernel that is fetched from a hub and run.
 _IMPLEMENTATIONS = {
     "attn_implementation": frozenset({"eager", "sdpa", "flex_attention"}),
     "experts_implementation": frozenset({"eager", "grouped_mm", "batched_mm"}),
@@ -75,7 +75,7 @@ def _key_fault(key: str, value: object) -> str | None:
 
 def _class_fault(value: object) -> str | None:
     for text in _strings(value):
-        # Two hyphens separate a repository from a class in it.
+        # Two hyphens separate a repository name from a class in it.
         if not _CLASS_NAME.fullmatch(text) or "--" in text:
             return f"contains {shown(text)}, which is not a plain name"
         if text in _REFUSED_ARCHITECTURES:
@@ -91,7 +91,7 @@ def _file_fault(json_files: JsonFiles, name: str, key: str, value: object) -> st
     in_tokenizer = PurePosixPath(name).name == "tokenizer_config.json"
     if not in_tokenizer or not key.endswith("_file") or not isinstance(value, str) or stays_inside(value):
         return None
-    # Older tokenizers recorded the path that they were read from; the folder's own file is read instead.
+    # Older tokenizers recorded the path they were read from; the file in the folder is used instead.
     own_name = {"tokenizer_file": "tokenizer.json", "special_tokens_map_file": "special_tokens_map.json"}.get(key)
     parent = str(PurePosixPath(name).parent)
     own_files = {within(parent, own_name or ""), within(parent, "tokenizer.json")}

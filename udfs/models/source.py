@@ -1,4 +1,4 @@
-"""From a model's name to its description on the driver, and from the description to a verified folder on a worker."""
+"""Describes a model on the driver from its name, and finds the verified folder on a worker from the description."""
 
 import hashlib
 import re
@@ -11,7 +11,7 @@ from udfs.models.folder import ModelFolder, inspect_model_folder
 from udfs.models.hub import resolve_model_folder
 from udfs.specs import ModelSpec
 
-# Most tokens that the fake encoder sees.
+# The maximum number of tokens that the fake encoder sees.
 FAKE_MAX_TOKENS = 256
 _FAKE = re.compile(r"fake:([1-9]\d{0,4})")
 
@@ -34,18 +34,18 @@ def describe_model(
 
     Args:
         path: Model folder, hub name or `fake:<dimension>`.
-        revision: Full commit id of the hub repository; None for a folder.
+        revision: Full commit id in the hub repository; None for a folder.
         document_prompt: Text put before each chunk; None for the model's own.
         query_prompt: Text put before each query; None for the model's own.
-        dimensions: Numbers to keep of each vector, from its start; None for all.
-        normalize: Whether to scale vectors to unit length; None for what the model itself does.
-        precision: The form in which embeddings are stored.
+        dimensions: How many numbers to keep from the start of each vector; None for all.
+        normalize: Whether to scale vectors to unit length; None to do what the model itself does.
+        precision: The storage format of embeddings.
 
     Returns:
         The description.
 
     Raises:
-        InputError: The model cannot be used, or not with these arguments.
+        InputError: The model cannot be used at all, or not with these arguments.
     """
     folder = _fake_folder(path) if is_fake(path) else inspect_model_folder(resolve_model_folder(path, revision))
     faults = []
@@ -77,7 +77,7 @@ def describe_model(
 
 @lru_cache(maxsize=4)
 def verified_folder(model: ModelSpec) -> ModelFolder:
-    """Finds a model's folder on this machine and checks that it is the one that the driver saw.
+    """Finds a model's folder on this machine and checks that it is the same as on the driver.
 
     Args:
         model: The driver's description.
@@ -86,7 +86,7 @@ def verified_folder(model: ModelSpec) -> ModelFolder:
         The folder, inspected again on this machine.
 
     Raises:
-        InputError: The folder is missing, has faults or differs from the driver's.
+        InputError: The folder is missing, has faults or differs from the one on the driver.
     """
     folder = inspect_model_folder(resolve_model_folder(model.path, model.revision))
     if folder.digest != model.digest:

@@ -1,6 +1,6 @@
-"""The Transformer module of a model folder: its weights, tokenizer, settings and longest input.
+"""The Transformer module in a model folder: its weights, tokenizer, settings and longest input.
 
-File names and their order follow sentence-transformers 6.2 and the files that older releases wrote.
+File names and their order follow sentence-transformers 6.2 and the files written by older releases.
 """
 
 import re
@@ -22,7 +22,7 @@ _ARGUMENT_SETTINGS = {
     "tokenizer_args": "processor_kwargs",
     "config_args": "config_kwargs",
 }
-# Arguments of the loaders that choose among the folder's contents; any other argument could replace them.
+# Arguments of the loaders that choose among the contents of the folder; any other argument could replace the contents.
 _ARGUMENTS = frozenset(
     {
         "add_pooling_layer",
@@ -38,9 +38,9 @@ _ARGUMENTS = frozenset(
 _TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _WIDTH_KEYS = ("hidden_size", "d_model", "n_embd", "dim", "emb_dim")
-# These architectures have another name for their position limit; for all others `n_positions` is not a limit.
+# These architectures use a different name for their position limit; in all others `n_positions` is not a limit.
 _POSITIONS = dict.fromkeys(("gpt2", "gptj", "codegen", "openai-gpt", "ctrl", "gpt_bigcode"), "n_positions")
-# Tokenizers without a limit state 10**30, some 2**63 - 1.
+# Tokenizers without a limit say 10**30, or in some cases 2**63 - 1.
 _UNLIMITED = 2**31
 _TEXT_METHOD = re.compile(r"forward|get_text_features")
 
@@ -51,10 +51,10 @@ class Transformer:
 
     Attributes:
         model_type: The architecture's name in `config.json`.
-        width: Numbers per token, or per text if the module pools; None where the configuration does not state it.
-        max_tokens: Longest input, special tokens included; None without a limit.
+        width: Numbers per token, or per text if the module pools; None if the configuration does not say.
+        max_tokens: Longest input, including special tokens; None if there is no limit.
         makes_vector: Whether it returns one vector per text, so that no pooling is needed.
-        is_causal: Whether it is a generative model, which decides the pooling where the folder states none.
+        is_causal: Whether it is a generative model. This decides the pooling if the folder does not say.
     """
 
     model_type: str
@@ -65,16 +65,16 @@ class Transformer:
 
 
 def read_transformer(json_files: JsonFiles, folder: str, has_settings: bool = True) -> Transformer:
-    """Checks a Transformer module and reads what decides its output.
+    """Checks a Transformer module and reads the settings that affect its output.
 
     Args:
         json_files: The folder's JSON files; faults are added to the folder.
         folder: The module's path within the model folder.
-        has_settings: Whether the module's settings file counts. sentence-transformers reads it only where the model
-            folder has a `modules.json`.
+        has_settings: Whether to use the module's settings file. sentence-transformers reads it only if the model folder
+            has a `modules.json`.
 
     Returns:
-        The module; meaningless where faults were added.
+        The module; meaningless if faults were added.
     """
     files, config_name = json_files.folder, within(folder, "config.json")
     _check_complete(files, folder)

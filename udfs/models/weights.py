@@ -1,4 +1,4 @@
-"""Safetensors files, checked by their headers: every byte is accounted for, and nothing is decoded."""
+"""Checks safetensors files by their headers: every byte is accounted for, and nothing is decoded."""
 
 import json
 import math
@@ -35,7 +35,7 @@ def read_tensor_shapes(files: FolderFiles) -> dict[str, TensorShapes]:
         files: The model folder's files; faults are added to it.
 
     Returns:
-        Tensor shapes by file name, then tensor name; files with faults are absent.
+        Tensor shapes by file name, then tensor name; files with faults are left out.
     """
     shapes: dict[str, TensorShapes] = {}
     for name, path in files.files.items():
@@ -99,7 +99,7 @@ def _tensor(name: str, entry: object) -> _Tensor:
 
 
 def _are_sizes(value: object) -> TypeGuard[list[int]]:
-    # No tensor library supports more than 64 axes, and the product of a longer list would be expensive.
+    # No tensor library supports more than 64 axes, and multiplying a longer list would be expensive.
     return isinstance(value, list) and len(value) <= 64 and all(type(n) is int and 0 <= n < 2**63 for n in value)
 
 

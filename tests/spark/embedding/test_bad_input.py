@@ -1,4 +1,4 @@
-"""Input that must be refused or quarantined, through the whole job."""
+"""Input that must be refused or quarantined, tested with the whole job."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def ledger(spark: SparkSession, settings: Settings) -> dict[str, Row]:
 
 
 def refusal(spark: SparkSession, settings: Settings) -> str:
-    """The message of a refusal, after making sure that nothing was written."""
+    """The message of a refusal, after checking that nothing was written."""
     with pytest.raises(InputError) as error:
         run(spark, settings)
     assert settings.store.path is None or not Path(settings.store.path).exists()
@@ -120,7 +120,7 @@ def test_a_store_that_is_mounted_read_only_is_refused(
         with pytest.raises(InputError, match="/sys is not writable"):
             run(spark, settings)
     else:
-        # As root every folder passes for writable; the kernel refuses to make one here all the same.
+        # For root, every folder seems writable, but the kernel refuses to create one here.
         settings = make_settings(write_json(GOOD), store={"path": "/proc/lake"})
         with pytest.raises(InputError, match="the store cannot be written at"):
             run(spark, settings)
@@ -144,11 +144,11 @@ def test_files_that_are_not_utf8_are_quarantined_and_the_rest_goes_on(
         "sub folder/accents é%20.md": ("embedded", None),
         "latin.txt": ("quarantined", "invalid_utf8"),
         "picture.png": ("quarantined", "binary"),
-    }  # Spark passes over files without a byte: to the library they are not there
+    }  # Spark skips files of zero bytes, so they are not part of the library
     assert report.counts["library_quarantined"] == 2
 
 
-# Worth its time: the only test with a document of ten megabytes.
+# Worth its time: the only test with a ten-megabyte document.
 def test_texts_of_all_sizes_and_payload_of_all_names_go_through(
     spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
 ) -> None:

@@ -42,7 +42,7 @@ def sha256(text: str) -> str:
 
 
 def expected_row(settings: Settings, doc_id: str, index: int, text: str, start: int, **payload: Any) -> dict[str, Any]:
-    """A row of vectors, made without any of the job's own steps but the model and the chunk id."""
+    """A row of vectors, built without any of the job's own steps except the model and the chunk id."""
     return {
         "chunk_id": chunk_id(settings.library, doc_id, sha256(text), 0),
         "doc_id": doc_id,
@@ -63,7 +63,7 @@ def assert_rows(found: list[Row], expected: list[dict[str, Any]]) -> None:
     assert np.array_equal(matrix, FakeEncoder(8).encode([row["text"] for row in expected]))
 
 
-# Worth its time: whatever a first load leaves behind is looked at here, so that no other test has to.
+# Worth its time: this test checks everything that a first load leaves behind, so that no other test has to.
 def test_first_load_writes_every_document_and_the_second_run_writes_nothing(
     spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,7 +128,7 @@ def test_first_load_writes_every_document_and_the_second_run_writes_nothing(
     ]
 
 
-# Worth its time: one refresh has every kind of change, and what is refused before and after it leaves its rows alone.
+# Worth its time: one refresh has every kind of change, and the refused runs before and after it do not touch its rows.
 def test_refresh_follows_every_kind_of_change(
     spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
 ) -> None:
@@ -167,22 +167,22 @@ def test_refresh_follows_every_kind_of_change(
     new = {row.chunk_id: row for row in rows(spark, settings, "vectors")}
     documents = {row.doc_id for row in new.values()}
     assert documents == {"same", "edited", "relabelled", "breaks", "new"}
-    # Only what changed was embedded: chunks of the edited document that are not among the old ones.
+    # Only changed text was embedded: chunks of the edited document that are not among the old ones.
     fresh = [row for key, row in new.items() if key not in old and row.doc_id == "edited"]
     assert 0 < len(fresh) < len([row for row in new.values() if row.doc_id == "edited"])
-    assert report.counts["chunks_embedded"] == len(fresh) + 1  # the text that fails is tried as well
+    assert report.counts["chunks_embedded"] == len(fresh) + 1  # the text that fails is also tried
     assert {row.doc_id: row.lang for row in new.values() if row.doc_id in ("relabelled", "new")} == {
         "relabelled": "fr",
         "new": "en",
     }
-    # A document that breaks keeps the vectors it had, and says so.
+    # A document that breaks keeps its old vectors, and the ledger says so.
     (kept,) = [row for row in new.values() if row.doc_id == "breaks"]
     assert kept == old[kept.chunk_id]
     ledger = {row.doc_id: row for row in rows(spark, settings, "ledger")}
     assert ledger["breaks"].status == "quarantined" and "earlier text are served" in ledger["breaks"].detail
     assert (ledger["breaks"].chunk_count, ledger["emptied"].status, ledger["emptied"].chunk_count) == (1, "empty", 0)
     assert "gone" not in ledger
-    # Another model is refused with every difference; a space of its own is the way out.
+    # A different model is refused with a list of all differences; a new space is the solution.
     source = str(settings.source.path)
     with pytest.raises(InputError) as error:
         run(spark, make_settings(source, model={"path": "fake:16"}, **sections))
@@ -191,12 +191,12 @@ def test_refresh_follows_every_kind_of_change(
     assert {row.chunk_id for row in rows(spark, settings, "vectors")} == set(new)
     wide = make_settings(source, space="wide", model={"path": "fake:16"}, chunking={"max_tokens": 64}, **sections)
     run(spark, wide)
-    # Readers should use the first space until a person says otherwise.
+    # Readers should use the first space until a person changes that.
     assert {row.space: (row.dimension, row.active) for row in rows(spark, settings, "spaces")} == {
         "main": (8, True),
         "wide": (16, False),
     }
-    # But for their vectors, a load from nothing gives the very rows that the refresh left.
+    # Except for the vectors, a load from scratch gives exactly the rows that the refresh left.
     ignored = ("run_id", "embedding")
     assert [
         {k: v for k, v in row.asDict().items() if k not in ignored}
@@ -205,18 +205,18 @@ def test_refresh_follows_every_kind_of_change(
     ] == [{k: v for k, v in row.asDict().items() if k not in ignored} for row in rows(spark, wide, "vectors")]
 
 
-# Worth its time: the fewest slices that can tell the first from those after it.
+# Worth its time: this is the minimum number of slices that distinguishes the first from later ones.
 def test_slices_are_commits_and_add_up_to_one_load_without_a_fence_too(
     spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Properties that Spark lets nobody change in a live session stand for a platform that fixes Delta's.
+    # Properties that cannot be changed in a live Spark session simulate a platform that fixes Delta's properties.
     fixed = ("spark.sql.warehouse.dir", "spark.sql.extensions", "spark.sql.catalogImplementation")
     monkeypatch.setattr("spark_jobs.store.fence.TRANSACTION", fixed)
     documents = [{"id": f"d{i}", "text": f"Document number {i % 4} says hello."} for i in range(12)]
     settings = make_settings(write_json(documents), run={"slice_tokens": 60})
     report = run(spark, settings)
     assert report.counts["slices"] > 1
-    assert report.counts["chunks_embedded"] == 4  # each text once, whatever slice it is in
+    assert report.counts["chunks_embedded"] == 4  # each text once, no matter which slice it is in
     assert report.counts["chunks"] == 12
     assert_rows(
         rows(spark, settings, "vectors"),
@@ -225,12 +225,12 @@ def test_slices_are_commits_and_add_up_to_one_load_without_a_fence_too(
             for i in sorted(range(12), key=lambda i: f"d{i}")
         ],
     )
-    # Where nothing fences the commits, rows are merged, so that a commit made twice does not double them.
+    # If nothing fences the commits, rows are merged, so that a repeated commit does not duplicate them.
     vectors = Path(str(settings.store.path), "toy", "main", "vectors")
     assert (newest_operation(spark, vectors), vectors.joinpath("_change_data").exists()) == ("MERGE", False)
 
 
-# Worth its time: two failures and what the run after each makes of what the one before left.
+# Worth its time: two failures, and what the next run does with what each failed run left.
 def test_what_a_failed_run_left_is_used_and_nothing_is_written_twice(
     spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,11 +253,11 @@ def test_what_a_failed_run_left_is_used_and_nothing_is_written_twice(
     fail_at("spark_jobs.embedding.slices.merge_ledger")
     assert [row.doc_id for row in rows(spark, settings, "vectors")] == ["a", "b"]
     assert rows(spark, settings, "ledger") == []
-    # The second run found the vector that the first had staged: there is no second one.
+    # The second run found the vector that the first had staged, so there is only one.
     staged = space_tables(spark, settings).read("staged_vectors").where("reason is null")
     assert staged.count() == 1
 
-    # Too many documents are quarantined: the run fails, after the others are in.
+    # Too many documents are quarantined: the run fails after the others are stored.
     with pytest.raises(QuarantineLimitError, match=r"1 of 3 documents are quarantined \(invalid_vector: 1\)"):
         run(spark, settings)
     assert [(row.doc_id, row.text) for row in rows(spark, settings, "vectors")] == [("a", "Alpha."), ("b", "Alpha.")]
@@ -267,7 +267,7 @@ def test_what_a_failed_run_left_is_used_and_nothing_is_written_twice(
     assert events[-1].event == "failed"
     # Only the text that fails is tried again.
     assert [dict(row.counts)["chunks_embedded"] for row in events if row.event == "slice committed"] == [1]
-    # A run that comes to its end empties what is staged.
+    # A run that finishes empties the staged tables.
     run(spark, make_settings(source))
     with delta_session(spark):
         for table in ("plan", "staged_chunks", "staged_vectors"):

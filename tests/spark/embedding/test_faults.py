@@ -1,4 +1,4 @@
-"""What breaks while a run works: the error says so, nothing is lost, and the next run makes everything good."""
+"""Damage during a run: the error reports it, nothing is lost, and the next run repairs everything."""
 
 import shutil
 import subprocess
@@ -50,7 +50,7 @@ def fill(disk: Path) -> None:
 
 
 def refused(machine: Machine, point: tuple[str, int], damage: Callable[[], None]) -> str:
-    """Damages something when the run comes by a failpoint, and returns what the run then says."""
+    """Damages something when the run reaches a failpoint, and returns the run's error message."""
     machine.oracle.attempted(machine.library.documents)
     with at(point, damage), pytest.raises(Exception) as caught:
         machine._run(machine.spark)
@@ -59,7 +59,7 @@ def refused(machine: Machine, point: tuple[str, int], damage: Callable[[], None]
 
 @pytest.fixture(scope="module")
 def loaded_machine(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    """A library that was loaded once; tests go on with copies of it."""
+    """A library that was loaded once; tests work on copies of it."""
     machine = Machine(spark, tmp_path_factory.mktemp("machine"), seed=1)
     machine.change(40)
     machine.succeed()
@@ -67,7 +67,7 @@ def loaded_machine(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
     return machine
 
 
-# Worth its time: each kind of damage needs a run of its own, and a good run must follow.
+# Worth its time: each kind of damage needs its own run, and a successful run must follow.
 def test_a_disk_that_is_full_or_read_only_during_a_run(loaded_machine: Machine, disk: Path) -> None:
     machine = loaded_machine.copy(disk)
     for point in (("staged_vectors.before", 1), ("vectors.before", 1), ("ledger.before", 1)):
@@ -86,12 +86,12 @@ def test_a_disk_that_is_full_or_read_only_during_a_run(loaded_machine: Machine, 
     assert machine.faults == [], machine.story
 
 
-# Worth its time: three kinds of damage, and a good run after each.
+# Worth its time: three kinds of damage, and a successful run after each.
 def test_tables_that_are_damaged_or_gone(loaded_machine: Machine, tmp_path: Path) -> None:
     machine = loaded_machine.copy(tmp_path)
     space = tmp_path / "lake" / "toy" / "main"
 
-    # A commit cut short: what was written after it is not known, so nothing may be done.
+    # A truncated commit: it is unknown what was written after it, so the run must not do anything.
     newest = sorted((space / "vectors" / "_delta_log").glob("*.json"))[-1]
     checksum = newest.with_suffix(".crc")
     whole, sum_ = newest.read_bytes(), checksum.read_bytes()
@@ -102,7 +102,7 @@ def test_tables_that_are_damaged_or_gone(loaded_machine: Machine, tmp_path: Path
     newest.write_bytes(whole)
     checksum.write_bytes(sum_)
 
-    # Staged tables deleted by hand after a crash in the middle of a slice.
+    # The staged tables are deleted by hand after a crash in the middle of a slice.
     machine.change(20)
     assert machine.crash(("vectors.after", 1))
     for table in ("plan", "staged_chunks", "staged_vectors"):
@@ -110,14 +110,14 @@ def test_tables_that_are_damaged_or_gone(loaded_machine: Machine, tmp_path: Path
     machine.succeed()
     assert machine.faults == [], machine.story
 
-    # The record of runs deleted by hand: numbers go on above those that the tables know.
+    # The record of runs is deleted by hand: run numbers continue above those in the tables.
     machine.change(20)
     shutil.rmtree(tmp_path / "lake" / "_embedlake" / "runs")
     machine.succeed()
     assert machine.faults == [], machine.story
 
 
-# Worth its time: the clock is asked by a run that crashes, by the one that goes on and by one with nothing to do.
+# Worth its time: a run that crashes, the run that continues it and a run with nothing to do all read the clock.
 def test_a_clock_that_is_set_back_a_year(
     loaded_machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""What a run does with the model: once for each text, counted, recorded, and tried out beforehand."""
+"""How a run uses the model: once for each text, counted, recorded, and tried out beforehand."""
 
 import io
 import json
@@ -24,13 +24,13 @@ TOKENS = sum(FakeTokenCounter().inputs([f"Owls hunt mouse {number}." for number 
 
 
 def statements(spark: SparkSession) -> dict[int, str]:
-    """The final plans of the session's last statements by number, as Spark's own page of statements has them."""
+    """The final plans of the session's last statements by number, as shown on Spark's own SQL page."""
     found = spark._jsparkSession.sharedState().statusStore().executionsList()
     newest = [found.apply(number) for number in range(found.size())]
     return {one.executionId(): one.physicalPlanDescription().partition("== Initial Plan ==")[0] for one in newest}
 
 
-# Worth its time: the one load of this file, looked at from all sides.
+# Worth its time: this is the only load in this file, and the test checks all of it.
 def test_each_text_is_seen_once_by_one_statement_and_what_it_took_is_on_record(
     spark: SparkSession, write_json: Callable[..., str], make_settings: Callable[..., Settings]
 ) -> None:
@@ -54,7 +54,7 @@ def test_each_text_is_seen_once_by_one_statement_and_what_it_took_is_on_record(
     assert all(recorded[name] > 0 for name in ("passes", "forward", "tokenise", "peak_mebibytes", "token_budget"))
     assert "cpu float32" in str(report)
     assert "bottleneck" in str(report)
-    # A run that embeds nothing says nothing of the model.
+    # A run that embeds nothing says nothing about the model.
     again = run(spark, settings)
     assert (again.inference.values, "bottleneck" in str(again)) == ({}, False)
 

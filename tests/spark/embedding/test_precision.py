@@ -1,4 +1,4 @@
-"""Embeddings stored as bytes and bits, from first load to refresh, beside an oracle in numpy."""
+"""Embeddings stored as bytes and bits, from first load to refresh, compared with an oracle in numpy."""
 
 import json
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def as_bytes(matrix: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarra
     return np.clip(np.floor((matrix - low) / steps), 0, 255) - 128
 
 
-# Worth its time: each precision has a refresh of its own, after a load that the tests of search share.
+# Worth its time: each precision has its own refresh, after a load that it shares with the search tests.
 def test_int8_by_ranges_that_are_measured_once_and_stay(
     spark: SparkSession, loaded: Callable[..., Settings], write_json: Callable[..., str], tmp_path: Path
 ) -> None:

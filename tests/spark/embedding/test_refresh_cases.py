@@ -1,4 +1,4 @@
-"""Single refreshes, each for one rule that random ones might leave untried."""
+"""Single refreshes, each for one rule that random refreshes might miss."""
 
 import shutil
 import threading
@@ -51,7 +51,7 @@ def test_a_text_that_goes_back_after_a_crash_between_the_commits(
     with at(("ledger.before", 1), crash), pytest.raises(SimulatedCrash):
         run(spark, settings)
     assert texts(settings) == [("a", "Elms."), ("b", "Bees."), ("c", "Oaks.")]
-    # The ledger never heard of Elms and Oaks: by its hashes nothing has changed.
+    # The ledger does not know about Elms and Oaks: according to its hashes, nothing has changed.
     write_json(OWLS_AND_BEES)
     report = run(spark, settings, allow_removals=True)
     assert texts(settings) == [("a", "Owls."), ("b", "Bees.")]
@@ -59,7 +59,7 @@ def test_a_text_that_goes_back_after_a_crash_between_the_commits(
     assert report.how == "full comparison: the last run left documents half done"
 
 
-# Worth its time: four runs in a row are the fewest that show what each rule does with what the one before left.
+# Worth its time: it takes four runs in a row to show what each rule does with the state that the previous run left.
 def test_failed_updates_keep_or_remove_and_are_tried_again_when_asked(
     spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
 ) -> None:
@@ -89,15 +89,15 @@ def test_failed_updates_keep_or_remove_and_are_tried_again_when_asked(
     assert run(spark, settings).counts["library_quarantined"] == 2
     assert (stored("a"), stored("b")) == ([("Moors.", 1)], [shared, sang])
     assert attempts() == {"a": 1, "b": 1}
-    # The text of a is tried again only when a person asks for it.
+    # The text of a is tried again only if a person asks for it.
     assert run(spark, settings).counts["unchanged"] == 2
-    # A good text of b that shares a chunk with the stored one: the chunk stays, and gets the payload it had missed.
+    # A good text of b that shares a chunk with the stored text: the chunk stays and gets the payload that it missed.
     write(NOT_FINITE, "They left.", 2)
     counts = run(spark, settings, retry_quarantined=True).counts
     assert (counts["retry"], counts["changed"]) == (1, 1)
     assert attempts() == {"a": 2}
     assert (stored("a"), stored("b")) == ([("Moors.", 1)], [(shared[0], 2), ("They left.", 2)])
-    # The attempts of a are used up, so this run leaves it alone; the rows of b go.
+    # The attempts of a are used up, so this run does not touch it; the rows of b are removed.
     write(NOT_FINITE, f"They left. {NOT_FINITE}", 2)
     counts = run(spark, settings_for(on_failed_update="remove"), retry_quarantined=True).counts
     assert (counts["retry"], counts["changed"], counts["unchanged"]) == (0, 1, 1)
@@ -125,7 +125,7 @@ def test_texts_that_stand_elsewhere_are_not_embedded_again(
 ) -> None:
     loaded(OWLS_AND_BEES)
     after = [{"id": n, "text": text} for n, text in (("b", "Owls."), ("c", "Bees."), ("d", "Elms."), ("e", "Elms."))]
-    # A slice for each document: texts leave `vectors` with one slice and are looked for by another.
+    # One slice per document: texts are removed from `vectors` in one slice and looked up in another.
     settings = make_settings(write_json(after), run={"slice_tokens": 1})
     report = run(spark, settings, allow_removals=True)
     counts = {name: report.counts[name] for name in ("added", "changed", "removed", "chunks", "chunks_embedded")}
@@ -160,7 +160,7 @@ def test_an_emptied_source_removes_nothing_until_a_person_says_so(
     assert texts(settings) == []
 
 
-# Worth its time: both ways go through all kinds of edits.
+# Worth its time: both methods go through all kinds of edits.
 def test_feed_and_comparison_find_the_same_work(
     spark: SparkSession, tmp_path: Path, make_settings: MakeSettings
 ) -> None:
@@ -175,7 +175,7 @@ def test_feed_and_comparison_find_the_same_work(
 
     run(spark, settings_for("feed"))
     shutil.copytree(tmp_path / "feed", tmp_path / "compare")
-    # Several versions, rows that move in and out of the filter, that go and come back.
+    # Several versions, with rows that move in and out of the filter, and rows that are removed and come back.
     for _ in range(4):
         library.change(40)
         library.publish()
@@ -209,7 +209,7 @@ def test_a_run_that_is_overtaken_writes_nothing_and_one_that_may_be_alive_is_not
         return [DeltaTable(space(settings) / table).version() for table in ("vectors", "ledger")]
 
     def overtake() -> None:
-        # No further than its beginning: everything that the first run staged is still there to be merged.
+        # The second run crashes at its start, so everything that the first run staged is still there to be merged.
         with at(("plan.before", 1), crash), pytest.raises(SimulatedCrash):
             run(spark.newSession(), settings, take_over=True)
         left.append(versions())
@@ -218,7 +218,7 @@ def test_a_run_that_is_overtaken_writes_nothing_and_one_that_may_be_alive_is_not
         run(spark, settings)
     assert left == [versions()]
     assert texts(settings) == []
-    # As it looks from another machine: there no lock says that the second run is dead.
+    # The view from another machine, where no lock shows that the second run is dead.
     monkeypatch.setattr("spark_jobs.embedding.opening.socket.gethostname", lambda: "elsewhere")
     with pytest.raises(RunActiveError, match=r"run toy\.main\.2 .* has not ended, .*--take-over"):
         run(spark, settings)
@@ -227,7 +227,7 @@ def test_a_run_that_is_overtaken_writes_nothing_and_one_that_may_be_alive_is_not
     assert texts(settings) == [("a", "Owls.")]
 
 
-# Worth its time: there must be several slices to look in between.
+# Worth its time: reading between slices needs several slices.
 def test_a_reader_never_sees_half_a_document(
     spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
 ) -> None:

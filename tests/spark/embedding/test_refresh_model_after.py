@@ -1,4 +1,4 @@
-"""Random refreshes against an oracle in plain Python, with crashes after commits, and runs that are overtaken."""
+"""Random refreshes compared with an oracle in plain Python, with crashes after commits and runs that are overtaken."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ from tests.support.refresh.machine import FIRST, Machine
 pytestmark = pytest.mark.spark
 
 
-# Worth its time: each failpoint costs a run, and what crashed is made good by another.
+# Worth its time: each failpoint costs one run, and another run repairs what the crash left.
 @pytest.mark.timeout(1800)
 def test_after_every_success_the_tables_equal_the_oracle(spark: SparkSession, tmp_path: Path) -> None:
     machine = Machine(spark, tmp_path, seed=21)
     drive(machine, FIRST[5:], AFTER, retries=1)
     assert {name for name, _ in FIRST[5:] + AFTER} == set(machine.reached)
-    # The run after a crash crashes as well, while it shuts out the first.
+    # The run after a crash also crashes, while it shuts out the first.
     machine.change(60)
     assert machine.crash(("plan.after", 1))
     for point in SHUT_OUT:

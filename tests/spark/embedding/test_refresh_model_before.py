@@ -1,4 +1,4 @@
-"""Random refreshes against an oracle in plain Python, with crashes before commits, and while a store is made."""
+"""Random refreshes compared with an oracle in plain Python, with crashes before commits and during store creation."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.support.refresh.machine import FAILPOINTS, FIRST, Machine
 pytestmark = pytest.mark.spark
 
 
-# Worth its time: each failpoint costs a run, and what crashed is made good by another.
+# Worth its time: each failpoint costs one run, and another run repairs what the crash left.
 @pytest.mark.timeout(1800)
 def test_after_every_success_the_tables_equal_the_oracle(spark: SparkSession, tmp_path: Path) -> None:
     machine = Machine(spark, tmp_path, seed=20)

@@ -1,4 +1,4 @@
-"""The evaluation job over real tables, beside an oracle in numpy."""
+"""The evaluation job on real tables, compared with an oracle in numpy."""
 
 import json
 from collections.abc import Callable
@@ -50,12 +50,12 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 @pytest.fixture
 def settings(two_spaces: Settings) -> Settings:
-    """Evaluations change nothing of a library but their own table."""
+    """Settings of a shared library; evaluations change only their own table in it."""
     return two_spaces
 
 
 def rows_of(settings: Settings, place: str) -> list[Row]:
-    """The rows of a table as another reader finds them, at once; none where there is no table."""
+    """The rows of a table, read at once with a different reader; none if the table does not exist."""
     folder = f"{settings.store.path}/{place}"
     if not DeltaTable.is_deltatable(folder):
         return []
@@ -68,7 +68,7 @@ def recorded(settings: Settings) -> list[Row]:
 
 
 def ranked(chunks: list[Row], dimension: int) -> dict[str, list[str]]:
-    """The order of documents by their best chunk, for each judged query."""
+    """The documents for each judged query, ordered by their best chunk."""
     matrix, found = np.array([row["embedding"] for row in chunks]), {}
     for query in GRADES:
         scores = matrix @ FakeEncoder(dimension).encode([QUERIES[query]])[0]
@@ -112,7 +112,7 @@ def test_measures_of_two_spaces_are_those_of_brute_force_and_are_recorded(
     assert sum(row["doc_id"] == "long" for row in chunks) > 2
 
     earlier = recorded(settings)
-    # The settings name the model of the first space; the second is asked by its own.
+    # The settings name the model of the first space; the second space is queried with its own model.
     found = evaluated(spark, settings, **files, against="small", out=tmp_path / "result.json")
     here, there = ranked(chunks, 8), ranked(chunks_there, 16)
     expected, expected_there = expected_scores(here), expected_scores(there)
@@ -129,7 +129,7 @@ def test_measures_of_two_spaces_are_those_of_brute_force_and_are_recorded(
     for name, difference in found.comparison.differences.items():
         assert difference.value == pytest.approx(np.mean(expected[name]) - np.mean(expected_there[name]))
         assert difference.low <= difference.value <= difference.high
-    # "gone" and "d150" are judged and in no table.
+    # "gone" and "d150" are judged but are not in any table.
     assert (found.scores.missing, found.judged.unjudged, found.judged.hopeless, found.depth) == (2, 1, 1, 100)
 
     written = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
@@ -156,9 +156,9 @@ def test_a_larger_k_searches_deeper_and_a_second_evaluation_is_appended(
     earlier = recorded(settings)
     found = evaluated(spark, settings, **files, k=151)
     assert found.depth == 151
-    # All 151 documents are found: only what the library does not hold is missing.
+    # All 151 documents are found: only documents that are not in the library are missing.
     assert list(found.scores.scores["R@151"]) == [1.0, 0.5, 1.0, 0.0]
-    # A disk that is full at the end loses nothing that was found.
+    # A full disk at the end does not lose any results.
     with pytest.raises(
         InputError, match=r"--out /dev/full cannot be written: No space left .* in the table evaluations"
     ):
@@ -218,7 +218,7 @@ def test_pairs_correlate_with_the_cosines_of_documents_and_are_recorded(
     lines = [f"{first},{second},{score}\n" for (first, second), score in zip(sentences, scores, strict=True)]
     path = tmp_path / "pairs.csv"
     path.write_text("".join([*lines, f"{NOT_FINITE},Owls.,3\n"]), encoding="utf-8")
-    # What a space stores does not matter, and there need be none, nor a source.
+    # The contents of the space do not matter. Neither a space nor a source has to exist.
     settings = make_settings("unread", model={"path": "fake:8", "precision": "int8"})
     found = run(spark, settings, pairs=path, out=tmp_path / "result.json")
     assert isinstance(found, PairScores)

@@ -1,4 +1,4 @@
-"""Exports of small tables to real folders: what is sent, what is taken out, and what a crash or a gap leaves to do."""
+"""Exports of small tables to real folders: what is sent, what is removed, and what remains after a crash or a gap."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_first_everything_then_nothing_then_what_changed(spark: SparkSession, sp
     assert state_of(out) == before
     assert space.events() == [(1, STARTED, None, None, None), (1, FINISHED, 8, 0, 8)]
 
-    # x comes and goes, g goes and comes back, a and b get new payload, c and d go, i comes.
+    # x is added and removed, g is removed and added back, a and b get new payload, c and d are removed, i is added.
     space.put({"x": 1, "a": 2, "i": 1})
     space.drop("x", "c", "g")
     space.put({"b": 2, "g": 1, "a": 3})
@@ -91,7 +91,7 @@ def test_a_target_that_was_left_half_done_is_compared(
     run(spark, space.settings, to)
     space.put({"a": 2, "b": 2, "g": 1, "h": 1})
     space.drop("c")
-    # One row a batch, so that there is a middle to be killed in.
+    # One row per batch, so that the export can be killed in the middle.
     monkeypatch.setattr(arrow_stream, "_PACKED_BYTES", 1)
     monkeypatch.setenv("TEST_FAILPOINT", "export.batch:3:raise")
     with pytest.raises(SimulatedCrash):
@@ -117,7 +117,7 @@ def test_rows_that_got_through_before_a_crash_are_not_sent_again(
     with pytest.raises(SimulatedCrash):
         run(spark, space.settings, to)
     monkeypatch.delenv("TEST_FAILPOINT")
-    # What a server that takes rows one by one would hold then: two of the rows.
+    # A server that accepts rows one by one would now contain two of the rows.
     whole = out.parent / "whole"
     run(spark, space.settings, f"parquet:{whole}")
     leave_only(spark, space, whole, out, {"a", "b"})
@@ -178,7 +178,7 @@ def test_rows_that_no_record_knows_are_all_sent_again(
     to = f"parquet:{out}"
     space.put({name: 1 for name in "abcd"})
     run(spark, space.settings, to)
-    # A store that was made anew: its runs have the same numbers, and its rows other payload.
+    # A re-created store: its runs have the same numbers, but its rows have different payload.
     anew = Space(spark, make_settings("unused", store={"path": str(out.parent / "anew")}))
     anew.put({name: 5 for name in "abc"})
     assert told(run(spark, anew.settings, to, dry_run=True)) == (COMPARISON, 3, 1)

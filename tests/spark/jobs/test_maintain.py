@@ -1,4 +1,4 @@
-"""Maintenance: what was removed is in no file any more, what is current stays as it is."""
+"""Maintenance: removed data is no longer in any file, and current data stays unchanged."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -52,7 +52,7 @@ def data_files(folder: Path) -> list[Path]:
 
 
 def tables_with(folder: Path, word: str) -> set[str]:
-    """Tables of the space with a data file, current or not, that has the word in a value or in its footer."""
+    """Tables of the space with a data file, current or not, that contains the word in a value or in its footer."""
     found = set()
     for path in data_files(folder):
         if word in str(pq.read_table(path, partitioning=None).to_pylist()) or word.encode() in path.read_bytes():
@@ -91,7 +91,7 @@ def test_removed_documents_leave_every_file_and_current_rows_stay(
         maintain_space.run(spark, hasty, force=True)
     assert data_files(folder) == paths
 
-    # The run that started is dead by now: what it staged of texts is of no use, what it embedded is.
+    # The run that started is dead by now. The texts that it staged are useless; its embeddings are not.
     stale = make_settings(source, run={"stale_after_seconds": 0})
     append(spark, settings, STAGED_CHUNKS, run_id="toy.main.3", slice_number=1, doc_id=f"{GONE}-9", text=GONE)
     append(spark, settings, STAGED_VECTORS, text_hash="0" * 64, embedding=[1.0] * 8)
@@ -101,7 +101,7 @@ def test_removed_documents_leave_every_file_and_current_rows_stay(
     assert (report.before["vectors"].rows, report.after["vectors"].rows) == (6, 6)
     assert report.after["vectors"].files == report.after["ledger"].files == 1
     assert report.after["vectors"].bytes < report.before["vectors"].bytes
-    # Younger than the retention: an older version can still be read.
+    # The files are younger than the retention, so an older version can still be read.
     assert "vectors" in tables_with(folder, GONE)
 
     event(spark, settings, FINISHED, timedelta(0))
@@ -111,10 +111,10 @@ def test_removed_documents_leave_every_file_and_current_rows_stay(
     assert report.kept == 0 and "files that no version of the last 0 hours needs" in str(report)
     assert {table: rows(spark, settings, table) for table in before} == before
     assert [spark.conf.get(key, None) for key in SET_FOR_A_WHILE] == earlier
-    # Delta's own log outlives the files: it holds ids, but never texts.
+    # Delta's own log outlives the files. It contains ids but never texts.
     logs = [path.read_text() for path in folder.rglob("_delta_log/*.json")]
     assert f"{GONE}-" in "".join(logs) and "ords of" not in "".join(logs)
-    # Compaction writes vectors the way runs do.
+    # Compaction writes vectors in the same way as runs.
     (path,) = data_files(folder / "vectors")
     group = pq.ParquetFile(path).metadata.row_group(0)
     (column,) = [c for c in map(group.column, range(group.num_columns)) if c.path_in_schema.startswith("embedding")]

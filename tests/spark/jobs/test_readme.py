@@ -1,4 +1,4 @@
-"""The Python of README and docs/ runs as it is written, page by page, in a folder that has its settings."""
+"""The Python code in README and docs/ runs as written, page by page, in a folder with its settings."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 pytestmark = pytest.mark.spark
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "README.md").is_file())
-# How many blocks of Python each page has; every other page has none.
+# How many Python blocks each page has; every other page has none.
 BLOCKS = {"README.md": 1, "databricks.md": 4, "formats.md": 2}
 
 

@@ -1,4 +1,4 @@
-"""What `embedlake status` shows of runs, and of the work that is left."""
+"""What `embedlake status` shows about runs and the remaining work."""
 
 import io
 from collections.abc import Callable
@@ -98,7 +98,7 @@ def test_status_tells_what_a_run_would_do_and_writes_nothing(
     )
     assert commits(spark, settings) == before
 
-    # A run that died left a document half done. What is counted is what the run then finds.
+    # A run that died left a document half done. The counts equal what the next run finds.
     lost = {"library": "toy", "space": "main", "owner": "elsewhere:1:abcd", "run_number": 2, "run_id": "toy.main.2"}
     add_events(spark, settings, [{**lost, "event": STARTED, "event_time": START}])
     with delta_session(spark):
@@ -136,7 +136,7 @@ def test_runs_are_ordered_by_their_numbers_and_those_without_an_end_are_unfinish
                     "run_number": number,
                     "run_id": f"toy.main.{number}",
                     "event": event,
-                    # The clock was set back again and again: the later, the earlier.
+                    # The clock was set back repeatedly, so later runs have earlier times.
                     "event_time": START - timedelta(hours=number, minutes=tables),
                     "owner": f"host:{number}:abcd",
                     "slice_number": tables if event == SLICE_COMMITTED else None,

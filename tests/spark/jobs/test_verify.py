@@ -1,4 +1,4 @@
-"""Every kind of fault, planted in real tables: found, named, and mended by a repair and the run after it."""
+"""Every kind of fault, planted in real tables: found, named, and fixed by a repair and the next run."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -25,7 +25,7 @@ WriteJson = Callable[..., str]
 Rows = list[dict[str, Any]]
 
 VECTORS = vectors_table().schema
-# Each is the id of a document that gets the fault it is named after.
+# Each is the id of a document that gets the fault of that name.
 ROW_PLANTS = (
     "null-chunk",
     "null-doc",
@@ -135,7 +135,7 @@ def test_every_planted_fault_is_named_and_a_repair_gives_back_the_rows_of_a_fres
     write_json(documents)
     run(spark, settings)
 
-    # Older chunks that are served for a document that fails now, and a blank one, are as they should be.
+    # Older chunks of a document that now fails are correct, and so is a blank document.
     sound = verify_space.run(spark, settings)
     assert (sound.findings, sound.waiting, sound.removed) == ((), 0, None)
     assert sound.statuses == {"embedded": len(names) - 1, "quarantined": 1, "empty": 1}
@@ -181,13 +181,13 @@ def test_every_planted_fault_is_named_and_a_repair_gives_back_the_rows_of_a_fres
     assert f"{len(names)} documents, which the next embedlake embed processes again" in str(repaired)
     marked = [row["doc_id"] for row in load(spark, settings, "ledger") if row["text_hash"] == REDO]
     assert sorted(marked) == sorted({*names, "ghost"} - {"sound"})
-    # What is marked is no fault: a scheduler may verify again before the next run.
+    # A marked document is not a fault, because a scheduler may verify again before the next run.
     assert verify_space.run(spark, settings).waiting == len(names)
 
     report = run(spark, settings)
     assert (report.counts["changed"], report.counts["removed"], report.counts["added"]) == (len(names) - 1, 1, 0)
     (kept,) = [row for row in load(spark, settings, "vectors") if row["doc_id"] == "breaks"][:1]
-    assert kept["chunk_index"] == 1  # its first chunk was bad, and its text of now cannot be embedded
+    assert kept["chunk_index"] == 1  # its first chunk was bad, and its current text cannot be embedded
     expected = [row for row in good["vectors"] if (row["doc_id"], row["chunk_index"]) != ("breaks", 0)]
     assert without_run(load(spark, settings, "vectors")) == without_run(expected)
     assert verify_space.run(spark, settings).findings == ()

@@ -1,4 +1,4 @@
-"""A question asked beside others, in a live session."""
+"""A query that runs at the same time as others in a live session."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Search over stored tables, beside brute force in numpy on the rows that another reader finds there."""
+"""Search on stored tables, compared with brute force in numpy on the rows that a different reader finds there."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ from udfs.encoders.fake import FakeEncoder
 pytestmark = pytest.mark.spark
 
 DIMENSION = 16
-# Two documents with one text: equal vectors, and equal scores.
+# Two documents with the same text have equal vectors and equal scores.
 DOCUMENTS = [
     {
         "id": f"d{number}",
@@ -152,7 +152,7 @@ def test_bytes_and_bits_are_searched_in_their_own_metric(
 def test_a_file_of_queries_becomes_a_table_of_hits(
     spark: SparkSession, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Passes of four queries: what is searched in several passes is one table all the same.
+    # Passes of four queries: a search in several passes still gives one table.
     monkeypatch.setattr(nearest, "_HITS_PER_SCAN", 12)
     file = tmp_path / "queries.jsonl"
     file.write_text("".join(json.dumps({"_id": query_id, "text": text}) + "\n" for query_id, text in QUERIES))

@@ -1,4 +1,4 @@
-"""What lies on disk: readable without Spark, encoded as promised, with comments."""
+"""The tables on disk: readable without Spark, encoded as documented, with comments."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +27,7 @@ DOCUMENTS = [{"id": f"d{i}", "text": f"Text number {i}.", "n": i, "tags": ["a"] 
 def edited(
     spark: SparkSession, load_template: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory
 ) -> Settings:
-    """A library that was loaded and then edited, so that its table has deletion vectors too."""
+    """A library that was loaded and then edited, so that its table also has deletion vectors."""
     root = tmp_path_factory.mktemp("edited")
     settings = load_template(root, DOCUMENTS, source={"payload_columns": ["n", "tags"]})
     edits = [{**document, "n": 100} if document["id"] == "d7" else document for document in DOCUMENTS[:-1]]

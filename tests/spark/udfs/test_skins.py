@@ -1,4 +1,4 @@
-"""The two Spark skins with the real model: vectors equal plain sentence-transformers."""
+"""The two Spark wrappers with the real model: vectors equal those of plain sentence-transformers."""
 
 from dataclasses import replace
 from pathlib import Path

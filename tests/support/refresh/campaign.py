@@ -1,9 +1,9 @@
-"""Short campaigns of random refreshes that crash at given failpoints; `make soak` has the long ones."""
+"""Short campaigns of random refreshes that crash at given failpoints; `make soak` runs the long ones."""
 
 from tests.support.refresh.machine import Machine
 
-# What a crash leaves after one commit is what it leaves before the next. So each state between two commits of a
-# refresh is tried from one side, and every failpoint is in one of the two lists.
+# A crash after one commit leaves the same state as a crash before the next. So each state between two commits of a
+# refresh is tried from one side only, and every failpoint is in one of the two lists.
 BEFORE = [
     ("runs.before", 1),
     ("plan.before", 1),
@@ -21,7 +21,7 @@ AFTER = [
     ("vectors.after", 2),
     ("staged_chunks.after", 2),
 ]
-# The commits by which a run shuts out one that has not ended.
+# The commits with which a run shuts out another run that has not ended.
 SHUT_OUT = [("vectors.after", 1), ("ledger.after", 1)]
 _FENCED = ("vectors", "ledger")
 _CRASHES_A_STEP = 3
@@ -29,7 +29,7 @@ _TOKENS_OF_SEVERAL_SLICES = 300
 
 
 def crash(machine: Machine, point: tuple[str, int], is_after_crash: bool) -> None:
-    """Crashes a refresh at a commit of its own; the commits that shut out the crashed run before it do not count."""
+    """Crashes a refresh at one of its own commits. Commits that shut out an earlier crashed run are not counted."""
     name, hit = point
     if is_after_crash and name.startswith(_FENCED):
         hit += 1
@@ -37,11 +37,11 @@ def crash(machine: Machine, point: tuple[str, int], is_after_crash: bool) -> Non
 
 
 def drive(machine: Machine, first: list[tuple[str, int]], points: list[tuple[str, int]], retries: int = 2) -> None:
-    """Crashes a store's first runs, then its refreshes, and compares after every success.
+    """Crashes a store's first runs, then its refreshes, and compares the tables with the oracle after every success.
 
     Args:
-        machine: A new one.
-        first: Failpoints of the store's first run, in the order in which runs come by.
+        machine: A new machine.
+        first: Failpoints of the store's first run, in the order in which runs reach them.
         points: Failpoints of a refresh. They are shuffled, and every one must be reached.
         retries: The step in which quarantined documents are tried again.
     """

@@ -1,4 +1,4 @@
-"""Real kills: a process that embeds a library dies by SIGKILL at a commit, is run again, and nothing may be missing."""
+"""Real kills: SIGKILL ends an embedding process at a commit. After a second run, nothing may be missing."""
 
 import os
 import random
@@ -19,23 +19,23 @@ from tests.support.refresh.oracle import MAX_TOKENS, Oracle, chunks_of, query
 
 @dataclass
 class Rig:
-    """A store that holds the library's first state, from which every round starts, and the second state to reach."""
+    """A store with the library's first state, where every round starts, and the second state that it must reach."""
 
     folder: Path
     command: list[str]
     environment: dict[str, str]
     properties: dict[str, str]
     seed: int
-    # Runs the job on a settings file in a live session, to its end; only what is to be killed needs its own process.
+    # Runs the job to its end on a settings file in a live session. Only a run that is killed needs its own process.
     run: Callable[[Path], object]
-    # Of the library, before each of its two states.
+    # Number of edits to the library before each of its two states.
     edits: int = 120
 
     def __post_init__(self) -> None:
         self.library = Library(self.folder / "source", self.seed)
 
     def prepare(self) -> None:
-        """Loads the first state and brings the source to the second."""
+        """Loads the first state and changes the source to the second."""
         self.library.change(self.edits)
         self.library.publish()
         self._settings("base")
@@ -51,7 +51,7 @@ class Rig:
         """Kills a refresh at a failpoint and runs it again.
 
         Returns:
-            What happened: the exit codes, texts embedded, and faults (none where all is well).
+            What happened: the exit codes, the number of embedded texts, and the faults (none if all is well).
         """
         shutil.copytree(self.folder / "base", self.folder / name)
         self._settings(name)
@@ -83,7 +83,7 @@ class Rig:
     def _go_on(self, name: str) -> str:
         try:
             self.run(self.folder / f"{name}.yaml")
-        except Exception as error:  # whatever it is, it is this round's fault and no other's
+        except Exception as error:  # any error counts as a fault of this round only
             return f"failed: {error!r}"[:800]
         return ""
 
@@ -144,7 +144,7 @@ class Rig:
 
 
 def points(rounds: int, seed: int) -> list[tuple[str, int]]:
-    """Draws the failpoints of a number of rounds: each once, then again, in random order."""
+    """Draws the failpoints for a number of rounds: each once, then again, in random order."""
     drawn: list[tuple[str, int]] = []
     generator = random.Random(seed)
     while len(drawn) < rounds:
@@ -153,5 +153,5 @@ def points(rounds: int, seed: int) -> list[tuple[str, int]]:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without what belongs to other tests."""
+    """This process's environment without the variables of other tests."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("EMBEDLAKE_", "TEST_FAILPOINT"))}

@@ -1,4 +1,4 @@
-"""A library that changes at random: a Delta table with a change feed, written by a writer that is not Spark."""
+"""A library that changes at random: a Delta table with a change feed, not written by Spark."""
 
 import random
 import shutil
@@ -10,16 +10,16 @@ from deltalake import DeltaTable, write_deltalake
 
 from udfs.encoders.fake import NOT_FINITE, RAISES
 
-# Few enough words and sentences that texts meet again in other documents.
+# So few words and sentences that the same texts appear in several documents.
 _WORDS = ("owl bee fox elm oak fen moor tarn beck scar ghyll rain wind hail frost thaw dawn dusk noon tide").split()  # noqa: SIM905
 _SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string()), ("n", pa.int64())])
-# Edits by kind, as weights.
+# The weight of each kind of edit.
 _KINDS = {"insert": 24, "edit": 40, "delete": 12, "payload": 12, "fail": 4, "empty": 3, "revive": 5}
 
 
 @dataclass
 class Library:
-    """Documents by id, each a text and one payload number; the table in `folder` is brought in step by `publish`."""
+    """Documents by id, each with a text and one payload number. `publish` updates the table in `folder`."""
 
     folder: Path
     seed: int
@@ -34,7 +34,7 @@ class Library:
         self._next_id = 0
 
     def change(self, edits: int) -> None:
-        """Makes random edits; the table still has the old state."""
+        """Makes random edits; the table keeps the old state."""
         for _ in range(edits):
             kind = self.random.choices(list(_KINDS), list(_KINDS.values()))[0]
             if not self.documents and kind != "revive":
@@ -43,7 +43,7 @@ class Library:
             self.edits += 1
 
     def publish(self) -> None:
-        """Brings the table in step, by one delete and one merge."""
+        """Updates the table with one delete and one merge."""
         gone = self._published.keys() - self.documents.keys()
         new = {key: value for key, value in self.documents.items() if self._published.get(key) != value}
         rows = pa.table(
@@ -67,13 +67,13 @@ class Library:
         self._published = dict(self.documents)
 
     def make_anew(self) -> None:
-        """Drops the table and makes another one under the same name, with the same documents."""
+        """Drops the table and creates a new one with the same name and the same documents."""
         shutil.rmtree(self.folder)
         self._published = {}
         self.publish()
 
     def forget_history(self) -> None:
-        """Removes the files that the change feed is read from."""
+        """Removes the files of the change feed."""
         shutil.rmtree(self.folder / "_change_data", ignore_errors=True)
 
     def _edit(self, kind: str) -> None:
@@ -96,7 +96,7 @@ class Library:
         changed = {
             "edit": lambda: self._edited(text),
             "payload": lambda: text,
-            # One fault a text: of several the job may name any.
+            # One fault per text, because the job may report any one of several.
             "fail": lambda: text if _fails(text) else f"{text} {self.random.choice([NOT_FINITE, RAISES])}.",
             "empty": lambda: " ",
         }[kind]()

@@ -1,4 +1,4 @@
-"""Drives the job through random refreshes, crashes, take-overs and retries, and asks the oracle after each success."""
+"""Drives the job through random refreshes, crashes, takeovers and retries, and asks the oracle after each success."""
 
 import itertools
 import shutil
@@ -23,7 +23,7 @@ from tests.support.refresh.library import Library
 from tests.support.refresh.oracle import MAX_TOKENS, Oracle, chunks_of
 
 _SIDES = ("before", "after")
-# Commits of one run to each table at which it can be stopped: the first, the second, ...
+# The commits of one run to each table where it can be stopped: the first, the second, ...
 _COMMITS = {
     "runs": (1, 2, 3),
     "plan": (1, 2),
@@ -32,8 +32,9 @@ _COMMITS = {
     "vectors": (1, 2),
     "ledger": (1, 2),
 }
-# Those of a store's first run, each reached by a run that goes on where the one before was stopped: first the
-# store's own two tables, then one of the space's, which are made at the same time, so that the others stand by then.
+# The failpoints of a store's first run. Each is reached by a run that continues where the previous one was stopped. The
+# store's own two tables come first, then one table of the space. The space's tables are created at the same time, so
+# the others exist by then.
 _MADE = ("create.before", "create.after", "create.after", "create.before", "create.after")
 FIRST = [(place, 1) for place in (*_MADE, "spaces.before", "spaces.after")]
 FAILPOINTS = [(f"{table}.{side}", hit) for table, hits in _COMMITS.items() for hit in hits for side in _SIDES]
@@ -41,7 +42,7 @@ FAILPOINTS = [(f"{table}.{side}", hit) for table, hits in _COMMITS.items() for h
 
 @contextmanager
 def at(point: tuple[str, int], action: Callable[[], None]) -> Iterator[None]:
-    """Does something when a run comes by a failpoint for the given time."""
+    """Does something when a run reaches a failpoint for the given time."""
     name, hit = point
     hits = itertools.count(1)
     original = failpoints.failpoint
@@ -77,7 +78,7 @@ class Machine:
         self.settled = False
 
     def copy(self, folder: Path) -> "Machine":
-        """Copies the store, the library and what is known of them, so that both go on from here apart."""
+        """Copies the store, the library and what is known about them, so that both can continue independently."""
         copy = Machine(self.spark, folder, self.seed)
         copy.library, copy.oracle = deepcopy((self.library, self.oracle))
         copy.library.folder, copy.random = folder / "source", copy.library.random
@@ -86,7 +87,7 @@ class Machine:
         return copy
 
     def settings(self, slice_tokens: int | None = None) -> Settings:
-        """Settings with what may vary from run to run: bounds of slices, and how changes are found."""
+        """Settings with random values for what may vary between runs: slice sizes, and how changes are found."""
         values: dict[str, Any] = {
             "library": "toy",
             "store": {"path": str(self.folder / "lake")},
@@ -108,7 +109,7 @@ class Machine:
         return as_settings(values)
 
     def change(self, edits: int) -> None:
-        """Edits the library; now and then its table is made anew, or loses the history of its feed."""
+        """Edits the library. Occasionally its table is re-created or loses the history of its feed."""
         self.library.change(edits)
         self.library.publish()
         event = self.random.random()
@@ -121,18 +122,18 @@ class Machine:
         self.settled = False
 
     def succeed(self, **options: Any) -> RunReport:
-        """Runs to the end and compares."""
+        """Runs to the end and compares the tables with the oracle."""
         self.oracle.attempted(self.library.documents)
         report = self._run(self.spark, **options)
         self._compare(report, retried=bool(options.get("retry_quarantined")))
         return report
 
     def crash(self, point: tuple[str, int], slice_tokens: int | None = None) -> bool:
-        """Runs until a failpoint; where the run does not come by, it ends well.
+        """Runs until a failpoint. If the run does not reach it, it finishes successfully.
 
         Args:
-            point: The failpoint, and at which of the run's visits it crashes.
-            slice_tokens: Bound of the run's slices; by default one is drawn.
+            point: The failpoint, and the number of the visit at which the run crashes.
+            slice_tokens: Size of the run's slices; random by default.
 
         Returns:
             Whether it crashed.
@@ -160,9 +161,9 @@ class Machine:
             self._fault(f"a second run wrote: versions {before} became {self._versions()}, {report.counts}")
 
     def overtake(self, point: tuple[str, int]) -> None:
-        """Starts a second run while the first stands at a failpoint: it takes over, and the first writes no more.
+        """Starts a second run while the first is at a failpoint. The second takes over, and the first stops writing.
 
-        Not for the commits to `runs`: whoever stands there holds the store's lock.
+        Not for the commits to `runs`, because a run holds the store's lock there.
         """
         done: list[RunReport] = []
 

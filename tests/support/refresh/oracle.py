@@ -1,4 +1,4 @@
-"""What the tables must hold, worked out in plain Python from the documents alone."""
+"""What the tables must contain, computed in plain Python from the documents alone."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -23,43 +23,43 @@ _KEPT = "chunk_id, doc_id, chunk_index, char_start, char_end, text, text_hash, t
 
 
 def fails(text: str) -> bool:
-    """Tells whether the fake model refuses some chunk of a text."""
+    """Whether the fake model fails on any chunk of a text."""
     return NOT_FINITE in text or RAISES in text
 
 
 def chunks_of(doc_id: str, text: str, number: int) -> list[Row]:
-    """Lists the rows that a document has when it is built from nothing, without vectors."""
+    """Lists the rows of a document that is built from scratch, without vectors."""
     rows = document_chunks("toy", doc_id, text, _CHUNKING, _COUNTER, FAKE_MAX_TOKENS)
     return [{**row, "n": number} for row in rows if "chunk_id" in row]
 
 
 def query(folder: Path, sql: str) -> list[Row]:
-    """Reads a table by a reader that shares no code with Spark."""
+    """Reads a table with a reader that shares no code with Spark."""
     return pa.table(QueryBuilder().register("t", DeltaTable(folder)).execute(sql).read_all()).to_pylist()
 
 
 @dataclass
 class Oracle:
-    """Knows what may be stored of each document.
+    """Knows what may be stored for each document.
 
-    A document that fails keeps the rows of its last good text, and after a crash that may be a text that the crashed
-    run had committed. So for each document there is a set of (text, payload) whose rows are right; None is no rows.
-    Only for documents that fail can it have more than one member after a run that says success.
+    A document that fails keeps the rows of its last good text. After a crash, this may be a text that the crashed run
+    had committed. So each document has a set of (text, payload) pairs, and the rows of any of them are correct; None
+    means no rows. After a run that reports success, only documents that fail can have more than one pair.
     """
 
     served: dict[str, set[tuple[str, int] | None]] = field(default_factory=dict)
 
     def attempted(self, documents: Documents) -> None:
-        """Notes that a run on these documents was begun, and may have committed any part of them."""
+        """Notes that a run on these documents started and may have committed any part of them."""
         for doc_id in self.served.keys() | documents.keys():
             before = self.served.get(doc_id, {None})
             self.served[doc_id] = before | self._after(before, documents.get(doc_id))
 
     def succeeded(self, documents: Documents, folder: Path) -> list[str]:
-        """Compares the tables with what they must hold after a run that said success.
+        """Compares the tables with what they must contain after a run that reported success.
 
         Returns:
-            What is wrong, one sentence each.
+            One sentence for each thing that is wrong.
         """
         vectors = query(folder / "vectors", f"select {_KEPT} from t order by doc_id, chunk_index")
         stored: dict[str, list[Row]] = {}
@@ -83,7 +83,7 @@ class Oracle:
         text, number = document
         if not fails(text):
             return {(text, number)}
-        # The rows of a failed document follow its payload only when the payload changes alone.
+        # The rows of a failed document follow its payload only if nothing but the payload changes.
         return before | {one and (one[0], number) for one in before}
 
     @staticmethod
