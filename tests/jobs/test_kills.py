@@ -175,7 +175,7 @@ def test_a_signal_ends_a_run_cleanly_and_the_next_run_continues(
     took = time.monotonic() - start
     assert process.returncode == code, told
     assert took < 15
-    assert "run the same command again to go on" in told
+    assert "Run the same command again to continue" in told
     assert "Traceback" not in told, told
     assert events(lake, query)[-1] == (2, "stopped")
     done = query(ledger, "select count(*) as n from t where status = 'embedded'")[0]["n"]

@@ -97,7 +97,7 @@ def test_export_sends_everything_and_then_nothing(command: Command, settings: Pa
     [
         ("search", [], "search needs either a question, or --queries FILE with --out PATH"),
         ("search", ["  "], "the question is empty. Write a question."),
-        ("search", ["owls", "--space", "other"], "library toy has no space other (it has main): "),
+        ("search", ["owls", "--space", "other"], "library toy has no space other (it has main). "),
         ("search", ["owls", "--where", "colour = 'red'"], "--where takes one boolean SQL expression "),
         ("search", ["owls", "--where", "doc_id"], "--where takes one boolean SQL expression "),
         ("search", ["owls", "--set", "model.path=fake:16"], "space toy.main was made by the model fake:8. "),
@@ -105,7 +105,7 @@ def test_export_sends_everything_and_then_nothing(command: Command, settings: Pa
         ("search", ["--queries", "none.csv", "--out", "hits"], "the queries none.csv cannot be read: "),
         ("evaluate", [], "--queries and --judgements go together. "),
         ("evaluate", ["--pairs", "none.csv"], "none.csv"),
-        ("export", ["--to", "mongodb://somewhere"], "--to has none of the forms that are known: "),
+        ("export", ["--to", "mongodb://somewhere"], "unrecognized --to. Use one of the forms "),
         ("export", ["--to", "parquet:"], "--to parquet: names no folder"),
         ("export", ["--to", "postgresql://ann:hush@127.0.0.1:1/db#docs"], "password"),
         ("export", ["--to", "qdrant:http://127.0.0.1:1#docs"], "127.0.0.1"),

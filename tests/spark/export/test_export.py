@@ -376,7 +376,7 @@ def test_a_catalog_store_has_three_part_names_and_a_view_of_the_active_space(
         )
         assert rows.columns == table.columns
         assert [row.doc_id for row in rows.collect()] == ["a"]
-    assert space_tables(spark, main).view == "`spark_catalog`.`default`.`shown__vectors`"
+    assert space_tables(spark, main).location.view == "`spark_catalog`.`default`.`shown__vectors`"
 
 
 def test_a_table_in_the_place_of_the_view_is_left_alone(spark: SparkSession, make_settings: MakeSettings) -> None:

@@ -200,7 +200,7 @@ def test_what_cannot_be_searched_is_refused(
         with pytest.raises(InputError, match=message):
             search_library.answer(spark, settings, question, SearchOptions(), space)
 
-    refused(r"library toy has no space other \(it has main.*\): run embedlake embed", settings, space="other")
+    refused(r"library toy has no space other \(it has main.*\)\. Run embedlake embed", settings, space="other")
     refused(r"library toy has no space main \(no run has written to it yet\)", make_settings(str(tmp_path / "none")))
     other = settings.model_copy(update={"model": settings.model.model_copy(update={"path": "fake:8"})})
     refused("space toy.main was made by the model fake:16. The configured model fake:8 differs from it", other)
