@@ -1,4 +1,4 @@
-"""The calibration job: finds the fastest size of forward pass for this model, library and machine."""
+"""The calibration job: finds the fastest forward-pass size for this model, library and machine."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -37,10 +37,10 @@ class SizeResult:
         texts_per_second: Median over the rounds; 0 if a pass did not fit into memory.
         tokens_per_second: Likewise.
         padding: Share of the computed tokens that were padding.
-        p50: Median seconds of a pass.
-        p95: 95th percentile of the seconds of a pass.
-        p99: 99th percentile of the seconds of a pass.
-        peak_mebibytes: Most memory of any round.
+        p50: Median duration of a pass, in seconds.
+        p95: 95th percentile of the duration, in seconds.
+        p99: 99th percentile of the duration, in seconds.
+        peak_mebibytes: Peak memory over all rounds.
     """
 
     kind: str
@@ -63,7 +63,7 @@ class Calibration:
         dtype: Data type of the forward pass.
         results: One for each size.
         token_budget: The recommended value of `inference.token_budget`.
-        why: Why it is recommended, in words.
+        why: The reason for the recommendation, in words.
     """
 
     device: str
@@ -90,7 +90,7 @@ class Calibration:
 def run(
     spark: SparkSession, settings: Settings, console: Console, out: Path, texts: int = 256, rounds: int = 3
 ) -> Calibration:
-    """Embeds a sample of the library in passes of many sizes; writes nothing to the store.
+    """Embeds a sample of the library in forward passes of many sizes; writes nothing to the store.
 
     Args:
         spark: A live session.
@@ -127,7 +127,7 @@ def run(
 
 
 def as_calibration(rows: Iterable[Row]) -> Calibration:
-    """Sums up trials, at least one, which are rows of `schemas.worker_rows.TRIALS`."""
+    """Summarizes one or more trials (rows of `schemas.worker_rows.TRIALS`)."""
     groups: dict[tuple[str, int], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.kind, row.value), []).append(row)
@@ -195,7 +195,7 @@ def save_plot(calibration: Calibration, path: Path) -> None:
     rates, latencies = figure.subplots(1, 2)
     for kind, marker in (("rows", "s"), ("tokens", "o")):
         results = [result for result in calibration.results if result.kind == kind and result.texts_per_second]
-        # Passes of a fixed number of rows are plotted at their mean tokens, so that both kinds share one axis.
+        # Passes of a fixed number of rows are plotted at their mean tokens, so both kinds share one axis.
         sizes = [r.tokens_per_second * r.p50 if kind == "rows" else r.value for r in results]
         rates.plot(sizes, [r.texts_per_second for r in results], marker=marker, label=f"fixed {kind}")
         latencies.plot(sizes, [1000 * r.p50 for r in results], marker=marker, label=f"{kind}, median")

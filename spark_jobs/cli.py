@@ -1,4 +1,4 @@
-"""The command line: one command a job."""
+"""The command line: one command for each job."""
 
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ from udfs import __version__
 
 
 class _BareFlags:
-    """Shows flags in the help without a type behind them, `--help` included."""
+    """Shows flags in the help without a type after them, `--help` included."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""The evaluation job: how good retrieval from a space is, by queries with relevance judgements.
+"""The evaluation job: how good retrieval from a space is, measured by queries with relevance judgments.
 
 Start it as `embedlake evaluate --config F --queries Q --judgements J`, or with `--pairs P` for the model alone.
 """
@@ -50,7 +50,7 @@ def run(
     k: int = 10,
     out: Path | None = None,
 ) -> Evaluation | PairScores:
-    """Evaluates the configured space against relevance judgements, or the configured model by sentence pairs.
+    """Evaluates the configured space against relevance judgments, or the configured model by sentence pairs.
 
     The result is also appended to the store's `evaluations` table.
 
@@ -58,10 +58,10 @@ def run(
         spark: A live session, classic or Connect.
         settings: The whole configuration.
         queries: File of queries in BEIR's format (JSON lines), with `judgements`.
-        judgements: File of relevance judgements (qrels) in BEIR's or TREC's format, with `queries`.
-        pairs: File of sentence pairs with a score, instead of these two.
-        against: Another space of the library to compare with, searched with its own model.
-        k: A cutoff of the measures beside the usual ones, from 1 to 10,000.
+        judgements: File of relevance judgments (qrels) in BEIR's or TREC's format, with `queries`.
+        pairs: File of sentence pairs with a score, instead of `queries` and `judgements`.
+        against: A second space of the library to compare with, searched with its own model.
+        k: A cutoff for the measures in addition to the usual ones, from 1 to 10,000.
         out: File for the result as JSON; it is overwritten.
 
     Returns:

@@ -1,6 +1,6 @@
 """The export job: keeps a system that people query in sync with the vectors of a space.
 
-Started as `embedlake export --config F --to TARGET`, or in a live session:
+Start it as `embedlake export --config F --to TARGET`, or in a live session:
 
     from spark_jobs.export_library import run
     from spark_jobs.settings import load_settings
@@ -51,7 +51,7 @@ def run(
         spark: A live session, classic or Connect.
         settings: The settings.
         to: The target, in one of the forms in `spark_jobs.targets.address.FORMS`.
-        full: Whether to send every row, and replace what the target holds of the space.
+        full: Whether to send every row, and replace the space's rows in the target.
         dry_run: Whether to count what would be sent and removed, without changing anything.
         progress: Where to show progress; not shown by default.
 

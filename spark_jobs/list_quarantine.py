@@ -11,7 +11,7 @@ from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, output
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.tables import space_tables
 
-# Where every document of a library fails, the first thousand are enough to see why.
+# If every document of a library fails, the first thousand are enough to see why.
 _SHOWN = 1000
 
 

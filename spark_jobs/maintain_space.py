@@ -48,7 +48,7 @@ class MaintenanceReport:
         before: Size of each table before.
         after: Size of each table after.
         kept: Rows of finished inference that were kept for the next run.
-        retention_hours: How long files that only older versions need are kept.
+        retention_hours: How long to keep files that only older versions need.
     """
 
     space: str
@@ -62,7 +62,7 @@ class MaintenanceReport:
         return render_lines(self.lines(), 16)
 
     def lines(self) -> list[tuple[str, str]]:
-        """Returns label and text of each line."""
+        """Returns the label and text of each line."""
         lines = [("space", self.space)]
         lines += [(table, f"{size}, now {self.after[table]}") for table, size in self.before.items()]
         if self.kept:

@@ -35,7 +35,7 @@ PerDocument = Annotated[bool, typer.Option("--per-document", help="Return docume
 Rescore = Annotated[bool, typer.Option("--rescore", help="Keep queries in float32 in a space of int8 or binary.")]
 Space = Annotated[str | None, typer.Option(help="Search another space of this library.")]
 
-# Most truncated queries that the summary names.
+# Maximum number of truncated queries that the summary names.
 _NAMED = 5
 
 
@@ -76,10 +76,10 @@ def answer(
         settings: The whole configuration.
         question: Any text that is not blank.
         options: How many hits to return, and from which rows.
-        space: Another space of the library than the configured one.
+        space: A space of the library to search instead of the configured one.
 
     Returns:
-        At most `options.k` hits; render them by `as_lines` or `as_json` of `spark_jobs.search.hits`.
+        At most `options.k` hits; render them with `as_lines` or `as_json` of `spark_jobs.search.hits`.
 
     Raises:
         InputError: The space, the question or the filter cannot be used.
@@ -105,7 +105,7 @@ def run(
             and `_id`, `id` or `query_id`.
         out: A path that does not exist yet. It becomes Parquet if it ends with .parquet, else a Delta table.
         options: How many hits of each query to write, and from which rows.
-        space: Another space of the library than the configured one.
+        space: A space of the library to search instead of the configured one.
 
     Returns:
         The summary; print it.

@@ -33,7 +33,7 @@ def run(spark: SparkSession, settings: Settings, console: Console) -> None:
         if tables.exists(RUNS.name):
             console.print(_runs(tables))
         console.print(f"space {settings.library}.{settings.space}", markup=False, highlight=False)
-        # What the source says of itself is not markup, and nobody can search for a line that wraps.
+        # Text from the source is not markup, and nobody can search for a line that wraps.
         backlog = render_lines(backlog_of(spark, settings).lines())
         console.print(backlog, markup=False, highlight=False, soft_wrap=True)
 
@@ -113,7 +113,7 @@ def _run_cells(row: Row) -> list[str]:
         f"{sum((last.seconds or {}).values()):.0f}",
         last.message or ("" if row.ended else _why_unfinished(row)),
     ]
-    # Messages of Spark begin with the name of a condition in brackets, which rich would take for a style.
+    # Messages of Spark begin with the name of a condition in brackets, which rich would read as a style.
     return [escape(cell) for cell in cells]
 
 

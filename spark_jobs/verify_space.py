@@ -69,7 +69,7 @@ class VerificationReport:
         statuses: Number of documents by status.
         chunks: Rows of vectors.
         waiting: Documents that a repair marked and no run has embedded again yet.
-        findings: What is wrong; empty where nothing is.
+        findings: What is wrong; empty if nothing is.
         removed: Rows of vectors that this repair removed; None without a repair.
     """
 
@@ -85,7 +85,7 @@ class VerificationReport:
         return render_lines(self.lines())
 
     def lines(self) -> list[tuple[str, str]]:
-        """Returns label and text of each line."""
+        """Returns the label and text of each line."""
         library = " · ".join(f"{self.statuses.get(s, 0):,} {s}" for s in (EMBEDDED, EMPTY, QUARANTINED))
         lines = [("space", self.space), ("library", f"{library} · {self.chunks:,} chunks")]
         lines += [("fault", str(finding)) for finding in self.findings] or [("faults", "none")]
@@ -108,7 +108,7 @@ def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> Ver
         What was found, and with `repair` what was marked; `str` renders the summary.
 
     Raises:
-        InputError: The space has no tables, or has another model or chunking rule than the settings.
+        InputError: The space has no tables, or its model or chunking rule differs from the settings.
         RunActiveError: A repair was requested while a run is active.
         ReconciliationError: Something is wrong and no repair was requested.
     """

@@ -1,1 +1,1 @@
-"""The main job: a file for each step that the run summary prints."""
+"""The main job: one file for each step that the run summary prints."""

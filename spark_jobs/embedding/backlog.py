@@ -55,7 +55,7 @@ class Backlog:
 
 
 def backlog_of(spark: SparkSession, settings: Settings) -> Backlog:
-    """Counts what a run of the settings' space would do now; a source that cannot be read is a fault of the result."""
+    """Counts what a run of the settings' space would do now; an unreadable source becomes a fault in the result."""
     tables = space_tables(spark, settings)
     last, last_finished = history(tables) if tables.exists(RUNS.name) else (None, None)
     version = None
@@ -63,11 +63,11 @@ def backlog_of(spark: SparkSession, settings: Settings) -> Backlog:
         source = open_source(spark, settings.source)
         version = source.version
         left = check_ids(source, settings.source)
-        # The next run redoes what a run that did not finish left half done.
+        # The next run redoes what an unfinished run left half done.
         documents = _counted(spark, settings, source, left, is_clean=last is None or last.finished)
     except InputError as error:
         return Backlog({}, version, last_finished, error.faults)
-    except Exception as error:  # PySpark's if a plan makes no sense, Py4J's if a file cannot be read
+    except Exception as error:  # PySpark raises it if a plan is invalid, Py4J if a file cannot be read
         return Backlog({}, version, last_finished, (f"the source cannot be compared: {cause_of(error)}",))
     known = left - documents[ADDED] + documents[REMOVED]
     try:

@@ -24,13 +24,13 @@ def _composed_text(source: SourceSettings) -> Column:
 def _payload_hash(payload: Sequence[StructField]) -> Column:
     if not payload:
         return F.sha2(F.lit(""), 256)
-    # Explicit options: neither the session's time zone nor a null that became a missing key may look like a change.
+    # Explicit options: neither the session's time zone nor a null written as a missing key may look like a change.
     options = {"ignoreNullFields": "false", "timeZone": "UTC"}
     return F.sha2(F.to_json(F.struct(*[F.col(quoted(field.name)) for field in payload]), options), 256)
 
 
 def as_documents(rows: DataFrame, source: SourceSettings, payload: Sequence[StructField]) -> DataFrame:
-    """Composes documents from source rows.
+    """Builds documents from source rows.
 
     Args:
         rows: Rows of the source.
@@ -83,7 +83,7 @@ def only_differing(
         .when(F.col("suspect") | (quarantined & (F.col("recorded.attempts") < retry_below)), RETRY)
         .when(~same_payload, PAYLOAD)
     )
-    # The chunks of a document that failed kept their old payload; those of a suspect may have any.
+    # A failed document's chunks kept their old payload; a suspect's chunks may have any.
     unlike = F.col("suspect") | F.coalesce(quarantined | ~same_payload, F.lit(True))
     return (
         rows.withColumns(
@@ -131,5 +131,5 @@ def as_plan(differing: DataFrame, removed: DataFrame, payload: Sequence[StructFi
     )
     if payload:
         rows = rows.withColumn("payload", F.col("payload").cast(StructType(list(payload))))
-    # A slice is a range of keys: in sorted files it skips the row groups of all others.
+    # A slice is a range of keys: in sorted files, reading it skips the row groups of all other slices.
     return conform(rows, plan_table(payload).schema).sortWithinPartitions("slice_key")

@@ -1,4 +1,4 @@
-"""The two commits of a slice: into `vectors`, then into `ledger`; by MERGE, or by an append if all rows are new."""
+"""The two commits of a slice: to `vectors`, then to `ledger`; by MERGE, or by an append if all rows are new."""
 
 from collections.abc import Sequence
 
@@ -15,9 +15,9 @@ from spark_jobs.embedding.staging import POSITION, has_chunk
 from spark_jobs.store.failpoints import boundary
 from spark_jobs.store.tables import SpaceTables
 
-# MERGE resolves names over both sides at once, so those of the incoming side have a prefix.
+# MERGE resolves names across both sides at once, so names on the incoming side have a prefix.
 INCOMING = "_incoming_"
-# What a ledger row takes over where only the payload changed.
+# Columns that a ledger row takes over if only the payload changed.
 _PAYLOAD_COLUMNS = ("payload_hash", "source_version", "run_id")
 UPSERT = "upsert"
 DELETE = "delete"
@@ -41,7 +41,7 @@ def merge_vectors(
 ) -> None:
     """Merges a slice's chunks into `vectors` in one commit, upserts and deletes together.
 
-    A matched row keeps its vector, which neither the source nor this statement reads.
+    A matched row keeps its vector; neither the source nor this statement reads it.
 
     Args:
         changes: Rows of `as_vector_changes`.
@@ -49,8 +49,8 @@ def merge_vectors(
         payload: Fields of the payload columns.
         insert_only: Whether none of the documents has a stored chunk. Delta then writes no second copy of each vector
             for the change feed, which reads inserts from the data files themselves.
-        is_fenced: Whether no other run can commit meanwhile. Inserts alone are then appended, without reading what is
-            stored and without the copy of its source that MERGE makes.
+        is_fenced: Whether no other run can commit meanwhile. Inserts alone are then appended: nothing stored is read,
+            and MERGE does not copy its source.
     """
     names = vectors_table(payload).schema.names
     if insert_only and is_fenced:
@@ -116,7 +116,7 @@ def _with_faults(chunks: DataFrame, staged: DataFrame) -> DataFrame:
 
 
 def as_outcomes(chunks: DataFrame, staged: DataFrame, keep_older: bool) -> DataFrame:
-    """Sums up the outcome for each document whose text was tried.
+    """Summarizes the outcome for each document that the run tried to embed.
 
     Args:
         chunks: Staged chunks of the slice.
@@ -170,7 +170,7 @@ def as_vector_changes(
     run_id: str,
     keep_older: bool,
 ) -> DataFrame:
-    """Decides for every chunk of the slice's documents what happens to its row.
+    """Decides what happens to the row of each chunk of the slice's documents.
 
     Args:
         plan: Plan rows of the slice.
@@ -192,7 +192,7 @@ def as_vector_changes(
         .where(F.col(OPERATION).isNotNull())
         .withColumn("missing_hash", F.when((F.col(OPERATION) == UPSERT) & ~F.col("is_stored"), F.col("text_hash")))
     )
-    # Any vector of a text would do, but MERGE may evaluate its source more than once and must see the same one.
+    # Any vector of a text would do, but MERGE may evaluate its source more than once and must see the same one each time.
     embeddings = (
         staged.where(F.col("reason").isNull())
         .groupBy(F.col("text_hash").alias("missing_hash"))
@@ -205,7 +205,7 @@ def as_vector_changes(
 
 
 def as_ledger_changes(plan: DataFrame, outcomes: DataFrame, source_version: int | None, run_id: str) -> DataFrame:
-    """Decides for every document of the slice what its ledger row becomes.
+    """Decides what the ledger row of each document of the slice becomes.
 
     Args:
         plan: Plan rows of the slice.

@@ -1,4 +1,4 @@
-"""The opening of a run: its tables, its space's row of the registry, and the run number that shuts out earlier runs."""
+"""Opening a run: its tables, its space's row in the registry, and the run number that shuts out earlier runs."""
 
 import os
 import secrets
@@ -33,7 +33,7 @@ _FENCED_TABLES = ("vectors", LEDGER.name)
 def create_tables(spark: SparkSession, settings: Settings, preflight: PreflightResult) -> None:
     """Creates the tables of store and space that do not exist, and checks the columns of those that do.
 
-    Raises InputError where the store cannot be written, and SourceError where a table has other columns.
+    Raises InputError if the store cannot be written, and SourceError if a table has different columns.
     """
     tables = space_tables(spark, settings)
     payload, precision = preflight.source.payload, preflight.inference.model.precision
@@ -46,7 +46,7 @@ def create_tables(spark: SparkSession, settings: Settings, preflight: PreflightR
 
 
 def register_space(spark: SparkSession, settings: Settings, preflight: PreflightResult) -> PreflightResult:
-    """Enters a new space into the registry; for int8 the model is loaded first, to measure the ranges of its numbers.
+    """Adds a new space to the registry; for int8, first loads the model to measure the range of each number.
 
     Args:
         spark: A live session.

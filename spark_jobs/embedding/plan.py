@@ -55,7 +55,7 @@ def _write_plan(run: Run, retry_quarantined: bool) -> str:
         try:
             _replace_plan(run, _from_feed(run))
             return f"change feed since version {run.before.source_version if run.before else 0}"
-        except Exception as error:  # PySpark's if a version is gone, Py4J's if a file is
+        except Exception as error:  # PySpark raises it if a version is gone, Py4J if a file is
             gap = f"its history cannot be read: {cause_of(error)}"
             if track == "feed":
                 raise SourceError(

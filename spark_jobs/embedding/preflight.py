@@ -1,4 +1,4 @@
-"""What can be refused before any inference: model, chunking, source, store and space, all faults in one message."""
+"""The checks before any inference: model, chunking, source, store and space, all faults in one message."""
 
 import os
 from collections.abc import Callable
@@ -25,7 +25,7 @@ _TABLES = ("vectors", "ledger", "plan", "staged_chunks", "staged_vectors", "runs
 
 @dataclass(frozen=True)
 class PreflightResult:
-    """What a run may rely on.
+    """What a run can rely on.
 
     Attributes:
         source: The pinned source.
@@ -54,10 +54,10 @@ def run_preflight(spark: SparkSession, settings: Settings) -> PreflightResult:
         settings: The whole configuration.
 
     Returns:
-        What the run may rely on.
+        What the run can rely on.
 
     Raises:
-        InputError: Every fault found; a SourceError where all of them are the source's.
+        InputError: Lists every fault found; a SourceError if all of them concern the source.
     """
     faults: list[InputError] = []
     space = beside(spark, lambda: registered(spark, settings))

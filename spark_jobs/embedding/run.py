@@ -33,9 +33,9 @@ class Run:
         preflight: What pre-flight found.
         tables: The space's tables, through the run's session.
         fence: Numbers its commits.
-        owner: Host, process and a random word: who the run is.
-        before: The newest finished run of the space: run_number, source_version, source_id and source_rule; or None.
-        is_clean: Whether the run before this one finished, so that no document can be half done.
+        owner: Host, process and a random word, which identify the run.
+        before: The latest finished run of the space: run_number, source_version, source_id and source_rule; or None.
+        is_clean: Whether the previous run finished, so no document can be half done.
     """
 
     number: int
@@ -114,7 +114,7 @@ def recorded_end(run: Run, tally: Tally) -> Iterator[None]:
         tally: Its counts and seconds so far.
 
     Raises:
-        RunActiveError: A later run has taken over, whatever error that caused here.
+        RunActiveError: A later run has taken over, whatever error this caused here.
     """
     spark, tag = run.tables.spark, run.run_id
     spark.addTag(tag)
@@ -127,9 +127,9 @@ def recorded_end(run: Run, tally: Tally) -> Iterator[None]:
                 spark.interruptTag(tag)
             _try_to_record(run, STOPPED, tally, str(stop) or "interrupted")
             raise stop from None
-        # Nothing more is written for a run that was overtaken, not even its end.
+        # Nothing more is recorded for a run that was overtaken, not even its end.
         _raise_if_overtaken(run, error)
-        # Only our own messages are known to contain no text of a document.
+        # Only our own messages are known to contain no document text.
         message = str(error) if isinstance(error, EmbedlakeError) else type(error).__name__
         _try_to_record(run, FAILED, tally, message[:_MESSAGE_CHARACTERS])
         raise

@@ -1,4 +1,4 @@
-"""A sample of a library's chunks, the same for the same library, and the int8 ranges measured on one."""
+"""A reproducible sample of a library's chunks, and the int8 ranges measured on it."""
 
 from dataclasses import replace
 
@@ -17,19 +17,19 @@ from udfs.chunk_documents import chunk_documents
 from udfs.quantization import Ranges
 from udfs.specs import ChunkSpec, ModelSpec
 
-# With this many texts, the lowest and highest value of each number hardly change any more.
+# With this many texts, the lowest and highest value of each number hardly change anymore.
 _TEXTS = 2048
 
 
 def sample_chunks(settings: Settings, source: Source, chunking: ChunkSpec, model: ModelSpec, count: int) -> DataFrame:
-    """Cuts documents drawn by a hash of their id, so that the sample is neither the first file nor short texts alone.
+    """Chunks documents picked by a hash of their id, so the sample is not just the first file or short texts.
 
     Args:
         settings: The whole configuration.
         source: The opened source.
         chunking: The chunking rule.
         model: The model whose tokenizer counts tokens.
-        count: Most chunks, and most documents that are cut for them.
+        count: Maximum number of chunks, and of documents to cut for them.
 
     Returns:
         Column text.
@@ -44,7 +44,7 @@ def sample_chunks(settings: Settings, source: Source, chunking: ChunkSpec, model
 def measure_ranges(settings: Settings, preflight: PreflightResult) -> Ranges:
     """Embeds a sample of the library and takes the lowest and highest value of each number.
 
-    Raises InputError where no text of the library can be embedded.
+    Raises InputError if no text of the library can be embedded.
     """
     inference = preflight.inference
     texts = sample_chunks(settings, preflight.source, preflight.chunking, inference.model, _TEXTS)

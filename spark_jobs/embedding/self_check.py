@@ -20,7 +20,7 @@ _LEAST_COSINE: dict[OutputPrecision, float] = {"float32": 0.999, "int8": 0.999, 
 def check_model(run: Run) -> None:
     """Embeds a handful of stored texts again and compares their vectors.
 
-    A vector that differs raises InputError: a library version changed, or the model did under the same name.
+    Raises InputError if a vector differs: a package version changed, or the model changed under the same name.
     """
     vectors = run.tables.read("vectors")
     # Delta answers a count from its log, without reading a file.
@@ -50,7 +50,7 @@ def _embedded(texts: DataFrame, run: Run) -> DataFrame:
 def _cosine(stored: list[float] | None, embedded: list[float] | None, inference: InferenceSpec) -> float:
     if stored is None or embedded is None or len(stored) != len(embedded):
         return -1.0
-    # The products of numbers near the ends of float32 would overflow in it.
+    # In float32, the products of numbers near its limits would overflow.
     precision, ranges = inference.model.precision, inference.ranges
     a, b = (restored(values, precision, ranges).astype(np.float64) for values in (stored, embedded))
     norms = np.linalg.norm(a) * np.linalg.norm(b)

@@ -1,4 +1,4 @@
-"""Slices, one after another: chunk, embed, commit. Staged rows come first, then vectors, then the ledger."""
+"""Works through slices one by one: chunk, embed, commit. Staged rows come first, then vectors, then the ledger."""
 
 from collections import Counter
 
@@ -27,7 +27,7 @@ def embed_slices(run: Run, work: Work, tally: Tally, progress: Progress) -> None
     # A text that moves from one document to another may have left `vectors` before the slice that looks for it.
     before = read_pinned(run.tables, "vectors")
     while groups:
-        # Clusters grow during a run; over Connect, counting slots is a job of its own.
+        # Clusters grow during a run; over Connect, counting slots takes a separate job.
         slots = task_slots(run.tables.spark)
         first = first_slice_tokens(weights, slots, settings.slice_seconds)
         left = sum(group.tokens for group in groups)
@@ -42,14 +42,14 @@ def embed_slices(run: Run, work: Work, tally: Tally, progress: Progress) -> None
 
 
 def embed_slice(run: Run, slice_: Slice, before: DataFrame, slots: int, tally: Tally, progress: Progress) -> None:
-    """Chunks, embeds and commits one slice, whose documents become visible together.
+    """Chunks, embeds and commits one slice; its documents become visible together.
 
     Args:
         run: The run.
         slice_: The slice.
         before: The space's vectors as they were before the first slice of the run.
         slots: Tasks that run at the same time.
-        tally: Where the slice is added once it is committed.
+        tally: Receives the slice once it is committed.
         progress: Where progress is shown.
     """
     plan = run.tables.read("plan").where(F.col("slice_key").between(slice_.first_key, slice_.last_key))
@@ -86,12 +86,12 @@ def _commit(
         outcomes = as_outcomes(chunks, staged, keep)
         rows = as_ledger_changes(plan, outcomes, run.preflight.source.version, run.run_id)
         merge_ledger(rows, run.tables, is_new=is_fenced and slice_.added == slice_.documents)
-    # Delta skips the commits of a run that was overtaken without an error, so they must not count as committed.
+    # Delta skips an overtaken run's commits without an error, so they must not count as committed.
     check_still_ours(run)
 
 
 def state_of(work: Work, tally: Tally) -> str:
-    """Renders what is committed."""
+    """Renders how much is committed."""
     chunks = tally.counts["chunks"]
     return f"{tally.documents:,} documents · {chunks:,} chunks · {tally.tokens:,} of about {work.tokens:,} tokens"
 

@@ -9,13 +9,13 @@ from schemas.plan import CHANGE_WORDS
 
 # Enough to measure a rate, and few enough to be committed within minutes on any machine.
 LEAST_TOKENS = 250_000
-# Limits what a kill may cost, however small the model is.
+# Limits the work lost if a run is killed, however small the model is.
 _MOST_FIRST_TOKENS = 4_000_000
-# Operations a second of one core; processors of the last ten years reach 30 to 200 billion in float32.
+# Operations per second of one core; processors of the last ten years reach 30 to 200 billion in float32.
 _OPERATIONS = 60e9
-# A rate measured on few tokens may be far off; slices grow by this factor at most.
+# A rate measured on few tokens may be far off; slices grow by no more than this factor.
 _GROWTH = 8
-# A slice costs a dozen statements, so what is left joins the slice unless both together exceed this many bounds.
+# A slice costs a dozen statements, so the rest joins the slice unless together they exceed the bound this many times.
 _WITH_REST = 2
 
 
@@ -27,8 +27,8 @@ class Group:
         key: The slice key.
         tokens: Estimated tokens to embed.
         documents: Planned documents, of any change.
-        to_embed: Those whose text goes to the model.
-        added: Those without a ledger row.
+        to_embed: Documents with text to embed.
+        added: Documents without a ledger row.
     """
 
     key: int
@@ -48,8 +48,8 @@ class Slice:
         last_key: Highest slice key.
         tokens: Estimated tokens to embed.
         documents: Planned documents, of any change.
-        to_embed: Those whose text goes to the model.
-        added: Those without a ledger row.
+        to_embed: Documents with text to embed.
+        added: Documents without a ledger row.
     """
 
     number: int
@@ -90,12 +90,12 @@ def next_slice(groups: Sequence[Group], number: int, bound: int) -> tuple[Slice,
     """Cuts the next slice off the work.
 
     Args:
-        groups: What is left to do, at least one group, in order of key.
+        groups: The work that is left: one or more groups, ordered by key.
         number: Number of the slice, from 1.
         bound: Estimated tokens after which the slice is closed.
 
     Returns:
-        The slice, and what is left after it. A slice has at least one group, which alone may exceed the bound.
+        The slice, and what is left after it. A slice has at least one group, even if that group exceeds the bound.
 
     Example:
         >>> cut, rest = next_slice([Group(1, 50, 2, 2), Group(3, 60, 1, 1), Group(7, 10, 1, 1)], 1, 110)
@@ -115,7 +115,7 @@ def next_slice(groups: Sequence[Group], number: int, bound: int) -> tuple[Slice,
 def reading_pays(texts: int, stored_rows: int, rows_per_text: int = 500) -> bool:
     """Whether reading vectors that are already in the table is cheaper than embedding their texts again.
 
-    Finding vectors means reading the whole column, whatever the number of texts. Reading 500 rows takes about as long
+    Finding vectors means reading the whole column, however few the texts. Reading 500 rows takes about as long
     as embedding one text on a processor: each core reads 100,000 rows of 384 numbers a second and embeds 200 texts.
 
     Args:
@@ -137,9 +137,9 @@ def guard_removals(removed: int, known: int, left: int, max_fraction: float) -> 
     """Refuses a plan that suggests a broken source rather than a pruned one.
 
     Args:
-        removed: Documents of the space that the source no longer has.
-        known: Documents of the space.
-        left: Documents of the source.
+        removed: Documents in the space that the source no longer has.
+        known: Documents in the space.
+        left: Documents in the source.
         max_fraction: Largest share that may be removed.
 
     Raises:
@@ -186,7 +186,7 @@ def slice_bound(
         first: Tokens of a slice before any rate is known.
         last: Tokens of the last slice; 0 before the first.
         done: Estimated tokens of the committed slices.
-        seconds: Seconds that they took.
+        seconds: Seconds spent on them.
 
     Returns:
         Estimated tokens after which a slice is closed.
@@ -204,15 +204,15 @@ def slice_bound(
 
 
 def with_rest(slice_tokens: int | Literal["auto"], bound: int, left: int) -> int:
-    """Extends a slice to all that is left if that is little more than one slice.
+    """Extends a slice to everything left if that is little more than one slice.
 
     Args:
         slice_tokens: The setting; only `auto` slices are extended.
         bound: Estimated tokens after which the slice would be closed.
-        left: Estimated tokens of all that is left.
+        left: Estimated tokens of everything left.
 
     Returns:
-        The bound, or all that is left.
+        The bound, or everything left.
 
     Example:
         >>> with_rest("auto", 1000, 1900), with_rest("auto", 1000, 2100), with_rest(1000, 1000, 1900)

@@ -28,7 +28,7 @@ class Source:
         rows: Its rows, filtered; at one version if it has versions.
         version: That version; None if it has none.
         payload: Fields of the payload columns.
-        table_id: Delta's id of the table, which another table under the same name would not have; or None.
+        table_id: Delta's id of the table, or None; a different table under the same name would have its own id.
         has_feed: Whether the table's change feed is on.
         rule: Hash of the settings and column types that decide how rows become documents.
     """
@@ -42,9 +42,9 @@ class Source:
 
 
 def open_source(spark: SparkSession, source: SourceSettings) -> Source:
-    """Pins a source and checks that it has the columns in the settings.
+    """Pins a source and checks that it has the columns that the settings name.
 
-    Raises InputError if it cannot be read, and SourceError if columns are missing, of the wrong type or clash.
+    Raises InputError if it cannot be read, and SourceError if columns are missing, have the wrong type or clash.
     """
     location = source.table or source.path
     try:
@@ -54,7 +54,7 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
         if source.filter is not None:
             rows = rows.where(F.expr(source.filter))
         schema = rows.schema
-    except Exception as error:  # Py4J's if a file cannot be read, PySpark's if a plan makes no sense
+    except Exception as error:  # Py4J raises it if a file cannot be read, PySpark if a plan is invalid
         cause = cause_of(error)
         raise InputError(f"the source {location} cannot be read as {source.format}: {cause}") from error
     fields = {field.name: field for field in schema}
@@ -94,7 +94,7 @@ def check_ids(source: Source, settings: SourceSettings) -> int:
             F.count_if(~F.is_valid_utf8("id")),
             F.count_if(repeated),
         ).collect()[0]
-    except Exception as error:  # Py4J's if a file cannot be read, PySpark's if a plan makes no sense
+    except Exception as error:  # Py4J raises it if a file cannot be read, PySpark if a plan is invalid
         raise InputError(f"reading the source failed part-way: {cause_of(error)}") from error
     name = f"source.id_column {settings.id_name}"
     faults = []
@@ -166,7 +166,7 @@ def _files(spark: SparkSession, source: SourceSettings) -> DataFrame:
     start = F.locate(root, F.col("path")) + len(root)
     return files.select(
         F.expr("path").substr(start, F.length("path")).alias("path"),
-        # The bytes as they are: `as_documents` checks whether they are UTF-8.
+        # Raw bytes: `as_documents` checks whether they are UTF-8.
         F.col("content").cast("string").alias("text"),
         F.col("length").alias("size"),
         F.col("modificationTime").alias("modified"),
@@ -174,7 +174,7 @@ def _files(spark: SparkSession, source: SourceSettings) -> DataFrame:
 
 
 def column_faults(source: SourceSettings, fields: dict[str, StructField]) -> list[str]:
-    """Describes what is wrong with a source's columns, given by name; a fault each."""
+    """Describes what is wrong with a source's columns, given by name; one fault each."""
     return _missing(source, list(fields)) or [*_wrong_types(source, fields), *_clashes(source)]
 
 

@@ -18,7 +18,7 @@ _TOKENS = re.compile(r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)+`|[A-Za-z_][A-Za-z0-9_.
 
 
 def why_no_feed(run: Run, retry_quarantined: bool) -> str | None:
-    """Returns in words why the feed cannot name the work of this run; None if it can."""
+    """Explains why the feed cannot determine this run's work; returns None if it can."""
     source, before = run.preflight.source, run.before
     if source.version is None:
         return "the source has no versions"
@@ -42,13 +42,13 @@ def why_no_feed(run: Run, retry_quarantined: bool) -> str | None:
 
 
 def changed_rows(spark: SparkSession, settings: SourceSettings, first: int, last: int) -> tuple[DataFrame, DataFrame]:
-    """Reads the documents in the change feed from version `first` to `last`, each in its last state.
+    """Reads the documents in the change feed from version `first` to `last`, each in its latest state.
 
     Args:
         spark: A live session.
         settings: Format, location, columns and filter of the source.
-        first: First version whose changes count.
-        last: Last version whose changes count.
+        first: First version to include.
+        last: Last version to include.
 
     Returns:
         Source rows that are in the library now, and the ids (`doc_id`) of documents that no longer are.

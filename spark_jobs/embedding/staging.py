@@ -31,8 +31,8 @@ def stage_chunks(run: Run, slice_: Slice, plan: DataFrame, stored: DataFrame | N
         slots: Tasks that run at the same time.
 
     Returns:
-        Counts: `chunks` that were cut, those of them that are `new` and not stored, their `tokens` (of all that were
-        cut), and `stored` chunks of the slice's documents.
+        Counts: `chunks` that were cut, how many of them are `new` (not stored yet), `tokens` of all that were cut, and
+        `stored` chunks of the slice's documents.
     """
     spark = run.tables.spark
     observed = Observation("chunking")
@@ -43,7 +43,7 @@ def stage_chunks(run: Run, slice_: Slice, plan: DataFrame, stored: DataFrame | N
         made = (
             plan.where(F.col("change").isin(*TRIED))
             .select("doc_id", "text")
-            # With an explicit number, adaptive execution does not merge the partitions for their few bytes.
+            # With an explicit number, adaptive execution does not merge the partitions for being small.
             .repartition(partitions, "doc_id")
             .mapInArrow(cut, StructType(list(CHUNK_FIELDS)))
         )
@@ -66,7 +66,7 @@ def stage_reused(run: Run, chunks: DataFrame, staged: DataFrame, vectors: DataFr
     Args:
         run: The run.
         chunks: Staged chunks of the slice.
-        staged: Staged vectors, those that the run has embedded among them.
+        staged: Staged vectors, including those that this run has embedded.
         vectors: The space's vectors before the run.
     """
     missing = only_missing(chunks, staged).select("text_hash")
@@ -88,7 +88,7 @@ def stage_reused(run: Run, chunks: DataFrame, staged: DataFrame, vectors: DataFr
 def stage_vectors(
     run: Run, slice_: Slice, chunks: DataFrame, staged: DataFrame, slots: int, tally: Tally, progress: Progress
 ) -> Counter[str]:
-    """Embeds texts and appends their vectors to `staged_vectors`: the only place where vectors are made to be stored.
+    """Embeds texts and appends their vectors to `staged_vectors`: the only place that creates vectors to store.
 
     Args:
         run: The run.
@@ -96,7 +96,7 @@ def stage_vectors(
         chunks: Staged chunks of the slice.
         staged: Staged vectors.
         slots: Tasks that run at the same time.
-        tally: Where the slice's inference is added.
+        tally: Receives the slice's inference.
         progress: Where progress is shown.
 
     Returns:
@@ -126,7 +126,7 @@ def stage_vectors(
 
 
 def has_chunk() -> Column:
-    """Whether a staged row is a chunk cut in this slice, not one that is only stored, nor a text without chunks."""
+    """Whether a staged row is a chunk cut in this slice, not merely a stored chunk or a text without chunks."""
     return F.col("is_made") & F.col("chunk_id").isNotNull()
 
 
@@ -145,7 +145,7 @@ def as_staged_chunks(made: DataFrame, stored: DataFrame | None, run_id: str, sli
         slice_number: Number of the slice.
 
     Returns:
-        Rows of `staged_chunks`, each chunk once. A chunk that is both made and stored has the new position.
+        Rows of `staged_chunks`, each chunk once. A chunk that is both new and stored has the new position.
     """
     rows = made.withColumns({"is_made": F.lit(True), "is_stored": F.lit(False)})
     if stored is not None:

@@ -1,1 +1,1 @@
-"""Retrieval against relevance judgements, and the model against scored sentence pairs."""
+"""Retrieval against relevance judgments, and the model against scored sentence pairs."""

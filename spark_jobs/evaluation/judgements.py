@@ -1,4 +1,4 @@
-"""Queries and judgements of which documents are relevant to them, from files in the formats of BEIR and TREC."""
+"""Queries and judgments of the documents relevant to them, from files in BEIR's and TREC's formats."""
 
 import json
 import re
@@ -15,20 +15,20 @@ _HEADINGS = {"score", "relevance", "rel", "label", "grade"}
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 # The measures keep a count for each grade up to the highest one.
 _HIGHEST_GRADE = 1000
-# Line number and grade of each judgement, by query id and document id.
+# Line number and grade of each judgment, by query id and document id.
 _Judgements = dict[str, dict[str, tuple[int, int]]]
 
 
 @dataclass(frozen=True)
 class JudgedQueries:
-    """Queries that have a judgement.
+    """Queries that have a judgment.
 
     Attributes:
         queries: Texts by query id, in the file's order.
         grades: How relevant documents are, by query id and document id; 0 is not relevant.
-        unjudged: Number of queries in the file that have no judgement and are left out.
+        unjudged: Number of queries in the file that have no judgment and are left out.
         queries_file: The file of queries.
-        judgements_file: The file of judgements.
+        judgements_file: The file of judgments.
     """
 
     queries: Mapping[str, str]
@@ -49,15 +49,15 @@ class JudgedQueries:
 
 
 def read_judged(queries: Path, judgements: Path) -> JudgedQueries:
-    """Reads queries and judgements, and leaves out queries without a judgement.
+    """Reads queries and judgments, and leaves out queries without a judgment.
 
     Args:
         queries: JSON lines, each an object with `_id` and `text`; other keys are ignored.
         judgements: Columns query id, document id and score, separated by tabs, with or without a heading; or TREC's
-            four columns, the second of which is ignored. Scores are whole numbers; 0 or less is not relevant.
+            four columns (the second is ignored). Scores are whole numbers; 0 or less is not relevant.
 
     Returns:
-        The queries that have a judgement.
+        The queries that have a judgment.
 
     Raises:
         InputError: A file cannot be read, or lines are wrong; the first ten of each file are named by number.
@@ -68,7 +68,7 @@ def read_judged(queries: Path, judgements: Path) -> JudgedQueries:
     faults += first_faults(queries, query_line_faults)
     judged, judgement_line_faults = _judgements(judgement_file) if judgement_file else ({}, [])
     if query_file and not query_line_faults:
-        # Otherwise a judgement's query may be on one of the lines that could not be read.
+        # Otherwise a judgment's query may be on one of the lines that could not be read.
         judgement_line_faults += _without_query(judged, texts, query_file)
     faults += first_faults(judgements, judgement_line_faults)
     if faults or query_file is None or judgement_file is None:

@@ -1,4 +1,4 @@
-"""Measures of retrieval for each query, computed by ir-measures, and how two spaces compare by them."""
+"""Measures of retrieval for each query, computed by ir-measures, and how two spaces compare on them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _DRAWN = 4_000_000
 
 
 def search_depth(k: int) -> int:
-    """Returns how many documents to retrieve for each query; no measure with cutoff `k` looks at more."""
+    """Returns how many documents to retrieve for each query; measures with cutoff `k` look no further."""
     return max(_DEEP_CUTOFF, k)
 
 
@@ -45,9 +45,9 @@ def score_queries(judged: JudgedQueries, retrieved: Mapping[str, Sequence[str]],
     AP (its mean is MAP) at 10, k and 100. A query without retrieved documents scores 0.
 
     Args:
-        judged: The queries and their judgements.
+        judged: The queries and their judgments.
         retrieved: Document ids of each query, best first, without duplicates.
-        k: A cutoff beside the usual ones.
+        k: A cutoff in addition to the usual ones.
 
     Returns:
         (queries,) float64 of each measure, by its name.
@@ -62,7 +62,7 @@ def score_queries(judged: JudgedQueries, retrieved: Mapping[str, Sequence[str]],
     qrels = [
         ir.Qrel(query, document, grade) for query, grades in judged.grades.items() for document, grade in grades.items()
     ]
-    # Ranks in place of scores, because each formula would order documents of equal scores in its own way.
+    # Ranks instead of scores, because each formula would order documents with equal scores differently.
     run = [
         ir.ScoredDoc(query, document, -float(rank))
         for query, documents in retrieved.items()
@@ -97,7 +97,7 @@ class MeasureDifference:
 
 
 def paired_differences(first: Scores, second: Scores) -> dict[str, MeasureDifference]:
-    """Compares two spaces by the same queries.
+    """Compares two spaces on the same queries.
 
     The interval is a percentile bootstrap: queries are drawn with replacement 10,000 times, the same ones for both
     spaces, for all measures and in every evaluation.
@@ -138,10 +138,10 @@ def neighbour_overlap(first: Mapping[str, Sequence[str]], second: Mapping[str, S
     Args:
         first: Document ids of each query, best first.
         second: Likewise for the other space and the same queries.
-        k: How many documents count.
+        k: Number of documents to compare.
 
     Returns:
-        Mean over the queries, from 0 to 1; of lists shorter than k, the share of the longer one.
+        Mean over the queries, from 0 to 1; for lists shorter than k, the share of the longer one.
 
     Example:
         >>> neighbour_overlap({"q": ["a", "b", "c"]}, {"q": ["b", "d", "a"]}, 2)

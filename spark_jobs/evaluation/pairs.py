@@ -79,7 +79,7 @@ class PairScores:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the scores as JSON takes them."""
+        """Returns the scores for JSON."""
         return {
             "pairs": self.path,
             "model": self.model,
@@ -97,7 +97,7 @@ class ScoredPairs:
 
     Attributes:
         sentences: The two sentences of each pair.
-        scores: Score of each pair, on any scale; a higher one means more alike.
+        scores: Score of each pair, on any scale; higher means more alike.
         file: The file of pairs.
     """
 
@@ -159,11 +159,10 @@ def read_pairs(path: Path) -> ScoredPairs:
 
     Args:
         path: Values separated by tabs if the name ends in `.tsv`, else by commas. A header must name sentence1,
-            sentence2 and score, and may name other columns, which are ignored; without a header, these are the three
-            columns. In a file with tabs, quotation marks are plain characters.
+            sentence2 and score; other columns are ignored. Without a header, these are the three columns. In a file with tabs, quotation marks are plain characters.
 
     Returns:
-        The pairs, at least two.
+        Two or more pairs.
 
     Raises:
         InputError: The file cannot be read, or lines are wrong; the first ten are named by number.
@@ -247,11 +246,11 @@ def pair_cosines(
         pairs: The pairs.
 
     Returns:
-        (pairs,) float64 cosines, NaN where the model cannot embed a sentence; and the number of sentences that are
+        (pairs,) float64 cosines, NaN if the model cannot embed a sentence; and the number of sentences that are
         longer than the model's limit.
     """
     texts = list(dict.fromkeys(sentence for pair in pairs.sentences for sentence in pair))
-    # As many rows as the file has sentences, whatever the size of the library; one chunk for each column.
+    # As many rows as the file has sentences, regardless of the library's size; one chunk for each column.
     embedded: pa.Table = _embedded(spark, settings, inference, texts).toArrow().combine_chunks()
     matrix = np.full((len(texts), inference.model.dimension), np.nan)
     if embedded.num_rows:
@@ -266,7 +265,7 @@ def pair_cosines(
 
 def _embedded(spark: SparkSession, settings: Settings, inference: InferenceSpec, texts: Sequence[str]) -> DataFrame:
     tokens = sum(map(len, texts)) // _CHARACTERS_PER_TOKEN
-    # Indices instead of hashes, because the rows come back in another order.
+    # Indices instead of hashes, because the rows come back in a different order.
     rows = spark.createDataFrame(
         [(str(index), text) for index, text in enumerate(texts)], "text_hash string, text string"
     )
@@ -280,7 +279,7 @@ def correlations(pairs: ScoredPairs, cosines: NDArray[np.float64]) -> tuple[floa
 
     Args:
         pairs: The pairs.
-        cosines: (pairs,) float64, NaN where a pair could not be embedded.
+        cosines: (pairs,) float64, NaN if a pair could not be embedded.
 
     Returns:
         Spearman's correlation of the ranks, and Pearson's of the values.

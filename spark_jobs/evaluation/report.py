@@ -44,7 +44,7 @@ class SpaceScores:
 
     @property
     def means(self) -> dict[str, float]:
-        """Mean over the queries of each measure."""
+        """Mean of each measure over the queries."""
         return {measure: float(values.mean()) for measure, values in self.scores.items()}
 
     def line(self) -> str:
@@ -71,11 +71,11 @@ class SpaceScores:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The comparison with another space by the same queries.
+    """The comparison with another space on the same queries.
 
     Attributes:
         other: Scores of the other space.
-        differences: By how much the first space is better, by measure.
+        differences: How much better the first space is, by measure.
         overlap: Mean share of the nearest k documents that both spaces retrieve.
     """
 
@@ -89,8 +89,8 @@ class Evaluation:
     """How good retrieval is, and how it compares; print it for a summary.
 
     Attributes:
-        judged: The queries and their judgements.
-        k: The configured cutoff, beside the usual ones.
+        judged: The queries and their judgments.
+        k: The configured cutoff, in addition to the usual ones.
         depth: Number of documents retrieved for each query.
         scores: Scores of the configured space.
         comparison: Comparison with another space, or None.
@@ -195,7 +195,7 @@ def rows_of(evaluation: Evaluation) -> list[Row]:
         evaluation: The evaluation.
 
     Returns:
-        A row for each measure of the space, with the difference to the other space if there is one; then the rows of
+        A row for each measure of the space, with the difference from the other space if there is one; then the rows of
         the other space; then the overlap, as a row of the first space.
     """
     comparison = evaluation.comparison

@@ -33,7 +33,7 @@ def retrieve_documents(space: OpenSpace, model: InferenceSpec, judged: JudgedQue
         space: The space.
         model: Its model, as `search_model` describes it.
         judged: The queries.
-        depth: Most documents of each query.
+        depth: Maximum number of documents per query.
 
     Returns:
         The documents; a query without hits has an empty list.
@@ -48,7 +48,7 @@ def retrieve_documents(space: OpenSpace, model: InferenceSpec, judged: JudgedQue
         truncated += len(embedded.truncated)
         options = SearchOptions(k=depth, per_document=True)
         hits = nearest(space, space.vectors.rows, embedded, options).select("query_id", "rank", "doc_id")
-        # Queries times depth rows, whatever the size of the library.
+        # Queries times depth rows, regardless of the library's size.
         columns = hits.toArrow().sort_by("rank").to_pydict()
         for query, document in zip(columns["query_id"], columns["doc_id"], strict=True):
             documents[query].append(document)

@@ -41,7 +41,7 @@ def read_text(path: Path, what: str) -> TextFile:
         The file.
 
     Raises:
-        InputError: It cannot be read, or has no line.
+        InputError: It cannot be read, or has no lines.
     """
     try:
         content = path.read_bytes()
@@ -64,14 +64,14 @@ def read_text(path: Path, what: str) -> TextFile:
 
 
 def first_faults(path: Path, faults: Iterable[LineFault]) -> list[str]:
-    """Names the first ten faults with their lines, and counts the others.
+    """Names the first ten faults with their lines, and counts the rest.
 
     Args:
         path: The file.
         faults: Faults in any order.
 
     Returns:
-        One message for each of the first ten, and one for all others.
+        One message for each of the first ten, and one for the rest.
     """
     ordered = sorted(faults)
     others = len(ordered) - _NAMED

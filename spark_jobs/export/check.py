@@ -15,9 +15,9 @@ from udfs.search import QueryBatch
 
 NEIGHBOURS = 10
 SAMPLE = 50
-# Chunks as near as the last neighbour count as neighbours too, among this many hits of exact search.
+# Chunks as near as the last neighbor also count as neighbors, among this many hits of exact search.
 _EXACT = 100
-# Float32 products that differ by less are equal, because indexes add in another order than exact search.
+# Float32 products that differ by less are equal, because indexes add in a different order from exact search.
 _TOLERANCE = 1e-5
 Hits = Sequence[tuple[str, float]]
 
@@ -45,15 +45,15 @@ def measure_recall(space: OpenSpace, target: Target) -> float | None:
 
 
 def recall(found: Sequence[Sequence[str]], exact: Mapping[int, Hits], k: int) -> float:
-    """Averages the share of true neighbours that were found.
+    """Averages the share of true neighbors that were found.
 
-    If several rows are equally near, as repeated texts are, any of them is a true neighbour.
+    If several rows are equally near, as repeated texts are, any of them is a true neighbor.
 
     Args:
         found: Chunk ids found for each query.
-        exact: Chunk ids and dot products of the true neighbours by query number, best first; more than k of them if
+        exact: Chunk ids and dot products of the true neighbors by query number, best first; more than k of them if
             ties are to count.
-        k: Number of neighbours that count for each query.
+        k: Number of neighbors that count for each query.
 
     Returns:
         Recall@k.
@@ -74,9 +74,9 @@ def recall(found: Sequence[Sequence[str]], exact: Mapping[int, Hits], k: int) ->
 
 
 def _sample(space: OpenSpace) -> NDArray[np.float32]:
-    """Draws vectors from all over the table by a hash of their chunk id, the same ones each time."""
+    """Draws vectors from the whole table by a hash of their chunk id, the same ones each time."""
     rows = space.vectors.rows
-    # A fixed number of rows, whatever the library's size; their ids let Delta skip files.
+    # A fixed number of rows, regardless of the library's size; their ids let Delta skip files.
     drawn = rows.select("chunk_id").orderBy(F.xxhash64("chunk_id"), "chunk_id").limit(SAMPLE).collect()
     sample = (
         rows.where(F.col("chunk_id").isin([row.chunk_id for row in drawn])).select("chunk_id", "embedding").collect()
@@ -98,7 +98,7 @@ def _exact_nearest(space: OpenSpace, queries: NDArray[np.float32]) -> dict[int, 
     )
     hits = ranked(space.vectors.rows, batch).orderBy("query", "rank").select("query", "chunk_id", "score")
     exact: dict[int, list[tuple[str, float]]] = {}
-    # A fixed number of hits for each query, whatever the library's size.
+    # A fixed number of hits for each query, regardless of the library's size.
     for row in hits.collect():
         exact.setdefault(row["query"], []).append((row["chunk_id"], row["score"]))
     return exact

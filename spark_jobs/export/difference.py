@@ -48,7 +48,7 @@ class ExportDifference:
 def find_difference(
     space: OpenSpace, plan: ExportPlan, target: Target, target_name: str
 ) -> tuple[ExportPlan, ExportDifference]:
-    """Finds the rows to send and to remove; returns the plan that was followed, too (see `_follow`)."""
+    """Finds the rows to send and to remove; also returns the plan that was followed (see `_follow`)."""
     return _follow(space, plan, lambda comparison: _compare(space, comparison, target, target_name))
 
 
@@ -110,9 +110,9 @@ def _by_feed(space: OpenSpace, plan: ExportPlan) -> tuple[ExportPlan, ExportDiff
         return plan, _difference(None, 0, None, 0)
     try:
         rows, removed_ids = changes_since(space.tables, space.vectors, plan.since)
-        # Counting reads every file that sending will read, so that a gap shows before anything is sent.
+        # Counting reads every file that sending will read, so a gap shows before anything is sent.
         return plan, _difference(rows, rows.count(), removed_ids, removed_ids.count())
-    except Exception as error:  # PySpark's if a version is gone or the feed was off, Py4J's if a file is missing
+    except Exception as error:  # PySpark: a version is gone or the feed was off; Py4J: a file is missing
         return without_feed(plan, cause_of(error)), None
 
 
@@ -122,7 +122,7 @@ def _compare(space: OpenSpace, plan: ExportPlan, target: Target, target_name: st
     removed_ids = held.join(ids, _same_id(), "left_anti").select(F.col("held_chunk_id").alias("chunk_id"))
     if not plan.trusts_runs:
         return _difference(rows, space.vectors.count, removed_ids, removed_ids.count())
-    # Compared by ids alone first, so that the vectors of unchanged rows are not shuffled.
+    # Compared by ids alone first, so the vectors of unchanged rows are not shuffled.
     lacking = ids.join(held, _same_id() & _same_run(plan), "left_anti").select("chunk_id")
     return _difference(rows.join(lacking, "chunk_id", "left_semi"), lacking.count(), removed_ids, removed_ids.count())
 
@@ -157,12 +157,12 @@ def _held(export_run: ExportRun, target: Target) -> int | None:
     last = export_run.events[0] if export_run.events else None
     if last is not None and last.event == FINISHED:
         return last.rows or None
-    # Without a finished export, the number does not matter, only whether there are rows.
+    # Without a finished export, only the presence of rows matters, not their number.
     return next((batch.num_rows for batch in target.held() if batch.num_rows), None)
 
 
 def _write_held(space: OpenSpace, held: Iterator[pa.RecordBatch], target_name: str) -> DataFrame:
-    # In a table, because executors cannot read the driver's disk. Each target has its own, which its lock protects.
+    # In a table, because executors cannot read the driver's disk. Each target has its own table, and its lock protects it.
     table, tables = held_table(_digest(target_name)), space.tables
     tables.ensure(table)
     tables.replace(tables.spark.createDataFrame([], HELD_PAIR), table.name)

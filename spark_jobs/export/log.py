@@ -32,7 +32,7 @@ class ExportRun:
         settings: The whole configuration.
         space: The space that is exported.
         target: The target's name.
-        number: Number of the export among those of the space to the target.
+        number: Number of the export, counted for this space and target.
         owner: Host, process and a random word.
         events: The record of earlier exports, newest first.
     """
@@ -97,7 +97,7 @@ def record(
         plan: How it finds the rows to send.
         had_rows: Whether the target may have held rows of the space before.
         counts: Numbers of rows: `sent`, `removed`, and `rows` at the end.
-        recall: Share of the nearest that the target's own index finds.
+        recall: Share of the nearest neighbors that the target's own index finds.
         seconds: Wall-clock seconds by step.
     """
     tables, vectors = export_run.space.tables, export_run.space.vectors
@@ -148,7 +148,7 @@ def check_alone(export_run: ExportRun, plan: ExportPlan) -> None:
 
 
 def targets_of(tables: SpaceTables) -> list[str]:
-    """Lists the names of the targets to which a space was exported, as many as were given on command lines."""
+    """Lists the names of the targets to which a space was exported; one target may have several."""
     if not tables.exists(EXPORTS.name):
         return []
     return sorted(row.target for row in _events(tables).select("target").distinct().collect())

@@ -126,7 +126,7 @@ def _doubt(events: Sequence[ExportEvent], table: TableVersion, held: int) -> str
 
 
 def _trusts_runs(events: Sequence[ExportEvent], table: TableVersion) -> bool:
-    """Whether every row of the target came from this very table.
+    """Whether every row of the target came from this same table.
 
     Each run gives the rows that it writes its own id, so within one table an equal run_id means an equal row. A table
     that was created anew or restored from a copy may use the same ids again.
@@ -135,7 +135,7 @@ def _trusts_runs(events: Sequence[ExportEvent], table: TableVersion) -> bool:
         is_same = event.table_id == table.table_id and event.model_fingerprint == table.model_fingerprint
         if not is_same or event.version > table.version:
             return False
-        # Exports before a finished one, or before one that found no rows, have left none.
+        # Exports before a finished one, or before one that found no rows, have left none behind.
         if event.event == FINISHED or not event.had_rows:
             return True
     return False

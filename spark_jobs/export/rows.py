@@ -53,7 +53,7 @@ def row_format_of(space: OpenSpace) -> RowFormat:
     try:
         # Spark itself converts the types, by the rules of its version.
         schema = rows.limit(0).toArrow().schema
-    except Exception as error:  # PySpark's own errors, or those of Connect
+    except Exception as error:  # raised by PySpark itself or by Connect
         raise InputError(
             f"space {space.name} has a payload column of a type that cannot be exported. Remove it from "
             "source.payload_columns, or cast it in a view."
@@ -67,7 +67,7 @@ def as_sent(batch: pa.RecordBatch, space: OpenSpace, rows: pa.Schema) -> pa.Reco
     """Converts a batch of `vectors` to the row format of the export.
 
     int8 and binary embeddings are sent as `udfs.quantization.restored` returns them: the middle of each step, or -1
-    and 1. That preserves the space's order of neighbours; in the target each number takes four bytes.
+    and 1. That preserves the space's order of neighbors; in the target each number takes four bytes.
 
     Args:
         batch: The columns to send, as they are stored.
@@ -123,7 +123,7 @@ def _matrix(stored: Any, space: OpenSpace) -> NDArray[np.float32]:
 def send_difference(
     space: OpenSpace, row_format: RowFormat, difference: ExportDifference, target: Target
 ) -> Counter[str]:
-    """Sends and removes rows, so that a prepared target gets what the table has; returns the numbers of both."""
+    """Sends and removes rows until a prepared target has what the table has; returns the counts of both."""
     counts = Counter(sent=0, removed=0)
     if difference.rows is not None:
         target.send(_rows(space, row_format, difference.rows, difference.to_send, counts))

@@ -31,13 +31,13 @@ _WORKER_ERROR = re.compile(r"^(?:schemas\.errors\.InputError|ModuleNotFoundError
 
 
 def session(settings: Settings, debug: bool) -> SparkSession:
-    """Finds or starts the session; Spark's own messages are shown only where `debug` asks for them."""
+    """Finds or starts the session; Spark's own messages are shown only if `debug` is set."""
     return get_session(_with_log_level(settings, debug).spark, quiet=not debug)
 
 
 @contextmanager
 def watched_session(settings: Settings, debug: bool) -> Iterator[tuple[SparkSession, Progress]]:
-    """Finds or starts the session of a command that writes, shows its progress, and stops it in order."""
+    """Finds or starts the session of a command that writes, shows its progress, and stops it cleanly."""
     # Progress on standard error, the summary on standard output: a scheduler can keep them apart.
     with Progress(Console(stderr=True)).live() as progress:
         with progress.step("session"):
@@ -53,7 +53,7 @@ def show(text: str) -> None:
 
 
 def output() -> Console:
-    """Opens standard output; a file or pipe is given a width at which no table is cut."""
+    """Opens standard output; a file or pipe gets a width that cuts no table."""
     return Console(width=None if sys.stdout.isatty() else 200)
 
 
@@ -65,13 +65,13 @@ def _with_log_level(settings: Settings, debug: bool) -> Settings:
 
 
 def guarded(job: Callable[[Settings], object], config: Path, overrides: list[str] | None, debug: bool) -> None:
-    """Loads the settings and runs a job; ends the process with the exit code of what it raises.
+    """Loads the settings and runs a job; if it fails, ends the process with the error's exit code.
 
     Args:
         job: What to do with the settings.
         config: Settings file.
-        overrides: Settings that win over the file's.
-        debug: Whether the stack trace of an error is shown in place of its message; the exit code is then 1.
+        overrides: Settings that override the file.
+        debug: Whether to show the stack trace of an error instead of its message; the exit code is then 1.
 
     Raises:
         SystemExit: The job failed or was stopped; the message is on standard error.

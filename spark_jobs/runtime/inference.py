@@ -1,4 +1,4 @@
-"""Embedding rows on the executors: every job does it here, with a whole GPU for each task where there are GPUs."""
+"""Embeds rows on the executors, for every job; if there are GPUs, each task gets a whole one."""
 
 from pyspark.resource import ResourceProfile, ResourceProfileBuilder, TaskResourceRequests
 from pyspark.sql import DataFrame, SparkSession
@@ -10,17 +10,17 @@ from udfs.specs import InferenceSpec
 
 _GPUS = "spark.executor.resource.gpu.amount"
 _CORES = "spark.executor.cores"
-# Elsewhere a profile fails when the stage starts, because local sessions have no executors to choose from.
+# With other masters a profile fails when the stage starts: local sessions have no executors to choose from.
 _MASTERS = ("spark://", "local-cluster[", "yarn", "k8s://")
 
 
 def embed_rows(rows: DataFrame, inference: InferenceSpec, settings: InferenceSettings) -> DataFrame:
-    """Embeds rows, in the partitions in which they come.
+    """Embeds rows in their existing partitions.
 
     Args:
         rows: Columns text_hash and text; text_hash is any string that tells rows apart.
         inference: The model and how it runs.
-        settings: Whether tasks ask for a GPU of their own.
+        settings: Whether each task requests its own GPU.
 
     Returns:
         Columns of `schemas.worker_rows.inference_schema`, in any order.
@@ -36,7 +36,7 @@ def inference_profile(spark: SparkSession, inference: InferenceSettings) -> Reso
     """Describes what one inference task needs: a GPU and its share of the executor's cores.
 
     Other stages can then use every core with a small share of a GPU each (`spark.task.resource.gpu.amount`), while only
-    one model is loaded for each GPU. None where the settings turn the profile off, executors have no GPUs, or the
+    one model is loaded for each GPU. None if the settings turn the profile off, executors have no GPUs, or the
     cluster does not support profiles.
     """
     gpus = float(spark.conf.get(_GPUS, None) or 0)

@@ -1,4 +1,4 @@
-"""How many tasks work is spread over, and how many run at the same time."""
+"""How many tasks to spread work over, and how many run at the same time."""
 
 import math
 
@@ -11,9 +11,9 @@ _PARTITION_TOKENS = 50_000
 _PARTITION_SECONDS = 30
 # Before that: slow processors take ten minutes over a first slice, which leaves each task a minute or two.
 _FIRST_TASKS_A_SLOT = 8
-# What one core cuts into chunks, at least: counting tokens is far less work than embedding them.
+# Minimum rate at which one core cuts chunks: counting tokens is far less work than embedding them.
 CHUNKED_TOKENS_PER_SECOND = 50_000
-# Keeps a huge slice from drowning in tasks.
+# Keeps a huge slice from being split into too many tasks.
 _MOST_PARTITIONS = 512
 
 # Enough rows for one in each slot of any cluster.
@@ -21,15 +21,15 @@ _RANGE = 1 << 20
 
 
 def partition_count(tokens: int, slots: int = 1, tokens_per_second: float = 0.0) -> int:
-    """Chooses how many partitions inference or chunking is spread over.
+    """Chooses how many partitions to spread inference or chunking over.
 
     Args:
         tokens: Estimated tokens to embed or to cut.
-        slots: Tasks that run at the same time, as far as is known.
-        tokens_per_second: Rate of all of them together; 0 before anything was measured.
+        slots: Tasks that run at the same time, if known.
+        tokens_per_second: Rate of all tasks together; 0 until it is measured.
 
     Returns:
-        At least 1; a multiple of the slots where there is work for more than one round of tasks.
+        1 or more; a multiple of the slots if there is work for more than one round of tasks.
 
     Example:
         >>> partition_count(30_000, 2), partition_count(250_000, 2), partition_count(10_000_000, 2, 100_000.0)
@@ -46,7 +46,7 @@ def partition_count(tokens: int, slots: int = 1, tokens_per_second: float = 0.0)
 def task_slots(spark: SparkSession) -> int:
     """Counts the tasks that run at the same time.
 
-    These are the cores of all executors; over Connect, which does not say, the partitions that Spark cuts a range into.
+    These are the cores of all executors. Connect does not report them, so there the partitions of a range are counted.
     """
     if hasattr(spark, "_jsparkSession"):
         return spark.sparkContext.defaultParallelism

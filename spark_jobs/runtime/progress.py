@@ -1,4 +1,4 @@
-"""Progress of a job: one live line on a terminal, one line a step elsewhere."""
+"""Progress of a job: one live line on a terminal, one line per step elsewhere."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ _TASK_POLL_SECONDS = 0.5
 
 @dataclass
 class Progress:
-    """Times each step of a job and shows how far it is. It knows numbers and text, but not what they count.
+    """Times each step of a job and shows how far along it is. It knows numbers and text, but not what they count.
 
     Attributes:
         console: Where to show it; None shows nothing.
@@ -65,7 +65,7 @@ class Progress:
         Args:
             spark: The live session.
             tasks: Number of tasks in the job.
-            amount: Work of all of them together, in the unit of `advance`.
+            amount: Work of all tasks together, in the unit of `advance`.
         """
         if self._bar is None:
             yield
@@ -75,7 +75,7 @@ class Progress:
 
     @contextmanager
     def live(self) -> Iterator["Progress"]:
-        """Draws a moving line where the console is a terminal, for the length of a block."""
+        """Draws a moving line during a block if the console is a terminal."""
         if self.console is None or not self.console.is_terminal:
             yield self
             return

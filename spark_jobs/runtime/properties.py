@@ -1,4 +1,4 @@
-"""Setting properties of a live session, as far as the platform allows it."""
+"""Sets properties of a live session, if the platform allows it."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -9,9 +9,9 @@ from pyspark.sql import SparkSession
 
 @contextmanager
 def session_properties(spark: SparkSession, properties: Mapping[str, str]) -> Iterator[bool]:
-    """Sets properties of the session for the length of a block, and yields whether all of them could be set.
+    """Sets properties of the session during a block, and yields whether all of them could be set.
 
-    Serverless platforms fix some; their own choice then counts.
+    Serverless platforms fix some properties; these keep the platform's value.
     """
     earlier = {key: spark.conf.get(key, None) for key in properties}
     try:
@@ -22,7 +22,7 @@ def session_properties(spark: SparkSession, properties: Mapping[str, str]) -> It
 
 
 def set_properties(spark: SparkSession, properties: Mapping[str, str]) -> bool:
-    """Sets properties of the session for good; returns whether the platform allowed all of them to be set."""
+    """Sets properties of the session permanently; returns whether the platform allowed all of them to be set."""
     refused = 0
     for key, value in properties.items():
         try:

@@ -1,14 +1,14 @@
-"""Plain text of the reports that jobs print: one line a fact, with a label in front."""
+"""Plain text of the reports that jobs print: one line per fact, starting with a label."""
 
 from collections.abc import Sequence
 
 
 def render_lines(lines: Sequence[tuple[str, str]], width: int = 11) -> str:
-    """Aligns the texts behind their labels.
+    """Aligns texts after their labels.
 
     Args:
         lines: Label and text of each line.
-        width: Least number of characters for a label and the space behind it.
+        width: Minimum number of characters for a label and the space after it.
 
     Returns:
         The text, without a line break at its end.

@@ -16,8 +16,8 @@ from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.sections import SparkSettings
 
 # Java shares the cores with the model. At its default thresholds the second compiler takes a third of the processor
-# time of a first load, for code that ends before that pays off. The default collector runs alongside the program, this
-# one in between.
+# time of a first load, for code that finishes before this pays off. The default garbage collector runs alongside the
+# program; this one only pauses it.
 _JAVA = (
     "-XX:+UseParallelGC -XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000 "
     "-XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"
@@ -30,15 +30,15 @@ _LOCAL = {
     "spark.databricks.delta.snapshotPartitions": "2",
     # 200 by default, most of them empty on one machine.
     "spark.sql.shuffle.partitions": "8",
-    # The UI would be open to everyone on the network, for a job that ends by itself.
+    # The UI would be open to everyone on the network, for a job that ends on its own.
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
-    # Nothing outside this machine has to reach the driver.
+    # Nothing outside this machine needs to reach the driver.
     "spark.driver.host": "localhost",
     "spark.driver.bindAddress": "127.0.0.1",
     # Arrow batches of long documents: 10,000 rows could be gigabytes.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "4096",
-    # Timestamps in the store mean the same everywhere.
+    # So that timestamps in the store mean the same everywhere.
     "spark.sql.session.timeZone": "UTC",
     "spark.log.level": "ERROR",
 }
@@ -77,7 +77,7 @@ def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
 
 
 def find_java() -> None:
-    """Makes sure that Spark will find Java: JAVA_HOME, the runtime that set-up put next to Python, or the PATH."""
+    """Makes sure that Spark will find Java: JAVA_HOME, the runtime that setup put next to Python, or the PATH."""
     own = Path(sys.prefix) / "java"
     if not os.environ.get("JAVA_HOME") and (own / "bin" / "java").exists():
         os.environ["JAVA_HOME"] = str(own)
@@ -91,20 +91,20 @@ def find_java() -> None:
 
 
 def _use_this_python() -> None:
-    # PySpark from pip starts workers with whatever `python3` is on the PATH, which need not see our packages.
+    # PySpark from pip starts workers with whatever `python3` is on the PATH, which may not see our packages.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 
 
 @contextmanager
 def _kept_messages() -> Iterator[None]:
-    # Java inherits both streams for good. What it writes goes to a file, which is kept only where the start fails.
+    # Java inherits both streams permanently. Its output goes to a file, which is kept only if the start fails.
     handle, log = tempfile.mkstemp(prefix="embedlake-spark-", suffix=".log")
     terminal = {stream: os.dup(stream) for stream in (1, 2)}
     for stream in terminal:
         os.dup2(handle, stream)
     try:
         yield
-    except Exception as error:  # PySpark's, Py4J's or the operating system's
+    except Exception as error:  # raised by PySpark, Py4J or the operating system
         cause = cause_of(error).rstrip(".")
         raise InputError(f"Spark did not start: {cause}. Its own messages are in {log}.") from error
     finally:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run in order."""
+"""Ctrl-C and SIGTERM end a run cleanly."""
 
 import logging
 import signal
@@ -9,7 +9,7 @@ from types import FrameType
 from schemas.errors import StoppedError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# Spot machines give little notice, and orchestrators kill a process that does not end by itself.
+# Spot machines give little notice, and orchestrators kill a process that does not end on its own.
 _SECONDS_TO_END = 10
 
 
@@ -38,7 +38,7 @@ def stop_in_order() -> Iterator[None]:
 
 
 def interruption_of(error: BaseException) -> KeyboardInterrupt | None:
-    """Finds the interrupt behind an error; None where there was none.
+    """Finds the interrupt behind an error; None if there was none.
 
     Cleaning up can fail too, because an interrupt in the middle of a call breaks the connection to Java. Python then
     raises that error and keeps the interrupt as its context.

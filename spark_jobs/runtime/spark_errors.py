@@ -2,7 +2,7 @@
 
 import re
 
-# Messages of Spark and Delta begin with the name of a condition; Py4J puts a line of its own before them.
+# Messages of Spark and Delta begin with the name of a condition; Py4J puts its own line before them.
 _CONDITION = re.compile(r"\[[A-Z][A-Z0-9_]+(?:\.[A-Z0-9_]+)*\] [^\n]*")
 _PY4J = "An error occurred while calling"
 

@@ -1,4 +1,4 @@
-"""Queries that run at the same time: a cold session answers two in little more than the time of one."""
+"""Runs queries at the same time: a cold session answers two in little more than the time of one."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -11,11 +11,11 @@ Answer = TypeVar("Answer")
 
 
 def beside(spark: SparkSession, question: Callable[[], Answer]) -> Callable[[], Answer]:
-    """Starts a question in a thread of its own; a run that is stopped does not wait for it.
+    """Starts a question in its own thread; a run that is stopped does not wait for it.
 
     Args:
         spark: The live session, classic or Connect.
-        question: Shares no state with what runs meanwhile.
+        question: Must not share state with anything that runs meanwhile.
 
     Returns:
         A function that waits for the answer, and raises what the question raised.
@@ -26,10 +26,10 @@ def beside(spark: SparkSession, question: Callable[[], Answer]) -> Callable[[], 
     def ask() -> None:
         try:
             answers.append(question())
-        except BaseException as error:  # raised where the answer is waited for
+        except BaseException as error:  # raised when the caller waits for the answer
             errors.append(error)
 
-    # Only this way do tags and properties of the session's thread reach the other one.
+    # Passes the tags and properties of the session's thread on to the new one.
     thread = threading.Thread(target=inheritable_thread_target(spark)(ask), name="embedlake-beside", daemon=True)
     thread.start()
 
@@ -47,10 +47,10 @@ def together(spark: SparkSession, questions: Iterable[Callable[[], object]]) -> 
 
     Args:
         spark: The live session, classic or Connect.
-        questions: What to ask; they share no state.
+        questions: What to ask; they must not share state.
 
     Raises:
-        BaseException: What the first question to fail raised, in their order.
+        BaseException: The error of the first question, in the given order, that failed.
     """
     errors: list[BaseException] = []
     for answer in [beside(spark, question) for question in questions]:

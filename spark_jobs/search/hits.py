@@ -20,7 +20,7 @@ class SearchResult:
     Attributes:
         space: Library and space.
         hits: Rows of `nearest`, best first.
-        truncated: Whether the question is longer than the model's limit, so that only its beginning counted.
+        truncated: Whether the question is longer than the model's limit, so only its beginning counted.
     """
 
     space: str
@@ -49,7 +49,7 @@ def as_json(result: SearchResult) -> str:
         result: The hits.
 
     Returns:
-        One JSON object a line, with all columns; values that JSON cannot represent become text.
+        One JSON object per line, with all columns; values that JSON cannot represent become text.
     """
     rows = (hit.asDict(recursive=True) for hit in result.hits)
     return "\n".join(

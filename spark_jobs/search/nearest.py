@@ -13,7 +13,7 @@ from spark_jobs.search.queries import EmbeddedQueries
 from spark_jobs.store.open_space import OpenSpace
 from udfs.search import QueryBatch, search_arrow
 
-# Most hits that one scan of the vectors keeps, over all queries: about 1 GB of a worker's memory.
+# Maximum number of hits that one scan of the vectors keeps, over all queries: about 1 GB of a worker's memory.
 _HITS_PER_SCAN = 2_000_000
 _QUERIES_PER_SCAN = 16_384
 
@@ -23,7 +23,7 @@ class SearchOptions:
     """Which hits a search returns.
 
     Attributes:
-        k: Most hits of each query.
+        k: Maximum number of hits per query.
         where: A boolean SQL expression over the columns of `vectors`; None for all rows.
         per_document: Whether each document is one hit, its best chunk.
         rescore: Whether queries stay in float32 in a space of int8 or binary.
@@ -51,14 +51,14 @@ def matching(space: OpenSpace, where: str | None) -> DataFrame:
         Rows of `vectors`.
 
     Raises:
-        InputError: It is anything else, or names a column that does not exist.
+        InputError: The filter is anything else, or names a column that does not exist.
     """
     if where is None:
         return space.vectors.rows
     try:
         rows = space.vectors.rows.where(F.expr(where))
-        rows.schema  # noqa: B018  # Connect analyses an expression only when a result is needed
-    except Exception as error:  # the parser's, the analyser's or Connect's
+        rows.schema  # noqa: B018  # Connect analyzes an expression only when a result is needed
+    except Exception as error:  # raised by the parser, the analyzer or Connect
         raise InputError(
             "--where takes one boolean SQL expression over the columns of vectors, such as \"package = 'numpy'\": "
             f"{cause_of(error)}"

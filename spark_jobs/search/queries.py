@@ -18,7 +18,7 @@ from udfs.quantization import restored
 from udfs.specs import InferenceSpec
 from udfs.topk import Matrix
 
-# Spark's format for each ending of a path.
+# Spark's format for each file extension.
 _FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv", ".orc": "orc"}
 _NAMED_FAULTS = 10
 
@@ -59,7 +59,7 @@ def embed_queries(
     spark, inference = space.tables.spark, replace(model, role="query")
     if rescore:
         inference = replace(inference, model=replace(inference.model, precision="float32"))
-    # For one question slots are not counted, which is a job of its own over Connect.
+    # For one question, slots are not counted: over Connect that takes a separate job.
     partitions = min(len(queries), task_slots(spark)) if len(queries) > 1 else 1
     rows = spark.createDataFrame(list(queries), "text_hash string, text string").repartition(partitions)
     embedded = embed_rows(rows, inference, space.settings.inference).toArrow()
@@ -93,14 +93,14 @@ def read_queries(spark: SparkSession, path: str, size: int) -> Iterator[list[Que
 
     Args:
         spark: A live session.
-        path: JSON lines, CSV with a header, Parquet or ORC, by the ending; without one, a Delta table's folder.
-        size: Most queries at a time.
+        path: JSON lines, CSV with a header, Parquet or ORC, by the extension; without one, a Delta table's folder.
+        size: Maximum number of queries at a time.
 
     Yields:
         Pairs of id and text, which may still be blank or repeat an id.
 
     Raises:
-        InputError: It cannot be read, or has no column `text` or none of `_id`, `id` and `query_id`.
+        InputError: The path cannot be read, or has no column `text` or none of `_id`, `id` and `query_id`.
     """
     rows = _rows(spark, path).toLocalIterator()
     while group := [as_query(row[0], row[1]) for row in islice(rows, size)]:
@@ -112,7 +112,7 @@ def _rows(spark: SparkSession, path: str) -> DataFrame:
     try:
         rows = spark.read.options(header="true").format(_FORMATS[ending] if ending else "delta").load(path)
         names = rows.columns
-    except Exception as error:  # Py4J's if a file cannot be read, PySpark's if a plan makes no sense
+    except Exception as error:  # Py4J raises it if a file cannot be read, PySpark if a plan is invalid
         raise InputError(f"the queries {path} cannot be read: {cause_of(error)}") from error
     id_column = find_id_column(names)
     if id_column is None or TEXT_COLUMN not in names:

@@ -18,7 +18,7 @@ def find_id_column(columns: Collection[str]) -> str | None:
 
 
 def as_query(query_id: object, text: str | None) -> Query:
-    """Takes the two values of a row: some writers turn ids of digits into numbers, and a missing text is empty."""
+    """Takes the two values of a row: some writers turn ids made of digits into numbers, and a missing text is empty."""
     return str(query_id), text or ""
 
 
@@ -29,7 +29,7 @@ def query_faults(queries: Iterable[Query]) -> Iterator[tuple[int, str]]:
         queries: All queries that are searched together.
 
     Yields:
-        Index of a query, from 0, and its fault: cause and remedy, without where the query comes from.
+        Index of a query, from 0, and its fault: cause and remedy, but not the query's origin.
     """
     ids: set[str] = set()
     for index, (query_id, text) in enumerate(queries):
@@ -41,5 +41,5 @@ def query_faults(queries: Iterable[Query]) -> Iterator[tuple[int, str]]:
 
 
 def shown(name: str) -> str:
-    """Quotes the beginning of an id or word from a file, with every character escaped that could upset a terminal."""
+    """Quotes the beginning of an id or word from a file, and escapes every character that could upset a terminal."""
     return ascii(name[:_SHOWN_CHARACTERS])

@@ -55,7 +55,7 @@ def as_settings(values: dict[str, Any]) -> Settings:
         The settings, with defaults filled in.
 
     Raises:
-        InputError: Unknown keys, wrong types or impossible combinations; it lists all, each with its key's path.
+        InputError: Unknown keys, wrong types or impossible combinations; the message lists all, each with its key's path.
     """
     return checked(Settings, values)
 
@@ -168,12 +168,12 @@ def _parsed(text: str, where: str) -> Any:
         cause = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InputError(f"{where} cannot be parsed: {cause}") from error
     except (AttributeError, LookupError, TypeError) as error:
-        # PyYAML fails like this where a tag and its value do not match, such as `!!bool perhaps`.
+        # PyYAML fails like this if a tag and its value do not match, such as `!!bool perhaps`.
         raise InputError(f"{where} cannot be parsed: a value does not match its tag") from error
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML's safe loader, without aliases, which could multiply without end, and without repeated keys."""
+    """YAML's safe loader; it rejects repeated keys, and aliases, which could expand without limit."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):

@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 _NAME_RULE = r"^[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*$"
-# A double underscore separates library, space and table in a catalog's names, hence single ones only.
+# A double underscore separates library, space and table in a catalog's names, so only single ones are allowed.
 Name = Annotated[str, StringConstraints(pattern=_NAME_RULE, max_length=64)]
 Text = Annotated[str, StringConstraints(min_length=1)]
 
 
 def _absolute(path: str) -> str:
-    # Spark and a Connect server have working directories of their own, so only an absolute path is unambiguous.
+    # Spark and a Connect server have their own working directories, so only an absolute path is unambiguous.
     return path if re.match(r"^[A-Za-z][A-Za-z0-9+.-]*:/", path) else str(Path(path).expanduser().absolute())
 
 

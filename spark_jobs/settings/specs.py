@@ -13,7 +13,7 @@ def inference_spec(settings: Settings) -> InferenceSpec:
     """Describes the settings' model, for a run or for `embed_udf` in a notebook.
 
     Args:
-        settings: The configuration; its sections `model` and `inference` count.
+        settings: The configuration; only its sections `model` and `inference` are used.
 
     Returns:
         The model, inspected but not loaded, and how it runs.

@@ -14,11 +14,11 @@ _hits: Counter[str] = Counter()
 
 
 class SimulatedCrash(BaseException):
-    """Ends a run as a crash would: nothing that handles errors sees it."""
+    """Ends a run as a crash would: no error handler sees it."""
 
 
 def failpoint(name: str) -> None:
-    """Does what the test's variable says, where it names this point.
+    """Does what the test's variable says, if it names this point.
 
     Args:
         name: `<table>.before` or `<table>.after`, around a commit to that table.
@@ -48,7 +48,7 @@ def boundary(table: str) -> Iterator[None]:
     """Puts a failpoint before and after the commit in its block.
 
     Args:
-        table: Last part of the table's name; `create` where a table is created.
+        table: Last part of the table's name; `create` when a table is created.
     """
     failpoint(f"{table}.before")
     yield

@@ -26,13 +26,13 @@ OTHER_COUNT = "documents whose number of chunks differs from the ledger's"
 LATER = "documents with chunks of a later run than the ledger records"
 WRONG_STATUS = "documents whose status in the ledger contradicts their chunk_count"
 WRONG_INDEX = "documents whose chunks are not numbered 0, 1, 2, ..."
-# Rows that are wrong in themselves. A repair removes them, whatever the next run makes of their documents.
+# Rows that are invalid by themselves. A repair removes them, whatever the next run does with their documents.
 ROW_FAULTS = (NO_ID, REPEATED, WRONG_HASH, NO_VECTOR, WRONG_DIMENSION, NOT_FINITE, ZERO, NOT_UNIT)
 FAULTS = (*ROW_FAULTS, NO_LEDGER_ID, ORPHANS, SEVERAL, OTHER_COUNT, LATER, WRONG_STATUS, WRONG_INDEX)
 # Rounding in half-precision models stays far below this.
 _LENGTH_TOLERANCE = 1e-3
 
-# Prefix of columns in the source of a MERGE, so that none has the name of a column in the target.
+# Prefix of columns in the source of a MERGE; with it, none has the name of a column in the target.
 _INCOMING = "_incoming_"
 _OPERATION = _INCOMING + "operation"
 _KEY = _INCOMING + "key"
@@ -40,7 +40,7 @@ _MARK, _DROP, _INSERT = "mark", "drop", "insert"
 
 
 def faulty_rows(vectors: DataFrame, model: ModelSpec) -> DataFrame:
-    """Finds rows of vectors that are wrong in themselves, whatever the ledger says.
+    """Finds rows of vectors that are invalid by themselves, whatever the ledger says.
 
     Args:
         vectors: The space's vectors.
@@ -68,7 +68,7 @@ def faulty_rows(vectors: DataFrame, model: ModelSpec) -> DataFrame:
 def _embedding_fault(model: ModelSpec) -> Column:
     squares = F.col("squares")
     not_finite = squares.isNull() | F.isnan(squares) | (squares == F.lit(float("inf")))
-    # Stored bytes encode other numbers: every byte is finite, and a zero byte is an ordinary value.
+    # Stored bytes are codes for numbers: every byte is finite, and a zero byte is an ordinary value.
     is_float = F.lit(model.precision == "float32")
     not_unit = F.lit(model.normalize) & is_float & (F.abs(F.sqrt(squares) - 1) > _LENGTH_TOLERANCE)
     return (
@@ -129,7 +129,7 @@ def remove_rows(rows: DataFrame, tables: SpaceTables, with_null_ids: bool) -> No
     Args:
         rows: Column chunk_id and others, from a fixed version of the table: MERGE may read them more than once.
         tables: The space's tables.
-        with_null_ids: Whether to remove rows without chunk_id or doc_id too; all rows are then read.
+        with_null_ids: Whether to also remove rows without chunk_id or doc_id; all rows are then read.
     """
     ids = rows.where(F.col("chunk_id").isNotNull()).select(F.col("chunk_id").alias(_KEY)).distinct()
     merge = ids.mergeInto(tables.name("vectors"), F.col("chunk_id") == F.col(_KEY)).whenMatched().delete()
@@ -151,7 +151,7 @@ def mark_documents(
         ledger: The ledger at a fixed version.
         vectors: The vectors that are left.
         tables: The space's tables.
-        with_null_ids: Whether to remove rows without doc_id too.
+        with_null_ids: Whether to also remove rows without doc_id.
     """
     rows = _as_marks(documents, ledger, vectors)
     merge = (

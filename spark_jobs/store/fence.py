@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 from spark_jobs.runtime.properties import set_properties, unset_properties
 from spark_jobs.store.properties import TRANSACTION
 
-# Room for every commit of a run below the first one of the next.
+# Leaves room for every commit of a run below the first one of the next run.
 _COMMITS_PER_RUN = 1 << 32
 
 
@@ -16,7 +16,7 @@ _COMMITS_PER_RUN = 1 << 32
 def transaction(spark: SparkSession, app_id: str, version: int, run_id: str) -> Iterator[bool]:
     """Gives the one commit in its block an application id and a number.
 
-    MERGE takes no writer options, so they are properties of the session for as long as the commit takes.
+    MERGE takes no writer options, so they are set as properties of the session while the commit runs.
 
     Args:
         spark: The live session.

@@ -16,8 +16,8 @@ class LedgerSummary:
         statuses: Number of documents by status.
         reasons: Number of quarantined documents by reason.
         chunks: Chunks of all documents.
-        truncated: Chunks that the given run wrote and that the model saw only in part.
-        wrong: Documents on which ledger and vectors disagree; 0 where only the ledger was read.
+        truncated: Chunks written by the given run that the model saw only in part.
+        wrong: Documents on which ledger and vectors disagree; 0 if only the ledger was read.
     """
 
     statuses: dict[str, int]
@@ -60,10 +60,10 @@ def summarise_ledger(ledger: DataFrame, run_id: str = "") -> LedgerSummary:
 
 
 def compared(ledger: DataFrame, vectors: DataFrame) -> DataFrame:
-    """Compares what the ledger says of each document with what is stored of it; reads no vector.
+    """Compares what the ledger says about each document with what is stored; reads no vector.
 
-    Column `wrong` of the result says whether a document does not have exactly one row in the ledger, has another number
-    of chunks than that row says, or has chunks of a later run.
+    Column `wrong` of the result is true if a document does not have exactly one row in the ledger, has a different
+    number of chunks from the one in that row, or has chunks of a later run.
     """
     claims = ledger.groupBy("doc_id").agg(
         F.count(F.lit(1)).alias("ledger_rows"),

@@ -1,4 +1,4 @@
-"""Locks between processes, for stores on local paths, where Delta gives no protection of its own.
+"""Locks between processes, for stores on local paths, where Delta itself gives no protection.
 
 On a local disk Delta checks that a version does not exist yet and then renames its file, and two processes can do so
 at once. Object stores and catalogs make commits exclusive themselves.
@@ -23,7 +23,7 @@ def space_lock(settings: Settings, take_over: bool = False) -> Iterator[None]:
     """Holds the settings' space for this process.
 
     Args:
-        settings: Which space, in which store.
+        settings: The space and its store.
         take_over: Whether to take it from another process; that process keeps a lock that nobody checks.
 
     Raises:
@@ -49,7 +49,7 @@ def export_lock(settings: Settings, target: str) -> Iterator[None]:
     """Holds a target for one export.
 
     Args:
-        settings: Which store.
+        settings: The store.
         target: The target's name as it is printed.
 
     Raises:
@@ -70,13 +70,13 @@ def export_lock(settings: Settings, target: str) -> Iterator[None]:
 
 @contextmanager
 def store_lock(settings: Settings) -> Iterator[None]:
-    """Holds the tables that all spaces of a store share, for the length of one commit."""
+    """Holds the tables that all spaces of a store share, for the duration of one commit."""
     lock = _lock(settings, "store")
     if lock is None:
         yield
         return
     # Never taken from its holder, even with --take-over: a process that was paused in the middle of a commit finishes
-    # it when it wakes, over somebody else's.
+    # it when it wakes, and overwrites somebody else's.
     refusal = (
         f"another process on this machine has held {lock.lock_file} for more than {_APPEND_SECONDS:g} s, longer than "
         f"any commit takes: it is paused or hangs. End it (`fuser {lock.lock_file}` names it), then run again."

@@ -16,7 +16,7 @@ from udfs.models.fingerprint import model_fingerprint
 from udfs.quantization import Ranges
 from udfs.specs import InferenceSpec
 
-# What the text, ids and payload of a chunk take, roughly.
+# Approximate size of a chunk's text, ids and payload.
 _OTHER_BYTES = 2048
 
 
@@ -25,14 +25,14 @@ class OpenSpace:
     """A space at one version. Opening it does not look for the model.
 
     Attributes:
-        settings: The configuration, with the space's own model where a space other than the configured one is open.
+        settings: The configuration, with the space's own model if it is not the configured space.
         tables: The space's tables.
         vectors: Its rows at that version; there may be none.
         model_path: Name of the model that created it.
         model_fingerprint: Hash of everything that decides a vector.
         dimension: Numbers in an embedding.
         precision: How they are stored.
-        ranges: Lowest and highest value of each number, where they are stored as int8.
+        ranges: Lowest and highest value of each number, if they are stored as int8.
     """
 
     settings: Settings
@@ -51,7 +51,7 @@ class OpenSpace:
 
     @property
     def stored_width(self) -> int:
-        """Entries in a stored embedding: bytes where precision is binary, numbers otherwise."""
+        """Entries in a stored embedding: bytes if precision is binary, else numbers."""
         return stored_dimension(self.dimension, self.precision)
 
     @property
@@ -66,7 +66,7 @@ def open_space(spark: SparkSession, settings: Settings, space: str | None = None
     Args:
         spark: The live session, with the properties of `delta_session`.
         settings: The configuration, which names a space.
-        space: Another space of the library to open in its place.
+        space: A space of the library to open instead of the configured one.
 
     Returns:
         The space at its newest version.

@@ -1,7 +1,7 @@
 """Every Delta and Spark property that the store sets, each with its reason."""
 
 _EVERY_TABLE = {
-    # A changed row is only marked, and the rows beside it stay where they are.
+    # A changed row is only marked, and the rows next to it stay where they are.
     "delta.enableDeletionVectors": "true",
     # The shuffle before each write would move every vector once more.
     "delta.autoOptimize.optimizeWrite": "false",
@@ -16,23 +16,23 @@ _VECTORS = {
     # Vectors do not repeat: a dictionary is built, found useless and thrown away.
     "parquet.enable.dictionary#embedding.list.element": "false",
 }
-# Parquet splits floats into streams of like bytes. zstd halves them where vectors come from half precision.
+# Parquet splits floats into streams of like bytes. zstd halves them if vectors come from half precision.
 _SPLIT = {"parquet.enable.bytestreamsplit": "true"}
 SESSION = {
     # Snappy, the default, finds nothing to compress in floats.
     "spark.sql.parquet.compression.codec": "zstd",
-    # Spark's vectorised Parquet reader (up to 4.2) refuses byte-stream-split columns; the row reader knows them.
+    # Spark's vectorized Parquet reader (up to 4.2) refuses byte-stream-split columns; the row reader knows them.
     "spark.sql.parquet.enableNestedColumnVectorizedReader": "false",
     # A missing or broken file must stop a run: skipping it would look like removed documents.
     "spark.sql.files.ignoreMissingFiles": "false",
     "spark.sql.files.ignoreCorruptFiles": "false",
 }
-# Set for the length of a run over few documents: for so few rows, compiling a step of a query takes longer than
+# Set for the duration of a run over few documents: for so few rows, compiling a step of a query takes longer than
 # interpreting it. Apart from inference, a first load of 10,000 documents took 94 instead of 119 processor seconds with
 # the first of these, and 63 instead of 81 with the second. One of 120,000 took nine seconds more with both.
 _FEW_ROWS = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 _FEW = 50_000
-# Set for the length of one commit: application id, number, and who commits (recorded in the table's history).
+# Set for the duration of one commit: application id, number, and who commits (recorded in the table's history).
 TRANSACTION = (
     "spark.databricks.delta.write.txnAppId",
     "spark.databricks.delta.write.txnVersion",
@@ -44,26 +44,26 @@ _IN_FLIGHT = {
     "plan": {"delta.dataSkippingStatsColumns": "slice_key"},
     "staged_chunks": {"delta.dataSkippingStatsColumns": "run_id,slice_number"},
 }
-# For how long Delta itself keeps removed files; it refuses less.
+# How long Delta itself keeps removed files; it refuses anything shorter.
 RETENTION_HOURS = 168
-# VACUUM lists folders with 10,000 tasks by default. These tables have no partitions, hence a handful of folders each.
+# VACUUM lists folders with 10,000 tasks by default. These tables have no partitions, so only a few folders each.
 LISTING = {"spark.sql.sources.parallelPartitionDiscovery.parallelism": "8"}
-# Set for the length of one VACUUM that was asked to keep files for less.
+# Set for the duration of one VACUUM that was asked to keep files for less time.
 UNCHECKED_RETENTION = {"spark.databricks.delta.retentionDurationCheck.enabled": "false"}
 
 
 def for_rows(documents: int) -> dict[str, str]:
-    """Chooses the properties of a run by the number of documents in its source; none where there are many."""
+    """Chooses the properties of a run by the number of documents in its source; none if there are many."""
     return _FEW_ROWS if documents <= _FEW else {}
 
 
 def file_sizes(megabytes: int) -> dict[str, str]:
-    """Builds the properties that set which size OPTIMIZE aims at."""
+    """Builds the properties that set the file size OPTIMIZE aims for."""
     size = str(megabytes * 1024 * 1024)
     return {
         # Delta's default of 1 GB is slow to fetch for a reader that wants a few rows.
         "spark.databricks.delta.optimize.maxFileSize": size,
-        # Smaller files are combined. A file that is the only one stays as it is.
+        # Smaller files are combined. A single file stays as it is.
         "spark.databricks.delta.optimize.minFileSize": size,
     }
 

@@ -28,7 +28,7 @@ def history(tables: SpaceTables) -> tuple[Row | None, Row | None]:
     """Finds the last run of a space and the last one that finished; run numbers decide, not clocks.
 
     The last run has run_number, ended, finished, event_time and owner; the last finished one has run_number,
-    source_version, source_id and source_rule. Either is None where no such run exists.
+    source_version, source_id and source_rule. Either is None if no such run exists.
     """
     is_end = [F.col("event").isin(*ENDS).alias("ended"), (F.col("event") == FINISHED).alias("finished")]
     last = F.max(F.struct("run_number", *is_end, "event_time", "owner"))
@@ -41,12 +41,12 @@ def history(tables: SpaceTables) -> tuple[Row | None, Row | None]:
 def refuse_second(last: Row | None, settings: Settings, take_over: bool) -> None:
     """Refuses to work on a space while another run does.
 
-    The clock only answers whether that run may still be alive; the fence is what keeps two runs apart.
+    The clock only tells whether that run may still be alive; the fence keeps two runs apart.
 
     Args:
         last: Last run, as `history` finds it.
         settings: Names the space, and the age after which a run counts as dead.
-        take_over: Whether to continue all the same.
+        take_over: Whether to continue anyway.
 
     Raises:
         RunActiveError: The last run has not ended, and its newest event is younger than `run.stale_after_seconds`.

@@ -23,7 +23,7 @@ _NO_VIEWS = ("MISSING_CATALOG_ABILITY", "UNSUPPORTED_FEATURE.CATALOG_OPERATION")
 
 
 def registered(spark: SparkSession, settings: Settings) -> Row | None:
-    """Looks up the row of the settings' space; None where no run has opened it yet."""
+    """Looks up the row of the settings' space; None if no run has opened it yet."""
     tables = space_tables(spark, settings)
     if not tables.exists(SPACES.name):
         return None
@@ -44,7 +44,7 @@ def check_space(row: Row | None, name: str, model: ModelSpec, chunking: ChunkSpe
     """Refuses to mix vectors of two models or chunking rules in one space.
 
     Args:
-        row: The space's row in the registry; None where it has none.
+        row: The space's row in the registry; None if it has none.
         name: The space.
         model: The configured model.
         chunking: The configured chunking rule.
@@ -69,7 +69,7 @@ def check_space(row: Row | None, name: str, model: ModelSpec, chunking: ChunkSpe
 
 
 def ranges_of(row: Row) -> Ranges | None:
-    """Reads the lowest and highest value of each number from a row of the registry; None where precision needs none."""
+    """Reads the lowest and highest value of each number from a row of the registry; None if precision needs none."""
     if row.ranges is None:
         return None
     low, high = json.loads(row.ranges)
@@ -86,7 +86,7 @@ def register(
         settings: Names the space.
         model: Its model.
         chunking: Its chunking rule.
-        ranges: Lowest and highest value of each number, where precision is int8.
+        ranges: Lowest and highest value of each number, if precision is int8.
 
     Raises:
         InputError: The catalog refuses the view.
@@ -124,7 +124,7 @@ def make_view(tables: SpaceTables) -> None:
     comment = "Vectors of the library, from the space that readers should use"
     try:
         tables.spark.sql(f"CREATE OR REPLACE VIEW {view} COMMENT '{comment}' AS SELECT * FROM {tables.name('vectors')}")
-    except Exception as error:  # errors of a catalog are Py4J's or PySpark's
+    except Exception as error:  # a catalog's errors come from Py4J or PySpark
         if isinstance(error, PySparkException) and (error.getCondition() or "").startswith(_NO_VIEWS):
             return
         raise InputError(

@@ -43,7 +43,7 @@ class TableLocation:
 
     @property
     def view(self) -> str | None:
-        """Quoted name of the view of the library's active vectors; None with a path, where nothing has names."""
+        """Quoted name of the view of the library's active vectors; None for a path, which has no names."""
         return None if self.store.path is not None else self._in_catalog(f"{self.library}__vectors")
 
     def _in_catalog(self, name: str) -> str:
@@ -77,7 +77,7 @@ class SpaceTables:
         return self.spark.table(self.name(table))
 
     def ensure(self, table: Table) -> None:
-        """Creates a table that does not exist; refuses one that exists with other columns."""
+        """Creates a table that does not exist; refuses one that exists with different columns."""
         name = self.name(table.name)
         try:
             if table_exists(self.spark, name):
@@ -95,7 +95,7 @@ class SpaceTables:
                 writer.create()
         except InputError:
             raise
-        except Exception as error:  # errors of Java's input and output are Py4J's or PySpark's
+        except Exception as error:  # Java's I/O errors come from Py4J or PySpark
             cause = cause_of(error).rstrip(".")
             raise InputError(
                 f"the store cannot be written at {name}: {cause}. Check that the job may write there."
@@ -112,7 +112,7 @@ class SpaceTables:
             rows.writeTo(self.name(table)).overwrite(F.lit(True))
 
     def last_committers(self, table: str) -> list[str]:
-        """Lists the ids of the runs that committed to the table; none where it does not exist."""
+        """Lists the ids of the runs that committed to the table; none if it does not exist."""
         if not self.exists(table):
             return []
         history = self.spark.sql(f"DESCRIBE HISTORY {self.name(table)}").select("userMetadata").dropna().distinct()
@@ -130,7 +130,7 @@ def space_tables(spark: SparkSession, settings: Settings) -> SpaceTables:
 
 
 def delta_session(spark: SparkSession) -> AbstractContextManager[bool]:
-    """Sets the properties that reading and writing the store needs, for the length of a block."""
+    """Sets the properties that reading and writing the store needs, during a block."""
     return session_properties(spark, SESSION)
 
 

@@ -15,7 +15,7 @@ def newest_changes(changes: DataFrame, identity: Column, state: Column) -> DataF
 
     Args:
         changes: Rows of a change feed.
-        identity: The id, under the name that the result gives it.
+        identity: The id, named as in the result.
         state: What to keep of the newest change.
 
     Returns:
@@ -44,7 +44,7 @@ def newest_version(tables: SpaceTables, table: str) -> int:
 
 
 def read_pinned(tables: SpaceTables, table: str, version: int | None = None) -> DataFrame:
-    """Reads a table so that every pass over the rows sees the same version, whatever is committed meanwhile.
+    """Pins a table's version: every pass over the rows sees the same one, whatever is committed meanwhile.
 
     Without a version, that is the newest one at the time of the call.
     """
@@ -62,7 +62,7 @@ class PinnedVectors:
 
     @cached_property
     def table_id(self) -> str:
-        """Delta's id of the table; another table under the same name would have another one."""
+        """Delta's id of the table; a different table under the same name would have its own."""
         detail = self.tables.spark.sql(f"DESCRIBE DETAIL {self.tables.name('vectors')}")
         return str(detail.select("id").collect()[0].id)
 

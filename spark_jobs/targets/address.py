@@ -100,7 +100,7 @@ def parse_address(text: str) -> Address | PostgresqlAddress:
         The address.
 
     Raises:
-        InputError: The text has none of the forms, or contains a user or a password.
+        InputError: The text matches none of the forms, or contains a user or a password.
     """
     # An address appears on one printable line everywhere: in messages, in the store's record, on a terminal.
     if not text.isprintable():
@@ -129,7 +129,7 @@ def identifier_fault(name: str) -> str | None:
         name: The name.
 
     Returns:
-        The fault, to follow the name in a sentence; None if the name is valid.
+        The fault, worded to follow the name in a sentence; None if the name is valid.
 
     Example:
         >>> identifier_fault("x" * 64)
@@ -164,7 +164,7 @@ def _parse_folder(kind: str, folder: str) -> str:
             f"--to {kind}: names a URL, but files can only be written to folders of this machine. Name a folder."
         )
     try:
-        # Links are resolved, so that a folder has the same name in the store's record however it was given.
+        # Links are resolved, so a folder has the same name in the store's record however it was given.
         return str(Path(folder).expanduser().resolve())
     except (OSError, RuntimeError) as error:
         raise InputError(f"--to {kind}: the folder {folder} cannot be found. Name an absolute path.") from error
@@ -178,7 +178,7 @@ def _parse_postgresql(text: str) -> PostgresqlAddress:
     `public`.
     """
     server, hash_mark, name = text.partition("#")
-    # A password may contain a # of its own, so a bare @ behind the # ends a password and is not part of a name.
+    # A password may itself contain a #, so a bare @ after the # ends a password and is not part of a name.
     if "@" in server + _QUOTED.sub("", name) or "?" in server:
         raise InputError(
             "--to postgresql: contains a user, a password or options. Remove them, and set PGUSER, PGPASSWORD or "

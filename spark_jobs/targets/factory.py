@@ -17,7 +17,7 @@ def open_target(text: str) -> Target:
         The target.
 
     Raises:
-        InputError: The text has none of the forms, or a package that the kind needs is not installed.
+        InputError: The text matches none of the forms, or a package that the kind needs is not installed.
     """
     address = parse_address(text)
     if isinstance(address, PostgresqlAddress):
@@ -37,7 +37,7 @@ def target_name(text: str) -> str:
         The name: folders absolute, with links resolved; PostgreSQL servers with what libpq's environment adds.
 
     Raises:
-        InputError: The text has none of the forms.
+        InputError: The text matches none of the forms.
     """
     return str(parse_address(text))
 

@@ -1,4 +1,4 @@
-"""FAISS indexes: exact search for few rows, lists around trained centres (IVF) for many."""
+"""FAISS indexes: exact search for few rows, lists around trained centers (IVF) for many."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from spark_jobs.targets.index_kinds import K, least_effort
 from spark_jobs.targets.target import optional_package
 
-# Up to here a search compares every vector, which takes milliseconds; above, those in the nearest lists.
+# Up to here, a search compares every vector, which takes milliseconds; above, only those in the nearest lists.
 FLAT_ROWS = 50_000
 _LISTS = 4
 _TRAINING_ROWS = 64
@@ -33,7 +33,7 @@ class FaissKind:
         return _list_count(total) * _TRAINING_ROWS if total > FLAT_ROWS else 0
 
     def create(self, dimension: int, total: int, sample: NDArray[np.float32]) -> "FaissIndex":
-        """Creates an empty index: exact up to 50,000 rows, lists around trained centres above that."""
+        """Creates an empty index: exact up to 50,000 rows, lists around trained centers above that."""
         faiss = self._faiss
         if total <= FLAT_ROWS:
             return FaissIndex(faiss, faiss.IndexIDMap2(faiss.IndexFlatIP(dimension)), 0)

@@ -1,4 +1,4 @@
-"""What targets in a folder share: changes are collected beside the data until `finish` brings them into force."""
+"""What targets in a folder share: changes are collected next to the data until `finish` makes them current."""
 
 import shutil
 from abc import ABC, abstractmethod
@@ -88,7 +88,7 @@ class Changes:
         return self.keys[indices] == keys, indices
 
     def rows(self, positions: NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
-        """Reads the rows at ascending positions, in this order, in batches no larger than they were added."""
+        """Reads the rows at ascending positions, in this order, in batches no larger than those added."""
         if not len(positions):
             return
         assert self._reader is not None, "rows can only be read after settle has closed the file"
@@ -115,7 +115,7 @@ class Changes:
 
 
 class FolderTarget(ABC):
-    """The part of `Target` that is the same for every kind of files in a folder.
+    """The part of `Target` that is the same for all kinds of files in a folder.
 
     A kind implements `prepare`, which ends in `_begin`, and `finish`, `count`, `nearest` and `_row_files`.
     """
@@ -134,7 +134,7 @@ class FolderTarget(ABC):
             yield from read_columns(path, ["chunk_id", "run_id"])
 
     def send(self, rows: Iterable[pa.RecordBatch]) -> None:
-        """Collects rows beside the data; see `Target`."""
+        """Collects rows next to the data; see `Target`."""
         row_format, changes = self._prepared()
         for batch in conform(rows, plain_schema(row_format.rows)):
             changes.upsert(batch)
@@ -158,7 +158,7 @@ class FolderTarget(ABC):
 
     @abstractmethod
     def _row_files(self) -> list[Path]:
-        """The Parquet files in force, which hold every row but not necessarily its vector."""
+        """The current Parquet files, which hold every row but not necessarily its vector."""
 
     def _begin(self, manifest: dict[str, Any] | None, row_format: RowFormat, full: bool) -> bool:
         """Starts to collect changes; returns whether the folder contained rows of this owner."""

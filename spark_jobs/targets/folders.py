@@ -27,7 +27,7 @@ def writing(folder: Path) -> Iterator[None]:
     """Turns errors of writing a folder into InputErrors. Do not read incoming rows inside, only write."""
     try:
         yield
-    # Arrow raises OSErrors for files; faiss and usearch raise RuntimeErrors of their own.
+    # Arrow raises OSErrors for files; faiss and usearch raise RuntimeErrors.
     except (OSError, RuntimeError) as error:
         cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
         raise InputError(
@@ -37,11 +37,11 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def read_manifest(folder: Path, kind: str) -> dict[str, Any] | None:
-    """Reads the manifest of a target folder: its kind, its ownership stamp and the files in force.
+    """Reads the manifest of a target folder: its kind, its ownership stamp and the current files.
 
     Args:
         folder: The folder.
-        kind: The kind of target that it should be.
+        kind: The expected kind of target.
 
     Returns:
         The content of `_embedlake.json`; None if the folder is missing or empty.
@@ -93,7 +93,7 @@ def prepare_folder(folder: Path, kind: str, row_format: RowFormat, full: bool) -
 
 
 def empty_staging(folder: Path) -> None:
-    """Creates an empty staging folder beside the data, in place of what a killed export may have left."""
+    """Creates an empty staging folder next to the data, and removes what a killed export may have left there."""
     staging = folder / STAGING
     with writing(folder):
         if staging.exists():
@@ -137,7 +137,7 @@ def damage_error(path: Path) -> InputError:
 
 def write_rows(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
     """Writes a Parquet file with row groups of 8,192 rows or more, and flushes it to disk."""
-    # Dictionaries and statistics of vectors help nobody. ParquetWriter also accepts names, which its stubs do not say.
+    # Dictionaries and statistics of vectors are useless. ParquetWriter also accepts names, which its stubs do not say.
     described: Any = "embedding" not in schema.names or [name for name in schema.names if name != "embedding"]
     options = {"compression": "zstd", "use_dictionary": described, "write_statistics": described}
     with pq.ParquetWriter(path, schema, **options) as writer:

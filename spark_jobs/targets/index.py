@@ -54,9 +54,9 @@ class IndexTarget(FolderTarget):
     """A folder with `index-<n>.faiss` or `.usearch`, `rows-<n>.parquet` and `_embedlake.json`, which names n.
 
     The index finds keys (int64); the rows hold ids, text and payload for each `_key`. A chunk keeps its key for life,
-    and no key is used twice. Each export writes a new pair beside the old one, replaces `_embedlake.json` atomically,
+    and no key is used twice. Each export writes a new pair next to the old one, replaces `_embedlake.json` atomically,
     and then deletes the old pair. A reader that finds its pair gone reads the manifest again. A killed export leaves
-    the old pair in force.
+    the old pair current.
     """
 
     def __init__(self, folder: Path, kind: IndexKind) -> None:
@@ -73,7 +73,7 @@ class IndexTarget(FolderTarget):
         return had_rows
 
     def finish(self) -> None:
-        """Writes a new pair and brings it into force; see `Target`."""
+        """Writes a new pair and makes it current; see `Target`."""
         row_format, changes = self._prepared()
         changes.settle()
         if not len(changes.keys) and not self._is_full:
@@ -137,7 +137,7 @@ class IndexTarget(FolderTarget):
         return self._loaded
 
     def _next_index(self, keys: KeyAssignment, row_format: RowFormat, changes: Changes) -> VectorIndex:
-        """Changes the index in force, or builds a new one from its vectors and the new ones."""
+        """Changes the current index, or builds a new one from its vectors and the new ones."""
         total = keys.kept + len(keys.positions)
         old = None if self._is_full else self._index()
         index = old
@@ -169,7 +169,7 @@ class IndexTarget(FolderTarget):
             write_manifest(self._folder, manifest)
 
     def _delete_others(self) -> None:
-        """Deletes pairs that are not in force: older ones, and those of killed exports."""
+        """Deletes pairs that are not current: older ones, and those of killed exports."""
         in_force = {self._manifest["index"], self._manifest["rows"]} if self._manifest else set()
         ours = re.compile(rf"index-[0-9]+\.{self._kind}|rows-[0-9]+\.parquet")
         for path in self._folder.iterdir():
@@ -181,7 +181,7 @@ def assign_keys(path: Path | None, changes: Changes, next_key: int) -> KeyAssign
     """Finds the keys of the rows that change, and assigns new keys to new rows.
 
     Args:
-        path: The rows file in force; None if no row is kept.
+        path: The current rows file; None if no row is kept.
         changes: The settled changes.
         next_key: The first key that was never used.
 

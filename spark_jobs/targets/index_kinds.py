@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Hits per query that are compared with exact search, and the recall that is enough. Once more effort finds no more,
-# the lower one will do.
+# the lower effort is enough.
 K = 10
 _GOOD_RECALL, _FAIR_RECALL = 0.999, 0.99
 _QUERIES = 128
@@ -20,7 +20,7 @@ class VectorIndex(Protocol):
     def __len__(self) -> int: ...
 
     def is_outgrown(self, total: int) -> bool:
-        """Whether a new index would be better for so many rows."""
+        """Whether a new index would be better for this many rows."""
         ...
 
     def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
@@ -57,11 +57,11 @@ class IndexKind(Protocol):
         ...
 
     def sample_size(self, total: int) -> int:
-        """Number of vectors that `create` needs to see for an index of so many rows."""
+        """Number of vectors that `create` needs to see for an index of this many rows."""
         ...
 
     def create(self, dimension: int, total: int, sample: NDArray[np.float32]) -> VectorIndex:
-        """Creates an empty index for so many rows; `sample` is (sample_size(total), dimension) of them."""
+        """Creates an empty index for this many rows; `sample` is (sample_size(total), dimension) of them."""
         ...
 
     def load(self, path: Path, settings: dict[str, Any]) -> VectorIndex:
@@ -70,10 +70,10 @@ class IndexKind(Protocol):
 
 
 def sample_vectors(blocks: Iterable[NDArray[np.float32]], total: int, size: int) -> NDArray[np.float32]:
-    """Draws vectors at even distances, the same ones each time.
+    """Draws vectors at even intervals, the same ones each time.
 
     Args:
-        blocks: (n, dimension) float32 each, with `total` rows together, at least one.
+        blocks: (n, dimension) float32 each, with one or more rows, `total` in all.
         total: Rows of all blocks.
         size: Number of vectors to draw.
 
@@ -97,14 +97,14 @@ def least_effort(
     least: int,
     most: int,
 ) -> int:
-    """Finds the least effort with which an index finds what an exact search finds.
+    """Finds the lowest effort at which an index finds what an exact search finds.
 
     Args:
         index: The index, not empty.
         exact_search: Finds (n, K) keys for (n, dimension) queries exactly.
         search: Does the same with the index's own search at some effort.
-        least: Least effort.
-        most: Greatest effort, which cannot be improved upon.
+        least: Minimum effort.
+        most: Maximum effort, which cannot be improved upon.
 
     Returns:
         `least` or the first of its doublings that finds enough, or `most`.
@@ -123,7 +123,7 @@ def least_effort(
 def _sample_queries(blocks: Iterable[NDArray[np.float32]], total: int) -> NDArray[np.float32]:
     """Builds queries as sums of two stored vectors, the same ones for the same blocks.
 
-    A stored vector itself is found with next to no effort, because every index keeps its neighbours around it; real
+    A stored vector itself is found with next to no effort, because every index keeps its neighbors around it; real
     queries lie elsewhere.
     """
     sample = sample_vectors(blocks, total, _QUERIES)

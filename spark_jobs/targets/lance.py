@@ -41,7 +41,7 @@ _OWN_COLUMNS = {
 
 
 class LanceTarget:
-    """A table with all columns, an index on chunk_id, and from 50,000 rows on one on embedding (IVF, dot product).
+    """A table with all columns, an index on chunk_id, and from 50,000 rows one on embedding (IVF, dot product).
 
     Each merge and each delete is a version that readers see immediately; a killed export leaves part of its changes.
     The ownership stamp is in the metadata of the table's schema. `finish` adds new rows to the indexes, compacts files,
@@ -94,7 +94,7 @@ class LanceTarget:
             yield batch.select(["chunk_id", "run_id"])
 
     def send(self, rows: Iterable[pa.RecordBatch]) -> None:
-        """Merges rows, some thousands at a time; see `Target`."""
+        """Merges rows, a few thousand at a time; see `Target`."""
         row_format, table = self._prepared()
         size = min(_MOST_GROUP_ROWS, max(1, _GROUP_BYTES // (4 * row_format.dimension + _ROW_BYTES)))
         for batch in regroup(conform(rows, plain_schema(row_format.rows)), size):
@@ -107,7 +107,7 @@ class LanceTarget:
         _, table = self._prepared()
         for array in ids:
             for start in range(0, len(array), _DELETED_IDS):
-                # LanceDB takes no parameters. Ids are rebuilt from their bytes, so that nothing can be injected.
+                # LanceDB takes no parameters. Ids are rebuilt from their bytes, so nothing can be injected.
                 group: list[Any] = as_ids(as_keys(array.slice(start, _DELETED_IDS))).to_pylist()
                 with refusals(self._address):
                     table.delete("chunk_id IN ('" + "', '".join(group) + "')")

@@ -27,7 +27,7 @@ from spark_jobs.targets.target import RowFormat
 KIND = "parquet"
 
 _FILE_BYTES = 128 * 1024 * 1024
-# Text, payload and ids of a row, roughly; the vector is counted exactly.
+# Approximate size of a row's text, payload and ids; the vector is counted exactly.
 _ROW_BYTES = 1024
 
 
@@ -51,15 +51,15 @@ class Rewrite:
 class ParquetTarget(FolderTarget):
     """A folder of `part-*.parquet` files with all columns, and `_embedlake.json`, which readers of data skip.
 
-    Rows are first collected beside the data. `finish` writes there the next version of each file with a changed row,
-    then records in `_embedlake.json` which files arrive and which leave: from then on the export is done. Then it
-    renames: each file replaces its predecessor atomically, and a replaced row stays in its file. An export that is
-    killed before that leaves the old rows; one that is killed while renaming is completed by the next `prepare`.
+    Rows are first collected next to the data. `finish` also writes the next version of each file with a changed row
+    there, then records in `_embedlake.json` which files arrive and which leave. From then on the export is done. Then
+    it renames: each file replaces its predecessor atomically, and a replaced row stays in its file. An export that is
+    killed before the record leaves the old rows. If it is killed while renaming, the next `prepare` completes it.
 
     A reader that lists the folder during the renames may see some files in their old state and others in their new
-    one: each chunk in one state or the other, never half a file and no chunk twice. With `full` all files are new, and
-    such a reader may miss chunks or see them twice. A reader that opened a file before it was replaced keeps the old
-    one.
+    state. It sees each chunk in one state or the other, never half a file and no chunk twice. With `full` all files are
+    new, and such a reader may miss chunks or see them twice. A reader that opened a file before it was replaced keeps
+    the old one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -74,7 +74,7 @@ class ParquetTarget(FolderTarget):
         return self._begin(manifest, row_format, full)
 
     def finish(self) -> None:
-        """Writes the files that change, and brings them into force; see `Target`."""
+        """Writes the files that change, and makes them current; see `Target`."""
         row_format, changes = self._prepared()
         changes.settle()
         before = self._manifest or {"files": {}, "next": 0}
@@ -102,7 +102,7 @@ class ParquetTarget(FolderTarget):
         self.close()
 
     def count(self) -> int:
-        """Counts the rows by the files' footers; see `Target`."""
+        """Counts the rows from the files' footers; see `Target`."""
         return sum(count_rows(path) for path in self._row_files())
 
     def nearest(self, queries: NDArray[np.float32], k: int) -> list[list[str]]:
@@ -127,7 +127,7 @@ class ParquetTarget(FolderTarget):
 
 
 def rows_per_file(dimension: int) -> int:
-    """Chooses the maximum number of rows in a file, so that rewriting one stays cheap."""
+    """Chooses the maximum number of rows in a file, so rewriting one stays cheap."""
     return max(1000, _FILE_BYTES // (4 * dimension + _ROW_BYTES))
 
 
@@ -136,7 +136,7 @@ def choose_rewrites(
 ) -> list[Rewrite]:
     """Finds the files with changed rows by their id columns, and chooses files for new rows.
 
-    A replaced row stays in its file, so that no reader finds it in two.
+    A replaced row stays in its file, so no reader finds it in two.
 
     Args:
         folder: Folder of the files.
@@ -228,7 +228,7 @@ def _next_rows(rewrite: Rewrite, folder: Path, changes: Changes, schema: pa.Sche
 
 def _best(scores: NDArray[np.float32], keys: Keys, k: int) -> tuple[NDArray[np.float32], Keys]:
     if len(scores) > k:
-        # Ties stay for the ids to decide, so that the result does not depend on how batches were cut.
+        # Ties are kept for the ids to decide, so the result does not depend on how batches were cut.
         likely = np.flatnonzero(scores >= np.partition(scores, -k)[-k])
         scores, keys = scores[likely], keys[likely]
     order = np.lexsort((keys, -scores))[:k]

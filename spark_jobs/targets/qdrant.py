@@ -42,7 +42,7 @@ _STAMP_KEY = "embedlake"
 
 
 class QdrantTarget:
-    """A collection under the dot product: a point's id is the chunk_id, its payload all other columns but the vector.
+    """A collection under the dot product: a point's id is the chunk_id, its payload all other columns except the vector.
 
     Payload is JSON; see `values.json_values`. The ownership stamp is in the collection's metadata, which servers store
     from version 1.16 on. Each batch is visible as soon as it is written; a killed export leaves part of its changes.
@@ -98,7 +98,7 @@ class QdrantTarget:
                 return
 
     def send(self, rows: Iterable[pa.RecordBatch]) -> None:
-        """Upserts points, some hundreds at a time; see `Target`."""
+        """Upserts points, a few hundred at a time; see `Target`."""
         from qdrant_client import models
 
         row_format, client = self._prepared()
@@ -117,7 +117,7 @@ class QdrantTarget:
                 client.upsert(self._name, points, wait=True)
 
     def remove(self, ids: Iterable["pa.Array[Any]"]) -> None:
-        """Deletes points, some hundreds at a time; see `Target`."""
+        """Deletes points, a few hundred at a time; see `Target`."""
         from qdrant_client import models
 
         _, client = self._prepared()
@@ -205,7 +205,7 @@ def connect(address: Address, may_create: bool) -> "QdrantClient | None":
     from qdrant_client import QdrantClient
 
     with refusals(address), warnings.catch_warnings():
-        # `notes` says what the client would warn of: an unencrypted key, many rows in local mode.
+        # `notes` says what the client would warn about: an unencrypted key, many rows in local mode.
         warnings.simplefilter("ignore")
         if address.is_server:
             # An empty variable counts as unset.

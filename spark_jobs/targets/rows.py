@@ -69,7 +69,7 @@ def as_keys(ids: "pa.Array[Any]") -> Keys:
         (n,) of 16 bytes each.
 
     Raises:
-        InputError: An id is null or not a lower-case UUID.
+        InputError: An id is null or not a lowercase UUID.
     """
     # The stubs type the results of string functions as `object`, here and below.
     matched: Any = pc.match_substring_regex(ids, _UUID)

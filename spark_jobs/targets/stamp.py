@@ -54,7 +54,7 @@ def check_stamp(found: object, row_format: RowFormat, full: bool, target: str) -
 
     Raises:
         InputError: embedlake did not create the target, it belongs to another library or space, or, without `full`,
-            its rows are of another model or have another dimension or other columns; every fault is named.
+            its rows have a different model, dimension or columns; every fault is named.
     """
     if not isinstance(found, Mapping) or not is_stamp(found):
         raise InputError(f"{target} was not created by embedlake, or by another version of it. Name another target.")

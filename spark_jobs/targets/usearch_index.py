@@ -1,4 +1,4 @@
-"""usearch indexes: a graph of near neighbours (HNSW)."""
+"""usearch indexes: a graph of near neighbors (HNSW)."""
 
 import errno
 import os
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from spark_jobs.targets.index_kinds import K, least_effort
 from spark_jobs.targets.target import optional_package
 
-# Neighbours of a node, candidates examined when a node is added, and least candidates of a search: twice the package's
-# defaults, for recall.
+# Neighbors of a node, candidates examined when a node is added, and minimum number of candidates of a search: twice
+# the package's defaults, for recall.
 _CONNECTIVITY = 32
 _EXPANSION_ADD = 256
 _EXPANSION_SEARCH = 128

@@ -45,7 +45,7 @@ class Column:
         name: Its exact name.
         type: Its type without numbers in brackets, as PostgreSQL's `format_type` writes it.
         numbers: The numbers in brackets: precision and scale, or the dimension.
-        copy_type: The type as which psycopg writes values in a binary COPY; `RAW` if this module writes them.
+        copy_type: The type that psycopg uses to write values in a binary COPY; `RAW` if this module writes them.
     """
 
     name: str
@@ -113,7 +113,7 @@ def _column(field: "pa.Field[Any]", dimension: int) -> Column | None:
 def values_of(batch: pa.RecordBatch, columns: list[Column]) -> tuple[Iterator[tuple[Any, ...]], int]:
     """Converts rows to the values of a binary COPY.
 
-    PostgreSQL's text has no NUL character. Each becomes U+FFFD, one for one, so that offsets still hold; readers of the
+    PostgreSQL's text has no NUL character. Each becomes U+FFFD, one for one, so offsets still hold; readers of the
     table see that a character was there, and the export reports the number of such rows.
 
     Args:
@@ -167,7 +167,7 @@ def _json_bytes(values: list[Any]) -> tuple[list[bytes | None], list[bool]]:
 
 
 def _without_nul(value: Any) -> Any:
-    """Replaces NUL characters by U+FFFD in the strings and object names of a JSON value."""
+    """Replaces NUL characters with U+FFFD in the strings and object names of a JSON value."""
     if isinstance(value, str):
         return value.replace(_NUL, _REPLACEMENT)
     if isinstance(value, list):

@@ -69,7 +69,7 @@ def connect(address: PostgresqlAddress) -> "psycopg.Connection":
 def begin(connection: "psycopg.Connection", address: PostgresqlAddress) -> None:
     """Begins an export within the connection's transaction: sets limits, locks the table, and ensures pgvector.
 
-    Raises RunActiveError if another export to this table is running, on whichever machine, and InputError if pgvector
+    Raises RunActiveError if another export to this table is running, on any machine, and InputError if pgvector
     is not available or too old.
     """
     for name, value in _LIMITS.items():
@@ -145,7 +145,7 @@ def _statement_error(error: "psycopg.Error", address: PostgresqlAddress) -> Inpu
 
 
 def _connection_error(error: "psycopg.Error", address: PostgresqlAddress) -> InputError:
-    """Builds the error for a connection that failed, for which libpq gives only a message that has no password."""
+    """Builds the error for a connection that failed; libpq gives only a message, which has no password."""
     text = str(error)
     last_line = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), type(error).__name__)
     if "password" in text or "authentication" in text or "pg_hba.conf" in text:

@@ -107,9 +107,9 @@ def page_held(table: "Identifier", is_first: bool) -> "Composed":
 
 
 def create_index(table: "Identifier", dimension: int) -> "Composed | None":
-    """Creates the index of near neighbours (HNSW), under a free name that PostgreSQL chooses.
+    """Creates the index of near neighbors (HNSW), under a free name that PostgreSQL chooses.
 
-    Up to 2,000 numbers it is on the vectors, up to 4,000 on their half precision; above that it cannot be created.
+    Up to 2,000 dimensions it is on the vectors, up to 4,000 on their half precision; above, it cannot be created.
     """
     from psycopg import sql
 
@@ -126,7 +126,7 @@ def nearest_ids(table: "Identifier", dimension: int) -> "Composed":
     """Finds the nearest rows, through the index if one exists.
 
     Its parameters are a vector in pgvector's text form and the number of hits. `<#>` is the negative dot product, so
-    the least is the best.
+    the lowest is the best.
     """
     from psycopg import sql
 
@@ -144,7 +144,7 @@ def _names(columns: list[Column]) -> "Composed":
 
 
 def _beside_parameters(table: "Identifier") -> "SQL":
-    """Quotes a table's name for a statement with parameters, in which `%` begins one."""
+    """Quotes a table's name for a statement with parameters, where `%` begins one."""
     from psycopg import sql
 
     return sql.SQL(table.as_string(None).replace("%", "%%"))

@@ -99,7 +99,7 @@ def read_stamp(connection: "psycopg.Connection", address: PostgresqlAddress) -> 
 def replace_table(
     connection: "psycopg.Connection", address: PostgresqlAddress, prepared: PreparedTable
 ) -> "Identifier":
-    """Replaces the target's table by the new one, if it is to be replaced; returns the table's name from now on."""
+    """Replaces the target's table with the new one, if necessary; returns the table's name from now on."""
     from psycopg import sql
 
     table = sql.Identifier(address.schema, address.table)

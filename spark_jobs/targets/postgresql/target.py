@@ -34,7 +34,7 @@ class PostgresqlTarget:
 
     An export is one transaction. Until `finish` commits it, readers see the old rows, and a killed export leaves
     nothing behind. The ownership stamp is the table's comment. With `full` the rows are deleted, and the table keeps
-    its grants and views; it is replaced by a new table only if its columns change.
+    its grants and views; a new table replaces it only if its columns change.
 
     PostgreSQL's text has no NUL character: each arrives as U+FFFD, and `notes` gives the number of such rows.
     """
@@ -82,7 +82,7 @@ class PostgresqlTarget:
             last = [ids[-1]]
 
     def send(self, rows: Iterable[pa.RecordBatch]) -> None:
-        """Copies rows into a temporary table and upserts them from there, some thousands at a time; see `Target`."""
+        """Copies rows into a temporary table and upserts them from there, a few thousand at a time; see `Target`."""
         row_format, connection, _ = self._prepared()
         for batch in regroup(conform(rows, plain_schema(row_format.rows)), _GROUP_ROWS):
             values, rows_with_nul = values_of(batch, self._columns)
@@ -96,7 +96,7 @@ class PostgresqlTarget:
                 cursor.execute(statements.upsert_staged(self._table, self._columns))
 
     def remove(self, ids: Iterable["pa.Array[Any]"]) -> None:
-        """Deletes rows, some thousands at a time; see `Target`."""
+        """Deletes rows, a few thousand at a time; see `Target`."""
         _, connection, _ = self._prepared()
         for array in ids:
             # Refuses ids that are not UUIDs.
