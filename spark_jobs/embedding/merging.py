@@ -192,7 +192,7 @@ def as_vector_changes(
         .where(F.col(OPERATION).isNotNull())
         .withColumn("missing_hash", F.when((F.col(OPERATION) == UPSERT) & ~F.col("is_stored"), F.col("text_hash")))
     )
-    # Any vector of a text would do, but MERGE may evaluate its source more than once and must see the same one each time.
+    # Any vector of a text would do, but MERGE may evaluate its source more than once and must always see the same one.
     embeddings = (
         staged.where(F.col("reason").isNull())
         .groupBy(F.col("text_hash").alias("missing_hash"))

@@ -159,7 +159,8 @@ def read_pairs(path: Path) -> ScoredPairs:
 
     Args:
         path: Values separated by tabs if the name ends in `.tsv`, else by commas. A header must name sentence1,
-            sentence2 and score; other columns are ignored. Without a header, these are the three columns. In a file with tabs, quotation marks are plain characters.
+            sentence2 and score; other columns are ignored. Without a header, these are the three columns. In a file
+            with tabs, quotation marks are plain characters.
 
     Returns:
         Two or more pairs.

@@ -162,7 +162,7 @@ def _held(export_run: ExportRun, target: Target) -> int | None:
 
 
 def _write_held(space: OpenSpace, held: Iterator[pa.RecordBatch], target_name: str) -> DataFrame:
-    # In a table, because executors cannot read the driver's disk. Each target has its own table, and its lock protects it.
+    # In a table, because executors cannot read the driver's disk. Each target has its own table, protected by its lock.
     table, tables = held_table(_digest(target_name)), space.tables
     tables.ensure(table)
     tables.replace(tables.spark.createDataFrame([], HELD_PAIR), table.name)

@@ -55,7 +55,7 @@ def as_settings(values: dict[str, Any]) -> Settings:
         The settings, with defaults filled in.
 
     Raises:
-        InputError: Unknown keys, wrong types or impossible combinations; the message lists all, each with its key's path.
+        InputError: Unknown keys, wrong types or impossible combinations; the message lists all, each with its path.
     """
     return checked(Settings, values)
 

@@ -42,7 +42,7 @@ _STAMP_KEY = "embedlake"
 
 
 class QdrantTarget:
-    """A collection under the dot product: a point's id is the chunk_id, its payload all other columns except the vector.
+    """A collection under the dot product: a point's id is the chunk_id, its payload every other column but the vector.
 
     Payload is JSON; see `values.json_values`. The ownership stamp is in the collection's metadata, which servers store
     from version 1.16 on. Each batch is visible as soon as it is written; a killed export leaves part of its changes.

@@ -42,7 +42,7 @@ class Target(Protocol):
 
         Args:
             row_format: Format and owner of the rows to be sent.
-            full: Whether to start from scratch. Only then are rows with a different model, dimension or columns replaced.
+            full: Whether to start over. Only then are rows with a different model, dimension or columns replaced.
 
         Returns:
             Whether the target already contained rows of this owner.
