@@ -128,12 +128,11 @@ def _empty_staged(tables: SpaceTables, names: list[str], force: bool) -> int:
     is_needed = last is not None and not last.finished and not force
     kept = 0
     for table in names:
-        rows = tables.read(table)
-        count = rows.count()
+        count = tables.read(table).count()
         if count and table == STAGED_VECTORS.name and is_needed:
             kept = count
         elif count:
-            tables.replace(tables.spark.createDataFrame([], rows.schema), table)
+            tables.empty(table)
     return kept
 
 

@@ -108,9 +108,7 @@ def empty_work_tables(run: Run, work: Work) -> None:
     # A run that finished left them empty, and a run without work adds nothing.
     if run.is_clean and not work.groups:
         return
-    spark = run.tables.spark
     for table in ("plan", *(staged.name for staged in STAGED)):
-        rows = run.tables.read(table)
-        if rows.count():
-            with run.fence.commit(spark):
-                run.tables.replace(spark.createDataFrame([], rows.schema), table)
+        if run.tables.read(table).count():
+            with run.fence.commit(run.tables.spark):
+                run.tables.empty(table)

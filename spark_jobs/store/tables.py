@@ -111,6 +111,10 @@ class SpaceTables:
         with boundary(table):
             rows.writeTo(self.name(table)).overwrite(F.lit(True))
 
+    def empty(self, table: str) -> None:
+        """Removes all rows of the table in one commit."""
+        self.replace(self.spark.createDataFrame([], self.read(table).schema), table)
+
     def last_committers(self, table: str) -> list[str]:
         """Lists the ids of the runs that committed to the table; none if it does not exist."""
         if not self.exists(table):

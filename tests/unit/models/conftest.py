@@ -1,12 +1,10 @@
 """Model folders that tests change."""
 
-import os
 from pathlib import Path
 
 import pytest
 
 from tests.support.model_folders import NEW, OLD, entry, tensor_file, write
-from tests.support.paths import ROOT
 
 
 @pytest.fixture
@@ -46,11 +44,3 @@ def static(tmp_path: Path) -> Path:
     write(root / "tokenizer.json", {"truncation": None, "model": {}})
     tensor_file(root / "model.safetensors", **{"embedding.weight": (16, 5)})
     return root
-
-
-@pytest.fixture
-def real_model() -> Path:
-    path = Path(os.environ.get("TEST_MODEL_FOLDER") or ROOT / "models" / "all-MiniLM-L6-v2")
-    if not path.is_dir():
-        pytest.skip("the test model is not here: set TEST_MODEL_FOLDER to a folder of all-MiniLM-L6-v2")
-    return path

@@ -106,5 +106,5 @@ def test_agrees_on_a_static_embedding(bert: Path, tmp_path: Path, prompts: Any) 
     assert assert_agrees(tmp_path / "m", ("StaticEmbedding",)).max_tokens is None
 
 
-def test_agrees_on_the_real_model(real_model: Path) -> None:
-    assert_agrees(real_model, ("Transformer", "Pooling", "Normalize"))
+def test_agrees_on_the_real_model(model_folder: Path) -> None:
+    assert_agrees(model_folder, ("Transformer", "Pooling", "Normalize"))

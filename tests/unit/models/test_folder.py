@@ -41,8 +41,8 @@ def test_reads_a_folder_in_the_old_layout(folder: Path) -> None:
     assert found.root == str(folder)
 
 
-def test_reads_the_real_model(real_model: Path) -> None:
-    found = inspect_model_folder(real_model)
+def test_reads_the_real_model(model_folder: Path) -> None:
+    found = inspect_model_folder(model_folder)
     assert (found.dimension, found.max_tokens, found.normalized) == (384, 256, True)
 
 
