@@ -31,6 +31,7 @@ from spark_jobs.settings.loading import Settings
 from spark_jobs.store.locks import space_lock
 from spark_jobs.store.properties import for_rows
 from spark_jobs.store.tables import delta_session
+from spark_jobs.store.versions import pin_vectors
 
 AllowRemovals = Annotated[
     bool, typer.Option("--allow-removals", help="Allow removing more documents than run.max_removed_fraction.")
@@ -78,9 +79,9 @@ def run(
             preflight = run_preflight(spark, settings)
         with space_lock(settings, take_over), session_properties(spark, for_rows(preflight.documents)):
             with progress.step("open"):
-                create_tables(spark, settings, preflight)
-                preflight = register_space(spark, settings, preflight)
-                opened = open_run(spark, settings, preflight, take_over)
+                made = create_tables(spark, settings, preflight)
+                preflight = register_space(spark, settings, preflight, made)
+                opened = open_run(spark, settings, preflight, made, take_over)
             return _carry_out(opened, allow_removals, retry_quarantined, progress)
 
 
@@ -91,15 +92,18 @@ def _carry_out(run: Run, allow_removals: bool, retry_quarantined: bool, progress
             work = plan_run(run, allow_removals, retry_quarantined)
         progress.say(f"plan: {work}")
         progress.expect(work.tokens)
-        if work.tokens:
-            with progress.step("self-check"):
-                check_model(run)
-        embed_slices(run, work, tally, progress)
+        if work.groups:
+            before = pin_vectors(run.tables)
+            if work.tokens:
+                with progress.step("self-check"):
+                    check_model(run, before)
+            embed_slices(run, work, before, tally, progress)
         with progress.step("reconcile"):
             ledger = reconcile(run)
         with progress.step("close"):
-            empty_work_tables(run, work)
+            # A run that was overtaken must not empty what the other one works on.
             check_still_ours(run)
+            empty_work_tables(run, work)
         report = summarise(run, work, tally, ledger)
         record(run, FINISHED, report.counts, tally, plan=work.how)
     return report

@@ -1,11 +1,18 @@
-"""Where the tests find a real model and real data; those that need them are skipped without."""
+"""One local Spark session, a real model and real data, for the tests that ask for them; without data they skip."""
 
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.support.small_tables import COLLECTOR, NO_CHECKSUM_FILES, PROPERTIES
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).resolve().parent.parent
 _START = """
@@ -37,3 +44,21 @@ def model_folder() -> Path:
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     return _folder("TEST_DATA_FOLDER", ROOT.parent / "shared" / "data")
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SparkSession]":
+    """The only session of the process: Java is fast only once it has compiled what it runs, which takes minutes."""
+    from spark_jobs.runtime.session import get_session
+    from spark_jobs.settings.sections import SparkSettings
+
+    properties = {
+        "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),
+        **PROPERTIES,
+        **NO_CHECKSUM_FILES,
+        "spark.driver.memory": "4g",
+        "spark.driver.extraJavaOptions": COLLECTOR,
+    }
+    session = get_session(SparkSettings(master="local[2]", properties=properties), quiet=True)
+    yield session
+    session.stop()

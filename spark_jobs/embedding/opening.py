@@ -15,6 +15,7 @@ from schemas.plan import plan_table
 from schemas.runs import RUNS, STARTED
 from schemas.spaces import SPACES
 from schemas.staged import STAGED_CHUNKS, staged_vectors_table
+from schemas.table import Table
 from schemas.vectors import vectors_table
 from spark_jobs.embedding.preflight import PreflightResult
 from spark_jobs.embedding.run import Run, record
@@ -24,29 +25,14 @@ from spark_jobs.settings.loading import Settings
 from spark_jobs.store.fence import Fence, transaction
 from spark_jobs.store.locks import store_lock
 from spark_jobs.store.runs import events, history, refuse_second
-from spark_jobs.store.spaces import ranges_of, register, registered
+from spark_jobs.store.spaces import ranges_of, register, spaces_of_library
 from spark_jobs.store.tables import SpaceTables, space_tables
 
 _FENCED_TABLES = ("vectors", LEDGER.name)
 
 
-def create_tables(spark: SparkSession, settings: Settings, preflight: PreflightResult) -> None:
+def create_tables(spark: SparkSession, settings: Settings, preflight: PreflightResult) -> frozenset[str]:
     """Creates the tables of store and space that do not exist, and checks the columns of those that do.
-
-    Raises InputError if the store cannot be written, and SourceError if a table has different columns.
-    """
-    tables = space_tables(spark, settings)
-    payload, precision = preflight.source.payload, preflight.inference.model.precision
-    with store_lock(settings):
-        for table in (RUNS, SPACES):
-            tables.ensure(table)
-    staged = (STAGED_CHUNKS, staged_vectors_table(precision))
-    of_space = (vectors_table(payload, precision), LEDGER, plan_table(payload), *staged)
-    together(spark, [partial(tables.ensure, table) for table in of_space])
-
-
-def register_space(spark: SparkSession, settings: Settings, preflight: PreflightResult) -> PreflightResult:
-    """Adds a new space to the registry; for int8, first loads the model to measure the range of each number.
 
     Args:
         spark: A live session.
@@ -54,26 +40,71 @@ def register_space(spark: SparkSession, settings: Settings, preflight: Preflight
         preflight: What pre-flight found.
 
     Returns:
+        Names of the tables that are new, hence empty: nothing needs to be read from them.
+
+    Raises:
+        InputError: The store cannot be written; a SourceError if a table has different columns.
+    """
+    tables = space_tables(spark, settings)
+    payload, precision = preflight.source.payload, preflight.inference.model.precision
+    made: set[str] = set()
+
+    def ensure(table: Table) -> None:
+        if tables.ensure(table):
+            made.add(table.name)
+
+    with store_lock(settings):
+        for table in (RUNS, SPACES):
+            ensure(table)
+    staged = (STAGED_CHUNKS, staged_vectors_table(precision))
+    of_space = (vectors_table(payload, precision), LEDGER, plan_table(payload), *staged)
+    together(spark, [partial(ensure, table) for table in of_space])
+    return frozenset(made)
+
+
+def register_space(
+    spark: SparkSession, settings: Settings, preflight: PreflightResult, made: frozenset[str]
+) -> PreflightResult:
+    """Adds a new space to the registry; for int8, first loads the model to measure the range of each number.
+
+    Args:
+        spark: A live session.
+        settings: The whole configuration.
+        preflight: What pre-flight found.
+        made: Names of the tables that are new.
+
+    Returns:
         The same with the space's ranges, measured now or earlier; None unless the space stores int8.
     """
     precision = preflight.inference.model.precision
+    if precision == "float32" and preflight.registered:
+        return replace(preflight, inference=replace(preflight.inference, ranges=None))
     # Looked up again: another process may have registered the space while this one waited for its lock.
-    row = None if precision == "float32" and preflight.registered else registered(spark, settings)
-    if row is not None or preflight.registered:
-        ranges = ranges_of(row) if row is not None else None
+    spaces = [] if SPACES.name in made else spaces_of_library(spark, settings)
+    row = next((space for space in spaces if space.space == settings.space), None)
+    if row is not None:
+        ranges = ranges_of(row)
     else:
         ranges = measure_ranges(settings, preflight) if precision == "int8" else None
-        register(spark, settings, preflight.inference.model, preflight.chunking, ranges)
+        model, chunking = preflight.inference.model, preflight.chunking
+        register(spark, settings, model, chunking, ranges, is_first=not spaces)
     return replace(preflight, inference=replace(preflight.inference, ranges=ranges))
 
 
-def open_run(spark: SparkSession, settings: Settings, preflight: PreflightResult, take_over: bool = False) -> Run:
+def open_run(
+    spark: SparkSession,
+    settings: Settings,
+    preflight: PreflightResult,
+    made: frozenset[str],
+    take_over: bool = False,
+) -> Run:
     """Takes the next run number of the space, and shuts out every earlier run.
 
     Args:
         spark: A live session.
         settings: The whole configuration.
         preflight: What pre-flight found.
+        made: Names of the tables that are new.
         take_over: Whether to start although another run has not finished.
 
     Returns:
@@ -83,9 +114,9 @@ def open_run(spark: SparkSession, settings: Settings, preflight: PreflightResult
         RunActiveError: Another run is active, or took the number first.
     """
     tables = space_tables(spark, settings)
-    last, last_finished = history(tables)
+    last, last_finished = (None, None) if RUNS.name in made else history(tables)
     refuse_second(last, settings, take_over)
-    number = (last.run_number if last is not None else _number_from_tables(tables)) + 1
+    number = (last.run_number if last is not None else _number_from_tables(tables, made)) + 1
     app_id = f"{settings.library}.{settings.space}"
     run = Run(
         number=number,
@@ -109,9 +140,9 @@ def open_run(spark: SparkSession, settings: Settings, preflight: PreflightResult
     return run
 
 
-def _number_from_tables(tables: SpaceTables) -> int:
+def _number_from_tables(tables: SpaceTables, made: frozenset[str]) -> int:
     # If the record of runs was lost, the tables still hold their highest commit number and skip lower ones.
-    ids = {run_id for table in _FENCED_TABLES for run_id in tables.last_committers(table)}
+    ids = {run_id for table in _FENCED_TABLES if table not in made for run_id in tables.last_committers(table)}
     return max((int(run_id.rpartition(".")[2]) for run_id in ids), default=0)
 
 

@@ -9,7 +9,7 @@ from schemas.errors import ReconciliationError, SourceError
 from schemas.ledger import LEDGER
 from schemas.plan import ADDED, CHANGES, REMOVED, TRIED, UNCHANGED
 from spark_jobs.embedding.documents import as_documents, as_plan, only_differing, only_removed
-from spark_jobs.embedding.run import Run, check_still_ours
+from spark_jobs.embedding.run import Run
 from spark_jobs.embedding.slicing import Group, Work, guard_removals
 from spark_jobs.embedding.source_feed import changed_rows, why_no_feed
 from spark_jobs.runtime.spark_errors import cause_of
@@ -36,7 +36,6 @@ def plan_run(run: Run, allow_removals: bool = False, retry_quarantined: bool = F
         ReconciliationError: The source changed while it was read.
     """
     how = _write_plan(run, retry_quarantined)
-    check_still_ours(run)
     work = _summed_plan(run, how)
     left = run.preflight.documents
     known = left - work.documents[ADDED] + work.documents[REMOVED]

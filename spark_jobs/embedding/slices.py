@@ -14,18 +14,23 @@ from spark_jobs.embedding.staging import only_planned, stage_chunks, stage_reuse
 from spark_jobs.embedding.tally import Tally
 from spark_jobs.runtime.parallelism import task_slots
 from spark_jobs.runtime.progress import Progress
-from spark_jobs.store.versions import read_pinned
+from spark_jobs.store.versions import PinnedVectors
 from udfs.models.source import weight_bytes
 
 
-def embed_slices(run: Run, work: Work, tally: Tally, progress: Progress) -> None:
-    """Does the work of a run slice by slice, and adds each slice to the tally once it is committed."""
+def embed_slices(run: Run, work: Work, before: PinnedVectors, tally: Tally, progress: Progress) -> None:
+    """Does the work of a run slice by slice, and adds each slice to the tally once it is committed.
+
+    Args:
+        run: The run.
+        work: What it has to do.
+        before: The space's vectors as they were before the first slice of the run. A text that moves from one document
+            to another may have left `vectors` before the slice that looks for it.
+        tally: Receives each slice once it is committed.
+        progress: Where progress is shown.
+    """
     settings, groups, last_tokens = run.settings.run, work.groups, 0
-    if not groups:
-        return
     weights = weight_bytes(run.preflight.inference.model)
-    # A text that moves from one document to another may have left `vectors` before the slice that looks for it.
-    before = read_pinned(run.tables, "vectors")
     while groups:
         # Clusters grow during a run; over Connect, counting slots takes a separate job.
         slots = task_slots(run.tables.spark)
@@ -41,7 +46,7 @@ def embed_slices(run: Run, work: Work, tally: Tally, progress: Progress) -> None
         last_tokens = slice_.tokens
 
 
-def embed_slice(run: Run, slice_: Slice, before: DataFrame, slots: int, tally: Tally, progress: Progress) -> None:
+def embed_slice(run: Run, slice_: Slice, before: PinnedVectors, slots: int, tally: Tally, progress: Progress) -> None:
     """Chunks, embeds and commits one slice; its documents become visible together.
 
     Args:
@@ -58,12 +63,12 @@ def embed_slice(run: Run, slice_: Slice, before: DataFrame, slots: int, tally: T
     chunks = run.tables.read(STAGED_CHUNKS.name).where(here)
     staged = run.tables.read(STAGED_VECTORS.name)
     with progress.step("chunk"):
-        # Delta answers a count from its log, without reading a file.
-        stored = only_planned(vectors, plan) if vectors.count() else None
+        # Earlier slices of this run stored chunks of other documents only.
+        stored = only_planned(vectors, plan) if before.count else None
         chunked = stage_chunks(run, slice_, plan, stored, slots)
     counts: Counter[str] = Counter(chunks=chunked["chunks"], tokens_saved=chunked["tokens"])
     if chunked["new"]:
-        if before.count():
+        if before.count:
             with progress.step("reuse"):
                 stage_reused(run, chunks, staged, before)
         with progress.step("embed"):

@@ -15,6 +15,7 @@ from spark_jobs.embedding.tally import Tally, meter_columns
 from spark_jobs.runtime.inference import embed_rows
 from spark_jobs.runtime.parallelism import CHUNKED_TOKENS_PER_SECOND, partition_count
 from spark_jobs.runtime.progress import Progress
+from spark_jobs.store.versions import PinnedVectors
 from udfs.chunk_documents import chunk_documents
 
 POSITION = ("chunk_index", "char_start", "char_end")
@@ -60,22 +61,22 @@ def stage_chunks(run: Run, slice_: Slice, plan: DataFrame, stored: DataFrame | N
     return Counter({name: int(value) for name, value in observed.get.items()})
 
 
-def stage_reused(run: Run, chunks: DataFrame, staged: DataFrame, vectors: DataFrame) -> None:
+def stage_reused(run: Run, chunks: DataFrame, staged: DataFrame, before: PinnedVectors) -> None:
     """Copies the vectors of texts that occur in another chunk of the space, if that is cheaper than embedding them.
 
     Args:
         run: The run.
         chunks: Staged chunks of the slice.
         staged: Staged vectors, including those that this run has embedded.
-        vectors: The space's vectors before the run.
+        before: The space's vectors before the run.
     """
     missing = only_missing(chunks, staged).select("text_hash")
-    hashes = missing.join(vectors.select("text_hash"), "text_hash", "left_semi")
+    hashes = missing.join(before.rows.select("text_hash"), "text_hash", "left_semi")
     texts = hashes.count()
-    if not texts or not reading_pays(texts, vectors.count()):
+    if not texts or not reading_pays(texts, before.count):
         return
     reused = (
-        vectors.join(hashes, "text_hash", "left_semi")
+        before.rows.join(hashes, "text_hash", "left_semi")
         .groupBy("text_hash", "token_count", "truncated")
         .agg(F.min("embedding").alias("embedding"))
         .withColumns({"reason": F.lit(None).cast("string"), "detail": F.lit(None).cast("string")})

@@ -26,6 +26,9 @@ SESSION = {
     # A missing or broken file must stop a run: skipping it would look like removed documents.
     "spark.sql.files.ignoreMissingFiles": "false",
     "spark.sql.files.ignoreCorruptFiles": "false",
+    # Delta would repeat the list of a small table's files beside every commit, at the price of a Spark job or two. It
+    # never reads that list.
+    "spark.databricks.delta.allFilesInCrc.enabled": "false",
 }
 # Set for the duration of a run over few documents: for so few rows, compiling a step of a query takes longer than
 # interpreting it. Apart from inference, a first load of 10,000 documents took 94 instead of 119 processor seconds with

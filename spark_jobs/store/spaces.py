@@ -24,12 +24,15 @@ _NO_VIEWS = ("MISSING_CATALOG_ABILITY", "UNSUPPORTED_FEATURE.CATALOG_OPERATION")
 
 def registered(spark: SparkSession, settings: Settings) -> Row | None:
     """Looks up the row of the settings' space; None if no run has opened it yet."""
-    tables = space_tables(spark, settings)
-    if not tables.exists(SPACES.name):
+    if not space_tables(spark, settings).exists(SPACES.name):
         return None
-    here = (F.col("library") == settings.library) & (F.col("space") == settings.space)
-    rows: list[Row] = tables.read(SPACES.name).where(here).orderBy("created_at").limit(1).collect()
-    return rows[0] if rows else None
+    return next((row for row in spaces_of_library(spark, settings) if row.space == settings.space), None)
+
+
+def spaces_of_library(spark: SparkSession, settings: Settings) -> list[Row]:
+    """Reads the rows of the library's spaces, the oldest first; the table must exist."""
+    rows = space_tables(spark, settings).read(SPACES.name).where(F.col("library") == settings.library).collect()
+    return sorted(rows, key=lambda row: row.created_at)
 
 
 def require_space(spark: SparkSession, settings: Settings) -> Row:
@@ -77,7 +80,13 @@ def ranges_of(row: Row) -> Ranges | None:
 
 
 def register(
-    spark: SparkSession, settings: Settings, model: ModelSpec, chunking: ChunkSpec, ranges: Ranges | None = None
+    spark: SparkSession,
+    settings: Settings,
+    model: ModelSpec,
+    chunking: ChunkSpec,
+    ranges: Ranges | None = None,
+    *,
+    is_first: bool,
 ) -> None:
     """Adds a space to the registry; the first one of a library becomes its active one, and gets its view.
 
@@ -87,14 +96,13 @@ def register(
         model: Its model.
         chunking: Its chunking rule.
         ranges: Lowest and highest value of each number, if precision is int8.
+        is_first: Whether the library has no other space.
 
     Raises:
         InputError: The catalog refuses the view.
     """
     tables = space_tables(spark, settings)
-    others = tables.read(SPACES.name).where(F.col("library") == settings.library)
-    is_active = others.isEmpty()
-    if is_active:
+    if is_first:
         make_view(tables)
     row = (
         settings.library,
@@ -106,7 +114,7 @@ def register(
         model.dimension,
         json.dumps(ranges) if ranges is not None else None,
         READY,
-        is_active,
+        is_first,
         datetime.now().astimezone(),
     )
     with store_lock(settings):

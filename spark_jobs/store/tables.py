@@ -76,8 +76,8 @@ class SpaceTables:
         """Reads the table's current rows."""
         return self.spark.table(self.name(table))
 
-    def ensure(self, table: Table) -> None:
-        """Creates a table that does not exist; refuses one that exists with different columns."""
+    def ensure(self, table: Table) -> bool:
+        """Creates a table that does not exist, and returns whether it did; refuses one with different columns."""
         name = self.name(table.name)
         try:
             if table_exists(self.spark, name):
@@ -86,13 +86,14 @@ class SpaceTables:
                     raise SourceError(
                         f"table {name}: {fault}. Give the changed library a space of its own." for fault in faults
                     )
-                return
+                return False
             writer = self.spark.createDataFrame([], table.schema).writeTo(name).using("delta")
             properties = table_properties(table.name, self.location.store.vector_encoding)
             for key, text in {**properties, "comment": table.comment}.items():
                 writer = writer.tableProperty(key, text)
             with boundary("create"):
                 writer.create()
+            return True
         except InputError:
             raise
         except Exception as error:  # Java's I/O errors come from Py4J or PySpark

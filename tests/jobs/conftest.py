@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import venv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from sysconfig import get_path
 from typing import Any
@@ -17,6 +17,7 @@ import pyspark
 import pytest
 import yaml
 from deltalake import DeltaTable, QueryBuilder
+from pyspark.sql import SparkSession
 
 from tests.support.command import Command, Completed
 from tests.support.small_tables import SHORT_LIVED
@@ -92,11 +93,9 @@ def embedlake(start: Callable[..., Completed]) -> Callable[..., Completed]:
 
 
 @pytest.fixture(scope="session")
-def command(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
-    """The command line in one live session, for tests that do not need a separate process."""
-    live = Command(tmp_path_factory.mktemp("command"), environment)
-    yield live
-    live.close()
+def command(spark: SparkSession) -> Command:
+    """The command line in the live session, for tests that do not need a separate process."""
+    return Command(spark)
 
 
 @pytest.fixture(scope="session")

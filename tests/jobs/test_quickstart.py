@@ -20,10 +20,9 @@ QUESTION = "How is a template loaded?"
 DOCUMENTS = 40
 
 
-# Worth its seconds: people run this first. The search is a cold start and must print only the hits.
+# Worth its seconds: people run this first.
 def test_the_quick_start_finds_the_nearest_chunks(
     start: Start,
-    embedlake: Start,
     command: Command,
     query: Callable[[str | Path, str], list[dict[str, Any]]],
     model_folder: Path,
@@ -53,7 +52,7 @@ def test_the_quick_start_finds_the_nearest_chunks(
     scores = texts @ model.encode_query(QUESTION).astype(np.float64)
     best = np.argsort(-scores)[:5]
 
-    done = embedlake("search", "--config", root / "conf" / "quickstart.yaml", *overrides, QUESTION, "-k", "5")
+    done = command("search", "--config", root / "conf" / "quickstart.yaml", *overrides, QUESTION, "-k", "5")
     assert (done.returncode, done.stderr) == (0, "")
     answers = re.findall(
         r"^ {2}\d  (-?\d\.\d{3})  (\S+) \[\d+:\d+\]  package=.*\n {12}(\S.*)$", done.stdout, re.MULTILINE

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from sysconfig import get_path
 from typing import Any
@@ -157,6 +156,7 @@ def submit(start: Start, bare_python: Path, wheel: Path, root: Path, small: dict
 
 
 # Worth its seconds: only spark-submit shows that a job file and the zip are enough on the driver and on the workers.
+# The other jobs start in the same way; the next test shows that their files do.
 def test_spark_submit_runs_the_jobs_with_the_packages_from_a_zip_alone(
     command: Command,
     submit: Start,
@@ -186,20 +186,12 @@ def test_spark_submit_runs_the_jobs_with_the_packages_from_a_zip_alone(
     )
     assert rows == VECTORS
 
-    asked = ("search_library", *config, "Bees", "-k", "2", "--json")
-    with ThreadPoolExecutor() as pool:
-        searched, verified = pool.map(lambda arguments: submit(*arguments), (asked, ("verify_space", *config)))
+    searched = submit("search_library", *config, "Bees", "-k", "2", "--json")
     assert searched.returncode == 0, searched.stderr
     hits = [json.loads(line) for line in searched.stdout.splitlines() if line.startswith("{")]
     # The fake model gives equal texts equal vectors.
     assert {(hit["doc_id"], hit["text"]) for hit in hits} == {("bee", "Bees"), ("bees", "Bees")}
-    assert verified.returncode == 0, verified.stderr
-    assert [line.split(maxsplit=1) for line in verified.stdout.splitlines()[-3:]] == [
-        ["space", "toy.main"],
-        ["library", "3 embedded · 1 empty · 0 quarantined · 3 chunks"],
-        ["faults", "none"],
-    ]
-    for each in (done, searched, verified):
+    for each in (done, searched):
         assert not re.search("Traceback|Exception", each.stdout + each.stderr)
 
 

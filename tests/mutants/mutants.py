@@ -213,7 +213,7 @@ MUTANTS = [
         "spark_jobs/embedding/staging.py",
         "only_missing(chunks, staged).repartition(",
         "only_missing(chunks, staged.limit(0)).repartition(",
-        _JOBS + "test_kills.py::test_the_next_run_repairs_what_a_killed_run_left",
+        _LIBRARY + "what_a_failed_run_left_is_used_and_nothing_is_written_twice",
     ),
     Mutant(
         "Spark speaks on the terminal",

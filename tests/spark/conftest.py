@@ -1,6 +1,6 @@
-"""One local session for all Spark tests, and small libraries to embed."""
+"""Small libraries to embed, in the session that all tests share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,25 +8,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from spark_jobs.embed_library import run
-from spark_jobs.runtime.session import get_session
 from spark_jobs.settings import Settings
-from spark_jobs.settings.sections import SparkSettings
-from tests.support.small_tables import COLLECTOR, NO_CHECKSUM_FILES, PROPERTIES
 from tests.support.template import OWLS, Document, settings_of, template_loader, write_documents
-
-
-@pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    properties = {
-        "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),
-        **PROPERTIES,
-        **NO_CHECKSUM_FILES,
-        "spark.driver.memory": "4g",
-        "spark.driver.extraJavaOptions": COLLECTOR,
-    }
-    session = get_session(SparkSettings(master="local[2]", properties=properties), quiet=True)
-    yield session
-    session.stop()
 
 
 @pytest.fixture
