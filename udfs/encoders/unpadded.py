@@ -111,10 +111,9 @@ def _by_kernel(
 
     scale, causal = scoring
     window = (-1, 0) if causal else (-1, -1)
-    shared = k.shape[1] != q.shape[1]
-    result: Any = varlen_attn(
-        q, k, v, bounds, bounds, longest, longest, scale=scale, window_size=window, enable_gqa=shared
-    )
+    # torch 2.11 does not have this argument; there, only models whose heads share keys and values need padding.
+    sharing: Any = {"enable_gqa": True} if k.shape[1] != q.shape[1] else {}
+    result: Any = varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scale, window_size=window, **sharing)
     rows: torch.Tensor = result
     return rows
 

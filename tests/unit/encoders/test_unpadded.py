@@ -101,3 +101,22 @@ def test_unsupported_options_are_refused(options: dict[str, Any]) -> None:
     given = {"attention_mask": None, "cu_seq_lens_q": torch.tensor([0, 2]), "max_length_q": 2, **options}
     with pytest.raises(NotImplementedError):
         attention(torch.nn.Identity(), states, states, states, **given)
+
+
+@pytest.mark.parametrize(("key_heads", "expected"), [(4, {}), (2, {"enable_gqa": True})])
+def test_the_kernel_gets_what_torch_2_11_does_not_know_only_if_heads_share_keys(
+    monkeypatch: pytest.MonkeyPatch, key_heads: int, expected: dict[str, Any]
+) -> None:
+    from torch.nn.attention import varlen
+
+    asked: dict[str, Any] = {}
+
+    def kernel(q: Any, k: Any, v: Any, *bounds: Any, scale: float, window_size: tuple[int, int], **others: Any) -> Any:
+        asked.update(others)
+        return q
+
+    monkeypatch.setattr(varlen, "varlen_attn", kernel)
+    query, key = torch.randn(5, 4, 8), torch.randn(5, key_heads, 8)
+    bounds = torch.tensor([0, 3, 5], dtype=torch.int32)
+    assert unpadded._by_kernel(query, key, key, bounds, 3, (0.3, False)) is query
+    assert asked == expected
