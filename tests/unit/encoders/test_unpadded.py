@@ -40,6 +40,7 @@ def test_vectors_match_padded_passes(model: Any, reading: tuple[Any, Any]) -> No
     assert features["input_ids"].shape == (1, sum(map(len, items)))
     assert features["prompt_length"] == build(items)["prompt_length"]
     assert (unpadded._vectors(model, features) - expected).abs().max() < 1e-5
+    assert isinstance(model[1], unpadded.FlatMean)
 
 
 @pytest.mark.parametrize("broken", ["attends across texts", "raises"])
@@ -60,6 +61,7 @@ def test_a_model_that_does_not_support_it_stays_padded(
     assert unpad(model, [tokenize(texts).items for texts in BATCHES], build) is None
     assert torch.equal(unpadded._vectors(model, build(tokenize(OTHERS).items)), before)
     assert model[0].model_forward_params == named
+    assert not any(isinstance(module, unpadded.FlatMean) for module in model)
 
 
 def test_positions_restart_with_each_text_at_the_offset_of_the_model() -> None:
@@ -75,6 +77,25 @@ def test_positions_restart_with_each_text_at_the_offset_of_the_model() -> None:
         "max_length_q": 3,
         "max_length_k": 3,
     }
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_mean_of_each_text_is_that_of_the_padded_pooling(plain: Any, dtype: torch.dtype) -> None:
+    torch.manual_seed(5)
+    lengths = [700, 1, 30]
+    # Numbers of one sign: a sum in half precision stops growing long before 700 of them.
+    texts = [torch.rand(length, 384).to(dtype) for length in lengths]
+    bounds = torch.tensor([0, 700, 701, 731], dtype=torch.int32)
+    flat = {"token_embeddings": torch.cat(texts)[None], "cu_seq_lens_q": bounds}
+    means = unpadded.FlatMean(plain[1])(flat)["sentence_embedding"]
+    assert means.dtype == dtype
+    expected = torch.stack([text.float().mean(0) for text in texts])
+    assert (means.float() - expected).abs().max() < (1e-6 if dtype == torch.float32 else 4e-3)
+    padded = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)
+    mask = torch.arange(700)[None] < torch.tensor(lengths)[:, None]
+    features = {"token_embeddings": padded, "attention_mask": mask.long()}
+    found = unpadded.FlatMean(plain[1])(dict(features))["sentence_embedding"]
+    assert torch.equal(found, plain[1](dict(features))["sentence_embedding"])
 
 
 @pytest.mark.parametrize("causal", [False, True])
