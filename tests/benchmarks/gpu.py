@@ -122,12 +122,13 @@ def _difference(found: Any, expected: Any) -> float:
 def _prepared(contender: Contender, texts: Sequence[str], seconds: float) -> int:
     """Warms a contender up, which finds its batch size, and counts the texts that keep it busy for the seconds."""
     contender.warm_up(texts)
+    seconds *= contender.share
     least = count = max(8, PROBE // 8)
     while True:
         began = time.perf_counter()
         contender.run(texts[:count])
         taken = time.perf_counter() - began
-        if taken >= seconds / 4 or count == len(texts):
+        if taken >= seconds / contender.share / 3 or count == len(texts):
             return min(len(texts), max(least, int(count * seconds / taken)))
         count = min(len(texts), count * 4)
 

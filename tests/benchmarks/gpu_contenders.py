@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
@@ -19,14 +20,17 @@ from udfs.encoders.tokens import Tokenized
 from udfs.inference.engine import embed_windows
 from udfs.inference.meter import Meter
 from udfs.inference.passes import fitting, longest_first
-from udfs.inference.prefetch import WINDOW_ROWS
+from udfs.inference.prefetch import windows
 from udfs.inference.token_budget import TokenBudget, token_budget
 from udfs.models.source import describe_model
 from udfs.specs import InferenceSpec
 
 Matrix = NDArray[np.float32]
 _BATCHES = (64, 128, 256, 512, 1024)
-_BUDGETS = (16_384, 32_768, 65_536, 131_072, 262_144)
+# Sizes of bare passes; float32 is slower, and fewer of them are tried.
+_BUDGETS = {True: (32_768, 65_536, 131_072, 262_144), False: (16_384, 32_768, 65_536)}
+# Rows of a batch from Spark: spark.sql.execution.arrow.maxRecordsPerBatch in conf/spark-gpu.conf.
+_ARROW_ROWS = 8192
 # Texts for finding the best batch size of a contender.
 PROBE = int(os.environ.get("BENCH_GPU_PROBE", "2048"))
 
@@ -37,10 +41,12 @@ class Contender(Protocol):
     Attributes:
         name: What it is called in the results.
         how: Its settings in words.
+        share: How much longer it runs than others, because its first and last seconds are not like the rest.
     """
 
     name: str
     how: str
+    share: float
 
     def warm_up(self, texts: Sequence[str]) -> None:
         """Loads, compiles and finds settings, which does not count."""
@@ -60,6 +66,7 @@ class Whole:
 
     name: str
     how: str
+    share = 1.0
 
     def embed(self, texts: Sequence[str]) -> Matrix:
         raise NotImplementedError
@@ -78,7 +85,9 @@ class Whole:
 
 
 class Engine(Whole):
-    """The engine as the Spark function calls it, in windows."""
+    """The engine as the Spark function calls it: batches of Arrow, regrouped to windows."""
+
+    share = 3.0
 
     def __init__(self, name: str, folder: Path, dtype: Any, device: str) -> None:
         self.name = name
@@ -93,20 +102,20 @@ class Engine(Whole):
         return f"{self.encoder.dtype}, {padding}, passes of up to {self.budget.tokens} tokens"
 
     def embed(self, texts: Sequence[str]) -> Matrix:
-        windows = (texts[start : start + WINDOW_ROWS] for start in range(0, len(texts), WINDOW_ROWS))
-        found = list(embed_windows(self.encoder, windows, self.spec, self.budget, self.meter))
+        found = list(embed_windows(self.encoder, _windows(texts), self.spec, self.budget, self.meter))
         assert not any(reason for part in found for reason in part.reasons)
         return np.concatenate([part.matrix for part in found])
 
     def warm_up(self, texts: Sequence[str]) -> None:
-        # Several times the texts that the trials of budgets need.
+        self.embed(texts[: PROBE // 4])
         while not self.budget.is_chosen:
-            self.embed(texts[: 4 * PROBE])
-        self.embed(texts[:PROBE])
+            self.embed(texts[:PROBE])
 
 
 class TokenizedBefore(Engine):
     """The same engine on texts that are tokenized already, which shows what the tokenizer costs."""
+
+    share = 1.0
 
     def __init__(self, name: str, engine: Engine) -> None:
         self.name, self.spec, self.budget, self.meter = name, engine.spec, engine.budget, Meter()
@@ -124,11 +133,11 @@ class Remembering:
         self.device, self.dtype, self.is_padded = encoder.device, encoder.dtype, encoder.is_padded
         self.forward, self.exact = encoder.forward, encoder.exact
         self._encoder = encoder
-        self._known: dict[tuple[int, int], Tokenized] = {}
+        self._known: dict[tuple[str, str, int], Tokenized] = {}
 
     def tokenize(self, texts: Sequence[str]) -> Tokenized:
-        # The windows of one sample: by their first text, which stays alive, and their length.
-        key = (id(texts[0]), len(texts))
+        # The windows of one sample differ in their first or last text.
+        key = (texts[0], texts[-1], len(texts))
         if key not in self._known:
             self._known[key] = self._encoder.tokenize(texts)
         return self._known[key]
@@ -172,17 +181,19 @@ class Bare:
     The engine's own model, and, in half precision, the model as sentence-transformers loads it; whatever is faster.
     """
 
+    share = 1.0
+
     def __init__(self, name: str, engine: Engine, folder: Path, device: str) -> None:
         self.name, self.rates = name, dict[str, float]()
         encoder: Any = engine.encoder
-        self._tokenize, self._device = encoder.tokenize, device
+        self._tokenize, self._device, self._is_half = encoder.tokenize, device, encoder.dtype != "float32"
         self._kinds = [_Passes("the engine's model", encoder._run, encoder._features, encoder.is_padded)]
         if not encoder.is_padded:
             dtype = getattr(torch, encoder.dtype)
             plain = SentenceTransformer(str(folder), device=device, model_kwargs={"dtype": dtype}).eval()
             _, build = read_and_build(plain, engine.spec.model, "")
             self._kinds.append(_Passes("padded", lambda features: plain(features), build, True))
-        self._best: tuple[_Passes, int] = (self._kinds[0], _BUDGETS[0])
+        self._best: tuple[_Passes, int] = (self._kinds[0], 0)
 
     @property
     def how(self) -> str:
@@ -190,12 +201,12 @@ class Bare:
         return f"{self._best[0].how}, passes of {self._best[1]} tokens; tokens/s in a trial: {rates}"
 
     def warm_up(self, texts: Sequence[str]) -> None:
-        window = self._tokenize(texts[: 2 * PROBE])
+        window = self._tokenize(texts[: PROBE if self._is_half else PROBE // 4])
         tokens = sum(window.lengths)
         for kind in self._kinds:
-            for budget in _BUDGETS:
+            for budget in _BUDGETS[self._is_half]:
                 passes = list(self._built(window, kind, budget))
-                self._loop(kind, passes)
+                self._loop(kind, passes if self._is_half else passes[:1])
                 rate = tokens / _seconds(lambda kind=kind, passes=passes: self._loop(kind, passes))  # type: ignore[misc]
                 self.rates[f"{kind.how} {budget}"] = rate
                 if rate >= max(self.rates.values()):
@@ -229,6 +240,14 @@ class Bare:
             kind.run(dict(features))
         if torch.cuda.is_available():
             torch.cuda.synchronize()
+
+
+def _windows(texts: Sequence[str]) -> Iterator[list[str]]:
+    batches = (
+        pa.RecordBatch.from_pydict({"text": pa.array(texts[start : start + _ARROW_ROWS])})
+        for start in range(0, len(texts), _ARROW_ROWS)
+    )
+    return ([text.as_py() for text in window.column("text")] for window in windows(batches))
 
 
 def seen_lengths(engine: Engine, texts: Sequence[str]) -> list[int]:
