@@ -108,8 +108,9 @@ class Engine(Whole):
 
     def warm_up(self, texts: Sequence[str]) -> None:
         self.embed(texts[: PROBE // 4])
-        while not self.budget.is_chosen:
-            self.embed(texts[:PROBE])
+        for _ in range(10):
+            if not self.budget.is_chosen:
+                self.embed(texts[:PROBE])
 
 
 class TokenizedBefore(Engine):

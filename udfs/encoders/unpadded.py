@@ -71,7 +71,7 @@ class FlatMean(torch.nn.Module):
     precision.
     """
 
-    def __init__(self, pooling: Pooling) -> None:
+    def __init__(self, pooling: torch.nn.Module) -> None:
         super().__init__()
         self._pooling = pooling
 
