@@ -84,6 +84,8 @@ class SentenceEncoder:
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         # Spark sets OMP_NUM_THREADS to spark.task.cpus before torch is imported; the caller knows better.
         torch.set_num_threads(cores)
+        # cuDNN plans its attention anew for each shape of a pass, and almost every pass has a shape of its own.
+        torch.backends.cuda.enable_cudnn_sdp(False)
         self.device = choose_device(spec.device, partition)
         self._spec = spec
         uses_torch = spec.backend == "torch" or self.device != "cpu"
