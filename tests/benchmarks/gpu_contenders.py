@@ -164,7 +164,10 @@ class Plain(Whole):
             self._batch = min(_BATCHES, key=lambda batch: _seconds(lambda: self._encode(texts[:PROBE], batch)))
 
     def _encode(self, texts: Sequence[str], batch: int) -> Matrix:
+        # The engine turns this off for the process; a program without the engine has it.
+        torch.backends.cuda.enable_cudnn_sdp(True)
         rows: Matrix = self._model.encode(list(texts), batch_size=batch, show_progress_bar=False)
+        torch.backends.cuda.enable_cudnn_sdp(False)
         return rows
 
 

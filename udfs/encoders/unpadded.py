@@ -68,8 +68,8 @@ def unpad(model: SentenceTransformer, examples: Sequence[Sequence[Ids]], build: 
 class FlatMean(torch.nn.Module):
     """The mean over each text's tokens, for inference only, in place of a model's `pooling`.
 
-    That of sentence-transformers waits for the GPU in every pass without padding and, up to 6.0, adds up in half
-    precision.
+    The pooling of sentence-transformers 6.0 reads a number back from the GPU in every pass without padding, so the next
+    pass could not be started before the last one has ended.
     """
 
     def __init__(self, pooling: torch.nn.Module) -> None:

@@ -111,6 +111,13 @@ def test_every_pass_runs_with_its_gpu_as_the_current_one(
     assert gpus.current == FIRST
 
 
+def test_attention_that_plans_each_shape_of_a_pass_is_off(model_folder: Path) -> None:
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    spec = InferenceSpec(model=describe_model(str(model_folder)), device="cpu", dtype="float32")
+    SentenceEncoder(spec, cores=1)
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+
+
 def test_a_processor_has_no_current_device(gpus: Gpus) -> None:
     with on_device(torch.device("cpu")):
         assert gpus.current == FIRST

@@ -83,7 +83,7 @@ def test_positions_restart_with_each_text_at_the_offset_of_the_model() -> None:
 def test_the_mean_of_each_text_is_that_of_the_padded_pooling(plain: Any, dtype: torch.dtype) -> None:
     torch.manual_seed(5)
     lengths = [700, 1, 30]
-    # Numbers of one sign: a sum in half precision stops growing long before 700 of them.
+    # Numbers of one sign: a sum kept in half precision would stop growing long before 700 of them.
     texts = [torch.rand(length, 384).to(dtype) for length in lengths]
     bounds = torch.tensor([0, 700, 701, 731], dtype=torch.int32)
     flat = {"token_embeddings": torch.cat(texts)[None], "cu_seq_lens_q": bounds}
