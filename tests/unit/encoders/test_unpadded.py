@@ -1,6 +1,7 @@
 """Passes without padding give the vectors of padded ones; models that do not support them stay padded."""
 
 from copy import deepcopy
+from math import cos, sin
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,20 @@ def test_a_model_that_does_not_support_it_stays_padded(
     assert torch.equal(unpadded._vectors(model, build(tokenize(OTHERS).items)), before)
     assert model[0].model_forward_params == named
     assert not any(isinstance(module, unpadded.FlatMean) for module in model)
+
+
+@pytest.mark.parametrize(("angle", "accepted"), [(0.02, True), (0.06, False)])
+def test_differences_as_of_half_precision_are_accepted(
+    model: Any, reading: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, angle: float, accepted: bool
+) -> None:
+    # Cosines of 0.9998, seen between two results of a deep model in bfloat16, and of 0.998.
+    def turned(model: Any, features: dict[str, Any]) -> torch.Tensor:
+        step = angle if "cu_seq_lens_q" in features else 0.0
+        return torch.tensor([[1.0, 0.0]]) @ torch.tensor([[cos(step), sin(step)], [-sin(step), cos(step)]])
+
+    monkeypatch.setattr(unpadded, "_vectors", turned)
+    tokenize, build = reading
+    assert (unpad(model, [tokenize(["x"]).items], build) is not None) == accepted
 
 
 def test_positions_restart_with_each_text_at_the_offset_of_the_model() -> None:
