@@ -16,7 +16,7 @@ export SOURCE_DATE_EPOCH := 315532800
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export bench crash soak mutants zip wheel clean
+.PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export bench bench-gpu crash soak mutants zip wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,10 @@ validate-export: install ## Export a real library to every kind of target, refre
 
 bench: install ## Time the engine and whole jobs against alternatives (ONLY="engine job")
 	$(JAVA) $(BIN)/python tests/benchmarks/bench.py $(ONLY)
+
+bench-gpu: $(STAMP) ## Time the engine on this machine's GPU against alternatives, without Spark
+	$(BIN)/python quickstart/fetch_model.py
+	$(BIN)/python tests/benchmarks/gpu.py
 
 ROUNDS ?= 100
 RUNS   ?= 500

@@ -5,18 +5,22 @@ import os
 import platform
 import re
 import subprocess
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 _ROOT = Path(__file__).resolve().parents[2]
 _CPU = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-_PACKAGES = ("pyspark", "delta-spark", "torch", "sentence-transformers", "deltalake", "pyarrow")
+_PACKAGES = ("pyspark", "delta-spark", "torch", "transformers", "sentence-transformers", "deltalake", "pyarrow")
 
 
 def _revision() -> str:
+    # Named by whoever copied the code to a machine without its repository.
+    if "TEST_REVISION" in os.environ:
+        return os.environ["TEST_REVISION"]
     done = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=_ROOT, capture_output=True, text=True, check=False
     )
@@ -123,8 +127,7 @@ def write_outcome(path: Path, outcome: Outcome, command: str) -> None:
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "revision": _REVISION,
         "machine": _machine(),
-        "versions": f"python {platform.python_version()}, "
-        + ", ".join(f"{name} {version(name)}" for name in _PACKAGES),
+        "versions": ", ".join([f"python {platform.python_version()}", *_installed()]),
     }
     results[outcome.part] = {
         "measured": measured,
@@ -135,6 +138,15 @@ def write_outcome(path: Path, outcome: Outcome, command: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_compact(json.dumps(results, indent=2, ensure_ascii=False)) + "\n", encoding="utf-8")
     path.with_suffix(".md").write_text(_table(path.stem, results, command), encoding="utf-8")
+
+
+def _installed() -> list[str]:
+    # The benchmark on a GPU runs without Spark.
+    found = []
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            found.append(f"{name} {version(name)}")
+    return found
 
 
 def _compact(text: str) -> str:

@@ -1,6 +1,7 @@
 """The encoder of real models, based on sentence-transformers."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,8 @@ from udfs.specs import InferenceSpec, ModelSpec, Precision
 # Batches for comparing a converted model: with several lengths, with one text, and with more texts than the first.
 _EXAMPLES = (["Who hunts at night?", "owl", "night " * 300], ["x"], ["one", "one two", "", "four " * 40])
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# The first GPUs that compute in bfloat16. Older ones emulate it, which is slower than float32.
+_BFLOAT16_CAPABILITY = (8, 0)
 
 
 def choose_device(device: str, partition: int = 0) -> str:
@@ -57,8 +60,9 @@ def choose_dtype(dtype: str, device: str, stored: torch.dtype = torch.float32) -
     if dtype != "auto":
         return dtype  # type: ignore[return-value]  # the settings allow nothing else
     if device.startswith("cuda"):
+        has_bfloat16 = torch.cuda.get_device_capability(device) >= _BFLOAT16_CAPABILITY
         # A model trained in float32 may compute numbers outside the range of float16.
-        return "bfloat16" if torch.cuda.is_bf16_supported() and stored != torch.float16 else "float16"
+        return "bfloat16" if has_bfloat16 and stored != torch.float16 else "float16"
     has_bfloat16 = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return "bfloat16" if has_bfloat16 else "float32"
 
@@ -80,6 +84,8 @@ class SentenceEncoder:
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         # Spark sets OMP_NUM_THREADS to spark.task.cpus before torch is imported; the caller knows better.
         torch.set_num_threads(cores)
+        # cuDNN plans its attention anew for each shape of a pass, and almost every pass has a shape of its own.
+        torch.backends.cuda.enable_cudnn_sdp(False)
         self.device = choose_device(spec.device, partition)
         self._spec = spec
         uses_torch = spec.backend == "torch" or self.device != "cpu"
@@ -87,6 +93,8 @@ class SentenceEncoder:
         self.dtype = choose_dtype(spec.dtype, self.device, next(self._model.parameters()).dtype)
         # OpenVINO converts from float32, whatever floating-point type it uses afterwards.
         self._model.to(_DTYPES[self.dtype if uses_torch else "float32"])
+        # With an index: `cuda` would be another GPU in a thread with another current one.
+        self._place = self._model.device
         self._prompt = spec.model.document_prompt if spec.role == "document" else spec.model.query_prompt
         self.is_padded = not isinstance(self._model[0], StaticEmbedding)
         self.tokenize, self._features = read_and_build(self._model, spec.model, self._prompt)
@@ -105,7 +113,8 @@ class SentenceEncoder:
                 pack_linears(self._model)
         # The kernel for texts of several lengths in one row supports only GPUs and half precision.
         elif self.dtype != "float32" and isinstance(self.tokenize, TextTokenizer):
-            flat = unpad(self._model, examples, self._features)
+            with on_device(self._place):
+                flat = unpad(self._model, examples, self._features)
             if flat is not None:
                 self._features, self.is_padded = flat, False
 
@@ -115,19 +124,13 @@ class SentenceEncoder:
 
         Call the result to wait for the rows: (n, dimension) float32, with unit length if the spec says `normalize`.
         """
-        features = {name: self._moved(value) for name, value in self._features(items).items()}
-        rows = self._run(features).to(torch.float32)[:, : self._spec.model.dimension]
-        if self._spec.model.normalize:
-            # Normalize again in float32: vectors that were cut or computed in half precision do not have unit length.
-            rows = torch.nn.functional.normalize(rows, dim=1)
-        if rows.device.type == "cpu":
-            matrix = rows.contiguous().numpy()
-            return lambda: matrix
-        copied = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
-        copied.copy_(rows, non_blocking=True)
-        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        done.record()
-        return lambda: _waited(done, copied)
+        with on_device(self._place):
+            features = {name: self._moved(value) for name, value in self._features(items).items()}
+            rows = self._run(features).to(torch.float32)[:, : self._spec.model.dimension]
+            if self._spec.model.normalize:
+                # Again, in float32: vectors that were cut or computed in half precision do not have unit length.
+                rows = torch.nn.functional.normalize(rows, dim=1)
+            return fetched(rows)
 
     def _by_torch(self, features: dict[str, Any]) -> torch.Tensor:
         rows: torch.Tensor = self._model(features)["sentence_embedding"]
@@ -146,10 +149,10 @@ class SentenceEncoder:
         return self._exact.forward([item])()
 
     def _moved(self, value: Any) -> Any:
-        if not isinstance(value, torch.Tensor) or self.device == "cpu":
+        if not isinstance(value, torch.Tensor) or self._place.type == "cpu":
             return value
         # With pinned memory, the copy runs during the previous pass.
-        return value.pin_memory().to(self.device, non_blocking=True)
+        return value.pin_memory().to(self._place, non_blocking=True)
 
 
 def load_model(model: ModelSpec, device: str) -> SentenceTransformer:
@@ -177,6 +180,24 @@ def load_model(model: ModelSpec, device: str) -> SentenceTransformer:
         return loaded.eval()
     except Exception as error:  # each library below has its own exceptions
         raise InputError(f"model {model.path} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def on_device(device: torch.device) -> AbstractContextManager[None]:
+    """Makes a GPU the current one of this thread for a block. Every thread begins with the first GPU as its own."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def fetched(rows: torch.Tensor) -> Callable[[], NDArray[np.float32]]:
+    """Starts to copy rows to the processor's memory; call the result to wait for them."""
+    if rows.device.type == "cpu":
+        matrix: NDArray[np.float32] = rows.contiguous().numpy()
+        return lambda: matrix
+    copied = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
+    copied.copy_(rows, non_blocking=True)
+    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    # The copy is in the queue of the rows' device; without an argument, the event would join the current device's.
+    done.record(torch.cuda.current_stream(rows.device))
+    return lambda: _waited(done, copied)
 
 
 def _waited(done: torch.cuda.Event, copied: torch.Tensor) -> NDArray[np.float32]:

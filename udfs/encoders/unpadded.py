@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from udfs.encoders.model_inputs import BuildFeatures, Ids
@@ -18,8 +19,9 @@ from udfs.encoders.model_inputs import BuildFeatures, Ids
 _Scoring = tuple[float | None, bool]
 _NAME = "embedlake_varlen"
 _FLASH_KEYS = {"cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx"}
-# Kernels for half precision add numbers in a different order; wrong attention would differ by far more.
-_LEAST_COSINE = 0.9999
+# Both results are in half precision, so both are rounded: in a deep model, short texts were seen to differ by 0.0002.
+# Wrong attention would differ by far more.
+_LEAST_COSINE = 0.999
 
 
 def unpad(model: SentenceTransformer, examples: Sequence[Sequence[Ids]], build: BuildFeatures) -> BuildFeatures | None:
@@ -36,6 +38,7 @@ def unpad(model: SentenceTransformer, examples: Sequence[Sequence[Ids]], build: 
     first: Any = model[0]
     attention_before = getattr(first.config, "_attn_implementation", None)
     parameters = set(first.model_forward_params) if first.model_forward_params is not None else None
+    modules_before = dict(model.named_children())
     try:
         expected = [_vectors(model, build(rows)) for rows in examples]
         guides = {name: value for name, value in build(examples[0]).items() if not isinstance(value, torch.Tensor)}
@@ -45,6 +48,9 @@ def unpad(model: SentenceTransformer, examples: Sequence[Sequence[Ids]], build: 
         first.model.set_attn_implementation(_NAME)
         if parameters is not None:
             first.model_forward_params = parameters | _FLASH_KEYS
+        for name, module in modules_before.items():
+            if type(module) is Pooling and module.pooling_mode == "mean" and module.include_prompt:
+                setattr(model, name, FlatMean(module))
         unpadded = [_vectors(model, flat(rows)) for rows in examples]
         cosines = [torch.nn.functional.cosine_similarity(a, b) for a, b in zip(unpadded, expected, strict=True)]
         if min(float(cosine.min()) for cosine in cosines) >= _LEAST_COSINE:
@@ -54,7 +60,33 @@ def unpad(model: SentenceTransformer, examples: Sequence[Sequence[Ids]], build: 
     if attention_before is not None:
         first.model.set_attn_implementation(attention_before)
     first.model_forward_params = parameters
+    for name, module in modules_before.items():
+        setattr(model, name, module)
     return None
+
+
+class FlatMean(torch.nn.Module):
+    """The mean over each text's tokens, for inference only, in place of a model's `pooling`.
+
+    The pooling of sentence-transformers 6.0 reads a number back from the GPU in every pass without padding, so the next
+    pass could not be started before the last one has ended.
+    """
+
+    def __init__(self, pooling: torch.nn.Module) -> None:
+        super().__init__()
+        self._pooling = pooling
+
+    def forward(self, features: dict[str, Any], **options: Any) -> dict[str, Any]:
+        """Adds `sentence_embedding` to features: a row for each text."""
+        bounds = features.get("cu_seq_lens_q")
+        if bounds is None:
+            padded: dict[str, Any] = self._pooling(features, **options)
+            return padded
+        tokens = features["token_embeddings"][0]
+        every = torch.arange(len(tokens), dtype=bounds.dtype, device=bounds.device)
+        # It adds up in float32 whatever the type of its input.
+        means = torch.nn.functional.embedding_bag(every, tokens, bounds[:-1], mode="mean")
+        return features | {"sentence_embedding": means}
 
 
 def attention(
@@ -111,10 +143,9 @@ def _by_kernel(
 
     scale, causal = scoring
     window = (-1, 0) if causal else (-1, -1)
-    shared = k.shape[1] != q.shape[1]
-    result: Any = varlen_attn(
-        q, k, v, bounds, bounds, longest, longest, scale=scale, window_size=window, enable_gqa=shared
-    )
+    # torch 2.11 does not have this argument; there, only models whose heads share keys and values need padding.
+    sharing: Any = {"enable_gqa": True} if k.shape[1] != q.shape[1] else {}
+    result: Any = varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scale, window_size=window, **sharing)
     rows: torch.Tensor = result
     return rows
 

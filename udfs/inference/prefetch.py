@@ -15,6 +15,9 @@ Item = TypeVar("Item")
 _DRAIN_SECONDS = 0.05
 # Enough texts for full batches of similar length; 16,384 vectors of 1,024 numbers take 64 MiB.
 WINDOW_ROWS = 16_384
+# The first window is smaller and each later one twice as large, so that the model starts before thousands of texts are
+# tokenized.
+_FIRST_ROWS = 1024
 WINDOW_BYTES = 32 << 20
 
 
@@ -85,7 +88,7 @@ def windows(
 
     Args:
         batches: Batches with one schema and of any size.
-        rows: Maximum number of rows in a window.
+        rows: Maximum number of rows in a window; the first ones have fewer.
         size: Maximum number of bytes in a window, unless a single batch has more.
 
     Yields:
@@ -93,16 +96,21 @@ def windows(
     """
     held: list[pa.RecordBatch] = []
     count = held_bytes = 0
+    most = min(rows, _FIRST_ROWS)
     for batch in batches:
-        for start in range(0, batch.num_rows, rows):
-            piece = batch.slice(start, rows)
+        start = 0
+        while start < batch.num_rows:
+            piece = batch.slice(start, most)
             # The bytes are limited too, before joining, because a text column over 2 GiB does not fit into one batch.
-            if held and (count + piece.num_rows > rows or held_bytes + piece.nbytes > size):
+            if held and (count + piece.num_rows > most or held_bytes + piece.nbytes > size):
                 yield _joined(held)
                 held, count, held_bytes = [], 0, 0
+                most = min(rows, most * 2)
+                continue
             held.append(piece)
             count += piece.num_rows
             held_bytes += piece.nbytes
+            start += piece.num_rows
     if held:
         yield _joined(held)
 

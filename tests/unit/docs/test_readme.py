@@ -318,6 +318,13 @@ def test_the_tree_of_folders_is_complete() -> None:
 # Figures
 
 ENGINE = ("encode", "encode tuned", "engine, torch", "engine, openvino", "engine, torch bf16", "engine, openvino bf16")
+GPU = (
+    "encode, as written",
+    "encode, tuned",
+    "embedlake, float32",
+    "embedlake, dtype auto",
+    "forward passes alone, dtype auto",
+)
 JOBS = ("as written", "by cores", "tuned", "openvino", "openvino dtype auto")
 
 
@@ -341,3 +348,16 @@ def test_figures_are_those_of_the_committed_results(heading: str, file: str) -> 
     seconds = [jobs[f"{name} seconds"][0] for name in names]
     of_cores = jobs["textbook by cores seconds"][0]
     assert [row[1:] for row in by_job] == [[f"{found:.0f}", f"{of_cores / found:.1f}"] for found in seconds]
+
+
+def test_figures_of_a_gpu_are_those_of_the_committed_results() -> None:
+    results = json.loads((RESULTS / "gpu-nvidia-h200.json").read_text(encoding="utf-8"))
+    models = [results[part]["figures"] for part in ("all-MiniLM-L6-v2", "BERT-large, random weights")]
+    expected = []
+    for name in GPU:
+        rates = [figures[f"{name}: tokens/s"] for figures in models]
+        ratios = [rate / figures["encode, as written: tokens/s"] for rate, figures in zip(rates, models, strict=True)]
+        expected.append(
+            [cell for rate, of in zip(rates, ratios, strict=True) for cell in (f"{rate / 1000:,.0f}", f"{of:.1f}")]
+        )
+    assert [row[1:] for row in table_rows("NVIDIA H200")] == expected

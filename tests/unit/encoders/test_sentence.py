@@ -217,15 +217,17 @@ def test_auto_spreads_partitions_over_the_available_gpus(
     ("dtype", "device", "supported", "stored", "expected"),
     [
         ("float16", "cpu", "amx", "float32", "float16"),
-        ("float32", "cuda:0", "cuda", "float16", "float32"),
+        ("float32", "cuda:0", "", "float16", "float32"),
         ("auto", "cpu", "amx", "float32", "bfloat16"),
         ("auto", "cpu", "avx512_bf16", "float32", "bfloat16"),
         ("auto", "cpu", "", "float16", "float32"),
-        ("auto", "cpu", "cuda", "float32", "float32"),
-        ("auto", "cuda:0", "cuda", "float32", "bfloat16"),
-        ("auto", "cuda:0", "cuda", "bfloat16", "bfloat16"),
-        ("auto", "cuda:0", "cuda", "float16", "float16"),
-        ("auto", "cuda", "amx", "float32", "float16"),
+        ("auto", "cpu", "", "float32", "float32"),
+        ("auto", "cuda:0", "", "float32", "bfloat16"),
+        ("auto", "cuda:0", "", "bfloat16", "bfloat16"),
+        ("auto", "cuda:0", "", "float16", "float16"),
+        ("auto", "cuda:1", "amx", "float32", "float16"),
+        ("auto", "cuda:1", "", "bfloat16", "float16"),
+        ("auto", "cuda", "", "float32", "bfloat16"),
     ],
 )
 def test_auto_uses_half_precision_where_the_hardware_supports_it(
@@ -235,7 +237,10 @@ def test_auto_uses_half_precision_where_the_hardware_supports_it(
 
     from udfs.encoders.sentence import choose_dtype
 
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: supported == "cuda")
+    # The second GPU is one of the generation that emulates bfloat16; torch then says that it supports it.
+    capabilities = {"cuda": (9, 0), "cuda:0": (9, 0), "cuda:1": (7, 5)}
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capabilities[device])
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: supported == "amx")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported == "avx512_bf16")
     assert choose_dtype(dtype, device, getattr(torch, stored)) == expected

@@ -1,6 +1,7 @@
 """Passes without padding give the vectors of padded ones; models that do not support them stay padded."""
 
 from copy import deepcopy
+from math import cos, sin
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def test_vectors_match_padded_passes(model: Any, reading: tuple[Any, Any]) -> No
     assert features["input_ids"].shape == (1, sum(map(len, items)))
     assert features["prompt_length"] == build(items)["prompt_length"]
     assert (unpadded._vectors(model, features) - expected).abs().max() < 1e-5
+    assert isinstance(model[1], unpadded.FlatMean)
 
 
 @pytest.mark.parametrize("broken", ["attends across texts", "raises"])
@@ -60,6 +62,21 @@ def test_a_model_that_does_not_support_it_stays_padded(
     assert unpad(model, [tokenize(texts).items for texts in BATCHES], build) is None
     assert torch.equal(unpadded._vectors(model, build(tokenize(OTHERS).items)), before)
     assert model[0].model_forward_params == named
+    assert not any(isinstance(module, unpadded.FlatMean) for module in model)
+
+
+@pytest.mark.parametrize(("angle", "accepted"), [(0.02, True), (0.06, False)])
+def test_differences_as_of_half_precision_are_accepted(
+    model: Any, reading: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, angle: float, accepted: bool
+) -> None:
+    # Cosines of 0.9998, seen between two results of a deep model in bfloat16, and of 0.998.
+    def turned(model: Any, features: dict[str, Any]) -> torch.Tensor:
+        step = angle if "cu_seq_lens_q" in features else 0.0
+        return torch.tensor([[1.0, 0.0]]) @ torch.tensor([[cos(step), sin(step)], [-sin(step), cos(step)]])
+
+    monkeypatch.setattr(unpadded, "_vectors", turned)
+    tokenize, build = reading
+    assert (unpad(model, [tokenize(["x"]).items], build) is not None) == accepted
 
 
 def test_positions_restart_with_each_text_at_the_offset_of_the_model() -> None:
@@ -75,6 +92,25 @@ def test_positions_restart_with_each_text_at_the_offset_of_the_model() -> None:
         "max_length_q": 3,
         "max_length_k": 3,
     }
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_mean_of_each_text_is_that_of_the_padded_pooling(plain: Any, dtype: torch.dtype) -> None:
+    torch.manual_seed(5)
+    lengths = [700, 1, 30]
+    # Numbers of one sign: a sum kept in half precision would stop growing long before 700 of them.
+    texts = [torch.rand(length, 384).to(dtype) for length in lengths]
+    bounds = torch.tensor([0, 700, 701, 731], dtype=torch.int32)
+    flat = {"token_embeddings": torch.cat(texts)[None], "cu_seq_lens_q": bounds}
+    means = unpadded.FlatMean(plain[1])(flat)["sentence_embedding"]
+    assert means.dtype == dtype
+    expected = torch.stack([text.float().mean(0) for text in texts])
+    assert (means.float() - expected).abs().max() < (1e-6 if dtype == torch.float32 else 4e-3)
+    padded = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)
+    mask = torch.arange(700)[None] < torch.tensor(lengths)[:, None]
+    features = {"token_embeddings": padded, "attention_mask": mask.long()}
+    found = unpadded.FlatMean(plain[1])(dict(features))["sentence_embedding"]
+    assert torch.equal(found, plain[1](dict(features))["sentence_embedding"])
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -101,3 +137,22 @@ def test_unsupported_options_are_refused(options: dict[str, Any]) -> None:
     given = {"attention_mask": None, "cu_seq_lens_q": torch.tensor([0, 2]), "max_length_q": 2, **options}
     with pytest.raises(NotImplementedError):
         attention(torch.nn.Identity(), states, states, states, **given)
+
+
+@pytest.mark.parametrize(("key_heads", "expected"), [(4, {}), (2, {"enable_gqa": True})])
+def test_the_kernel_gets_what_torch_2_11_does_not_know_only_if_heads_share_keys(
+    monkeypatch: pytest.MonkeyPatch, key_heads: int, expected: dict[str, Any]
+) -> None:
+    from torch.nn.attention import varlen
+
+    asked: dict[str, Any] = {}
+
+    def kernel(q: Any, k: Any, v: Any, *bounds: Any, scale: float, window_size: tuple[int, int], **others: Any) -> Any:
+        asked.update(others)
+        return q
+
+    monkeypatch.setattr(varlen, "varlen_attn", kernel)
+    query, key = torch.randn(5, 4, 8), torch.randn(5, key_heads, 8)
+    bounds = torch.tensor([0, 3, 5], dtype=torch.int32)
+    assert unpadded._by_kernel(query, key, key, bounds, 3, (0.3, False)) is query
+    assert asked == expected

@@ -39,6 +39,15 @@ def test_windows_have_the_expected_lengths(sizes: list[int], expected: list[int]
     assert lengths(sizes, rows=10) == expected
 
 
+@pytest.mark.parametrize("sizes", [[40_000], [500] * 80, [3000, 37_000]])
+def test_the_first_windows_are_small_and_grow(sizes: list[int]) -> None:
+    found = lengths(sizes, rows=16_384)
+    assert sum(found) == sum(sizes)
+    assert found[0] <= 1024
+    assert all(later <= 1024 * 2**number for number, later in enumerate(found))
+    assert max(found) > 8192
+
+
 def test_a_window_is_closed_before_it_has_too_many_bytes() -> None:
     # Besides the characters, offsets take a few bytes per row.
     batches = [batch("v" * 42), batch("w" * 42), batch("x" * 142), batch("y" * 12), batch("z" * 12)]
