@@ -43,6 +43,7 @@ _CODE_INDENT = 4
 _EXTENDING = re.compile("[\u200c\u200d\u1160-\u11ff\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]")
 # Characters processed together, so that the arrays fit in the processor's cache however long the text is.
 _BLOCK = 1 << 17
+_FEW_CODES = 20_000
 # Characters that a block needs before its start. The hash looks back 16, and few runs of blanks are longer than this.
 _LEAD = 1 << 10
 
@@ -196,7 +197,8 @@ def _block_keys(codes: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint8], n
 
 
 def _matches(codes: npt.NDArray[np.uint32], test: Callable[[str], bool]) -> npt.NDArray[np.bool_]:
-    distinct = np.flatnonzero(np.bincount(codes))
+    # Counting goes up to the highest code point, a million with an emoji. Only for long texts is sorting slower.
+    distinct = np.unique(codes) if len(codes) < _FEW_CODES else np.flatnonzero(np.bincount(codes))
     table = np.zeros(int(distinct[-1]) + 1, np.bool_)
     table[distinct] = [test(chr(code)) for code in distinct]
     return table[codes]

@@ -15,7 +15,7 @@ from udfs.chunking.chunks import Chunk, chunk_text
 from udfs.specs import ChunkSpec
 
 CORPUS = SHARED_DATA / "scifact" / "corpus.jsonl"
-TRIALS = 500
+TRIALS = 200
 LONG = 4
 LONGEST_DOCUMENT = 30_000
 SENTENCE = re.compile(r"(?<=[.!?])[ \n](?=[A-Z])")
