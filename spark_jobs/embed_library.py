@@ -99,7 +99,7 @@ def _carry_out(run: Run, allow_removals: bool, retry_quarantined: bool, progress
                     check_model(run, before)
             embed_slices(run, work, before, tally, progress)
         with progress.step("reconcile"):
-            ledger = reconcile(run)
+            ledger = reconcile(run, work)
         with progress.step("close"):
             # A run that was overtaken must not empty what the other one works on.
             check_still_ours(run)

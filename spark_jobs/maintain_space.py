@@ -9,15 +9,15 @@ from pyspark.sql import SparkSession
 
 from schemas.errors import InputError
 from schemas.ledger import LEDGER
-from schemas.runs import RUNS
 from schemas.staged import STAGED, STAGED_VECTORS
 from spark_jobs.export.difference import held_tables
 from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, session, show
 from spark_jobs.runtime.properties import session_properties
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
+from spark_jobs.store.claims import Claim, exclusive
 from spark_jobs.store.properties import LISTING, RETENTION_HOURS, UNCHECKED_RETENTION, file_sizes
-from spark_jobs.store.runs import exclusive, history, require_tables
+from spark_jobs.store.runs import require_tables
 from spark_jobs.store.tables import SpaceTables, delta_session, space_tables
 
 Force = Annotated[bool, typer.Option("--force", help="Remove files that readers of older versions may still need.")]
@@ -89,10 +89,10 @@ def run(spark: SparkSession, settings: Settings, *, force: bool = False) -> Main
     tables, hours = space_tables(spark, settings), _retention(settings, force)
     with delta_session(spark):
         require_tables(spark, settings)
-        with exclusive(spark, settings):
+        with exclusive(spark, settings, "maintain") as claim:
             names = [table for table in (*_LASTING, *_IN_FLIGHT) if tables.exists(table)]
             before = {table: _size(tables, table) for table in names}
-            kept = _empty_staged(tables, [table for table in names if table in _IN_FLIGHT], force)
+            kept = _empty_staged(tables, [table for table in names if table in _IN_FLIGHT], claim, force)
             with session_properties(spark, file_sizes(settings.maintenance.file_megabytes)):
                 for table in _LASTING:
                     # Rows that are only marked as deleted are still in the files.
@@ -122,17 +122,17 @@ def _size(tables: SpaceTables, table: str) -> TableSize:
     return TableSize(tables.read(table).count(), detail.numFiles, detail.sizeInBytes)
 
 
-def _empty_staged(tables: SpaceTables, names: list[str], force: bool) -> int:
-    last = history(tables)[0] if tables.exists(RUNS.name) else None
+def _empty_staged(tables: SpaceTables, names: list[str], claim: Claim, force: bool) -> int:
     # The next run continues from the finished inference of a run that died.
-    is_needed = last is not None and not last.finished and not force
+    is_needed = not claim.was_clean and not force
     kept = 0
     for table in names:
         count = tables.read(table).count()
         if count and table == STAGED_VECTORS.name and is_needed:
             kept = count
         elif count:
-            tables.empty(table)
+            with claim.fence.commit(tables.spark):
+                tables.empty(table)
     return kept
 
 

@@ -15,6 +15,7 @@ from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, sessio
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.specs import chunk_spec, inference_spec
+from spark_jobs.store.claims import Claim, exclusive
 from spark_jobs.store.faults import (
     FAULTS,
     NO_ID,
@@ -26,7 +27,7 @@ from spark_jobs.store.faults import (
     remove_rows,
 )
 from spark_jobs.store.ledger import summarise_ledger
-from spark_jobs.store.runs import exclusive, history, require_tables
+from spark_jobs.store.runs import history, require_tables
 from spark_jobs.store.spaces import check_space, registered
 from spark_jobs.store.tables import delta_session, space_tables
 from spark_jobs.store.versions import read_pinned
@@ -117,8 +118,8 @@ def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> Ver
         model = inference_spec(settings).model
         check_space(registered(spark, settings), settings.space, model, chunk_spec(settings, model))
         if repair:
-            with exclusive(spark, settings):
-                return _repair(spark, settings, model)
+            with exclusive(spark, settings, "repair") as claim:
+                return _repair(spark, settings, model, claim)
         report, *_ = _check(spark, settings, model)
         if report.findings:
             raise ReconciliationError(_message(spark, settings, report))
@@ -170,16 +171,18 @@ def _findings(faults: DataFrame) -> tuple[Finding, ...]:
     )
 
 
-def _repair(spark: SparkSession, settings: Settings, model: ModelSpec) -> VerificationReport:
+def _repair(spark: SparkSession, settings: Settings, model: ModelSpec, claim: Claim) -> VerificationReport:
     tables = space_tables(spark, settings)
     report, ledger, rows, faults = _check(spark, settings, model)
     kinds = {finding.fault for finding in report.findings}
     if kinds.intersection(ROW_FAULTS):
-        remove_rows(rows, tables, with_null_ids=NO_ID in kinds)
+        with claim.fence.commit(spark):
+            remove_rows(rows, tables, with_null_ids=NO_ID in kinds)
     left = tables.read("vectors")
     if kinds:
         documents = faults.select("doc_id").where(F.col("doc_id").isNotNull()).distinct()
-        mark_documents(documents, ledger, left, tables, with_null_ids=NO_LEDGER_ID in kinds)
+        with claim.fence.commit(spark):
+            mark_documents(documents, ledger, left, tables, with_null_ids=NO_LEDGER_ID in kinds)
     return replace(report, removed=report.chunks - left.count(), waiting=_waiting(tables.read(LEDGER.name)))
 
 

@@ -64,7 +64,7 @@ def backlog_of(spark: SparkSession, settings: Settings) -> Backlog:
         version = source.version
         left = check_ids(source, settings.source)
         # The next run redoes what an unfinished run left half done.
-        documents = _counted(spark, settings, source, left, is_clean=last is None or last.finished)
+        documents = _counted(spark, settings, source, left, is_clean=last is None or last.clean)
     except InputError as error:
         return Backlog({}, version, last_finished, error.faults)
     except Exception as error:  # PySpark raises it if a plan is invalid, Py4J if a file cannot be read

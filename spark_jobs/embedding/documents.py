@@ -9,6 +9,7 @@ from pyspark.sql.types import StructField, StructType
 from schemas.ledger import QUARANTINED, REDO
 from schemas.plan import ADDED, CHANGED, PAYLOAD, REMOVED, RETRY, TRIED, plan_table
 from schemas.table import conform, quoted
+from spark_jobs.embedding.payload_hash import payload_hash
 from spark_jobs.settings.sections import SourceSettings
 
 # Fine enough to cut balanced slices, coarse enough that the driver easily holds one row for each key.
@@ -19,14 +20,6 @@ CHARACTERS_PER_TOKEN = 4
 def _composed_text(source: SourceSettings) -> Column:
     parts = [F.when(F.col(quoted(name)) != "", F.col(quoted(name))) for name in source.text_names]
     return F.concat_ws(source.text_separator, *parts)
-
-
-def _payload_hash(payload: Sequence[StructField]) -> Column:
-    if not payload:
-        return F.sha2(F.lit(""), 256)
-    # Explicit options: neither the session's time zone nor a null written as a missing key may look like a change.
-    options = {"ignoreNullFields": "false", "timeZone": "UTC"}
-    return F.sha2(F.to_json(F.struct(*[F.col(quoted(field.name)) for field in payload]), options), 256)
 
 
 def as_documents(rows: DataFrame, source: SourceSettings, payload: Sequence[StructField]) -> DataFrame:
@@ -46,7 +39,7 @@ def as_documents(rows: DataFrame, source: SourceSettings, payload: Sequence[Stru
         # Bytes that are not UTF-8 cannot reach Python; their hash still shows whether they change.
         F.when(F.is_valid_utf8(text), text).alias("text"),
         F.sha2(text.cast("binary"), 256).alias("text_hash"),
-        _payload_hash(payload).alias("payload_hash"),
+        payload_hash(payload).alias("payload_hash"),
     ]
     if payload:
         columns.append(F.struct(*[F.col(quoted(field.name)).alias(field.name) for field in payload]).alias("payload"))

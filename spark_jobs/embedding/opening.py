@@ -1,15 +1,10 @@
-"""Opening a run: its tables, its space's row in the registry, and the run number that shuts out earlier runs."""
+"""Opening a run: its tables, its space's row in the registry, and its claim to the space."""
 
-import os
-import secrets
-import socket
 from dataclasses import replace
 from functools import partial
 
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
-from schemas.errors import RunActiveError
 from schemas.ledger import LEDGER
 from schemas.plan import plan_table
 from schemas.runs import RUNS, STARTED
@@ -18,17 +13,15 @@ from schemas.staged import STAGED_CHUNKS, staged_vectors_table
 from schemas.table import Table
 from schemas.vectors import vectors_table
 from spark_jobs.embedding.preflight import PreflightResult
-from spark_jobs.embedding.run import Run, record
+from spark_jobs.embedding.run import Run, recorded_values
 from spark_jobs.embedding.sampling import measure_ranges
 from spark_jobs.runtime.threads import together
 from spark_jobs.settings.loading import Settings
-from spark_jobs.store.fence import Fence, transaction
+from spark_jobs.store.claims import claim_space
 from spark_jobs.store.locks import store_lock
-from spark_jobs.store.runs import events, history, refuse_second
+from spark_jobs.store.runs import history, refuse_second
 from spark_jobs.store.spaces import ranges_of, register, spaces_of_library
-from spark_jobs.store.tables import SpaceTables, space_tables
-
-_FENCED_TABLES = ("vectors", LEDGER.name)
+from spark_jobs.store.tables import space_tables
 
 
 def create_tables(spark: SparkSession, settings: Settings, preflight: PreflightResult) -> frozenset[str]:
@@ -116,39 +109,5 @@ def open_run(
     tables = space_tables(spark, settings)
     last, last_finished = (None, None) if RUNS.name in made else history(tables)
     refuse_second(last, settings, take_over)
-    number = (last.run_number if last is not None else _number_from_tables(tables, made)) + 1
-    app_id = f"{settings.library}.{settings.space}"
-    run = Run(
-        number=number,
-        run_id=f"{app_id}.{number}",
-        settings=settings,
-        preflight=preflight,
-        tables=tables,
-        fence=Fence(app_id, number),
-        owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
-        before=last_finished,
-        is_clean=last.finished if last is not None else number == 1,
-    )
-    # If two runs take the same number, Delta commits one; the other fails, or its commit is skipped without an error.
-    with transaction(spark, f"{app_id}.runs", number, run.run_id):
-        record(run, STARTED)
-    starts = events(tables).where((F.col("run_number") == number) & (F.col("event") == STARTED))
-    if [row.owner for row in starts.select("owner").collect()] != [run.owner]:
-        raise RunActiveError(f"another run started as {run.run_id} at the same moment. Wait for it to finish.")
-    if last is not None and not last.ended:
-        _shut_out_earlier_runs(run)
-    return run
-
-
-def _number_from_tables(tables: SpaceTables, made: frozenset[str]) -> int:
-    # If the record of runs was lost, the tables still hold their highest commit number and skip lower ones.
-    ids = {run_id for table in _FENCED_TABLES if table not in made for run_id in tables.last_committers(table)}
-    return max((int(run_id.rpartition(".")[2]) for run_id in ids), default=0)
-
-
-def _shut_out_earlier_runs(run: Run) -> None:
-    spark = run.tables.spark
-    for table in _FENCED_TABLES:
-        no_rows = spark.createDataFrame([], run.tables.read(table).schema)
-        with run.fence.commit(spark):
-            run.tables.append(no_rows, table)
+    claim = claim_space(tables, settings, last, STARTED, recorded_values(preflight), made)
+    return Run(claim=claim, settings=settings, preflight=preflight, tables=tables, before=last_finished)

@@ -2,18 +2,18 @@
 
 from collections import Counter
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
 from schemas.errors import ReconciliationError, SourceError
 from schemas.ledger import LEDGER
 from schemas.plan import ADDED, CHANGES, REMOVED, TRIED, UNCHANGED
 from spark_jobs.embedding.documents import as_documents, as_plan, only_differing, only_removed
-from spark_jobs.embedding.run import Run
+from spark_jobs.embedding.run import Run, check_still_ours
 from spark_jobs.embedding.slicing import Group, Work, guard_removals
 from spark_jobs.embedding.source_feed import changed_rows, why_no_feed
 from spark_jobs.runtime.spark_errors import cause_of
-from spark_jobs.store.ledger import suspects
+from spark_jobs.store.ledger import as_digest, suspects
 
 
 def plan_run(run: Run, allow_removals: bool = False, retry_quarantined: bool = False) -> Work:
@@ -35,8 +35,14 @@ def plan_run(run: Run, allow_removals: bool = False, retry_quarantined: bool = F
         SourceError: `source.track` is `feed`, and the feed has a gap.
         ReconciliationError: The source changed while it was read.
     """
-    how = _write_plan(run, retry_quarantined)
+    how, written = _write_plan(run, retry_quarantined)
     work = _summed_plan(run, how)
+    if (sum(group.documents for group in work.groups), work.digest) != written:
+        check_still_ours(run)
+        raise ReconciliationError(
+            f"the plan is not the one that was written, of {written[0]} documents: something else wrote to the tables "
+            "of this space. Run again."
+        )
     left = run.preflight.documents
     known = left - work.documents[ADDED] + work.documents[REMOVED]
     if not allow_removals:
@@ -44,7 +50,8 @@ def plan_run(run: Run, allow_removals: bool = False, retry_quarantined: bool = F
     return work
 
 
-def _write_plan(run: Run, retry_quarantined: bool) -> str:
+def _write_plan(run: Run, retry_quarantined: bool) -> tuple[str, tuple[int, int]]:
+    """Writes the plan; returns how it was made, and what `_replace_plan` returns."""
     half_done = _half_done(run)
     gap = why_no_feed(run, retry_quarantined) if half_done is None else "the last run left documents half done"
     track = run.settings.source.track
@@ -52,8 +59,8 @@ def _write_plan(run: Run, retry_quarantined: bool) -> str:
         raise SourceError(f"the change feed cannot be used: {gap}. Set source.track to auto for a full comparison.")
     if track != "compare" and gap is None:
         try:
-            _replace_plan(run, _from_feed(run))
-            return f"change feed since version {run.before.source_version if run.before else 0}"
+            written = _replace_plan(run, _from_feed(run))
+            return f"change feed since version {run.before.source_version if run.before else 0}", written
         except Exception as error:  # PySpark raises it if a version is gone, Py4J if a file is
             gap = f"its history cannot be read: {cause_of(error)}"
             if track == "feed":
@@ -61,8 +68,8 @@ def _write_plan(run: Run, retry_quarantined: bool) -> str:
                     f"the change feed has a gap: {gap}. Set source.track to auto for a full comparison."
                 ) from error
     retry_below = run.settings.run.max_attempts if retry_quarantined else 0
-    _replace_plan(run, _from_comparison(run, half_done, retry_below))
-    return "full comparison" if track == "compare" or gap is None else f"full comparison: {gap}"
+    written = _replace_plan(run, _from_comparison(run, half_done, retry_below))
+    return "full comparison" if track == "compare" or gap is None else f"full comparison: {gap}", written
 
 
 def _half_done(run: Run) -> DataFrame | None:
@@ -92,9 +99,14 @@ def _from_feed(run: Run) -> DataFrame:
     return as_plan(only_differing(documents, ledger), removed, source.payload)
 
 
-def _replace_plan(run: Run, plan: DataFrame) -> None:
+def _replace_plan(run: Run, plan: DataFrame) -> tuple[int, int]:
+    """Writes the plan; returns the number of its rows, and the digest of those that get a row in the ledger."""
+    observed = Observation("plan")
+    gets_row = F.col("change") != REMOVED
+    rows = plan.observe(observed, F.count(F.lit(1)).alias("documents"), as_digest(gets_row).alias("digest"))
     with run.fence.commit(run.tables.spark):
-        run.tables.replace(plan, "plan")
+        run.tables.replace(rows, "plan")
+    return int(observed.get["documents"]), int(observed.get["digest"])
 
 
 def _summed_plan(run: Run, how: str) -> Work:
@@ -105,11 +117,13 @@ def _summed_plan(run: Run, how: str) -> Work:
             F.sum("estimated_tokens").alias("tokens"),
             F.count(F.lit(1)).alias("documents"),
             F.count_distinct("doc_id").alias("ids"),
+            as_digest(F.col("change") != REMOVED).alias("digest"),
         )
         .collect()
     )
     counts: Counter[str] = Counter(dict.fromkeys(CHANGES, 0))
     tokens, documents, to_embed, added = (Counter[int]() for _ in range(4))
+    digest = 0
     for row in rows:
         if row.ids != row.documents:
             raise ReconciliationError(
@@ -120,6 +134,7 @@ def _summed_plan(run: Run, how: str) -> Work:
         documents[row.slice_key] += row.documents
         to_embed[row.slice_key] += row.documents if row.change in TRIED else 0
         added[row.slice_key] += row.documents if row.change == ADDED else 0
+        digest ^= row.digest
     counts[UNCHANGED] = run.preflight.documents - sum(counts[change] for change in CHANGES if change != REMOVED)
     groups = tuple(Group(key, tokens[key], documents[key], to_embed[key], added[key]) for key in sorted(documents))
-    return Work(dict(counts), groups, how)
+    return Work(dict(counts), groups, how, digest)

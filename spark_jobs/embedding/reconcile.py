@@ -3,16 +3,21 @@
 from schemas.errors import QuarantineLimitError, ReconciliationError
 from schemas.ledger import LEDGER, QUARANTINED
 from spark_jobs.embedding.run import Run
+from spark_jobs.embedding.slicing import Work
 from spark_jobs.store.ledger import LedgerSummary, compared, summarise_ledger
 
 _NAMED = 5
 
 
-def reconcile(run: Run) -> LedgerSummary:
+def reconcile(run: Run, work: Work) -> LedgerSummary:
     """Fails the run unless every document of the source has one ledger row, and every row its chunks.
+
+    Every planned document's row must also be this run's, with the planned hashes: a plan that somebody else emptied
+    would otherwise look like work that is done.
 
     Args:
         run: The run, after its last commit.
+        work: What the run had to do.
 
     Returns:
         What the ledger contains.
@@ -29,6 +34,11 @@ def reconcile(run: Run) -> LedgerSummary:
         raise ReconciliationError(
             f"ledger and vectors disagree about {summary.wrong} documents, such as {shown}. Run again to redo them; "
             "embedlake verify shows more."
+        )
+    if (summary.written, summary.digest) != (work.written, work.digest):
+        raise ReconciliationError(
+            f"{work.written} documents were planned, and the ledger has rows of {summary.written} of them from this "
+            "run, or with other hashes. Something else wrote to the tables of this space. Run again."
         )
     if summary.documents != run.preflight.documents:
         raise ReconciliationError(

@@ -3,20 +3,18 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
 from pyspark.sql import Row
-from pyspark.sql import functions as F
 
 from schemas.errors import EmbedlakeError, RunActiveError
-from schemas.runs import FAILED, RUNS, STOPPED
+from schemas.runs import FAILED, STOPPED
 from spark_jobs.embedding.preflight import PreflightResult
 from spark_jobs.embedding.tally import Tally
 from spark_jobs.runtime.signals import interruption_of
 from spark_jobs.settings.loading import Settings
+from spark_jobs.store.claims import Claim, append_event, check_still_held, kept_alive
 from spark_jobs.store.fence import Fence
-from spark_jobs.store.locks import store_lock
-from spark_jobs.store.runs import events, installed_versions
 from spark_jobs.store.tables import SpaceTables
 
 _MESSAGE_CHARACTERS = 500
@@ -27,36 +25,38 @@ class Run:
     """One execution of the main job.
 
     Attributes:
-        number: Number of the run in its space, from 1.
-        run_id: Library, space and number, joined by dots.
+        claim: Its number, and who it is.
         settings: The whole configuration.
         preflight: What pre-flight found.
         tables: The space's tables, through the run's session.
-        fence: Numbers its commits.
-        owner: Host, process and a random word, which identify the run.
         before: The latest finished run of the space: run_number, source_version, source_id and source_rule; or None.
-        is_clean: Whether the previous run finished, so no document can be half done.
     """
 
-    number: int
-    run_id: str
+    claim: Claim
     settings: Settings
     preflight: PreflightResult
     tables: SpaceTables
-    fence: Fence
-    owner: str
     before: Row | None
-    is_clean: bool
+
+    @property
+    def run_id(self) -> str:
+        """Library, space and number, joined by dots."""
+        return self.claim.run_id
+
+    @property
+    def fence(self) -> Fence:
+        """Numbers the run's commits."""
+        return self.claim.fence
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether all that began earlier has finished, so no document can be half done."""
+        return self.claim.was_clean
 
 
 def check_still_ours(run: Run) -> None:
     """Raises RunActiveError once a later run has taken over the space."""
-    # Delta's statistics show that files of earlier runs have no such row, so nearly always no file is read.
-    later = events(run.tables).where(F.col("run_number") > run.number).select("run_id").limit(1).collect()
-    if later:
-        raise RunActiveError(
-            f"run {later[0].run_id} has taken over from {run.run_id}. This run ends here; what it committed stays."
-        )
+    check_still_held(run.tables, run.claim)
 
 
 def record(
@@ -79,30 +79,28 @@ def record(
         message: What went wrong; never the text of a document.
         plan: How the plan was made, in words.
     """
-    row = {
-        "library": run.settings.library,
-        "space": run.settings.space,
-        "run_number": run.number,
-        "run_id": run.run_id,
-        "event": event,
-        "event_time": datetime.now().astimezone(),
-        "owner": run.owner,
+    values = {
+        **recorded_values(run.preflight),
         "slice_number": slice_number,
-        "model_fingerprint": run.preflight.model_fingerprint,
-        "chunking_fingerprint": run.preflight.chunking_fingerprint,
-        "source_version": run.preflight.source.version,
-        "source_id": run.preflight.source.table_id,
-        "source_rule": run.preflight.source.rule,
         "plan": plan,
         "counts": dict(counts or {}),
         "seconds": {step: round(value, 3) for step, value in tally.seconds.items()} if tally else {},
         "inference": dict(tally.inference.values) or None if tally else None,
-        "versions": installed_versions(),
         "message": message,
     }
-    values = tuple(row[name] for name in RUNS.schema.names)
-    with store_lock(run.settings):
-        run.tables.append(run.tables.spark.createDataFrame([values], RUNS.schema), RUNS.name)
+    append_event(run.tables, run.settings, run.claim, event, values)
+
+
+def recorded_values(preflight: PreflightResult) -> dict[str, Any]:
+    """Returns what every event of a run records: the model, the chunking rule and the source."""
+    source = preflight.source
+    return {
+        "model_fingerprint": preflight.model_fingerprint,
+        "chunking_fingerprint": preflight.chunking_fingerprint,
+        "source_version": source.version,
+        "source_id": f"{source.table_id} {source.commit}" if source.table_id is not None else None,
+        "source_rule": source.rule,
+    }
 
 
 @contextmanager
@@ -119,7 +117,8 @@ def recorded_end(run: Run, tally: Tally) -> Iterator[None]:
     spark, tag = run.tables.spark, run.run_id
     spark.addTag(tag)
     try:
-        yield
+        with kept_alive(run.tables, run.settings, run.claim):
+            yield
     except (KeyboardInterrupt, Exception) as error:
         stop = interruption_of(error)
         if stop is not None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from schemas.errors import InputError
-from schemas.plan import CHANGE_WORDS
+from schemas.plan import CHANGE_WORDS, REMOVED, UNCHANGED
 
 # Enough to measure a rate, and few enough to be committed within minutes on any machine.
 LEAST_TOKENS = 250_000
@@ -69,16 +69,23 @@ class Work:
         documents: Documents by change, unchanged ones included.
         groups: The planned documents by slice key, in order of key.
         how: How the plan was made, in words.
+        digest: Digest of the documents that get a row in the ledger, with their hashes.
     """
 
     documents: Mapping[str, int]
     groups: tuple[Group, ...]
     how: str
+    digest: int = 0
 
     @property
     def tokens(self) -> int:
         """Estimated tokens to embed."""
         return sum(group.tokens for group in self.groups)
+
+    @property
+    def written(self) -> int:
+        """Documents that get a row in the ledger."""
+        return sum(number for change, number in self.documents.items() if change not in (REMOVED, UNCHANGED))
 
     def __str__(self) -> str:
         """Renders the plan in one line."""

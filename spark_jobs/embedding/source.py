@@ -17,6 +17,8 @@ from spark_jobs.settings.sections import SourceSettings
 
 # Delta's own rule for column names without column mapping; a backtick breaks its change feed.
 _BAD_CHARACTERS = " ,;{}()\n\t=`"
+# A filter means something else if they change: literals of times, failing casts, and names of columns.
+_FILTER_PROPERTIES = ("spark.sql.session.timeZone", "spark.sql.ansi.enabled", "spark.sql.caseSensitive")
 _RESERVED = {"_change_type", "_commit_version", "_commit_timestamp", "_operation", "_payload_changed"}
 
 
@@ -29,14 +31,18 @@ class Source:
         version: That version; None if it has none.
         payload: Fields of the payload columns.
         table_id: Delta's id of the table, or None; a different table under the same name would have its own id.
+        commit: Digest of the commit that made the version, or None. A table that was put back from a copy has the same
+            id, and uses the numbers of its versions again.
         has_feed: Whether the table's change feed is on.
-        rule: Hash of the settings and column types that decide how rows become documents.
+        rule: Hash of what decides how rows become documents: settings, column types and, with a filter, how the session
+            reads it.
     """
 
     rows: DataFrame
     version: int | None
     payload: tuple[StructField, ...]
     table_id: str | None
+    commit: str | None
     has_feed: bool
     rule: str
 
@@ -49,7 +55,8 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
     location = source.table or source.path
     try:
         detail = _delta_detail(spark, source)
-        version = _newest_version(spark, source) if detail is not None else None
+        newest = _commits(spark, source, 1)[0] if detail is not None else None
+        version = int(newest.version) if newest is not None else None
         rows = _rows(spark, source, version)
         if source.filter is not None:
             rows = rows.where(F.expr(source.filter))
@@ -66,8 +73,9 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
         version=version,
         payload=tuple(StructField(n, fields[n].dataType) for n in source.payload_columns),
         table_id=detail.id if detail is not None else None,
+        commit=_commit_digest(newest) if newest is not None else None,
         has_feed=detail is not None and detail.properties.get("delta.enableChangeDataFeed") == "true",
-        rule=_rule(source, [fields[n] for n in (source.id_name, *source.text_names, *source.payload_columns)]),
+        rule=_rule(spark, source, [fields[n] for n in (source.id_name, *source.text_names, *source.payload_columns)]),
     )
 
 
@@ -130,14 +138,34 @@ def _delta_detail(spark: SparkSession, source: SourceSettings) -> Row | None:
     return detail[0] if detail and detail[0].format == "delta" else None
 
 
-def _newest_version(spark: SparkSession, source: SourceSettings) -> int:
-    return int(spark.sql(f"DESCRIBE HISTORY {_quoted_name(source)} LIMIT 1").collect()[0].version)
+def _commits(spark: SparkSession, source: SourceSettings, number: int) -> list[Row]:
+    """Reads the newest commits of a Delta source from its log, the newest first."""
+    history = spark.sql(f"DESCRIBE HISTORY {_quoted_name(source)} LIMIT {number}")
+    return history.select("version", "timestamp", "operation", "operationMetrics", "engineInfo").collect()
 
 
-def _rule(source: SourceSettings, fields: list[StructField]) -> str:
+def _commit_digest(commit: Row) -> str:
+    metrics = sorted((commit.operationMetrics or {}).items())
+    text = json.dumps([str(commit.timestamp), commit.operation, metrics, commit.engineInfo])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def commit_of(spark: SparkSession, settings: SourceSettings, source: Source, version: int) -> str | None:
+    """Finds the digest of the commit that made an earlier version of a source; None if its log has it no more."""
+    if source.version is None or version == source.version:
+        return source.commit
+    # One line of the log each, of the versions since then only.
+    commits = _commits(spark, settings, source.version - version + 1)
+    return next((_commit_digest(commit) for commit in commits if commit.version == version), None)
+
+
+def _rule(spark: SparkSession, source: SourceSettings, fields: list[StructField]) -> str:
     # The excluded settings say where the rows are, not how they become documents; table_id covers the location.
     settings = source.model_dump(mode="json", exclude={"track", "path", "table", "format"})
-    text = json.dumps([settings, [[field.name, field.dataType.simpleString()] for field in fields]], sort_keys=True)
+    parts: list[object] = [settings, [[field.name, field.dataType.simpleString()] for field in fields]]
+    if source.filter is not None:
+        parts.append({key: spark.conf.get(key, None) for key in _FILTER_PROPERTIES})
+    text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -2,12 +2,13 @@
 
 import re
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from schemas.ledger import LEDGER, REDO
 from schemas.table import quoted
 from spark_jobs.embedding.run import Run
+from spark_jobs.embedding.source import commit_of
 from spark_jobs.settings.sections import SourceSettings
 from spark_jobs.store.versions import arrives, newest_changes
 
@@ -26,18 +27,29 @@ def why_no_feed(run: Run, retry_quarantined: bool) -> str | None:
         return "no run has finished yet"
     if not source.has_feed:
         return "the source's change feed is off"
-    if before.source_id != source.table_id:
-        return "the source is another table than the last finished run read"
-    if before.source_rule != source.rule:
-        return "the settings or types of the source's columns are others than in the last finished run"
-    if before.source_version is None or before.source_version > source.version:
-        return "the source's version went back"
+    other = _why_other_source(run, before)
+    if other is not None:
+        return other
     if not _depends_on_row_alone(run.settings.source.filter, source.rows.columns):
         return "source.filter calls functions, which may answer otherwise today"
     if retry_quarantined:
         return "quarantined documents are tried again"
     if not run.tables.read(LEDGER.name).where(F.col("text_hash") == REDO).isEmpty():
         return "a repair marked documents to be done again"
+    return None
+
+
+def _why_other_source(run: Run, before: Row) -> str | None:
+    source = run.preflight.source
+    table_id, _, commit = (before.source_id or "").partition(" ")
+    if table_id != source.table_id:
+        return "the source is another table than the last finished run read"
+    if before.source_rule != source.rule:
+        return "the settings or types of the source's columns are others than in the last finished run"
+    if before.source_version is None or before.source_version > source.version:
+        return "the source's version went back"
+    if commit_of(run.tables.spark, run.settings.source, source, before.source_version) != commit:
+        return f"the source's version {before.source_version} is not the one that the last finished run read"
     return None
 
 
@@ -73,6 +85,9 @@ def _depends_on_row_alone(expression: str | None, columns: list[str]) -> bool:
     tokens = _TOKENS.findall(expression)
     for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
         word = token.lower()
+        # A function's name may stand in backquotes too.
+        if token[0] == "`" and following.startswith("("):
+            return False
         if token[0].isalpha() or token[0] == "_":
             is_column = word in names and not following.startswith("(")
             if word not in _WORDS and not is_column:

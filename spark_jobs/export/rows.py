@@ -60,7 +60,8 @@ def row_format_of(space: OpenSpace) -> RowFormat:
         ) from error
     fields = [pa.field(field.name, _plain(field.type)) for field in schema]
     fields.append(pa.field("embedding", pa.list_(pa.float32(), space.dimension)))
-    return RowFormat(f"embedlake {space.name} {space.model_fingerprint}", space.dimension, pa.schema(fields))
+    owner = f"embedlake {space.name} {space.model_fingerprint}"
+    return RowFormat(owner, space.dimension, pa.schema(fields), space.vectors.table_id)
 
 
 def as_sent(batch: pa.RecordBatch, space: OpenSpace, rows: pa.Schema) -> pa.RecordBatch:

@@ -1,6 +1,8 @@
 """The ledger of a space: its counts, and where it disagrees with the vectors."""
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import xor
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -18,6 +20,8 @@ class LedgerSummary:
         chunks: Chunks of all documents.
         truncated: Chunks written by the given run that the model saw only in part.
         wrong: Documents on which ledger and vectors disagree; 0 if only the ledger was read.
+        written: Documents whose row the given run wrote.
+        digest: `as_digest` of those rows; 0 if only the ledger was read.
     """
 
     statuses: dict[str, int]
@@ -25,6 +29,8 @@ class LedgerSummary:
     chunks: int
     truncated: int
     wrong: int
+    written: int = 0
+    digest: int = 0
 
     @property
     def documents(self) -> int:
@@ -33,8 +39,10 @@ class LedgerSummary:
 
 
 def summarise_ledger(ledger: DataFrame, run_id: str = "") -> LedgerSummary:
-    """Counts a ledger, or the rows of `compared`, in one pass; `run_id` is the run whose truncated chunks count."""
-    cut = F.when(F.col("run_id") == run_id, F.col("truncated_count")).otherwise(0)
+    """Counts a ledger, or the rows of `compared`, in one pass; `run_id` is the run whose own rows are counted too."""
+    is_written = F.col("run_id") == run_id
+    cut = F.when(is_written, F.col("truncated_count")).otherwise(0)
+    digest = F.col("digest") if "digest" in ledger.columns else F.lit(0)
     wrong = F.count_if("wrong") if "wrong" in ledger.columns else F.lit(0)
     groups = (
         ledger.groupBy("status", "reason")
@@ -43,6 +51,8 @@ def summarise_ledger(ledger: DataFrame, run_id: str = "") -> LedgerSummary:
             F.coalesce(F.sum("chunk_count"), F.lit(0)).alias("chunks"),
             F.sum(cut).alias("truncated"),
             wrong.alias("wrong"),
+            F.count_if(is_written).alias("written"),
+            F.coalesce(F.bit_xor(F.when(is_written, digest)), F.lit(0)).alias("digest"),
         )
         .collect()
     )
@@ -56,7 +66,15 @@ def summarise_ledger(ledger: DataFrame, run_id: str = "") -> LedgerSummary:
         chunks=sum(group.chunks for group in groups),
         truncated=sum(group.truncated for group in groups),
         wrong=sum(group.wrong for group in groups),
+        written=sum(group.written for group in groups),
+        digest=reduce(xor, (group.digest for group in groups), 0),
     )
+
+
+def as_digest(counts: Column) -> Column:
+    """Builds the digest of the documents that count, with their hashes: an aggregate in which order does not matter."""
+    hashed = F.xxhash64("doc_id", "text_hash", "payload_hash")
+    return F.coalesce(F.bit_xor(F.when(counts, hashed)), F.lit(0).cast("long"))
 
 
 def compared(ledger: DataFrame, vectors: DataFrame) -> DataFrame:
@@ -73,6 +91,7 @@ def compared(ledger: DataFrame, vectors: DataFrame) -> DataFrame:
         F.sum("truncated_count").alias("truncated_count"),
         F.max("run_id").alias("run_id"),
         _run_number().alias("claimed_in"),
+        as_digest(F.lit(True)).alias("digest"),
     )
     chunks = vectors.groupBy("doc_id").agg(F.count(F.lit(1)).alias("stored"), _run_number().alias("stored_in"))
     wrong = (

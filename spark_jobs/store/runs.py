@@ -4,8 +4,6 @@ import os
 import platform
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
 from importlib.metadata import distributions
@@ -15,9 +13,8 @@ from pyspark.sql import functions as F
 
 from schemas.errors import InputError, RunActiveError
 from schemas.ledger import LEDGER
-from schemas.runs import ENDS, FINISHED, RUNS
+from schemas.runs import ENDS, FINISHED, MAINTENANCE_ENDED, RUNS, WAS_CLEAN
 from spark_jobs.settings.loading import Settings
-from spark_jobs.store.locks import space_lock
 from spark_jobs.store.tables import SpaceTables, space_tables
 from udfs import __version__
 
@@ -27,10 +24,13 @@ _PACKAGES = ("pyspark", "delta-spark", "torch", "sentence-transformers", "transf
 def history(tables: SpaceTables) -> tuple[Row | None, Row | None]:
     """Finds the last run of a space and the last one that finished; run numbers decide, not clocks.
 
-    The last run has run_number, ended, finished, event_time and owner; the last finished one has run_number,
-    source_version, source_id and source_rule. Either is None if no such run exists.
+    The last run, or maintenance, has run_number, ended, clean (whether it and all before it finished), event_time and
+    owner; the last finished run has run_number, source_version, source_id and source_rule. Either is None if there is
+    none.
     """
-    is_end = [F.col("event").isin(*ENDS).alias("ended"), (F.col("event") == FINISHED).alias("finished")]
+    left_clean = (F.col("event") == MAINTENANCE_ENDED) & (F.try_element_at("counts", F.lit(WAS_CLEAN)) == 1)
+    is_clean = (F.col("event") == FINISHED) | F.coalesce(left_clean, F.lit(False))
+    is_end = [F.col("event").isin(*ENDS).alias("ended"), is_clean.alias("clean")]
     last = F.max(F.struct("run_number", *is_end, "event_time", "owner"))
     source = F.struct("run_number", "source_version", "source_id", "source_rule")
     finished = F.max(F.when(F.col("event") == FINISHED, source))
@@ -74,17 +74,6 @@ def require_tables(spark: SparkSession, settings: Settings) -> None:
             f"space {settings.library}.{settings.space} has no table {' and no table '.join(missing)}. Check library, "
             "space and store, or run embedlake embed first."
         )
-
-
-@contextmanager
-def exclusive(spark: SparkSession, settings: Settings) -> Iterator[None]:
-    """Holds a space for work other than a run; refused while a run, or other work of this kind, is in progress."""
-    tables = space_tables(spark, settings)
-    with space_lock(settings):
-        # A store that lost its record of runs cannot name an active one.
-        if tables.exists(RUNS.name):
-            refuse_second(history(tables)[0], settings, take_over=False)
-        yield
 
 
 def events(tables: SpaceTables) -> DataFrame:

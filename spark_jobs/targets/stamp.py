@@ -18,6 +18,7 @@ def stamp_of(row_format: RowFormat) -> dict[str, object]:
         "owner": row_format.owner,
         "dimension": row_format.dimension,
         "columns": _columns(row_format.rows),
+        "table": row_format.table,
     }
 
 
@@ -54,7 +55,7 @@ def check_stamp(found: object, row_format: RowFormat, full: bool, target: str) -
 
     Raises:
         InputError: embedlake did not create the target, it belongs to another library or space, or, without `full`,
-            its rows have a different model, dimension or columns; every fault is named.
+            its rows come from another table or have a different model, dimension or columns; every fault is named.
     """
     if not isinstance(found, Mapping) or not is_stamp(found):
         raise InputError(f"{target} was not created by embedlake, or by another version of it. Name another target.")
@@ -64,6 +65,9 @@ def check_stamp(found: object, row_format: RowFormat, full: bool, target: str) -
     if full:
         return
     faults = [] if model == expected_model else ["has the vectors of another model"]
+    # Earlier versions did not write the table's id.
+    if found.get("table", row_format.table) != row_format.table:
+        faults.append("has the rows of another table, in another store or made anew since")
     if found["dimension"] != row_format.dimension:
         faults.append(f"has vectors of {found['dimension']} numbers, and these have {row_format.dimension}")
     faults += _column_faults(found["columns"], _columns(row_format.rows))

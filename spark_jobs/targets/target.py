@@ -23,11 +23,13 @@ class RowFormat:
         rows: Columns: chunk_id string (a UUID), doc_id string, chunk_index int32, char_start int32, char_end int32,
             text string, the payload columns under their own names, run_id string, and last embedding
             fixed_size_list<float32>[dimension].
+        table: Delta's id of the exported table. Another store may have a library and space of the same names.
     """
 
     owner: str
     dimension: int
     rows: pa.Schema
+    table: str
 
 
 class Target(Protocol):

@@ -17,6 +17,7 @@ _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "lake", "build", "dist",
 _CASES = "tests/spark/embedding/test_refresh_cases.py::test_"
 _FAULTS = "tests/spark/embedding/test_faults.py::test_"
 _LIBRARY = "tests/spark/embedding/test_embed_library.py::test_"
+_CLAIMS = "tests/spark/store/test_claims.py::test_"
 _JOBS = "tests/jobs/"
 
 
@@ -175,7 +176,7 @@ MUTANTS = [
     ),
     Mutant(
         "numbers of runs begin anew when their record is lost",
-        "spark_jobs/embedding/opening.py",
+        "spark_jobs/store/claims.py",
         'return max((int(run_id.rpartition(".")[2]) for run_id in ids), default=0)',
         "return 0 * len(ids)",
         _FAULTS + "tables_that_are_damaged_or_gone",
@@ -189,10 +190,31 @@ MUTANTS = [
     ),
     Mutant(
         "a crashed run is not shut out",
-        "spark_jobs/embedding/opening.py",
-        "if last is not None and not last.ended:",
+        "spark_jobs/store/claims.py",
+        "if last is not None and not last.clean:",
         "if False:",
         "tests/spark/embedding/test_refresh_model_after.py",
+    ),
+    Mutant(
+        "a run that failed is not shut out",
+        "spark_jobs/store/claims.py",
+        "if last is not None and not last.clean:",
+        "if last is not None and not last.ended:",
+        _CLAIMS + "a_commit_of_a_failed_run_that_lands_late_is_skipped",
+    ),
+    Mutant(
+        "a plan that was emptied passes for done",
+        "spark_jobs/embedding/reconcile.py",
+        "if (summary.written, summary.digest) != (work.written, work.digest):",
+        "if False:",
+        _CLAIMS + "a_plan_that_somebody_emptied_does_not_pass_for_done",
+    ),
+    Mutant(
+        "a run with a long slice seems dead",
+        "spark_jobs/store/claims.py",
+        "while not ended.wait(seconds):",
+        "while False:",
+        _CLAIMS + "a_run_is_known_to_live_while_a_long_slice_embeds",
     ),
     Mutant(
         "a second signal is ignored",

@@ -45,7 +45,9 @@ def ids_of(names: Iterable[object]) -> list[str]:
     return [str(uuid.uuid5(uuid.NAMESPACE_OID, str(name))) for name in names]
 
 
-def shape_of(payload: Sequence[pa.Field] = (LANGUAGE,), dimension: int = DIMENSION, owner: str = OWNER) -> RowFormat:
+def shape_of(
+    payload: Sequence[pa.Field] = (LANGUAGE,), dimension: int = DIMENSION, owner: str = OWNER, table: str = "t1"
+) -> RowFormat:
     schema = pa.schema(
         [
             ("chunk_id", pa.string()),
@@ -59,7 +61,7 @@ def shape_of(payload: Sequence[pa.Field] = (LANGUAGE,), dimension: int = DIMENSI
             ("embedding", pa.list_(pa.field("element", pa.float32()), dimension)),
         ]
     )
-    return RowFormat(owner, dimension, schema)
+    return RowFormat(owner, dimension, schema, table)
 
 
 def vector_of(chunk_id: str, run: str, dimension: int = DIMENSION) -> NDArray[np.float32]:

@@ -140,6 +140,7 @@ def test_a_full_export_leaves_nothing_of_what_was_there(to: str) -> None:
 OTHER = {
     "another library": shape_of(owner="embedlake other.main aaaa"),
     "another model": shape_of(owner="embedlake toy.main bbbb"),
+    "another store": shape_of(table="t2"),
     "another dimension": shape_of(dimension=DIMENSION + 1),
     "another payload column": shape_of([LANGUAGE, pa.field("year", pa.int32())]),
     "one payload column less": shape_of([]),
@@ -148,6 +149,7 @@ OTHER = {
 MESSAGES = {
     "another library": "belongs to `embedlake toy.main`, not to `embedlake other.main`",
     "another model": r"has the vectors of another model\. Export with --full",
+    "another store": r"has the rows of another table, in another store or made anew since\. Export with --full",
     "another dimension": r"has vectors of 8 numbers, and these have 9\. Export with --full",
     "another payload column": r"lacks the column 'year' \(int32\)\. Export with --full",
     "one payload column less": r"has a column 'language' that no longer exists\. Export with --full",

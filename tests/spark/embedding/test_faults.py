@@ -11,10 +11,9 @@ from pyspark.sql import SparkSession
 
 from schemas.errors import InputError, ReconciliationError, SourceError
 from spark_jobs.embed_library import run
-from spark_jobs.embedding import run as embedding_run
 from spark_jobs.embedding.preflight import check_store
 from spark_jobs.settings import Settings, as_settings
-from spark_jobs.store import runs
+from spark_jobs.store import claims, runs
 from tests.support.refresh.machine import Machine, at
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
@@ -126,7 +125,7 @@ def test_a_clock_that_is_set_back_a_year(
             return datetime.now(tz) - timedelta(days=365)
 
     machine = loaded_machine.copy(tmp_path)
-    monkeypatch.setattr(embedding_run, "datetime", YearAgo)
+    monkeypatch.setattr(claims, "datetime", YearAgo)
     monkeypatch.setattr(runs, "datetime", YearAgo)
     machine.change(30)
     assert machine.crash(("ledger.before", 1))

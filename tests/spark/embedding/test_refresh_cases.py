@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -199,6 +200,32 @@ def test_feed_and_comparison_find_the_same_work(
     assert caught.value.exit_code == 5
 
 
+@pytest.mark.parametrize("later", [0, 1], ids=["as many versions", "more versions"])
+def test_a_source_put_back_from_a_copy_is_compared_in_full(
+    spark: SparkSession, tmp_path: Path, make_settings: MakeSettings, later: int
+) -> None:
+    source, copy = tmp_path / "source", tmp_path / "copy"
+
+    def append(*texts: str) -> None:
+        rows = pa.table({"id": [text[0].lower() for text in texts], "text": list(texts)})
+        write_deltalake(source, rows, mode="append", configuration={"delta.enableChangeDataFeed": "true"})
+
+    settings = make_settings(str(source), source={"format": "delta"}, run={"max_removed_fraction": 1.0})
+    append("Owls.", "Bees.")
+    run(spark, settings)
+    shutil.copytree(source, copy)
+    append("Elms.")
+    assert run(spark, settings).how == "change feed since version 0"
+    shutil.rmtree(source)
+    shutil.copytree(copy, source)
+    for text in ("Ants.", "Cows.")[: later + 1]:
+        append(text)
+    report = run(spark, settings)
+    assert report.how == "full comparison: the source's version 1 is not the one that the last finished run read"
+    assert [text for _, text in texts(settings)] == sorted(["Owls.", "Bees.", "Ants.", "Cows."][: later + 3], key=str)
+    assert run(spark, settings).how == f"change feed since version {later + 1}"
+
+
 def test_a_run_that_is_overtaken_writes_nothing_and_one_that_may_be_alive_is_not_overtaken(
     spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,7 +246,7 @@ def test_a_run_that_is_overtaken_writes_nothing_and_one_that_may_be_alive_is_not
     assert left == [versions()]
     assert texts(settings) == []
     # The view from another machine, where no lock shows that the second run is dead.
-    monkeypatch.setattr("spark_jobs.embedding.opening.socket.gethostname", lambda: "elsewhere")
+    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
     with pytest.raises(RunActiveError, match=r"run toy\.main\.2 .* has not ended, .*--take-over"):
         run(spark, settings)
     stale = settings.model_copy(update={"run": settings.run.model_copy(update={"stale_after_seconds": 0.0})})

@@ -92,3 +92,20 @@ def test_the_payload_hash_sees_nulls_and_not_the_time_zone(spark: SparkSession) 
 def test_a_missing_table_is_refused(spark: SparkSession) -> None:
     with pytest.raises(InputError, match=r"the source default\.nothing cannot be read as table"):
         open_source(spark, settings(format="table", table="default.nothing"))
+
+
+@pytest.mark.parametrize("name", ["spark.sql.session.timeZone", "spark.sql.ansi.enabled", "spark.sql.caseSensitive"])
+def test_the_rule_of_a_filter_includes_how_the_session_reads_it(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    path = str(tmp_path / "source")
+    spark.sql("SELECT 'a' AS id, 'x' AS text, TIMESTAMP '2026-01-01 00:00:00' AS at").write.parquet(path)
+    filtered = settings(format="parquet", path=path, filter="at > '2025-12-31 20:00:00'")
+    plain = settings(format="parquet", path=path)
+    before = [open_source(spark, each).rule for each in (filtered, plain)]
+    old = spark.conf.get(name)
+    spark.conf.set(name, "Asia/Tokyo" if name.endswith("timeZone") else str(old != "true").lower())
+    try:
+        after = [open_source(spark, each).rule for each in (filtered, plain)]
+    finally:
+        spark.conf.set(name, old)
+    assert after[0] != before[0]
+    assert after[1] == before[1]

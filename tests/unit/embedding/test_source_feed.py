@@ -10,14 +10,15 @@ from spark_jobs.embedding.source_feed import why_no_feed
 
 def run_with(**changes: Any) -> Any:
     """A run over a source that has everything the feed needs, but for what is named."""
-    source = {"version": 9, "has_feed": True, "table_id": "t1", "rule": "r1"}
-    before = {"source_version": 5, "source_id": "t1", "source_rule": "r1"}
+    source = {"version": 9, "has_feed": True, "table_id": "t1", "commit": "c9", "rule": "r1"}
+    before = {"source_version": 9, "source_id": "t1 c9", "source_rule": "r1"}
     source |= {key: value for key, value in changes.items() if key in source}
     before |= {key: value for key, value in changes.items() if key in before}
     columns = SimpleNamespace(columns=["id", "text", "lang", "n"])
     return SimpleNamespace(
         preflight=SimpleNamespace(source=SimpleNamespace(**source, rows=columns)),
         before=None if changes.get("first") else SimpleNamespace(**before),
+        tables=SimpleNamespace(spark=None),
         settings=SimpleNamespace(source=SimpleNamespace(filter=changes.get("filter"))),
     )
 
@@ -31,11 +32,16 @@ def run_with(**changes: Any) -> Any:
         ({"table_id": "t2"}, "the source is another table than the last finished run read"),
         ({"source_rule": "r0"}, "the settings or types of the source's columns are others than in the last"),
         ({"version": 4}, "the source's version went back"),
+        ({"commit": "c8"}, "the source's version 9 is not the one that the last finished run read"),
+        # As earlier versions recorded it, without the commit.
+        ({"source_id": "t1"}, "the source's version 9 is not the one that the last finished run read"),
         ({"source_version": None}, "the source's version went back"),
         ({"filter": "n > hour(current_timestamp())"}, "source.filter calls functions"),
         ({"filter": "lang = current_user"}, "source.filter calls functions"),
         ({"filter": "id IN (SELECT id FROM other)"}, "source.filter calls functions"),
         ({"filter": "lang(text) = 'en'"}, "source.filter calls functions"),
+        ({"filter": "n < `rand`() * 9"}, "source.filter calls functions"),
+        ({"filter": "n < `rand` ()"}, "source.filter calls functions"),
     ],
 )
 def test_the_reason_for_not_using_the_feed_is_given(changes: dict[str, Any], reason: str) -> None:
