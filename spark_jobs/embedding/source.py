@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import IntegralType, NullType, StringType, StructField
+from pyspark.sql.types import ArrayType, DataType, IntegralType, MapType, NullType, StringType, StructField, StructType
 
 from schemas.errors import InputError, SourceError
 from schemas.table import clashing, quoted
@@ -203,7 +203,11 @@ def _files(spark: SparkSession, source: SourceSettings) -> DataFrame:
 
 def column_faults(source: SourceSettings, fields: dict[str, StructField]) -> list[str]:
     """Describes what is wrong with a source's columns, given by name; one fault each."""
-    return _missing(source, list(fields)) or [*_wrong_types(source, fields), *_clashes(source)]
+    return _missing(source, list(fields)) or [
+        *_wrong_types(source, fields),
+        *_clashes(source),
+        *_bad_fields(source, fields),
+    ]
 
 
 def _missing(source: SourceSettings, names: list[str]) -> list[str]:
@@ -253,3 +257,32 @@ def _clashes(source: SourceSettings) -> list[str]:
         for name in names
         if set(name) & set(_BAD_CHARACTERS)
     ]
+
+
+def _bad_fields(source: SourceSettings, fields: dict[str, StructField]) -> list[str]:
+    below = [found for name in source.payload_columns for found in _below(fields[name].dataType, (name,))]
+    bad = [path for path, _ in below if set(path[-1]) & set(_BAD_CHARACTERS)]
+    # Without a type of their own these columns are named above.
+    untyped = [path for path, kind in below if isinstance(kind, NullType)]
+    return [
+        f"payload column {path[0]!r} has the field {'.'.join(path)!r}, whose name has a character that Delta does not "
+        f"accept in names (one of {_BAD_CHARACTERS!r}). Rename it in a view."
+        for path in bad
+    ] + [
+        f"payload column {path[0]!r} has the field {'.'.join(path)!r} without a type (only nulls). Leave it out, or "
+        "cast it in a view."
+        for path in untyped
+    ]
+
+
+def _below(kind: DataType, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], DataType]]:
+    """Lists the paths and types of everything inside a type, however deep: fields, elements, keys and values."""
+    if isinstance(kind, StructType):
+        inside = [((*path, field.name), field.dataType) for field in kind]
+    elif isinstance(kind, ArrayType):
+        inside = [((*path, "element"), kind.elementType)]
+    elif isinstance(kind, MapType):
+        inside = [((*path, "key"), kind.keyType), ((*path, "value"), kind.valueType)]
+    else:
+        return []
+    return inside + [found for each in inside for found in _below(each[1], each[0])]
