@@ -6,7 +6,6 @@ from pyspark.sql.types import ArrayType, DataType, IntegerType, MapType, NullTyp
 from spark_jobs.embedding.source import column_faults
 from spark_jobs.settings.sections import SourceSettings
 
-
 TEXT, NUMBER, VOID = StringType(), IntegerType(), NullType()
 BAD = "whose name has a character that Delta does not accept in names"
 UNTYPED = "without a type (only nulls)"
