@@ -3,7 +3,6 @@
 Start it as `embedlake evaluate --config F --queries Q --judgements J`, or with `--pairs P` for the model alone.
 """
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -32,6 +31,7 @@ from spark_jobs.evaluation.report import (
 )
 from spark_jobs.evaluation.retrieval import RetrievedDocuments, retrieve_documents
 from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, session, show
+from spark_jobs.runtime.json_text import json_text
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.open_space import OpenSpace, open_space, search_model
 from spark_jobs.store.tables import delta_session
@@ -145,7 +145,7 @@ def _option_faults(
 
 
 def _write(out: Path, result: Evaluation | PairScores) -> None:
-    text = json.dumps(result.as_dict(), indent=1, allow_nan=False) + "\n"
+    text = json_text(result.as_dict(), indent=1) + "\n"
     try:
         out.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -179,7 +179,7 @@ def command(
             k=k,
             out=out,
         )
-        show(json.dumps(result.as_dict(), indent=1) if as_json_text else str(result))
+        show(json_text(result.as_dict(), indent=1) if as_json_text else str(result))
 
     guarded(job, config, overrides, debug)
 

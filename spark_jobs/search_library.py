@@ -22,7 +22,7 @@ from schemas.errors import InputError
 from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, session, show
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.runtime.spark_errors import cause_of
-from spark_jobs.search.hits import SearchResult, as_json, as_lines
+from spark_jobs.search.hits import SearchResult, as_json, as_lines, collect_hits
 from spark_jobs.search.nearest import SearchOptions, matching, nearest, queries_per_scan
 from spark_jobs.search.queries import embed_queries, read_queries
 from spark_jobs.search.query_rows import Query, shown
@@ -89,8 +89,8 @@ def answer(
         model = search_model(opened)
         rows = matching(opened, options.where)
         embedded = embed_queries(opened, model, [("question", question)], options.rescore)
-        hits = nearest(opened, rows, embedded, options).orderBy("rank").collect()
-    return SearchResult(opened.name, hits, bool(embedded.truncated))
+        hits = nearest(opened, rows, embedded, options).orderBy("rank")
+        return SearchResult(opened.name, collect_hits(hits), bool(embedded.truncated), hits.schema)
 
 
 def run(

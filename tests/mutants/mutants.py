@@ -236,6 +236,34 @@ MUTANTS = [
         "",
         _JOBS + "test_wheel.py::test_the_wheel_holds_the_packages_and_nothing_else",
     ),
+    Mutant(
+        "NaN is written as no JSON reader takes it",
+        "spark_jobs/runtime/json_text.py",
+        "return value if math.isfinite(value) else",
+        "return value if value else",
+        "tests/unit/runtime/test_json_text.py",
+    ),
+    Mutant(
+        "keys of maps stay what they are",
+        "spark_jobs/runtime/json_text.py",
+        "return {_key(key, key_kind): json_value(item, item_kind)",
+        "return {key: json_value(item, item_kind)",
+        "tests/unit/search/test_hits.py",
+    ),
+    Mutant(
+        "instants are in the driver's time zone",
+        "spark_jobs/runtime/json_text.py",
+        "value.astimezone(UTC).isoformat()",
+        "value.isoformat()",
+        "tests/unit/search/test_hits.py",
+    ),
+    Mutant(
+        "JSON is printed with emoji",
+        "spark_jobs/runtime/command.py",
+        "emoji=False",
+        "emoji=True",
+        "tests/unit/search/test_hits.py",
+    ),
 ]
 
 
