@@ -4,6 +4,7 @@ Start it as `embedlake evaluate --config F --queries Q --judgements J`, or with 
 """
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,7 @@ from spark_jobs.evaluation.report import (
 from spark_jobs.evaluation.retrieval import RetrievedDocuments, retrieve_documents
 from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, session, show
 from spark_jobs.runtime.json_text import json_text
+from spark_jobs.search.queries import read_queries
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.open_space import OpenSpace, open_space, search_model
 from spark_jobs.store.tables import delta_session
@@ -57,7 +59,7 @@ def run(
     Args:
         spark: A live session, classic or Connect.
         settings: The whole configuration.
-        queries: File of queries in BEIR's format (JSON lines), with `judgements`.
+        queries: File of queries in BEIR's format (JSON lines) or any other that a search reads, with `judgements`.
         judgements: File of relevance judgments (qrels) in BEIR's or TREC's format, with `queries`.
         pairs: File of sentence pairs with a score, instead of `queries` and `judgements`.
         against: A second space of the library to compare with, searched with its own model.
@@ -78,8 +80,8 @@ def run(
         result = evaluate_pairs.run(spark, settings, pairs)
     elif queries is not None and judgements is not None:
         require_measures()
-        judged = read_judged(queries, judgements)
         with delta_session(spark):
+            judged = read_judged(queries, judgements, partial(read_queries, spark))
             result = _evaluated(spark, settings, judged, against, k)
             record_evaluation(spark, settings, rows_of(result))
     else:
@@ -156,7 +158,7 @@ def _write(out: Path, result: Evaluation | PairScores) -> None:
 
 def command(
     config: Config,
-    queries: Annotated[Path | None, typer.Option(help="Read queries in BEIR's format (JSON lines).")] = None,
+    queries: Annotated[Path | None, typer.Option(help="Read queries in BEIR's format, or as search does.")] = None,
     judgements: Annotated[Path | None, typer.Option(help="Read judgements (qrels) in BEIR's or TREC's format.")] = None,
     against: Annotated[str | None, typer.Option(help="Compare with another space of this library.")] = None,
     pairs: Annotated[Path | None, typer.Option(help="Read sentence pairs with a score instead.")] = None,

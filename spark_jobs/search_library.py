@@ -119,16 +119,16 @@ def run(
         rows = matching(opened, options.where)
         scans: list[DataFrame] = []
         truncated: list[str] = []
-        count = 0
-        for group in read_queries(spark, queries, queries_per_scan(options.k)):
-            embedded = embed_queries(opened, model, group, options.rescore)
+        every = read_queries(spark, queries)
+        if not every:
+            raise InputError(f"there are no queries in {queries}. Give at least one.")
+        size = queries_per_scan(options.k)
+        for start in range(0, len(every), size):
+            embedded = embed_queries(opened, model, every[start : start + size], options.rescore)
             scans.append(nearest(opened, rows, embedded, options))
             truncated += embedded.truncated
-            count += len(group)
-        if not scans:
-            raise InputError(f"there are no queries in {queries}. Give at least one.")
         _write(reduce(DataFrame.unionByName, scans), out)
-    return BatchSearchReport(opened.name, opened.vectors.version, out, count, truncated)
+    return BatchSearchReport(opened.name, opened.vectors.version, out, len(every), truncated)
 
 
 def search(space: OpenSpace, queries: Sequence[Query], options: SearchOptions) -> DataFrame:

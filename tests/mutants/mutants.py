@@ -264,6 +264,34 @@ MUTANTS = [
         "emoji=True",
         "tests/unit/search/test_hits.py",
     ),
+    Mutant(
+        "a missing id becomes a text",
+        "spark_jobs/search/query_rows.py",
+        "    if name is None:\n",
+        "    name = str(query_id)\n    if name is None:\n",
+        "tests/unit/search/test_query_files.py",
+    ),
+    Mutant(
+        "line breaks inside quotes are lost",
+        "spark_jobs/search/text_files.py",
+        "splitlines(keepends=True)",
+        "splitlines()",
+        "tests/unit/search/test_query_files.py",
+    ),
+    Mutant(
+        "rows of CSV may have any number of columns",
+        "spark_jobs/search/query_files.py",
+        "if len(fields) == len(header):",
+        "if len(fields) >= 2:",
+        "tests/unit/search/test_query_files.py",
+    ),
+    Mutant(
+        "ids are unique within one file only",
+        "spark_jobs/search/query_files.py",
+        "    for index, fault in query_faults(queries):\n        name",
+        "    for index, fault in query_faults(queries[len(files) :]):\n        name",
+        "tests/unit/search/test_query_files.py::test_ids_are_unique_over_all_files",
+    ),
 ]
 
 

@@ -13,7 +13,7 @@ from schemas.errors import InputError
 from spark_jobs.evaluation.judgements import JudgedQueries
 from spark_jobs.evaluation.measures import Scores, neighbour_overlap, paired_differences, score_queries, search_depth
 from spark_jobs.evaluation.report import Comparison, Evaluation, SpaceScores, rows_of
-from spark_jobs.evaluation.text_files import TextFile
+from spark_jobs.search.text_files import TextFile
 
 Grades = dict[str, dict[str, int]]
 
