@@ -237,6 +237,27 @@ MUTANTS = [
         _JOBS + "test_wheel.py::test_the_wheel_holds_the_packages_and_nothing_else",
     ),
     Mutant(
+        "a query finds itself",
+        "spark_jobs/evaluation/retrieval.py",
+        "is_left_out = query in found and judged.grades[query].get(query, 0) == 0",
+        "is_left_out = False",
+        "tests/unit/evaluation/test_retrieval.py",
+    ),
+    Mutant(
+        "no document is fetched instead of a query's own",
+        "spark_jobs/evaluation/retrieval.py",
+        "fetched = depth if keep_identical_ids else depth + 1",
+        "fetched = depth",
+        "tests/unit/evaluation/test_retrieval.py::test_one_more_document_is_searched_for_where_one_may_leave",
+    ),
+    Mutant(
+        "what became of queries' own documents is not recorded",
+        "spark_jobs/evaluation/report.py",
+        '"counted" if evaluation.keep_identical_ids else f"{scores.own_documents} left out"',
+        '"counted"',
+        "tests/unit/evaluation/test_measures.py::test_what_became_of_queries_own_documents_is_shown_and_recorded",
+    ),
+    Mutant(
         "NaN is written as no JSON reader takes it",
         "spark_jobs/runtime/json_text.py",
         "return value if math.isfinite(value) else",
