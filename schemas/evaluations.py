@@ -4,6 +4,9 @@ from pyspark.sql.types import DoubleType, LongType, MapType, StringType, StructT
 
 from schemas.table import Table, column
 
+# Key in `versions`: the rule by which a figure came about, in the map that existing tables have.
+IDENTICAL_IDS = "identical_ids"
+
 EVALUATIONS = Table(
     "evaluations",
     "One row for each measure of each evaluation, append-only",
@@ -30,7 +33,11 @@ EVALUATIONS = Table(
                 "low", DoubleType(), "lower end of the difference's 95 % interval, by paired bootstrap over queries"
             ),
             column("high", DoubleType(), "its upper end"),
-            column("versions", MapType(StringType(), StringType()), "versions of embedlake, Python and packages"),
+            column(
+                "versions",
+                MapType(StringType(), StringType()),
+                "versions of embedlake, Python and packages; identical_ids says whether queries' own documents counted",
+            ),
         ]
     ),
 )

@@ -1,6 +1,5 @@
 """The calibration job: finds the fastest forward-pass size for this model, library and machine."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from spark_jobs.embedding.sampling import sample_chunks
 from spark_jobs.embedding.source import open_source
 from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, output, session
 from spark_jobs.runtime.inference import inference_profile
+from spark_jobs.runtime.json_text import json_text
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.specs import chunk_spec, inference_spec
 from udfs.embed import calibrate_arrow
@@ -116,7 +116,7 @@ def run(
     calibration = as_calibration(rows)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "calibration.json").write_text(json.dumps(calibration.as_dict(), indent=1) + "\n")
+        (out / "calibration.json").write_text(json_text(calibration.as_dict(), indent=1) + "\n")
         save_plot(calibration, out / "calibration.png")
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}. Name another folder by --out.") from error

@@ -3,8 +3,9 @@
 Start it as `embedlake evaluate --config F --queries Q --judgements J`, or with `--pairs P` for the model alone.
 """
 
-import json
 import os
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,8 @@ from spark_jobs.evaluation.report import (
 )
 from spark_jobs.evaluation.retrieval import RetrievedDocuments, retrieve_documents
 from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, session, show
+from spark_jobs.runtime.json_text import json_text
+from spark_jobs.search.queries import read_queries
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.open_space import OpenSpace, open_space, search_model
 from spark_jobs.store.tables import delta_session
@@ -49,6 +52,7 @@ def run(
     against: str | None = None,
     k: int = 10,
     out: Path | None = None,
+    keep_identical_ids: bool = False,
 ) -> Evaluation | PairScores:
     """Evaluates the configured space against relevance judgments, or the configured model by sentence pairs.
 
@@ -57,12 +61,13 @@ def run(
     Args:
         spark: A live session, classic or Connect.
         settings: The whole configuration.
-        queries: File of queries in BEIR's format (JSON lines), with `judgements`.
+        queries: File of queries in BEIR's format (JSON lines) or any other that a search reads, with `judgements`.
         judgements: File of relevance judgments (qrels) in BEIR's or TREC's format, with `queries`.
         pairs: File of sentence pairs with a score, instead of `queries` and `judgements`.
         against: A second space of the library to compare with, searched with its own model.
         k: A cutoff for the measures in addition to the usual ones, from 1 to 10,000.
         out: File for the result as JSON; it is overwritten.
+        keep_identical_ids: Whether a document counts for the query with its id, as published scores do not have it.
 
     Returns:
         The result; print it for a summary.
@@ -70,7 +75,13 @@ def run(
     Raises:
         InputError: Options or files are wrong, a space cannot be searched, or a result cannot be written.
     """
-    faults = _option_faults(settings, pairs, {"--queries": queries, "--judgements": judgements}, against, k, out)
+    retrieval = {
+        "--queries": queries,
+        "--judgements": judgements,
+        "--against": against,
+        "--keep-identical-ids": keep_identical_ids or None,
+    }
+    faults = _option_faults(settings, pairs, retrieval, k, out)
     if faults:
         raise InputError(faults)
     result: Evaluation | PairScores
@@ -78,9 +89,9 @@ def run(
         result = evaluate_pairs.run(spark, settings, pairs)
     elif queries is not None and judgements is not None:
         require_measures()
-        judged = read_judged(queries, judgements)
         with delta_session(spark):
-            result = _evaluated(spark, settings, judged, against, k)
+            judged = read_judged(queries, judgements, partial(read_queries, spark))
+            result = _evaluated(spark, settings, judged, against, k, keep_identical_ids)
             record_evaluation(spark, settings, rows_of(result))
     else:
         raise InputError("--queries and --judgements go together. Name both files, or --pairs alone.")
@@ -90,7 +101,12 @@ def run(
 
 
 def _evaluated(
-    spark: SparkSession, settings: Settings, judged: JudgedQueries, against: str | None, k: int
+    spark: SparkSession,
+    settings: Settings,
+    judged: JudgedQueries,
+    against: str | None,
+    k: int,
+    keep_identical_ids: bool,
 ) -> Evaluation:
     # Spaces, models and the store are checked before a space is searched.
     space = open_space(spark, settings)
@@ -98,18 +114,18 @@ def _evaluated(
     model, other_model = search_model(space), search_model(other) if other is not None else None
     ensure_evaluations(spark, settings)
     depth = search_depth(k)
-    retrieved = retrieve_documents(space, model, judged, depth)
+    retrieved = retrieve_documents(space, model, judged, depth, keep_identical_ids)
     scores = _scores(space, judged, retrieved, k)
     if other is None or other_model is None:
-        return Evaluation(judged, k, depth, scores)
-    other_retrieved = retrieve_documents(other, other_model, judged, depth)
+        return Evaluation(judged, k, depth, scores, None, keep_identical_ids)
+    other_retrieved = retrieve_documents(other, other_model, judged, depth, keep_identical_ids)
     other_scores = _scores(other, judged, other_retrieved, k)
     comparison = Comparison(
         other=other_scores,
         differences=paired_differences(scores.scores, other_scores.scores),
         overlap=neighbour_overlap(retrieved.documents, other_retrieved.documents, k),
     )
-    return Evaluation(judged, k, depth, scores, comparison)
+    return Evaluation(judged, k, depth, scores, comparison, keep_identical_ids)
 
 
 def _scores(space: OpenSpace, judged: JudgedQueries, retrieved: RetrievedDocuments, k: int) -> SpaceScores:
@@ -119,6 +135,7 @@ def _scores(space: OpenSpace, judged: JudgedQueries, retrieved: RetrievedDocumen
         vectors_version=space.vectors.version,
         truncated=retrieved.truncated,
         missing=retrieved.missing,
+        own_documents=retrieved.own_documents,
         scores=score_queries(judged, retrieved.documents, k),
     )
 
@@ -126,17 +143,16 @@ def _scores(space: OpenSpace, judged: JudgedQueries, retrieved: RetrievedDocumen
 def _option_faults(
     settings: Settings,
     pairs: Path | None,
-    judged: dict[str, Path | None],
-    against: str | None,
+    retrieval: Mapping[str, object],
     k: int,
     out: Path | None,
 ) -> list[str]:
     faults = []
-    given = [name for name, value in {**judged, "--against": against}.items() if value is not None]
+    given = [name for name, value in retrieval.items() if value is not None]
     if pairs is not None and given:
         faults.append(f"--pairs does not go with {' and '.join(given)}. Leave out one or the other.")
-    if against == settings.space:
-        faults.append(f"--against {against} is the space itself. Name another one.")
+    if retrieval["--against"] == settings.space:
+        faults.append(f"--against {settings.space} is the space itself. Name another one.")
     if not 1 <= k <= MOST_K:
         faults.append(f"-k is {k}. Ask for 1 to {MOST_K:,} documents.")
     if out is not None and (out.is_dir() or not os.access(out if out.exists() else out.absolute().parent, os.W_OK)):
@@ -145,7 +161,7 @@ def _option_faults(
 
 
 def _write(out: Path, result: Evaluation | PairScores) -> None:
-    text = json.dumps(result.as_dict(), indent=1, allow_nan=False) + "\n"
+    text = json_text(result.as_dict(), indent=1) + "\n"
     try:
         out.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -156,11 +172,14 @@ def _write(out: Path, result: Evaluation | PairScores) -> None:
 
 def command(
     config: Config,
-    queries: Annotated[Path | None, typer.Option(help="Read queries in BEIR's format (JSON lines).")] = None,
+    queries: Annotated[Path | None, typer.Option(help="Read queries in BEIR's format, or as search does.")] = None,
     judgements: Annotated[Path | None, typer.Option(help="Read judgements (qrels) in BEIR's or TREC's format.")] = None,
     against: Annotated[str | None, typer.Option(help="Compare with another space of this library.")] = None,
     pairs: Annotated[Path | None, typer.Option(help="Read sentence pairs with a score instead.")] = None,
     k: K = 10,
+    keep_identical_ids: Annotated[
+        bool, typer.Option("--keep-identical-ids", help="Count the document that has its query's id.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Write the result to a JSON file.")] = None,
     as_json_text: AsJson = False,
     overrides: Overrides = None,
@@ -178,8 +197,9 @@ def command(
             against=against,
             k=k,
             out=out,
+            keep_identical_ids=keep_identical_ids,
         )
-        show(json.dumps(result.as_dict(), indent=1) if as_json_text else str(result))
+        show(json_text(result.as_dict(), indent=1) if as_json_text else str(result))
 
     guarded(job, config, overrides, debug)
 

@@ -22,7 +22,7 @@ from schemas.errors import InputError
 from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, session, show
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.runtime.spark_errors import cause_of
-from spark_jobs.search.hits import SearchResult, as_json, as_lines
+from spark_jobs.search.hits import SearchResult, as_json, as_lines, collect_hits
 from spark_jobs.search.nearest import SearchOptions, matching, nearest, queries_per_scan
 from spark_jobs.search.queries import embed_queries, read_queries
 from spark_jobs.search.query_rows import Query, shown
@@ -89,8 +89,8 @@ def answer(
         model = search_model(opened)
         rows = matching(opened, options.where)
         embedded = embed_queries(opened, model, [("question", question)], options.rescore)
-        hits = nearest(opened, rows, embedded, options).orderBy("rank").collect()
-    return SearchResult(opened.name, hits, bool(embedded.truncated))
+        hits = nearest(opened, rows, embedded, options).orderBy("rank")
+        return SearchResult(opened.name, collect_hits(hits), bool(embedded.truncated), hits.schema)
 
 
 def run(
@@ -119,16 +119,16 @@ def run(
         rows = matching(opened, options.where)
         scans: list[DataFrame] = []
         truncated: list[str] = []
-        count = 0
-        for group in read_queries(spark, queries, queries_per_scan(options.k)):
-            embedded = embed_queries(opened, model, group, options.rescore)
+        every = read_queries(spark, queries)
+        if not every:
+            raise InputError(f"there are no queries in {queries}. Give at least one.")
+        size = queries_per_scan(options.k)
+        for start in range(0, len(every), size):
+            embedded = embed_queries(opened, model, every[start : start + size], options.rescore)
             scans.append(nearest(opened, rows, embedded, options))
             truncated += embedded.truncated
-            count += len(group)
-        if not scans:
-            raise InputError(f"there are no queries in {queries}. Give at least one.")
         _write(reduce(DataFrame.unionByName, scans), out)
-    return BatchSearchReport(opened.name, opened.vectors.version, out, count, truncated)
+    return BatchSearchReport(opened.name, opened.vectors.version, out, len(every), truncated)
 
 
 def search(space: OpenSpace, queries: Sequence[Query], options: SearchOptions) -> DataFrame:

@@ -1,20 +1,22 @@
 """Queries and judgments of the documents relevant to them, from files in BEIR's and TREC's formats."""
 
+import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import InputError
-from spark_jobs.evaluation.text_files import LineFault, TextFile, first_faults, read_text
-from spark_jobs.search.query_rows import ID_COLUMNS, TEXT_COLUMN, Query, as_query, query_faults, shown
+from spark_jobs.search.query_files import parse_queries
+from spark_jobs.search.query_rows import Query, shown
+from spark_jobs.search.text_files import LineFault, Record, TextFile, csv_records, first_faults, read_text
 
-_ID_KEY = ID_COLUMNS[0]
 _HEADINGS = {"score", "relevance", "rel", "label", "grade"}
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 # The measures keep a count for each grade up to the highest one.
 _HIGHEST_GRADE = 1000
+_TABLES = (".parquet", ".orc")
 # Line number and grade of each judgment, by query id and document id.
 _Judgements = dict[str, dict[str, tuple[int, int]]]
 
@@ -48,13 +50,18 @@ class JudgedQueries:
         return sum(not any(grades.values()) for grades in self.grades.values())
 
 
-def read_judged(queries: Path, judgements: Path) -> JudgedQueries:
+def read_judged(
+    queries: Path, judgements: Path, read_table: Callable[[str], Sequence[Query]] | None = None
+) -> JudgedQueries:
     """Reads queries and judgments, and leaves out queries without a judgment.
 
     Args:
-        queries: JSON lines, each an object with `_id` and `text`; other keys are ignored.
-        judgements: Columns query id, document id and score, separated by tabs, with or without a heading; or TREC's
-            four columns (the second is ignored). Scores are whole numbers; 0 or less is not relevant.
+        queries: JSON lines, each an object with `_id` and `text`, or CSV with these columns if the name ends in `.csv`;
+            others are ignored. See `parse_queries`, which reads the queries of searches too.
+        judgements: Columns query id, document id and score, separated by tabs, with or without a heading; the same as
+            CSV if the name ends in `.csv`; or TREC's four columns (the second is ignored). Scores are whole numbers; 0
+            or less is not relevant.
+        read_table: Reads queries that are a folder, Parquet or ORC, by their path; None if they are text for sure.
 
     Returns:
         The queries that have a judgment.
@@ -63,14 +70,14 @@ def read_judged(queries: Path, judgements: Path) -> JudgedQueries:
         InputError: A file cannot be read, or lines are wrong; the first ten of each file are named by number.
     """
     faults: list[str] = []
-    query_file, judgement_file = _opened(queries, "queries", faults), _opened(judgements, "judgements", faults)
-    texts, query_line_faults = _texts_by_id(query_file) if query_file else ({}, [])
-    faults += first_faults(queries, query_line_faults)
-    judged, judgement_line_faults = _judgements(judgement_file) if judgement_file else ({}, [])
-    if query_file and not query_line_faults:
+    query_file, texts = _read_queries(queries, read_table, faults)
+    has_all_queries = not faults
+    judgement_file = _opened(judgements, "judgements", faults)
+    judged, line_faults = _judgements(judgement_file) if judgement_file else ({}, [])
+    if query_file and has_all_queries:
         # Otherwise a judgment's query may be on one of the lines that could not be read.
-        judgement_line_faults += _without_query(judged, texts, query_file)
-    faults += first_faults(judgements, judgement_line_faults)
+        line_faults += _without_query(judged, texts, query_file)
+    faults += first_faults(judgements, line_faults)
     if faults or query_file is None or judgement_file is None:
         raise InputError(faults)
     if not judged:
@@ -78,6 +85,24 @@ def read_judged(queries: Path, judgements: Path) -> JudgedQueries:
     kept = {query: text for query, text in texts.items() if query in judged}
     grades = {query: {document: grade for document, (_, grade) in judged[query].items()} for query in kept}
     return JudgedQueries(kept, grades, len(texts) - len(kept), query_file, judgement_file)
+
+
+def _read_queries(
+    path: Path, read_table: Callable[[str], Sequence[Query]] | None, faults: list[str]
+) -> tuple[TextFile | None, dict[str, str]]:
+    try:
+        if read_table is not None and (path.is_dir() or path.suffix.lower() in _TABLES):
+            found = read_table(str(path))
+            # A table is not one file, so what it says is hashed.
+            digest = hashlib.sha256(json.dumps(sorted(found)).encode("ascii")).hexdigest()
+            return TextFile(path, digest, (), ()), dict(found)
+        file = read_text(path, "queries")
+        queries, line_faults = parse_queries({str(path): file})
+    except InputError as error:
+        faults += error.faults
+        return None, {}
+    faults += line_faults
+    return file, dict(queries)
 
 
 def _opened(path: Path, what: str, faults: list[str]) -> TextFile | None:
@@ -90,10 +115,10 @@ def _opened(path: Path, what: str, faults: list[str]) -> TextFile | None:
 
 def _judgements(file: TextFile) -> tuple[_Judgements, list[LineFault]]:
     judged: _Judgements = {}
-    faults = list(file.faults)
-    for index, (number, line) in enumerate(file.lines):
+    records, faults = _records(file)
+    for index, (number, fields) in enumerate(records):
         try:
-            fields = _fields(line)
+            _check_width(fields)
             if index == 0 and fields[-1].strip().lower() in _HEADINGS:
                 continue
             query, document, grade = _judgement(fields)
@@ -108,15 +133,23 @@ def _judgements(file: TextFile) -> tuple[_Judgements, list[LineFault]]:
     return judged, faults
 
 
-def _fields(line: str) -> Sequence[str]:
+def _records(file: TextFile) -> tuple[list[Record], list[LineFault]]:
+    if file.path.suffix.lower() == ".csv":
+        return csv_records(file)
+    # Quotation marks are plain characters here, as TREC's tools and BEIR's ids without quotation marks take them.
+    return [(number, _fields(line)) for number, line in file.lines], list(file.faults)
+
+
+def _fields(line: str) -> list[str]:
     fields = line.split("\t")
-    if len(fields) not in (3, 4):
-        fields = line.split()
+    return fields if len(fields) in (3, 4) else line.split()
+
+
+def _check_width(fields: Sequence[str]) -> None:
     if len(fields) not in (3, 4):
         raise ValueError(
             "has neither 3 columns nor TREC's 4. Write query id, document id and score, separated by tabs."
         )
-    return fields
 
 
 def _judgement(fields: Sequence[str]) -> tuple[str, str, int]:
@@ -136,42 +169,3 @@ def _without_query(judged: _Judgements, texts: Mapping[str, str], query_file: Te
     for query in judged.keys() - texts.keys():
         for number, _ in judged[query].values():
             yield number, f"query id {shown(query)} is not in {query_file.path}. Add the query, or remove the line."
-
-
-def _texts_by_id(file: TextFile) -> tuple[dict[str, str], list[LineFault]]:
-    queries: list[Query] = []
-    numbers: list[int] = []
-    faults = list(file.faults)
-    for number, line in file.lines:
-        try:
-            queries.append(_query(line))
-            numbers.append(number)
-        except ValueError as error:
-            faults.append((number, str(error)))
-    faults += [(numbers[index], fault) for index, fault in query_faults(queries)]
-    return dict(queries), faults
-
-
-def _query(line: str) -> Query:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        row = None
-    if not isinstance(row, dict):
-        raise ValueError('is not a JSON object. Write one such as {"_id": "1", "text": "..."}.')
-    query_id, text = row.get(_ID_KEY), row.get(TEXT_COLUMN)
-    if query_id == "" or not isinstance(query_id, str | int) or isinstance(query_id, bool):
-        raise ValueError(f"has no {_ID_KEY}. Give each query an id.")
-    query = as_query(query_id, text)
-    if not isinstance(text, str) or not all(map(_is_unicode, query)):
-        raise ValueError(f"query {shown(query[0])} has no text that is valid Unicode. Write a text.")
-    return query
-
-
-def _is_unicode(text: str) -> bool:
-    # JSON can write half of a surrogate pair, which is not Unicode.
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

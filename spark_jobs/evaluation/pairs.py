@@ -4,7 +4,6 @@ It needs no library. Both sentences are embedded with the document prompt, becau
 compared by the cosine of their float32 embeddings, whatever precision a space has.
 """
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,11 +18,11 @@ from pyspark.sql import functions as F
 
 from schemas.errors import InputError
 from spark_jobs.evaluation.report import ensure_evaluations, record_evaluation
-from spark_jobs.evaluation.text_files import LineFault, TextFile, first_faults, read_text
 from spark_jobs.runtime.inference import embed_rows
 from spark_jobs.runtime.parallelism import partition_count, task_slots
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.search.query_rows import shown
+from spark_jobs.search.text_files import TextFile, csv_records, first_faults, read_text
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.specs import inference_spec
 from spark_jobs.store.tables import delta_session
@@ -169,9 +168,7 @@ def read_pairs(path: Path) -> ScoredPairs:
         InputError: The file cannot be read, or lines are wrong; the first ten are named by number.
     """
     file = read_text(path, "pairs")
-    faults = list(file.faults)
-    # Without the lines that are not UTF-8, quotation marks no longer pair up.
-    records = [] if faults else _records(file, faults)
+    records, faults = csv_records(file)
     names = [field.strip().lower() for field in records[0][1]] if records else []
     if set(_NAMES) & set(names):
         number, records = records[0][0], records[1:]
@@ -198,26 +195,6 @@ def read_pairs(path: Path) -> ScoredPairs:
             "them. Name another file."
         )
     return ScoredPairs(sentences, scores, file)
-
-
-def _records(file: TextFile, faults: list[LineFault]) -> list[tuple[int, list[str]]]:
-    numbers = [number for number, _ in file.lines]
-    lines = (f"{line}\n" for _, line in file.lines)
-    if file.path.suffix.lower() == ".tsv":
-        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
-    else:
-        reader = csv.reader(lines, strict=True)
-    records: list[tuple[int, list[str]]] = []
-    while True:
-        began = reader.line_num
-        try:
-            fields = next(reader, None)
-        except csv.Error as error:
-            faults.append((numbers[min(began, len(numbers) - 1)], f"is not CSV ({error}). Fix the quotation marks."))
-            continue
-        if fields is None:
-            return records
-        records.append((numbers[began], fields))
 
 
 def _pair(fields: Sequence[str], names: Sequence[str]) -> tuple[str, str, float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from schemas.evaluations import EVALUATIONS
+from schemas.evaluations import EVALUATIONS, IDENTICAL_IDS
 from spark_jobs.evaluation.judgements import JudgedQueries
 from spark_jobs.evaluation.measures import MeasureDifference, Scores
 from spark_jobs.runtime.report import render_lines
@@ -33,6 +33,7 @@ class SpaceScores:
         truncated: Number of queries that are longer than the model's limit; only their beginning counted.
         missing: Number of judged documents without vectors in the space.
         scores: (queries,) float64 for each measure.
+        own_documents: Number of queries whose own document was retrieved and left out.
     """
 
     space: str
@@ -41,6 +42,7 @@ class SpaceScores:
     truncated: int
     missing: int
     scores: Scores
+    own_documents: int = 0
 
     @property
     def means(self) -> dict[str, float]:
@@ -55,6 +57,8 @@ class SpaceScores:
             parts.append(f"the model saw only the beginning of {self.truncated:,} queries")
         if self.missing:
             parts.append(f"{self.missing:,} judged documents are missing")
+        if self.own_documents:
+            parts.append(f"{self.own_documents:,} queries' own documents were left out")
         return " · ".join(parts)
 
     def as_dict(self) -> dict[str, Any]:
@@ -65,6 +69,7 @@ class SpaceScores:
             "vectors_version": self.vectors_version,
             "truncated_queries": self.truncated,
             "missing_documents": self.missing,
+            "own_documents_left_out": self.own_documents,
             "measures": self.means,
         }
 
@@ -94,6 +99,7 @@ class Evaluation:
         depth: Number of documents retrieved for each query.
         scores: Scores of the configured space.
         comparison: Comparison with another space, or None.
+        keep_identical_ids: Whether documents count for the queries that have their ids.
     """
 
     judged: JudgedQueries
@@ -101,6 +107,7 @@ class Evaluation:
     depth: int
     scores: SpaceScores
     comparison: Comparison | None = None
+    keep_identical_ids: bool = False
 
     def __str__(self) -> str:
         """Renders the evaluation in plain text."""
@@ -114,14 +121,14 @@ class Evaluation:
             queries += f" · {judged.unjudged:,} without any, left out"
         if judged.hopeless:
             queries += f" · {judged.hopeless:,} without a relevant document, which score 0"
+        documents = f"{len(judged.documents):,} judged · {self.depth:,} found for each query, by their best chunk"
+        if self.keep_identical_ids:
+            documents += " · a query's own document counts"
         lines = [
             ("space", self.scores.line()),
             *([("against", comparison.other.line())] if comparison else []),
             ("queries", queries),
-            (
-                "documents",
-                f"{len(judged.documents):,} judged · {self.depth:,} found for each query, by their best chunk",
-            ),
+            ("documents", documents),
         ]
         for measure, mean in self.scores.means.items():
             text = f"{mean:.5f}"
@@ -150,6 +157,7 @@ class Evaluation:
             "queries_without_relevant_document": judged.hopeless,
             "judged_documents": len(judged.documents),
             "depth": self.depth,
+            "identical_ids": "counted" if self.keep_identical_ids else "left out",
             **self.scores.as_dict(),
             "per_query": _per_query(judged, self.scores.scores),
         }
@@ -178,12 +186,10 @@ def ensure_evaluations(spark: SparkSession, settings: Settings) -> None:
 
 def record_evaluation(spark: SparkSession, settings: Settings, rows: Iterable[Row]) -> None:
     """Appends rows to `evaluations` in one commit, with the time, the library and the versions of packages."""
-    common = {
-        "evaluated_at": datetime.now().astimezone(),
-        "library": settings.library,
-        "versions": installed_versions(),
-    }
-    values = [tuple({**common, **row}.get(name) for name in EVALUATIONS.schema.names) for row in rows]
+    common = {"evaluated_at": datetime.now().astimezone(), "library": settings.library}
+    versions = installed_versions()
+    complete = ({**common, **row, "versions": {**versions, **row.get("versions", {})}} for row in rows)
+    values = [tuple(row.get(name) for name in EVALUATIONS.schema.names) for row in complete]
     with store_lock(settings):
         space_tables(spark, settings).append(spark.createDataFrame(values, EVALUATIONS.schema), EVALUATIONS.name)
 
@@ -227,6 +233,7 @@ def _common(evaluation: Evaluation, scores: SpaceScores) -> Row:
         "judgements_hash": judged.judgements_file.sha256,
         "query_count": len(judged.queries),
         "missing_documents": scores.missing,
+        "versions": {IDENTICAL_IDS: "counted" if evaluation.keep_identical_ids else f"{scores.own_documents} left out"},
     }
 
 

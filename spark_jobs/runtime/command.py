@@ -54,7 +54,8 @@ def show(text: str) -> None:
 
 def output() -> Console:
     """Opens standard output; a file or pipe gets a width that cuts no table."""
-    return Console(width=None if sys.stdout.isatty() else 200)
+    # Without emoji, because `:smile:` in a document is not to be replaced, least of all in JSON.
+    return Console(width=None if sys.stdout.isatty() else 200, emoji=False)
 
 
 def _with_log_level(settings: Settings, debug: bool) -> Settings:

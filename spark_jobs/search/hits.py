@@ -1,12 +1,15 @@
 """The hits of one question, and how they are shown."""
 
-import json
 from dataclasses import dataclass
 from textwrap import shorten
 
-from pyspark.sql import Row
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, Row
+from pyspark.sql.types import StructType
 
+from schemas.errors import InputError
 from schemas.vectors import KEY_AND_TEXT, RUN
+from spark_jobs.runtime.json_text import json_text, json_value
 
 _TEXT_CHARACTERS = 150
 _PAYLOAD_CHARACTERS = 40
@@ -21,11 +24,26 @@ class SearchResult:
         space: Library and space.
         hits: Rows of `nearest`, best first.
         truncated: Whether the question is longer than the model's limit, so only its beginning counted.
+        columns: Columns of the hits with their types. Without them, JSON has instants in the driver's local time.
     """
 
     space: str
     hits: list[Row]
     truncated: bool
+    columns: StructType | None = None
+
+
+def collect_hits(hits: DataFrame) -> list[Row]:
+    """Collects hits; raises an InputError if a payload value is beyond Python's dates."""
+    try:
+        return hits.collect()
+    except (OverflowError, ValueError) as error:
+        if isinstance(error, PySparkException):
+            raise
+        raise InputError(
+            "the payload of a hit has a date or a time outside the years 1 to 9999, which cannot be shown. Leave such "
+            "rows out by --where, or write the hits of --queries to --out."
+        ) from error
 
 
 def as_lines(result: SearchResult) -> str:
@@ -49,12 +67,11 @@ def as_json(result: SearchResult) -> str:
         result: The hits.
 
     Returns:
-        One JSON object per line, with all columns; values that JSON cannot represent become text.
+        One JSON object per line, with all columns; `json_value` says which form each type has.
     """
-    rows = (hit.asDict(recursive=True) for hit in result.hits)
-    return "\n".join(
-        json.dumps({k: v for k, v in row.items() if k != "query_id"}, ensure_ascii=False, default=str) for row in rows
-    )
+    kinds = {field.name: field.dataType for field in result.columns or ()}
+    rows = ({name: json_value(value, kinds.get(name)) for name, value in hit.asDict().items()} for hit in result.hits)
+    return "\n".join(json_text({name: value for name, value in row.items() if name != "query_id"}) for row in rows)
 
 
 def _lines(hit: Row) -> tuple[str, str]:

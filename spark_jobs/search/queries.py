@@ -1,25 +1,34 @@
 """Queries: read from a file by Spark, checked, and embedded with the model's query prompt."""
 
-from collections.abc import Iterator, Sequence
+import gzip
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from pathlib import Path, PurePosixPath
 
 import numpy as np
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import SparkSession
+from pyspark.sql.types import NumericType, StringType
 
 from schemas.errors import InputError
+from schemas.table import quoted
 from spark_jobs.runtime.inference import embed_rows
 from spark_jobs.runtime.parallelism import task_slots
 from spark_jobs.runtime.spark_errors import cause_of
-from spark_jobs.search.query_rows import ID_COLUMNS, TEXT_COLUMN, Query, as_query, find_id_column, query_faults, shown
+from spark_jobs.search.query_files import check_columns, parse_queries, take_queries
+from spark_jobs.search.query_rows import TEXT_COLUMN, Query, query_faults, shown
+from spark_jobs.search.text_files import TextFile, as_text
 from spark_jobs.store.open_space import OpenSpace
 from udfs.quantization import restored
 from udfs.specs import InferenceSpec
 from udfs.topk import Matrix
 
-# Spark's format for each file extension.
-_FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv", ".orc": "orc"}
+_TEXT_ENDINGS = (".jsonl", ".json", ".csv")
+# Spark's format for the other extensions.
+_FORMATS = {".parquet": "parquet", ".orc": "orc"}
+_ID_TYPES = (StringType, NumericType)
+# A whole file passes through a task and the driver, each of which keeps copies.
+_MOST_BYTES = 64 * 2**20
+_GZIP = b"\x1f\x8b"
 _NAMED_FAULTS = 10
 
 
@@ -88,36 +97,71 @@ def _check_queries(queries: Sequence[Query]) -> None:
         raise InputError(faults[:_NAMED_FAULTS] + ([f"and {others} others"] if others > 0 else []))
 
 
-def read_queries(spark: SparkSession, path: str, size: int) -> Iterator[list[Query]]:
-    """Reads queries from a file or folder, some at a time.
+def read_queries(spark: SparkSession, path: str) -> list[Query]:
+    """Reads queries from a file or folder.
 
     Args:
         spark: A live session.
         path: JSON lines, CSV with a header, Parquet or ORC, by the extension; without one, a Delta table's folder.
-        size: Maximum number of queries at a time.
 
-    Yields:
-        Pairs of id and text, which may still be blank or repeat an id.
+    Returns:
+        Pairs of id and text; ids are unique, and no text is blank.
 
     Raises:
-        InputError: The path cannot be read, or has no column `text` or none of `_id`, `id` and `query_id`.
+        InputError: The path cannot be read, has no column `text` or none of `_id`, `id` and `query_id`, or rows are
+            wrong; the first ten of each file are named.
     """
-    rows = _rows(spark, path).toLocalIterator()
-    while group := [as_query(row[0], row[1]) for row in islice(rows, size)]:
-        yield group
-
-
-def _rows(spark: SparkSession, path: str) -> DataFrame:
-    ending = next((ending for ending in _FORMATS if path.lower().endswith(ending)), None)
+    ending = next((ending for ending in (*_TEXT_ENDINGS, *_FORMATS) if path.lower().endswith(ending)), None)
     try:
-        rows = spark.read.options(header="true").format(_FORMATS[ending] if ending else "delta").load(path)
-        names = rows.columns
+        if ending in _TEXT_ENDINGS:
+            queries, faults = parse_queries(_text_files(spark, path))
+        else:
+            queries, faults = _typed_queries(spark, path, _FORMATS[ending] if ending else "delta")
+    except InputError:
+        raise
     except Exception as error:  # Py4J raises it if a file cannot be read, PySpark if a plan is invalid
         raise InputError(f"the queries {path} cannot be read: {cause_of(error)}") from error
-    id_column = find_id_column(names)
-    if id_column is None or TEXT_COLUMN not in names:
-        raise InputError(
-            f"the columns of the queries {path} are {', '.join(names[:10]) or 'none'}. Name them {TEXT_COLUMN}, and "
-            f"{', '.join(ID_COLUMNS[:-1])} or {ID_COLUMNS[-1]}."
+    if faults:
+        raise InputError(faults)
+    return queries
+
+
+def _text_files(spark: SparkSession, path: str) -> dict[str, TextFile]:
+    # Whole files, because Spark's readers of text take quotation marks, missing values and wrong bytes in their own
+    # ways, and evaluations read the same files without Spark.
+    rows = spark.read.format("binaryFile").load(path)
+    sizes = rows.select("path", "length").orderBy("path").collect()
+    faults = [
+        f"the queries file {row.path} has {row.length:,} bytes; at most {_MOST_BYTES:,} are read. Split it, or write "
+        "it as Parquet."
+        for row in sizes
+        if row.length > _MOST_BYTES
+    ]
+    if faults:
+        raise InputError(faults)
+    files = {}
+    for row in rows.select("path", "content").orderBy("path").toLocalIterator():
+        name, content = PurePosixPath(row.path).name, bytes(row.content)
+        if content.startswith(_GZIP):
+            content = gzip.decompress(content)
+        # A folder's own name says the format of all its files.
+        is_file = PurePosixPath(path).name == name
+        files[path if is_file else f"{path.rstrip('/')}/{name}"] = as_text(Path(path), content)
+    return files
+
+
+def _typed_queries(spark: SparkSession, path: str, spark_format: str) -> tuple[list[Query], list[str]]:
+    rows = spark.read.format(spark_format).load(path)
+    id_column = check_columns(path, rows.columns)
+    faults = [
+        f"column {name} of the queries {path} is {rows.schema[name].dataType.simpleString()}. Cast it to {to}."
+        for name, kinds, to in (
+            (id_column, _ID_TYPES, "a string or a whole number"),
+            (TEXT_COLUMN, StringType, "a string"),
         )
-    return rows.select(F.col(id_column).cast("string"), F.col(TEXT_COLUMN).cast("string"))
+        if not isinstance(rows.schema[name].dataType, kinds)
+    ]
+    if faults:
+        raise InputError(faults)
+    pairs = rows.select(quoted(id_column), quoted(TEXT_COLUMN)).toLocalIterator()
+    return take_queries(path, id_column, ((row[0], row[1]) for row in pairs))

@@ -168,6 +168,51 @@ def test_a_larger_k_searches_deeper_and_a_second_evaluation_is_appended(
     assert {row["measure"] for row in rows} == {*MEASURES, "nDCG@151", "R@151", "AP@151", "RR@151"}
 
 
+def test_a_query_s_own_document_is_left_out_unless_it_is_judged_relevant_or_asked_for(
+    spark: SparkSession, settings: Settings, tmp_path: Path
+) -> None:
+    pytest.importorskip("ir_measures", reason="ir-measures is an optional dependency")
+    chunks = rows_of(settings, "toy/main/vectors")
+    texts = {row["doc_id"]: row["text"] for row in chunks}
+    matrix = np.array([row["embedding"] for row in chunks])
+
+    def second(query: str) -> str:
+        """The nearest document but the query's own, which has the same text."""
+        order = np.argsort(-(matrix @ FakeEncoder(8).encode([texts[query]])[0]), kind="stable")
+        return next(found for found in (chunks[place]["doc_id"] for place in order) if found != query)
+
+    queries, judgements = tmp_path / "own.jsonl", tmp_path / "own.tsv"
+    asked = {**{name: texts[name] for name in ("d002", "d010", "d020")}, "q1": texts["d030"]}
+    queries.write_text("".join(json.dumps({"_id": name, "text": text}) + "\n" for name, text in asked.items()))
+    # d020 is judged relevant for itself, which no set of duplicates or counterarguments does: it is a hit.
+    judged = [("d002", second("d002"), 1), ("d010", second("d010"), 1), ("d010", "d010", 0), ("d020", "d020", 1)]
+    lines = [f"{query}\t{document}\t{grade}\n" for query, document, grade in [*judged, ("q1", "d030", 1)]]
+    judgements.write_text("".join(lines))
+    files = {"queries": queries, "judgements": judgements}
+    earlier = recorded(settings)
+
+    found = evaluated(spark, settings, **files, k=150)
+    assert list(found.scores.scores["nDCG@10"]) == [1.0, 1.0, 1.0, 1.0]
+    assert (found.scores.own_documents, found.depth) == (2, 150)
+    assert "2 queries' own documents were left out" in str(found)
+    assert (found.as_dict()["identical_ids"], found.as_dict()["own_documents_left_out"]) == ("left out", 2)
+
+    # The same queries from a table, which is read as a search reads it.
+    table = tmp_path / "own.parquet"
+    spark.createDataFrame(list(asked.items()), "query_id string, text string").coalesce(1).write.parquet(str(table))
+    kept = evaluated(spark, settings, queries=table, judgements=judgements, keep_identical_ids=True)
+    assert list(kept.scores.scores["nDCG@10"]) == pytest.approx([1 / np.log2(3), 1 / np.log2(3), 1.0, 1.0])
+    assert (kept.scores.own_documents, kept.as_dict()["identical_ids"]) == (0, "counted")
+    assert "by their best chunk · a query's own document counts" in str(kept)
+
+    rows = [row for row in recorded(settings) if row not in earlier]
+    noted = {(row["measure"], dict(row["versions"])["identical_ids"]) for row in rows}
+    assert noted == {
+        *((measure, "2 left out") for measure in found.scores.scores),
+        *((measure, "counted") for measure in kept.scores.scores),
+    }
+
+
 def test_what_is_wrong_is_told_before_anything_is_searched(
     spark: SparkSession, make_settings: MakeSettings, files: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -214,7 +214,8 @@ def test_what_cannot_be_searched_is_refused(
         ("none.jsonl", None, "cannot be read"),
         ("names.csv", "a,b\n1,2\n", "are a, b. Name them text, and _id, id or query_id."),
         ("empty.csv", "id,text\n", "there are no queries in"),
-        ("blank.csv", "id,text\n1,owls\n2,\n3,\n", "2 faults:\n  - query '2' has an empty text"),
+        ("blank.csv", "id,text\n1,owls\n2,\n3,\n", "blank.csv, line 3: query '2' has an empty text"),
+        ("none.csv", "id,text\nnone,owls\n,bees\n", "none.csv, line 3: has no id that is text or a whole number"),
         ("twice.csv", "id,text\n1,owls\n1,bees\n", "query id '1' appears more than once. Make ids unique."),
     ],
 )

@@ -84,6 +84,28 @@ def test_queries_with_bom_crlf_blank_lines_numbers_for_ids_and_other_keys(folder
     assert found.queries == {"7": "a", "8": "b\u2028c"}
 
 
+def test_queries_and_judgments_as_csv(folder: Path) -> None:
+    queries, judgements = folder / "queries.csv", folder / "test.csv"
+    queries.write_text('text,_id\n"He said ""no"", then left.",q1\n"two\n\nlines",NA\nc,3\n', encoding="utf-8")
+    judgements.write_text('query-id,corpus-id,score\nq1,"a ""b"", c",1\nNA,d2,2\n', encoding="utf-8")
+    found = read_judged(queries, judgements)
+    assert found.queries == {"q1": 'He said "no", then left.', "NA": "two\n\nlines"}
+    assert found.grades == {"q1": {'a "b", c': 1}, "NA": {"d2": 2}}
+    assert found.unjudged == 1
+
+
+def test_queries_of_a_table_have_a_hash_of_what_they_say(folder: Path) -> None:
+    tables = [[("q1", "a"), ("q2", "b")], [("q2", "b"), ("q1", "a")], [("q1", "a"), ("q2", "c")]]
+    hashes = []
+    for name, rows in zip(("q.parquet", "q.orc", "folder"), tables, strict=True):
+        if name == "folder":
+            (folder / name).mkdir()
+        found = read_judged(folder / name, folder / "test.tsv", lambda path, rows=rows: rows)
+        assert found.queries == dict(rows)
+        hashes.append(found.queries_file.sha256)
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
 def test_ids_may_hold_spaces_where_tabs_separate(folder: Path) -> None:
     assert judged_of(folder, judgements="q1\tnumpy: a b\t1\n").grades == {"q1": {"numpy: a b": 1}}
 
@@ -118,6 +140,8 @@ def test_scifact_is_read_in_full(data_folder: Path) -> None:
         ('{"_id": "", "text": "a"}', "has no _id"),
         ('{"_id": null, "text": "a"}', "has no _id"),
         ('{"_id": true, "text": "a"}', "has no _id"),
+        ('{"_id": 1.5, "text": "a"}', "has no _id"),
+        ('{"id": "x", "text": "a"}', "has no _id"),
         ('{"_id": "x"}', "query 'x' has no text"),
         ('{"_id": "x", "text": 5}', "query 'x' has no text"),
         ('{"_id": "x", "text": " \\u200b"}', "query 'x' has an empty text"),

@@ -4,6 +4,7 @@ import math
 import random
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from schemas.errors import InputError
 from spark_jobs.evaluation.judgements import JudgedQueries
 from spark_jobs.evaluation.measures import Scores, neighbour_overlap, paired_differences, score_queries, search_depth
 from spark_jobs.evaluation.report import Comparison, Evaluation, SpaceScores, rows_of
-from spark_jobs.evaluation.text_files import TextFile
+from spark_jobs.search.text_files import TextFile
 
 Grades = dict[str, dict[str, int]]
 
@@ -240,6 +241,16 @@ def test_json_has_means_and_single_queries() -> None:
     assert (against["space"], against["measures"], against["overlap@10"]) == ("toy.small", {"nDCG@10": 0.5}, 0.75)
     assert against["differences"] == {"nDCG@10": {"value": 0.25, "low": 0.0, "high": 0.5}}
     assert "against" not in evaluation(with_other=False).as_dict()
+
+
+@pytest.mark.parametrize(("keeps", "word", "noted"), [(False, "left out", "2 left out"), (True, "counted", "counted")])
+def test_what_became_of_queries_own_documents_is_shown_and_recorded(keeps: bool, word: str, noted: str) -> None:
+    plain = evaluation(with_other=False)
+    found = replace(plain, scores=replace(plain.scores, own_documents=0 if keeps else 2), keep_identical_ids=keeps)
+    assert ("2 queries' own documents were left out" in str(found)) is not keeps
+    assert ("by their best chunk · a query's own document counts" in str(found)) is keeps
+    assert (found.as_dict()["identical_ids"], found.as_dict()["own_documents_left_out"]) == (word, 0 if keeps else 2)
+    assert rows_of(found)[0]["versions"] == {"identical_ids": noted}
 
 
 def test_rows_name_spaces_measures_and_differences() -> None:

@@ -54,8 +54,8 @@ def test_a_quotation_mark_is_a_plain_character_where_tabs_separate(tmp_path: Pat
 
 
 def test_a_quoted_sentence_may_hold_a_line_break(tmp_path: Path) -> None:
-    found = pairs_of(tmp_path, '"a\nb",c,1\nd,e,2\n')
-    assert found.sentences == [("a\nb", "c"), ("d", "e")]
+    found = pairs_of(tmp_path, '"a\n\n \nb",c,1\n"d\r\n",NA,2\n')
+    assert found.sentences == [("a\n\n \nb", "c"), ("d\r\n", "NA")]
 
 
 @pytest.mark.parametrize(
