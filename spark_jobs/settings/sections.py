@@ -29,6 +29,31 @@ def _as_spark_text(value: object) -> object:
 
 SparkText = Annotated[str, BeforeValidator(_as_spark_text)]
 
+# Delta's options that choose a version or its change feed, and Spark's that name a location; readers ignore case.
+_VERSION_OPTIONS = {
+    *("versionasof", "timestampasof", "startingversion", "startingtimestamp", "endingversion", "endingtimestamp"),
+    *("readchangefeed", "readchangedata"),
+}
+_LOCATION_OPTIONS = {"path", "paths"}
+
+
+def _without_version(options: dict[str, str]) -> dict[str, str]:
+    # A run pins the newest version itself and reads the feed from the last one: it would override these in silence, or
+    # Delta would refuse the mixture.
+    versions = [name for name in options if name.lower() in _VERSION_OPTIONS]
+    if versions:
+        raise ValueError(
+            f"{', '.join(versions)} would choose a version of the source, but a run reads the newest one. Leave it out; "
+            "to embed an older version, create a view of it and name the view as source.table."
+        )
+    locations = [name for name in options if name.lower() in _LOCATION_OPTIONS]
+    if locations:
+        raise ValueError(f"{', '.join(locations)} would name a second location. Use source.path or source.table alone.")
+    return options
+
+
+ReaderOptions = Annotated[dict[str, SparkText], AfterValidator(_without_version)]
+
 
 class Section(BaseModel):
     """A group of settings: no unknown keys, no guessed types, no change after loading."""
@@ -64,7 +89,7 @@ class SourceSettings(Section):
     format: Literal["delta", "parquet", "json", "csv", "orc", "table", "files"]
     path: Location | None = None
     table: Text | None = None
-    options: dict[str, SparkText] = {}
+    options: ReaderOptions = {}
     id_column: Text | None = None
     text_columns: list[Text] = []
     text_separator: str = " "
