@@ -43,8 +43,8 @@ def _without_version(options: dict[str, str]) -> dict[str, str]:
     versions = [name for name in options if name.lower() in _VERSION_OPTIONS]
     if versions:
         raise ValueError(
-            f"{', '.join(versions)} would choose a version of the source, but a run reads the newest one. Leave it out; "
-            "to embed an older version, create a view of it and name the view as source.table."
+            f"{', '.join(versions)} would choose a version of the source, but a run reads the newest one. Leave it "
+            "out; to embed an older version, create a view of it and name the view as source.table."
         )
     locations = [name for name in options if name.lower() in _LOCATION_OPTIONS]
     if locations:

@@ -17,6 +17,8 @@ _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "lake", "build", "dist",
 _CASES = "tests/spark/embedding/test_refresh_cases.py::test_"
 _FAULTS = "tests/spark/embedding/test_faults.py::test_"
 _LIBRARY = "tests/spark/embedding/test_embed_library.py::test_"
+_SESSION = "tests/unit/runtime/test_session.py::test_"
+_SETTINGS = "tests/unit/settings/test_loading.py::test_"
 _JOBS = "tests/jobs/"
 
 
@@ -214,6 +216,27 @@ MUTANTS = [
         "only_missing(chunks, staged).repartition(",
         "only_missing(chunks, staged.limit(0)).repartition(",
         _LIBRARY + "what_a_failed_run_left_is_used_and_nothing_is_written_twice",
+    ),
+    Mutant(
+        "packages of the user take the place of Delta's",
+        "spark_jobs/runtime/session.py",
+        "properties.pop(_PACKAGES, None)",
+        "pass",
+        _SESSION + "packages_and_extensions_of_the_user_are_added_to_those_of_delta",
+    ),
+    Mutant(
+        "a session without Delta is let in",
+        "spark_jobs/runtime/session.py",
+        "if _WITHOUT_DELTA.search(str(error)):",
+        "if not str(error):",
+        _SESSION + "a_session_without_delta_is_refused",
+    ),
+    Mutant(
+        "options that choose a version are let through in other letters",
+        "spark_jobs/settings/sections.py",
+        "if name.lower() in _VERSION_OPTIONS",
+        "if name in _VERSION_OPTIONS",
+        _SETTINGS + "an_option_that_chooses_a_version_of_the_source_is_refused",
     ),
     Mutant(
         "Spark speaks on the terminal",
