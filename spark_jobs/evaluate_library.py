@@ -33,6 +33,7 @@ from spark_jobs.evaluation.report import (
 from spark_jobs.evaluation.retrieval import RetrievedDocuments, retrieve_documents
 from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, session, show
 from spark_jobs.settings.loading import Settings
+from spark_jobs.store.file_system import with_file_system
 from spark_jobs.store.open_space import OpenSpace, open_space, search_model
 from spark_jobs.store.tables import delta_session
 
@@ -73,6 +74,7 @@ def run(
     faults = _option_faults(settings, pairs, {"--queries": queries, "--judgements": judgements}, against, k, out)
     if faults:
         raise InputError(faults)
+    settings = with_file_system(spark, settings)
     result: Evaluation | PairScores
     if pairs is not None:
         result = evaluate_pairs.run(spark, settings, pairs)

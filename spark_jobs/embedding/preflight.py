@@ -12,6 +12,7 @@ from schemas.errors import InputError, SourceError
 from spark_jobs.embedding.source import Source, check_ids, open_source
 from spark_jobs.runtime.threads import beside
 from spark_jobs.settings.loading import Settings
+from spark_jobs.settings.sections import split_path
 from spark_jobs.settings.specs import chunk_spec, inference_spec
 from spark_jobs.store.spaces import check_space, registered
 from spark_jobs.store.tables import location_of
@@ -20,6 +21,8 @@ from udfs.specs import ChunkSpec, InferenceSpec
 
 Checked = TypeVar("Checked")
 
+# Different clients of one system.
+_SAME_SCHEMES = {"s3a": "s3", "s3n": "s3", "abfss": "abfs", "wasbs": "wasb", "swebhdfs": "webhdfs"}
 _TABLES = ("vectors", "ledger", "plan", "staged_chunks", "staged_vectors", "runs", "spaces", "evaluations", "exports")
 
 
@@ -95,14 +98,13 @@ def _collected(check: Callable[[], Checked], faults: list[InputError]) -> Checke
 def check_store(settings: Settings) -> None:
     """Raises InputError if the store's folder is not writable, or if store and source overlap."""
     faults = _overlap(settings)
-    if settings.store.is_local:
-        faults += _not_writable(settings.store.path or "")
+    if settings.store.folder is not None:
+        faults += _not_writable(settings.store.folder, settings.store.path)
     if faults:
         raise InputError(faults)
 
 
-def _not_writable(path: str) -> list[str]:
-    folder = Path(path.removeprefix("file:"))
+def _not_writable(folder: Path, path: str | None) -> list[str]:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if folder.is_dir() and os.access(folder, os.W_OK):
@@ -122,6 +124,9 @@ def _overlap(settings: Settings) -> list[str]:
     if source.path is None or settings.store.path is None:
         return []
     source_parts, store_parts = _path_parts(source.path), _path_parts(settings.store.path)
+    if not source_parts[1] or not store_parts[1]:
+        # Without a server a path is on the default one, which may be the other's.
+        source_parts, store_parts = (parts[:1] + parts[2:] for parts in (source_parts, store_parts))
     shared = min(len(source_parts), len(store_parts))
     if source_parts[:shared] != store_parts[:shared]:
         return []
@@ -132,8 +137,7 @@ def _overlap(settings: Settings) -> list[str]:
 
 
 def _path_parts(path: str) -> tuple[str, ...]:
-    scheme, separator, rest = path.partition("://")
-    local = path.removeprefix("file:") if not separator or scheme == "file" else None
-    if local is not None:
-        return PurePosixPath(os.path.realpath("/" + local.lstrip("/"))).parts
-    return (scheme.replace("s3a", "s3"), *PurePosixPath(rest).parts)
+    scheme, server, rest = split_path(path)
+    if scheme in ("", "file"):
+        return ("file", "", *PurePosixPath(os.path.realpath("/" + rest.lstrip("/"))).parts)
+    return (_SAME_SCHEMES.get(scheme, scheme), server, *PurePosixPath("/" + rest.lstrip("/")).parts)

@@ -12,9 +12,30 @@ Name = Annotated[str, StringConstraints(pattern=_NAME_RULE, max_length=64)]
 Text = Annotated[str, StringConstraints(min_length=1)]
 
 
+# As Hadoop reads paths: `s3a://bucket/lake`, and `dbfs:/lake` without a server too.
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?=/)(?://([^/]*))?(.*)", re.DOTALL)
+
+
+def split_path(path: str) -> tuple[str, str, str]:
+    """Splits an absolute path into scheme, server and path, as Hadoop does.
+
+    Args:
+        path: The path or URL.
+
+    Returns:
+        Scheme and server in lower case, each empty if there is none, and the path.
+
+    Example:
+        >>> split_path("s3a://bucket/lake"), split_path("dbfs:/lake"), split_path("/lake")
+        (('s3a', 'bucket', '/lake'), ('dbfs', '', '/lake'), ('', '', '/lake'))
+    """
+    found = _URL.fullmatch(path)
+    return (found[1].lower(), (found[2] or "").lower(), found[3] or "/") if found else ("", "", path)
+
+
 def _absolute(path: str) -> str:
     # Spark and a Connect server have their own working directories, so only an absolute path is unambiguous.
-    return path if re.match(r"^[A-Za-z][A-Za-z0-9+.-]*:/", path) else str(Path(path).expanduser().absolute())
+    return path if split_path(path)[0] else str(Path(path).expanduser().absolute())
 
 
 Location = Annotated[Text, AfterValidator(_absolute)]
@@ -78,9 +99,15 @@ class StoreSettings(Section):
         return self
 
     @property
+    def folder(self) -> Path | None:
+        """The store's folder on this machine; None if it is in a catalog or has a scheme other than `file`."""
+        scheme, _, path = split_path(self.path or "")
+        return Path(path) if self.path is not None and scheme in ("", "file") else None
+
+    @property
     def is_local(self) -> bool:
-        """Whether the store is a path without a scheme, or with `file:`."""
-        return self.path is not None and ("://" not in self.path or self.path.startswith("file://"))
+        """Whether the store is a folder of this machine."""
+        return self.folder is not None
 
 
 class SourceSettings(Section):

@@ -17,6 +17,7 @@ from schemas.errors import InputError, RunActiveError
 from schemas.ledger import LEDGER
 from schemas.runs import ENDS, FINISHED, RUNS
 from spark_jobs.settings.loading import Settings
+from spark_jobs.store.file_system import with_file_system
 from spark_jobs.store.locks import space_lock
 from spark_jobs.store.tables import SpaceTables, space_tables
 from udfs import __version__
@@ -79,6 +80,7 @@ def require_tables(spark: SparkSession, settings: Settings) -> None:
 @contextmanager
 def exclusive(spark: SparkSession, settings: Settings) -> Iterator[None]:
     """Holds a space for work other than a run; refused while a run, or other work of this kind, is in progress."""
+    settings = with_file_system(spark, settings)
     tables = space_tables(spark, settings)
     with space_lock(settings):
         # A store that lost its record of runs cannot name an active one.

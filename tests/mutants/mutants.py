@@ -17,6 +17,7 @@ _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "lake", "build", "dist",
 _CASES = "tests/spark/embedding/test_refresh_cases.py::test_"
 _FAULTS = "tests/spark/embedding/test_faults.py::test_"
 _LIBRARY = "tests/spark/embedding/test_embed_library.py::test_"
+_LOCKS = "tests/unit/store/test_locks.py::test_"
 _SESSION = "tests/unit/runtime/test_session.py::test_"
 _SETTINGS = "tests/unit/settings/test_loading.py::test_"
 _JOBS = "tests/jobs/"
@@ -237,6 +238,20 @@ MUTANTS = [
         "if name.lower() in _VERSION_OPTIONS",
         "if name in _VERSION_OPTIONS",
         _SETTINGS + "an_option_that_chooses_a_version_of_the_source_is_refused",
+    ),
+    Mutant(
+        "a scheme with one slash counts as a local path",
+        "spark_jobs/settings/sections.py",
+        "*):(?=/)",
+        "*):(?=//)",
+        _LOCKS + "a_store_elsewhere_needs_no_folder_for_locks",
+    ),
+    Mutant(
+        "the default file system is not asked",
+        "spark_jobs/store/file_system.py",
+        'if split_path(root)[0] in ("", "file"):',
+        "if root is not None:",
+        "tests/unit/store/test_file_system.py::test_a_path_without_a_scheme_is_on_the_default_file_system",
     ),
     Mutant(
         "Spark speaks on the terminal",

@@ -13,6 +13,8 @@ from schemas.errors import InputError
 from schemas.vectors import vectors_table
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
+from spark_jobs.store.file_system import with_file_system
+from spark_jobs.store.runs import exclusive
 from spark_jobs.store.tables import delta_session, read_vectors, space_tables
 from tests.support.space import Space
 from tests.support.template import write_documents
@@ -93,6 +95,17 @@ def test_the_change_feed_follows_inserts_updates_and_deletes(spark: SparkSession
         "update_postimage": 1,
         "delete": 1,
     }
+
+
+def test_work_beside_a_run_takes_no_local_lock_for_a_store_on_another_file_system(
+    spark: SparkSession, make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    settings, elsewhere = make_settings("unused"), spark.newSession()
+    assert with_file_system(spark, settings) is settings
+    elsewhere.conf.set("fs.defaultFS", "elsewhere://server:8020")
+    with pytest.raises(Exception, match="elsewhere"), exclusive(elsewhere, settings):
+        pytest.fail("the store was found")
+    assert not list(tmp_path.rglob("*.lock"))
 
 
 def test_other_payload_columns_are_refused_for_a_filled_space(spark: SparkSession, edited: Settings) -> None:
