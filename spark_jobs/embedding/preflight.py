@@ -9,6 +9,7 @@ from typing import TypeVar
 from pyspark.sql import SparkSession
 
 from schemas.errors import InputError, SourceError
+from schemas.table import name_parts
 from spark_jobs.embedding.source import Source, check_ids, open_source
 from spark_jobs.runtime.threads import beside
 from spark_jobs.settings.loading import Settings
@@ -115,15 +116,16 @@ def _not_writable(folder: Path, path: str | None) -> list[str]:
 
 def _overlap(settings: Settings) -> list[str]:
     source, location = settings.source, location_of(settings)
-    if source.table is not None:
+    source_path = source.path or _path_in_name(source.table or "")
+    if source_path is None and source.table is not None:
         names = [*(location.name(table) for table in _TABLES), location.view or ""]
-        of_store = {name.replace("`", "").lower() for name in names}
-        if source.table.replace("`", "").lower() in of_store:
+        of_store = [name_parts(name.lower()) for name in names if name]
+        if name_parts(source.table.lower()) in of_store:
             return [f"source.table {source.table} is a table of the store. Name a table outside the store."]
         return []
-    if source.path is None or settings.store.path is None:
+    if source_path is None or settings.store.path is None:
         return []
-    source_parts, store_parts = _path_parts(source.path), _path_parts(settings.store.path)
+    source_parts, store_parts = _path_parts(source_path), _path_parts(settings.store.path)
     if not source_parts[1] or not store_parts[1]:
         # Without a server a path is on the default one, which may be the other's.
         source_parts, store_parts = (parts[:1] + parts[2:] for parts in (source_parts, store_parts))
@@ -131,9 +133,15 @@ def _overlap(settings: Settings) -> list[str]:
     if source_parts[:shared] != store_parts[:shared]:
         return []
     return [
-        f"source.path {source.path} and store.path {settings.store.path} overlap, so a run would read what it "
+        f"source.{'path' if source.path else 'table'} {source_path} and store.path {settings.store.path} overlap, so a run would read what it "
         "writes. Keep them apart."
     ]
+
+
+def _path_in_name(table: str) -> str | None:
+    # Spark reads delta.`<path>` as the table at that path.
+    parts = name_parts(table) if table else []
+    return parts[1] if len(parts) == 2 and parts[0].lower() == "delta" and "/" in parts[1] else None
 
 
 def _path_parts(path: str) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
+from schemas.table import name_parts
+
 _NAME_RULE = r"^[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*$"
 # A double underscore separates library, space and table in a catalog's names, so only single ones are allowed.
 Name = Annotated[str, StringConstraints(pattern=_NAME_RULE, max_length=64)]
@@ -39,6 +41,14 @@ def _absolute(path: str) -> str:
 
 
 Location = Annotated[Text, AfterValidator(_absolute)]
+
+
+def _table_name(name: str) -> str:
+    name_parts(name)
+    return name
+
+
+TableName = Annotated[Text, AfterValidator(_table_name)]
 
 
 def _as_spark_text(value: object) -> object:
@@ -115,7 +125,7 @@ class SourceSettings(Section):
 
     format: Literal["delta", "parquet", "json", "csv", "orc", "table", "files"]
     path: Location | None = None
-    table: Text | None = None
+    table: TableName | None = None
     options: ReaderOptions = {}
     id_column: Text | None = None
     text_columns: list[Text] = []

@@ -254,6 +254,20 @@ MUTANTS = [
         "tests/unit/store/test_file_system.py::test_a_path_without_a_scheme_is_on_the_default_file_system",
     ),
     Mutant(
+        "a dot within backticks separates names",
+        "schemas/table.py",
+        "(?P<quoted>(?:[^`]|``)+)",
+        "(?P<quoted>(?:[^`.]|``)+)",
+        "tests/unit/schemas/test_table.py::test_a_name_is_split_at_dots_outside_backticks",
+    ),
+    Mutant(
+        "a Delta table that cannot be described counts as a view",
+        "spark_jobs/embedding/source.py",
+        'if source.format == "delta" or _is_delta_table(spark, source):',
+        'if source.format == "delta":',
+        "tests/spark/embedding/test_sources.py::test_a_delta_table_is_never_taken_for_a_view",
+    ),
+    Mutant(
         "Spark speaks on the terminal",
         "spark_jobs/runtime/command.py",
         "quiet=not debug",

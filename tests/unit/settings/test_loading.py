@@ -318,6 +318,14 @@ def test_an_option_that_names_a_second_location_is_refused(option: str) -> None:
     )
 
 
+def test_a_table_whose_name_cannot_be_split_is_refused() -> None:
+    changes = [("source.path", REMOVE), ("source.format", "table"), ("source.table", "cat.`my.schema.t")]
+    assert faults_of(*changes) == (
+        "source.table: cat.`my.schema.t is not the name of a table. Write catalog.schema.table, and put a part that "
+        "contains dots or other signs in backticks.",
+    )
+
+
 def test_relative_paths_become_absolute_and_urls_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
