@@ -132,9 +132,9 @@ def _overlap(settings: Settings) -> list[str]:
     shared = min(len(source_parts), len(store_parts))
     if source_parts[:shared] != store_parts[:shared]:
         return []
+    named = f"source.{'path' if source.path else 'table'} {source_path}"
     return [
-        f"source.{'path' if source.path else 'table'} {source_path} and store.path {settings.store.path} overlap, so a run would read what it "
-        "writes. Keep them apart."
+        f"{named} and store.path {settings.store.path} overlap, so a run would read what it writes. Keep them apart."
     ]
 
 

@@ -268,6 +268,20 @@ MUTANTS = [
         "tests/spark/embedding/test_sources.py::test_a_delta_table_is_never_taken_for_a_view",
     ),
     Mutant(
+        "libraries that differ by case share their tables",
+        "spark_jobs/store/spaces.py",
+        'F.lower("library") == settings.library.lower()',
+        'F.col("library") == settings.library',
+        "tests/spark/store/test_tables.py::test_names_that_differ_by_case_do_not_share_tables_in_a_catalog",
+    ),
+    Mutant(
+        "spaces that differ by case share their tables",
+        "spark_jobs/store/spaces.py",
+        "row.space.lower() == space.lower()",
+        "row.space == space",
+        "tests/unit/store/test_spaces.py::test_in_a_catalog_the_first_name_owns_the_tables",
+    ),
+    Mutant(
         "Spark speaks on the terminal",
         "spark_jobs/runtime/command.py",
         "quiet=not debug",

@@ -1,13 +1,28 @@
 """A local session has Delta and the user's own properties, and a live one without Delta is refused."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
+from rich.console import Console
 
 from schemas.errors import InputError
+from spark_jobs import (
+    embed_library,
+    export_library,
+    list_quarantine,
+    maintain_space,
+    search_library,
+    show_status,
+    verify_space,
+)
 from spark_jobs.runtime import session
+from spark_jobs.search.nearest import SearchOptions
+from spark_jobs.settings import as_settings
 from spark_jobs.settings.sections import SparkSettings
+from spark_jobs.store import read_vectors
 
 DELTA = "io.delta.sql.DeltaSparkSessionExtension"
 
@@ -84,6 +99,27 @@ def test_a_session_without_delta_is_refused(answer: str) -> None:
         with pytest.raises(InputError, match=r"^the Spark session cannot use Delta tables, because") as caught:
             session.require_delta(live)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        embed_library.run,
+        maintain_space.run,
+        verify_space.run,
+        read_vectors,
+        partial(show_status.run, console=Console()),
+        partial(list_quarantine.run, console=Console()),
+        partial(export_library.run, to="parquet:/out"),
+        partial(search_library.answer, question="Owls?", options=SearchOptions()),
+    ],
+)
+def test_every_job_with_tables_refuses_a_session_without_delta(job: Callable[..., Any]) -> None:
+    source = {"format": "json", "path": "/docs", "id_column": "id", "text_columns": ["text"]}
+    values: dict[str, Any] = {"library": "toy", "store": {"path": "/lake"}, "source": source}
+    settings = as_settings({**values, "model": {"path": "fake:8"}})
+    with pytest.raises(InputError, match=r"^the Spark session cannot use Delta tables, because"):
+        job(LiveSession(RuntimeError("[PARSE_SYNTAX_ERROR] Syntax error at or near 'DETAIL'.")), settings)
 
 
 @pytest.mark.parametrize(
