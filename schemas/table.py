@@ -1,5 +1,6 @@
 """Table descriptions, and comparisons of actual columns with them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, StructField, StructType
 
 from schemas.errors import InputError
+
+_NAME_PART = re.compile(r"\s*(?:`(?P<quoted>(?:[^`]|``)+)`|(?P<plain>[^`.\s]+))\s*(?=\.|$)")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,36 @@ def clashing(names: Sequence[str], fields: Sequence[StructField]) -> list[str]:
 def quoted(name: str) -> str:
     """Quotes a column name in backticks, so that dots, spaces and backticks in it are literal."""
     return "`" + name.replace("`", "``") + "`"
+
+
+def name_parts(name: str) -> list[str]:
+    """Splits the name of a table as Spark does: a dot within backticks is part of a name.
+
+    Args:
+        name: Name of a table, with one or more parts.
+
+    Returns:
+        The parts without their backticks.
+
+    Raises:
+        ValueError: A backtick has no partner, or a part is empty.
+
+    Example:
+        >>> name_parts("cat.`my.schema`.`a``b`")
+        ['cat', 'my.schema', 'a`b']
+    """
+    parts, position = [], 0
+    while found := _NAME_PART.match(name, position):
+        quoted_part, plain = found["quoted"], found["plain"]
+        parts.append(plain if quoted_part is None else quoted_part.replace("``", "`"))
+        position = found.end()
+        if position == len(name):
+            return parts
+        position += 1
+    raise ValueError(
+        f"{name} is not the name of a table. Write catalog.schema.table, and put a part that contains dots or other "
+        "signs in backticks."
+    )
 
 
 def discrepancies(actual: StructType, expected: StructType) -> list[str]:

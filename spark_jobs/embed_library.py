@@ -28,6 +28,7 @@ from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, show, 
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.properties import session_properties
 from spark_jobs.settings.loading import Settings
+from spark_jobs.store.file_system import with_file_system
 from spark_jobs.store.locks import space_lock
 from spark_jobs.store.properties import for_rows
 from spark_jobs.store.tables import delta_session
@@ -76,6 +77,7 @@ def run(
     progress = progress or Progress()
     with delta_session(spark):
         with progress.step("pre-flight"):
+            settings = with_file_system(spark, settings)
             preflight = run_preflight(spark, settings)
         with space_lock(settings, take_over), session_properties(spark, for_rows(preflight.documents)):
             with progress.step("open"):

@@ -36,6 +36,7 @@ from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guar
 from spark_jobs.runtime.json_text import json_text
 from spark_jobs.search.queries import read_queries
 from spark_jobs.settings.loading import Settings
+from spark_jobs.store.file_system import with_file_system
 from spark_jobs.store.open_space import OpenSpace, open_space, search_model
 from spark_jobs.store.tables import delta_session
 
@@ -84,6 +85,7 @@ def run(
     faults = _option_faults(settings, pairs, retrieval, k, out)
     if faults:
         raise InputError(faults)
+    settings = with_file_system(spark, settings)
     result: Evaluation | PairScores
     if pairs is not None:
         result = evaluate_pairs.run(spark, settings, pairs)

@@ -29,6 +29,7 @@ from spark_jobs.export.rows import row_format_of, send_difference
 from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, show, watched_session
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.settings.loading import Settings
+from spark_jobs.store.file_system import with_file_system
 from spark_jobs.store.locks import export_lock
 from spark_jobs.store.open_space import open_space
 from spark_jobs.store.tables import delta_session
@@ -66,6 +67,7 @@ def run(
     progress, name = progress or Progress(), target_name(to)
     with delta_session(spark), closing(open_target(to)) as target:
         with progress.step("open"):
+            settings = with_file_system(spark, settings)
             space = open_space(spark, settings)
             row_format = row_format_of(space)
         if dry_run:

@@ -8,7 +8,9 @@ from rich.table import Table
 
 from schemas.ledger import LEDGER, QUARANTINED
 from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, output, session
+from spark_jobs.runtime.session import require_delta
 from spark_jobs.settings.loading import Settings
+from spark_jobs.store.spaces import registered
 from spark_jobs.store.tables import space_tables
 
 # If every document of a library fails, the first thousand are enough to see why.
@@ -17,6 +19,8 @@ _SHOWN = 1000
 
 def run(spark: SparkSession, settings: Settings, console: Console) -> None:
     """Prints the quarantined documents of the settings' space, ordered by id."""
+    require_delta(spark)
+    registered(spark, settings)
     tables = space_tables(spark, settings)
     if not tables.exists(LEDGER.name):
         console.print(f"No run has written to space {settings.library}.{settings.space} yet.")

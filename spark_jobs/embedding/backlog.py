@@ -17,6 +17,7 @@ from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.ledger import suspects
 from spark_jobs.store.runs import history
+from spark_jobs.store.spaces import registered
 from spark_jobs.store.tables import space_tables
 
 
@@ -60,6 +61,7 @@ def backlog_of(spark: SparkSession, settings: Settings) -> Backlog:
     last, last_finished = history(tables) if tables.exists(RUNS.name) else (None, None)
     version = None
     try:
+        registered(spark, settings)
         source = open_source(spark, settings.source)
         version = source.version
         left = check_ids(source, settings.source)

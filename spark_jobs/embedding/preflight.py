@@ -9,9 +9,11 @@ from typing import TypeVar
 from pyspark.sql import SparkSession
 
 from schemas.errors import InputError, SourceError
+from schemas.table import name_parts
 from spark_jobs.embedding.source import Source, check_ids, open_source
 from spark_jobs.runtime.threads import beside
 from spark_jobs.settings.loading import Settings
+from spark_jobs.settings.sections import split_path
 from spark_jobs.settings.specs import chunk_spec, inference_spec
 from spark_jobs.store.spaces import check_space, registered
 from spark_jobs.store.tables import location_of
@@ -20,6 +22,8 @@ from udfs.specs import ChunkSpec, InferenceSpec
 
 Checked = TypeVar("Checked")
 
+# Different clients of one system.
+_SAME_SCHEMES = {"s3a": "s3", "s3n": "s3", "abfss": "abfs", "wasbs": "wasb", "swebhdfs": "webhdfs"}
 _TABLES = ("vectors", "ledger", "plan", "staged_chunks", "staged_vectors", "runs", "spaces", "evaluations", "exports")
 
 
@@ -95,14 +99,13 @@ def _collected(check: Callable[[], Checked], faults: list[InputError]) -> Checke
 def check_store(settings: Settings) -> None:
     """Raises InputError if the store's folder is not writable, or if store and source overlap."""
     faults = _overlap(settings)
-    if settings.store.is_local:
-        faults += _not_writable(settings.store.path or "")
+    if settings.store.folder is not None:
+        faults += _not_writable(settings.store.folder, settings.store.path)
     if faults:
         raise InputError(faults)
 
 
-def _not_writable(path: str) -> list[str]:
-    folder = Path(path.removeprefix("file:"))
+def _not_writable(folder: Path, path: str | None) -> list[str]:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if folder.is_dir() and os.access(folder, os.W_OK):
@@ -113,27 +116,36 @@ def _not_writable(path: str) -> list[str]:
 
 def _overlap(settings: Settings) -> list[str]:
     source, location = settings.source, location_of(settings)
-    if source.table is not None:
+    source_path = source.path or _path_in_name(source.table or "")
+    if source_path is None and source.table is not None:
         names = [*(location.name(table) for table in _TABLES), location.view or ""]
-        of_store = {name.replace("`", "").lower() for name in names}
-        if source.table.replace("`", "").lower() in of_store:
+        of_store = [name_parts(name.lower()) for name in names if name]
+        if name_parts(source.table.lower()) in of_store:
             return [f"source.table {source.table} is a table of the store. Name a table outside the store."]
         return []
-    if source.path is None or settings.store.path is None:
+    if source_path is None or settings.store.path is None:
         return []
-    source_parts, store_parts = _path_parts(source.path), _path_parts(settings.store.path)
+    source_parts, store_parts = _path_parts(source_path), _path_parts(settings.store.path)
+    if not source_parts[1] or not store_parts[1]:
+        # Without a server a path is on the default one, which may be the other's.
+        source_parts, store_parts = (parts[:1] + parts[2:] for parts in (source_parts, store_parts))
     shared = min(len(source_parts), len(store_parts))
     if source_parts[:shared] != store_parts[:shared]:
         return []
+    named = f"source.{'path' if source.path else 'table'} {source_path}"
     return [
-        f"source.path {source.path} and store.path {settings.store.path} overlap, so a run would read what it "
-        "writes. Keep them apart."
+        f"{named} and store.path {settings.store.path} overlap, so a run would read what it writes. Keep them apart."
     ]
 
 
+def _path_in_name(table: str) -> str | None:
+    # Spark reads delta.`<path>` as the table at that path.
+    parts = name_parts(table) if table else []
+    return parts[1] if len(parts) == 2 and parts[0].lower() == "delta" and "/" in parts[1] else None
+
+
 def _path_parts(path: str) -> tuple[str, ...]:
-    scheme, separator, rest = path.partition("://")
-    local = path.removeprefix("file:") if not separator or scheme == "file" else None
-    if local is not None:
-        return PurePosixPath(os.path.realpath("/" + local.lstrip("/"))).parts
-    return (scheme.replace("s3a", "s3"), *PurePosixPath(rest).parts)
+    scheme, server, rest = split_path(path)
+    if scheme in ("", "file"):
+        return ("file", "", *PurePosixPath(os.path.realpath("/" + rest.lstrip("/"))).parts)
+    return (_SAME_SCHEMES.get(scheme, scheme), server, *PurePosixPath("/" + rest.lstrip("/")).parts)

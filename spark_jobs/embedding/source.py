@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, IntegralType, MapType, NullType, StringType, StructField, StructType
 
 from schemas.errors import InputError, SourceError
-from schemas.table import clashing, quoted
+from schemas.table import clashing, name_parts, quoted
 from schemas.vectors import vectors_table
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.sections import SourceSettings
@@ -123,7 +123,7 @@ def check_ids(source: Source, settings: SourceSettings) -> int:
 def _quoted_name(source: SourceSettings) -> str:
     if source.format == "delta":
         return f"delta.{quoted(source.path or '')}"
-    return ".".join(quoted(part) for part in _name_parts(source.table or ""))
+    return ".".join(quoted(part) for part in name_parts(source.table or ""))
 
 
 def _delta_detail(spark: SparkSession, source: SourceSettings) -> Row | None:
@@ -132,10 +132,15 @@ def _delta_detail(spark: SparkSession, source: SourceSettings) -> Row | None:
     try:
         detail = spark.sql(f"DESCRIBE DETAIL {_quoted_name(source)}").select("format", "id", "properties").collect()
     except PySparkException:
-        if source.format == "delta":
+        if source.format == "delta" or _is_delta_table(spark, source):
             raise
         return None  # a view has no detail, and no version either
     return detail[0] if detail and detail[0].format == "delta" else None
+
+
+def _is_delta_table(spark: SparkSession, source: SourceSettings) -> bool:
+    rows = spark.sql(f"DESCRIBE TABLE EXTENDED {_quoted_name(source)}").where("col_name = 'Provider'").collect()
+    return any(row.data_type.lower() == "delta" for row in rows)
 
 
 def _commits(spark: SparkSession, source: SourceSettings, number: int) -> list[Row]:
@@ -167,10 +172,6 @@ def _rule(spark: SparkSession, source: SourceSettings, fields: list[StructField]
         parts.append({key: spark.conf.get(key, None) for key in _FILTER_PROPERTIES})
     text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _name_parts(name: str) -> list[str]:
-    return [part.strip("`") for part in name.split(".")]
 
 
 def _rows(spark: SparkSession, source: SourceSettings, version: int | None) -> DataFrame:

@@ -1,12 +1,14 @@
 """The Spark session: the live one, or else a local one with Delta."""
 
 import os
+import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from weakref import WeakSet
 
 from pyspark import SparkConf
 from pyspark.sql import SparkSession
@@ -22,10 +24,13 @@ _JAVA = (
     "-XX:+UseParallelGC -XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000 "
     "-XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"
 )
+_PACKAGES, _EXTENSIONS = "spark.jars.packages", "spark.sql.extensions"
+_CATALOG, _DELTA_CATALOG = "spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"
+_DELTA_PACKAGE, _DELTA_EXTENSION = "io.delta:delta-spark", "io.delta.sql.DeltaSparkSessionExtension"
 _LOCAL = {
+    # Java refuses to start with two garbage collectors, so options of the user's own replace these.
     "spark.driver.extraJavaOptions": _JAVA,
-    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    _CATALOG: _DELTA_CATALOG,
     # Delta reads a table's log with 50 tasks by default, which on one machine costs seconds for every commit.
     "spark.databricks.delta.snapshotPartitions": "2",
     # 200 by default, most of them empty on one machine.
@@ -42,6 +47,15 @@ _LOCAL = {
     "spark.sql.session.timeZone": "UTC",
     "spark.log.level": "ERROR",
 }
+
+# A statement of Delta's own about a table that does not exist. A session that knows Delta says that there is none.
+_PROBE = "DESCRIBE DETAIL delta.`file:/embedlake/no/such/table`"
+# What a session says that lacks Delta's extension, its catalog, or the package that both are in.
+_WITHOUT_DELTA = re.compile(
+    r"\[DELTA_CONFIGURE_SPARK_SESSION_WITH_EXTENSION_AND_CATALOG\]|\[TABLE_OR_VIEW_NOT_FOUND\][^\n]*`DETAIL`"
+    r"|\[PARSE_SYNTAX_ERROR\]|Cannot find catalog plugin class"
+)
+_with_delta: WeakSet[SparkSession] = WeakSet()
 
 
 def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
@@ -71,9 +85,50 @@ def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
         from delta import configure_spark_with_delta_pip
     except ImportError as error:
         raise InputError("Delta is not installed. Run: pip install 'embedlake[spark]'") from error
-    builder = configure_spark_with_delta_pip(SparkSession.builder.master(settings.master).appName("embedlake"))
+    builder = configure_spark_with_delta_pip(
+        SparkSession.builder.master(settings.master).appName("embedlake"), _listed(settings.properties, _PACKAGES)
+    )
     with _kept_messages() if quiet else nullcontext():
-        return _configured(builder, {**_LOCAL, **settings.properties})
+        return _configured(builder, _local_properties(settings.properties))
+
+
+def _local_properties(own: dict[str, str]) -> dict[str, str]:
+    # The user's value wins, except in lists that Delta has to be in: there it is added.
+    properties = {**_LOCAL, **own}
+    properties[_EXTENSIONS] = ",".join(dict.fromkeys([_DELTA_EXTENSION, *_listed(own, _EXTENSIONS)]))
+    if not any(package.startswith(_DELTA_PACKAGE) for package in _listed(own, _PACKAGES)):
+        # The builder was given these, next to Delta. A user who names a version of Delta gets only that one.
+        properties.pop(_PACKAGES, None)
+    return properties
+
+
+def _listed(properties: dict[str, str], name: str) -> list[str]:
+    return [entry.strip() for entry in properties.get(name, "").split(",") if entry.strip()]
+
+
+def require_delta(spark: SparkSession) -> None:
+    """Refuses a session that was started without Delta; each session is asked once.
+
+    Properties do not tell: a platform may bring Delta without them, and they may be set where the package is missing.
+
+    Args:
+        spark: A live session.
+
+    Raises:
+        InputError: The session cannot use Delta tables.
+    """
+    if spark in _with_delta:
+        return
+    try:
+        spark.sql(_PROBE).collect()
+    except Exception as error:  # Py4J raises it if a class is missing, PySpark if the statement is unknown
+        if _WITHOUT_DELTA.search(str(error)):
+            raise InputError(
+                "the Spark session cannot use Delta tables, because it was started without Delta's package, extension "
+                f"or catalog. Start it with the package {_DELTA_PACKAGE}, {_EXTENSIONS}={_DELTA_EXTENSION} and "
+                f"{_CATALOG}={_DELTA_CATALOG}."
+            ) from error
+    _with_delta.add(spark)
 
 
 def find_java() -> None:

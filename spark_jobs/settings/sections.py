@@ -6,18 +6,49 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
+from schemas.table import name_parts
+
 _NAME_RULE = r"^[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*$"
 # A double underscore separates library, space and table in a catalog's names, so only single ones are allowed.
 Name = Annotated[str, StringConstraints(pattern=_NAME_RULE, max_length=64)]
 Text = Annotated[str, StringConstraints(min_length=1)]
 
 
+# As Hadoop reads paths: `s3a://bucket/lake`, and `dbfs:/lake` without a server too.
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?=/)(?://([^/]*))?(.*)", re.DOTALL)
+
+
+def split_path(path: str) -> tuple[str, str, str]:
+    """Splits an absolute path into scheme, server and path, as Hadoop does.
+
+    Args:
+        path: The path or URL.
+
+    Returns:
+        Scheme and server in lower case, each empty if there is none, and the path.
+
+    Example:
+        >>> split_path("s3a://bucket/lake"), split_path("dbfs:/lake"), split_path("/lake")
+        (('s3a', 'bucket', '/lake'), ('dbfs', '', '/lake'), ('', '', '/lake'))
+    """
+    found = _URL.fullmatch(path)
+    return (found[1].lower(), (found[2] or "").lower(), found[3] or "/") if found else ("", "", path)
+
+
 def _absolute(path: str) -> str:
     # Spark and a Connect server have their own working directories, so only an absolute path is unambiguous.
-    return path if re.match(r"^[A-Za-z][A-Za-z0-9+.-]*:/", path) else str(Path(path).expanduser().absolute())
+    return path if split_path(path)[0] else str(Path(path).expanduser().absolute())
 
 
 Location = Annotated[Text, AfterValidator(_absolute)]
+
+
+def _table_name(name: str) -> str:
+    name_parts(name)
+    return name
+
+
+TableName = Annotated[Text, AfterValidator(_table_name)]
 
 
 def _as_spark_text(value: object) -> object:
@@ -28,6 +59,31 @@ def _as_spark_text(value: object) -> object:
 
 
 SparkText = Annotated[str, BeforeValidator(_as_spark_text)]
+
+# Delta's options that choose a version or its change feed, and Spark's that name a location; readers ignore case.
+_VERSION_OPTIONS = {
+    *("versionasof", "timestampasof", "startingversion", "startingtimestamp", "endingversion", "endingtimestamp"),
+    *("readchangefeed", "readchangedata"),
+}
+_LOCATION_OPTIONS = {"path", "paths"}
+
+
+def _without_version(options: dict[str, str]) -> dict[str, str]:
+    # A run pins the newest version itself and reads the feed from the last one: it would override these in silence, or
+    # Delta would refuse the mixture.
+    versions = [name for name in options if name.lower() in _VERSION_OPTIONS]
+    if versions:
+        raise ValueError(
+            f"{', '.join(versions)} would choose a version of the source, but a run reads the newest one. Leave it "
+            "out; to embed an older version, create a view of it and name the view as source.table."
+        )
+    locations = [name for name in options if name.lower() in _LOCATION_OPTIONS]
+    if locations:
+        raise ValueError(f"{', '.join(locations)} would name a second location. Use source.path or source.table alone.")
+    return options
+
+
+ReaderOptions = Annotated[dict[str, SparkText], AfterValidator(_without_version)]
 
 
 class Section(BaseModel):
@@ -53,9 +109,15 @@ class StoreSettings(Section):
         return self
 
     @property
+    def folder(self) -> Path | None:
+        """The store's folder on this machine; None if it is in a catalog or has a scheme other than `file`."""
+        scheme, _, path = split_path(self.path or "")
+        return Path(path) if self.path is not None and scheme in ("", "file") else None
+
+    @property
     def is_local(self) -> bool:
-        """Whether the store is a path without a scheme, or with `file:`."""
-        return self.path is not None and ("://" not in self.path or self.path.startswith("file://"))
+        """Whether the store is a folder of this machine."""
+        return self.folder is not None
 
 
 class SourceSettings(Section):
@@ -63,8 +125,8 @@ class SourceSettings(Section):
 
     format: Literal["delta", "parquet", "json", "csv", "orc", "table", "files"]
     path: Location | None = None
-    table: Text | None = None
-    options: dict[str, SparkText] = {}
+    table: TableName | None = None
+    options: ReaderOptions = {}
     id_column: Text | None = None
     text_columns: list[Text] = []
     text_separator: str = " "

@@ -19,6 +19,7 @@ from schemas.ledger import LEDGER
 from schemas.runs import AT_WORK, FAILED, MAINTENANCE_ENDED, MAINTENANCE_STARTED, RUNS, STARTED, WAS_CLEAN
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.fence import Fence, transaction
+from spark_jobs.store.file_system import with_file_system
 from spark_jobs.store.locks import space_lock, store_lock
 from spark_jobs.store.runs import events, history, installed_versions, refuse_second
 from spark_jobs.store.tables import SpaceTables, space_tables
@@ -179,6 +180,7 @@ def exclusive(spark: SparkSession, settings: Settings, work: str) -> Iterator[Cl
     Raises:
         RunActiveError: A run, or other work of this kind, is in progress, or has taken over.
     """
+    settings = with_file_system(spark, settings)
     tables = space_tables(spark, settings)
     with space_lock(settings):
         with store_lock(settings):

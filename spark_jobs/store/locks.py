@@ -8,7 +8,6 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -86,10 +85,10 @@ def store_lock(settings: Settings) -> Iterator[None]:
 
 
 def _lock(settings: Settings, name: str) -> FileLock | None:
-    path = settings.store.path
-    if path is None or not settings.store.is_local:
+    store = settings.store.folder
+    if store is None:
         return None
-    folder = Path(path.removeprefix("file:")) / "_embedlake" / "locks"
+    folder = store / "_embedlake" / "locks"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -15,6 +15,7 @@ from schemas.errors import InputError, RunActiveError
 from schemas.ledger import LEDGER
 from schemas.runs import ENDS, FINISHED, MAINTENANCE_ENDED, RUNS, WAS_CLEAN
 from spark_jobs.settings.loading import Settings
+from spark_jobs.store.spaces import registered
 from spark_jobs.store.tables import SpaceTables, space_tables
 from udfs import __version__
 
@@ -66,7 +67,8 @@ def refuse_second(last: Row | None, settings: Settings, take_over: bool) -> None
 
 
 def require_tables(spark: SparkSession, settings: Settings) -> None:
-    """Refuses a space that has no vectors or no ledger, because no run has written to it."""
+    """Refuses a space that has no vectors or no ledger, because no run has written to it, or that has another's."""
+    registered(spark, settings)
     tables = space_tables(spark, settings)
     missing = [tables.name(table) for table in ("vectors", LEDGER.name) if not tables.exists(table)]
     if missing:

@@ -1,6 +1,7 @@
 """The registry of spaces: which model and chunking rule created the vectors of each, and which space readers use."""
 
 import json
+import os
 from dataclasses import asdict
 from datetime import datetime
 
@@ -12,12 +13,17 @@ from schemas.errors import InputError
 from schemas.spaces import READY, SPACES
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.loading import Settings
+from spark_jobs.settings.sections import StoreSettings
 from spark_jobs.store.locks import store_lock
 from spark_jobs.store.tables import SpaceTables, space_tables
 from udfs.models.fingerprint import chunking_fingerprint, model_fingerprint
 from udfs.quantization import Ranges
 from udfs.specs import ChunkSpec, ModelSpec
 
+_OTHER_CASE = (
+    "{0} {1} would share its tables with {0} {2}, because the store's names ignore case. Write {2} if it is the same, "
+    "or choose another name."
+)
 # Spark's conditions for a catalog that has tables but no views.
 _NO_VIEWS = ("MISSING_CATALOG_ABILITY", "UNSUPPORTED_FEATURE.CATALOG_OPERATION")
 
@@ -30,9 +36,53 @@ def registered(spark: SparkSession, settings: Settings) -> Row | None:
 
 
 def spaces_of_library(spark: SparkSession, settings: Settings) -> list[Row]:
-    """Reads the rows of the library's spaces, the oldest first; the table must exist."""
-    rows = space_tables(spark, settings).read(SPACES.name).where(F.col("library") == settings.library).collect()
-    return sorted(rows, key=lambda row: row.created_at)
+    """Reads the rows of the library's spaces, the oldest first; the table must exist.
+
+    Args:
+        spark: The live session.
+        settings: Names the space and its store.
+
+    Returns:
+        The rows.
+
+    Raises:
+        InputError: The tables of the settings' space belong to a library or space whose name differs only by case.
+    """
+    alike = F.lower("library") == settings.library.lower()
+    rows = space_tables(spark, settings).read(SPACES.name).where(alike).collect()
+    rows.sort(key=lambda row: row.created_at)
+    refuse_other_case(rows, settings)
+    return [row for row in rows if row.library == settings.library]
+
+
+def refuse_other_case(rows: list[Row], settings: Settings) -> None:
+    """Refuses names that differ only by case from those that own their tables: the names that were registered first.
+
+    Args:
+        rows: Rows of the registry with the library's name in any case, the oldest first.
+        settings: Names the space and its store.
+
+    Raises:
+        InputError: The tables of the settings' space belong to another library or space.
+    """
+    library, space = settings.library, settings.space
+    owner = rows[0].library if rows else library
+    if owner != library and _is_same_place(settings.store, (owner,), (library,)):
+        raise InputError(_OTHER_CASE.format("library", library, owner))
+    spaces = (row.space for row in rows if row.library == library and row.space.lower() == space.lower())
+    owner = next(spaces, space)
+    if owner != space and _is_same_place(settings.store, (library, owner), (library, space)):
+        raise InputError(_OTHER_CASE.format("space", space, owner))
+
+
+def _is_same_place(store: StoreSettings, owner: tuple[str, ...], name: tuple[str, ...]) -> bool:
+    if store.folder is None:
+        # Catalogs ignore case, object stores do not.
+        return store.path is None
+    try:
+        return os.path.samefile(store.folder.joinpath(*owner), store.folder.joinpath(*name))
+    except OSError:
+        return False
 
 
 def require_space(spark: SparkSession, settings: Settings) -> Row:

@@ -14,6 +14,7 @@ from schemas.runs import RUNS
 from schemas.spaces import SPACES
 from schemas.table import Table, discrepancies, quoted
 from spark_jobs.runtime.properties import session_properties, set_properties
+from spark_jobs.runtime.session import require_delta
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.sections import StoreSettings
@@ -135,7 +136,8 @@ def space_tables(spark: SparkSession, settings: Settings) -> SpaceTables:
 
 
 def delta_session(spark: SparkSession) -> AbstractContextManager[bool]:
-    """Sets the properties that reading and writing the store needs, during a block."""
+    """Sets the properties that reading and writing the store needs, during a block; refuses a session without Delta."""
+    require_delta(spark)
     return session_properties(spark, SESSION)
 
 
@@ -159,5 +161,6 @@ def read_vectors(spark: SparkSession, settings: Settings) -> DataFrame:
     Returns:
         The current rows of the space's `vectors` table.
     """
+    require_delta(spark)
     set_properties(spark, SESSION)
     return space_tables(spark, settings).read("vectors")

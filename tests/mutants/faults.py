@@ -6,6 +6,9 @@ _CASES = "tests/spark/embedding/test_refresh_cases.py::test_"
 _FAULTS = "tests/spark/embedding/test_faults.py::test_"
 _LIBRARY = "tests/spark/embedding/test_embed_library.py::test_"
 _CLAIMS = "tests/spark/store/test_claims.py::test_"
+_LOCKS = "tests/unit/store/test_locks.py::test_"
+_SESSION = "tests/unit/runtime/test_session.py::test_"
+_SETTINGS = "tests/unit/settings/test_loading.py::test_"
 _JOBS = "tests/jobs/"
 
 
@@ -88,8 +91,8 @@ MUTANTS = [
     Mutant(
         "another table under the source's name goes unnoticed",
         "spark_jobs/embedding/source_feed.py",
-        "before.source_id != source.table_id",
-        "False",
+        "if table_id != source.table_id:",
+        "if False:",
         "tests/unit/embedding/test_source_feed.py",
     ),
     Mutant(
@@ -322,5 +325,68 @@ MUTANTS = [
         "    for index, fault in query_faults(queries):\n        name",
         "    for index, fault in query_faults(queries[len(files) :]):\n        name",
         "tests/unit/search/test_query_files.py::test_ids_are_unique_over_all_files",
+    ),
+    Mutant(
+        "packages of the user take the place of Delta's",
+        "spark_jobs/runtime/session.py",
+        "properties.pop(_PACKAGES, None)",
+        "pass",
+        _SESSION + "packages_and_extensions_of_the_user_are_added_to_those_of_delta",
+    ),
+    Mutant(
+        "a session without Delta is let in",
+        "spark_jobs/runtime/session.py",
+        "if _WITHOUT_DELTA.search(str(error)):",
+        "if not str(error):",
+        _SESSION + "a_session_without_delta_is_refused",
+    ),
+    Mutant(
+        "options that choose a version are let through in other letters",
+        "spark_jobs/settings/sections.py",
+        "if name.lower() in _VERSION_OPTIONS",
+        "if name in _VERSION_OPTIONS",
+        _SETTINGS + "an_option_that_chooses_a_version_of_the_source_is_refused",
+    ),
+    Mutant(
+        "a scheme with one slash counts as a local path",
+        "spark_jobs/settings/sections.py",
+        "*):(?=/)",
+        "*):(?=//)",
+        _LOCKS + "a_store_elsewhere_needs_no_folder_for_locks",
+    ),
+    Mutant(
+        "the default file system is not asked",
+        "spark_jobs/store/file_system.py",
+        'if split_path(root)[0] in ("", "file"):',
+        "if root is not None:",
+        "tests/unit/store/test_file_system.py::test_a_path_without_a_scheme_is_on_the_default_file_system",
+    ),
+    Mutant(
+        "a dot within backticks separates names",
+        "schemas/table.py",
+        "(?P<quoted>(?:[^`]|``)+)",
+        "(?P<quoted>(?:[^`.]|``)+)",
+        "tests/unit/schemas/test_table.py::test_a_name_is_split_at_dots_outside_backticks",
+    ),
+    Mutant(
+        "a Delta table that cannot be described counts as a view",
+        "spark_jobs/embedding/source.py",
+        'if source.format == "delta" or _is_delta_table(spark, source):',
+        'if source.format == "delta":',
+        "tests/spark/embedding/test_sources.py::test_a_delta_table_is_never_taken_for_a_view",
+    ),
+    Mutant(
+        "libraries that differ by case share their tables",
+        "spark_jobs/store/spaces.py",
+        'F.lower("library") == settings.library.lower()',
+        'F.col("library") == settings.library',
+        "tests/spark/store/test_tables.py::test_names_that_differ_by_case_do_not_share_tables_in_a_catalog",
+    ),
+    Mutant(
+        "spaces that differ by case share their tables",
+        "spark_jobs/store/spaces.py",
+        "row.space.lower() == space.lower()",
+        "row.space == space",
+        "tests/unit/store/test_spaces.py::test_in_a_catalog_the_first_name_owns_the_tables",
     ),
 ]

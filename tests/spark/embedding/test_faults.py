@@ -184,6 +184,14 @@ def test_a_schema_that_changes_between_runs(
         ("s3a://bucket/lake/x", "s3a://bucket/lake", False),
         ("s3://bucket/lake", "s3a://bucket/lake", False),
         ("s3a://other/lake", "s3a://bucket/lake", True),
+        ("file:///lake/x", "/lake", False),
+        ("dbfs:/lake/x", "dbfs:///lake", False),
+        ("dbfs:/lake", "/lake", True),
+        ("/dbfs:/lake", "dbfs:/lake", True),
+        ("hdfs:/lake/x", "hdfs://server:8020/lake", False),
+        ("hdfs://Server/lake", "hdfs://server/lake", False),
+        ("abfss://docs@account.example/lake", "abfs://docs@account.example/lake", False),
+        ("gs:/lake/x", "hdfs:/lake", True),
     ],
 )
 def test_source_and_store_lie_apart(source: str, store: str, apart: bool) -> None:

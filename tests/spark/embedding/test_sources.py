@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from schemas.errors import InputError
@@ -51,6 +52,37 @@ def test_a_delta_source_stays_at_its_version(spark: SparkSession, rows: DataFram
     rows.limit(1).write.format("delta").mode("overwrite").save(path)
     assert source.version == 0
     assert source.rows.count() == 2
+
+
+def test_dots_within_backticks_do_not_hide_the_versions_of_a_delta_table(
+    spark: SparkSession, rows: DataFrame, tmp_path: Path
+) -> None:
+    path = tmp_path / "my.lake" / "docs.v1"
+    rows.write.format("delta").option("delta.enableChangeDataFeed", "true").save(str(path))
+    source = open_source(spark, settings(format="table", table=f"delta.`{path}`"))
+    rows.write.format("delta").mode("append").save(str(path))
+    assert (source.version, source.has_feed, source.rows.count()) == (0, True, 2)
+    assert source.table_id == open_source(spark, settings(format="delta", path=str(path))).table_id
+
+
+def test_a_delta_table_is_never_taken_for_a_view(spark: SparkSession, rows: DataFrame, tmp_path: Path) -> None:
+    source = written(rows, "table", tmp_path)
+    spark.sql("CREATE OR REPLACE VIEW default.a_view AS SELECT * FROM default.some_documents VERSION AS OF 0")
+    assert open_source(spark, settings(format="table", table="default.a_view")).version is None
+
+    class NoDetail:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(spark, name)
+
+        def sql(self, statement: str) -> DataFrame:
+            if statement.startswith("DESCRIBE DETAIL"):
+                raise PySparkException("the catalog is down")
+            return spark.sql(statement)
+
+    without_detail: Any = NoDetail()
+    with pytest.raises(InputError, match="the catalog is down"):
+        open_source(without_detail, settings(**source))
+    assert open_source(without_detail, settings(format="table", table="default.a_view")).version is None
 
 
 def test_whole_numbers_are_ids_too(spark: SparkSession, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The tables on disk: readable without Spark, encoded as documented, with comments."""
 
 from collections.abc import Callable
+from functools import partial
+from io import StringIO
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,11 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, QueryBuilder
 from pyspark.sql import SparkSession
+from rich.console import Console
 
 from schemas.errors import InputError
 from schemas.vectors import vectors_table
+from spark_jobs import list_quarantine, maintain_space, show_status, verify_space
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
+from spark_jobs.store.file_system import with_file_system
+from spark_jobs.store.open_space import open_space
+from spark_jobs.store.runs import exclusive
 from spark_jobs.store.tables import delta_session, read_vectors, space_tables
 from tests.support.space import Space
 from tests.support.template import write_documents
@@ -93,6 +100,48 @@ def test_the_change_feed_follows_inserts_updates_and_deletes(spark: SparkSession
         "update_postimage": 1,
         "delete": 1,
     }
+
+
+def test_names_that_differ_by_case_do_not_share_tables_in_a_catalog(
+    spark: SparkSession, make_settings: MakeSettings, write_json: Callable[..., str]
+) -> None:
+    settings = make_settings(
+        write_json([{"id": "owl", "text": "Owls hunt."}]),
+        store={"path": None, "catalog": "spark_catalog", "schema": "default"},
+    )
+    first = settings.model_copy(update={"library": "Cased"})
+    second = settings.model_copy(
+        update={
+            "library": "cased",
+            "source": settings.source.model_copy(update={"path": write_json([{"id": "bee", "text": "B."}], "second")}),
+        }
+    )
+    run(spark, first)
+    told = "library cased would share its tables with library Cased, because the store's names ignore case."
+    listed = partial(list_quarantine.run, console=Console(file=StringIO()))
+    for job in (partial(run, allow_removals=True), maintain_space.run, verify_space.run, open_space, listed):
+        with pytest.raises(InputError) as caught:
+            job(spark, second)
+        assert str(caught.value).startswith(told)
+    with pytest.raises(InputError, match="space MAIN would share its tables with space main"):
+        run(spark, first.model_copy(update={"space": "MAIN"}))
+    output = Console(file=StringIO(), width=400)
+    show_status.run(spark, second, output)
+    assert told in output.file.getvalue()  # type: ignore[attr-defined]
+    with delta_session(spark):
+        assert [row.doc_id for row in read_vectors(spark, first).collect()] == ["owl"]
+    assert run(spark, first).counts["unchanged"] == 1
+
+
+def test_work_beside_a_run_takes_no_local_lock_for_a_store_on_another_file_system(
+    spark: SparkSession, make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    settings, elsewhere = make_settings("unused"), spark.newSession()
+    assert with_file_system(spark, settings) is settings
+    elsewhere.conf.set("fs.defaultFS", "elsewhere://server:8020")
+    with pytest.raises(Exception, match="elsewhere"), exclusive(elsewhere, settings):
+        pytest.fail("the store was found")
+    assert not list(tmp_path.rglob("*.lock"))
 
 
 def test_other_payload_columns_are_refused_for_a_filled_space(spark: SparkSession, edited: Settings) -> None:

@@ -289,6 +289,43 @@ def test_options_become_the_text_that_spark_reads(key: str) -> None:
     }
 
 
+@pytest.mark.parametrize("source_format", ["delta", "parquet"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        "versionAsOf",
+        "TIMESTAMPASOF",
+        "startingVersion",
+        "startingTimestamp",
+        "endingversion",
+        "endingTimestamp",
+        "readChangeFeed",
+        "readChangeData",
+    ],
+)
+def test_an_option_that_chooses_a_version_of_the_source_is_refused(source_format: str, option: str) -> None:
+    faults = faults_of(("source.format", source_format), ("source.options", {"header": True, option: 0}))
+    assert faults == (
+        f"source.options: {option} would choose a version of the source, but a run reads the newest one. Leave it out; "
+        "to embed an older version, create a view of it and name the view as source.table.",
+    )
+
+
+@pytest.mark.parametrize("option", ["path", "PATHS"])
+def test_an_option_that_names_a_second_location_is_refused(option: str) -> None:
+    assert faults_of(("source.options", {option: "/elsewhere"})) == (
+        f"source.options: {option} would name a second location. Use source.path or source.table alone.",
+    )
+
+
+def test_a_table_whose_name_cannot_be_split_is_refused() -> None:
+    changes = [("source.path", REMOVE), ("source.format", "table"), ("source.table", "cat.`my.schema.t")]
+    assert faults_of(*changes) == (
+        "source.table: cat.`my.schema.t is not the name of a table. Write catalog.schema.table, and put a part that "
+        "contains dots or other signs in backticks.",
+    )
+
+
 def test_relative_paths_become_absolute_and_urls_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

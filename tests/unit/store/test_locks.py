@@ -79,6 +79,26 @@ def test_each_target_has_one_export_at_a_time(settings: Settings) -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    "path", ["dbfs:/lake", "hdfs:/lake", "s3a:/lake", "abfss:/lake", "gs:/lake", "dbfs:///lake", "s3a://bucket/lake"]
+)
+def test_a_store_elsewhere_needs_no_folder_for_locks(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    elsewhere = settings_of({"path": path})
+    assert not elsewhere.store.is_local
+    with locks.space_lock(elsewhere), locks.space_lock(elsewhere), locks.store_lock(elsewhere):
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("prefix", ["", "file:", "file://", "FILE:"])
+def test_a_local_store_has_one_lock_however_its_path_is_written(prefix: str, tmp_path: Path) -> None:
+    written, plain = (settings_of({"path": f"{start}{tmp_path}/a://b"}) for start in (prefix, ""))
+    with locks.space_lock(plain), pytest.raises(RunActiveError), locks.space_lock(written):
+        pytest.fail("two processes hold one space")
+
+
 def test_a_store_in_a_catalog_needs_no_folder_for_locks(tmp_path: Path) -> None:
     with locks.export_lock(settings_of({"catalog": "main", "schema": "retrieval"}), "parquet:/out"):
         assert not list(tmp_path.iterdir())

@@ -1,0 +1,136 @@
+"""A local session has Delta and the user's own properties, and a live one without Delta is refused."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+from rich.console import Console
+
+from schemas.errors import InputError
+from spark_jobs import (
+    embed_library,
+    export_library,
+    list_quarantine,
+    maintain_space,
+    search_library,
+    show_status,
+    verify_space,
+)
+from spark_jobs.runtime import session
+from spark_jobs.search.nearest import SearchOptions
+from spark_jobs.settings import as_settings
+from spark_jobs.settings.sections import SparkSettings
+from spark_jobs.store import read_vectors
+
+DELTA = "io.delta.sql.DeltaSparkSessionExtension"
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Asks for a session and returns the properties that it would have been started with."""
+    monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
+    monkeypatch.setattr(SparkSession.Builder, "getOrCreate", lambda builder: dict(builder._options))
+    monkeypatch.setattr(session, "find_java", lambda: None)
+    monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
+    return lambda properties: session.get_session(SparkSettings(properties=properties))
+
+
+def test_packages_and_extensions_of_the_user_are_added_to_those_of_delta(started: Any) -> None:
+    own = {
+        "spark.jars.packages": "org.apache.hadoop:hadoop-aws:3.4.2, org.example:other:1",
+        "spark.sql.extensions": "org.example.Extensions",
+    }
+    delta, *others = started(own)["spark.jars.packages"].split(",")
+    assert delta.startswith("io.delta:delta-spark")
+    assert others == ["org.apache.hadoop:hadoop-aws:3.4.2", "org.example:other:1"]
+    assert started(own)["spark.sql.extensions"] == f"{DELTA},org.example.Extensions"
+
+
+def test_without_own_packages_and_extensions_there_are_those_of_delta(started: Any) -> None:
+    properties = started({})
+    assert properties["spark.jars.packages"].startswith("io.delta:delta-spark")
+    assert "," not in properties["spark.jars.packages"]
+    assert properties["spark.sql.extensions"] == DELTA
+
+
+def test_delta_is_never_named_twice(started: Any) -> None:
+    own = {
+        "spark.jars.packages": "org.example:other:1,io.delta:delta-spark_2.13:4.0.0",
+        "spark.sql.extensions": f"org.example.Extensions,{DELTA}",
+    }
+    properties = started(own)
+    assert properties["spark.jars.packages"] == own["spark.jars.packages"]
+    assert properties["spark.sql.extensions"] == f"{DELTA},org.example.Extensions"
+
+
+def test_other_properties_of_the_user_replace_ours(started: Any) -> None:
+    own = {"spark.driver.extraJavaOptions": "-XX:+UseG1GC", "spark.sql.shuffle.partitions": "3"}
+    assert started(own).items() >= own.items()
+
+
+class LiveSession:
+    """Answers every statement with the same error."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.statements: list[str] = []
+
+    def sql(self, statement: str) -> Any:
+        self.statements.append(statement)
+        raise self.error
+
+
+# As sessions without the package, without the extension, without the catalog, and without either answered.
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "[TABLE_OR_VIEW_NOT_FOUND] The table or view `DETAIL` cannot be found. Verify the spelling\nSearch path: [",
+        "[DELTA_CONFIGURE_SPARK_SESSION_WITH_EXTENSION_AND_CATALOG] This Delta operation requires the SparkSession",
+        "An error occurred while calling o35.sql.\n: org.apache.spark.SparkException: Cannot find catalog plugin class "
+        "for catalog 'spark_catalog': org.apache.spark.sql.delta.catalog.DeltaCatalog.",
+        "\n[PARSE_SYNTAX_ERROR] Syntax error at or near 'DETAIL'.",
+    ],
+)
+def test_a_session_without_delta_is_refused(answer: str) -> None:
+    live: Any = LiveSession(RuntimeError(answer))
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"^the Spark session cannot use Delta tables, because") as caught:
+            session.require_delta(live)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        embed_library.run,
+        maintain_space.run,
+        verify_space.run,
+        read_vectors,
+        partial(show_status.run, console=Console()),
+        partial(list_quarantine.run, console=Console()),
+        partial(export_library.run, to="parquet:/out"),
+        partial(search_library.answer, question="Owls?", options=SearchOptions()),
+    ],
+)
+def test_every_job_with_tables_refuses_a_session_without_delta(job: Callable[..., Any]) -> None:
+    source = {"format": "json", "path": "/docs", "id_column": "id", "text_columns": ["text"]}
+    values: dict[str, Any] = {"library": "toy", "store": {"path": "/lake"}, "source": source}
+    settings = as_settings({**values, "model": {"path": "fake:8"}})
+    with pytest.raises(InputError, match=r"^the Spark session cannot use Delta tables, because"):
+        job(LiveSession(RuntimeError("[PARSE_SYNTAX_ERROR] Syntax error at or near 'DETAIL'.")), settings)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "[DELTA_MISSING_DELTA_TABLE] `file:/embedlake` is not a Delta table.",
+        "[INSUFFICIENT_PERMISSIONS] Insufficient privileges: User does not have permission SELECT on any file.",
+    ],
+)
+def test_a_session_that_knows_delta_or_does_not_tell_is_asked_once(answer: str) -> None:
+    live: Any = LiveSession(RuntimeError(answer))
+    session.require_delta(live)
+    session.require_delta(live)
+    assert len(live.statements) == 1
