@@ -18,6 +18,7 @@ _CASES = "tests/spark/embedding/test_refresh_cases.py::test_"
 _FAULTS = "tests/spark/embedding/test_faults.py::test_"
 _LIBRARY = "tests/spark/embedding/test_embed_library.py::test_"
 _JOBS = "tests/jobs/"
+_SENTENCE = "tests/unit/encoders/test_sentence.py::test_"
 
 
 class Mutant(NamedTuple):
@@ -228,6 +229,41 @@ MUTANTS = [
         'if hasattr(spark, "_jsparkSession"):\n        return',
         "if spark:\n        return",
         _JOBS + "test_connect.py::test_the_job_needs_nothing_that_spark_connect_lacks",
+    ),
+    Mutant(
+        "weights stay mapped from a file that may change",
+        "udfs/encoders/sentence.py",
+        'copy=tensor.device.type == "cpu"',
+        "copy=False",
+        _SENTENCE + "weights_that_are_overwritten_after_loading_neither_reach_the_model_nor_are_loaded_again",
+    ),
+    Mutant(
+        "files are not looked at again after a model was loaded",
+        "udfs/models/source.py",
+        "if not is_settled or _file_states(root) != before:",
+        "if False:",
+        _SENTENCE + "weights_that_change_while_they_are_loaded_are_refused",
+    ),
+    Mutant(
+        "a checked folder counts as checked for good",
+        "udfs/models/source.py",
+        "def _as_described(",
+        "@__import__('functools').lru_cache\ndef _as_described(",
+        "tests/unit/models/test_verified.py::test_a_file_that_changes_between_two_loads_is_noticed",
+    ),
+    Mutant(
+        "the stored precision is part of what is loaded",
+        "udfs/encoders/encoder.py",
+        "weights = (model.digest, spec.device,",
+        "weights = (model.digest + model.precision, spec.device,",
+        "tests/unit/encoders/test_fake.py::test_a_fake_model_is_loaded_once_for_equal_descriptions",
+    ),
+    Mutant(
+        "a process holds every model that it has loaded",
+        "udfs/encoders/encoder.py",
+        "            release_encoders()\n",
+        "",
+        "tests/unit/encoders/test_fake.py::test_a_process_holds_one_model_and_a_bounded_number_of_its_uses",
     ),
     Mutant(
         "a package is left out of the wheel",

@@ -57,16 +57,18 @@ def load_token_counter(model: ModelSpec, prompt: str) -> TokenCounter:
     """
     if is_fake(model.path):
         return FakeTokenCounter()
-    folder = verified_folder(model)
-    path = Path(folder.root) / folder.tokenizer_folder / "tokenizer.json"
-    if path.exists():
-        tokenizer = Tokenizer.from_file(str(path))
-    else:
-        # The folder is older than tokenizer.json; transformers builds the same tokenizer from the vocabulary.
-        from transformers import AutoTokenizer
-
-        loaded = AutoTokenizer.from_pretrained(str(path.parent), trust_remote_code=False, local_files_only=True)
-        tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+    with verified_folder(model) as folder:
+        tokenizer = _read_tokenizer(Path(folder.root) / folder.tokenizer_folder / "tokenizer.json")
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return FolderTokenCounter(tokenizer, prompt, special_tokens=folder.modules[0] != "StaticEmbedding")
+
+
+def _read_tokenizer(path: Path) -> Tokenizer:
+    if path.exists():
+        return Tokenizer.from_file(str(path))
+    # The folder is older than tokenizer.json; transformers builds the same tokenizer from the vocabulary.
+    from transformers import AutoTokenizer
+
+    loaded = AutoTokenizer.from_pretrained(str(path.parent), trust_remote_code=False, local_files_only=True)
+    return Tokenizer.from_str(loaded.backend_tokenizer.to_str())

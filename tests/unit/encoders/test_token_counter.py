@@ -1,6 +1,7 @@
 """Counting tokens without loading a model."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,6 +83,18 @@ def test_the_tokenizer_s_own_truncation_and_padding_are_off(model_folder: Path, 
     counter = load_token_counter(model, "")
     assert counter.inputs(["river " * 1000, "river"]) == [1002, 3]
     assert counter.pieces(["river " * 1000, "river"]) == [1000, 1]
+
+
+def test_a_tokenizer_that_changes_between_two_loads_is_refused(model_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    seen = describe_model(str(folder))
+    load_token_counter(seen, "")
+    stored = folder.joinpath("tokenizer.json")
+    stored.write_bytes(stored.read_bytes() + b"\n")
+    with pytest.raises(InputError, match="Give every machine the same files"):
+        load_token_counter(seen, "")
+    shutil.rmtree(folder)
 
 
 def test_a_folder_that_differs_from_the_driver_s_is_refused(model: ModelSpec) -> None:

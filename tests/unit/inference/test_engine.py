@@ -62,6 +62,9 @@ class ScriptedEncoder:
         self.alone.append(item)
         return self._rows([item])
 
+    def twin(self, spec: InferenceSpec) -> None:
+        """There is no other prompt."""
+
     def _rows(self, texts: Sequence[str]) -> NDArray[np.float32]:
         rows = np.array([row_of(text) for text in texts], dtype=np.float32)
         changed = self.script(texts, rows)
@@ -87,6 +90,18 @@ def test_each_text_gets_its_own_vector_in_the_order_they_came() -> None:
     assert found.token_counts.dtype == np.int32
     assert found.reasons == [None] * 6
     assert found.details == [None] * 6
+
+
+def test_no_text_is_blamed_for_a_model_that_cannot_be_loaded_in_float32() -> None:
+    class Gone(ScriptedEncoder):
+        def exact(self, item: str) -> NDArray[np.float32]:
+            raise InputError("the folder changed")
+
+    def not_finite(texts: Sequence[str], rows: NDArray[np.float32]) -> None:
+        rows[:] = np.nan
+
+    with pytest.raises(InputError, match="the folder changed"):
+        embed_texts(Gone(not_finite, dtype="bfloat16"), ["one"], spec())
 
 
 def test_no_texts() -> None:
