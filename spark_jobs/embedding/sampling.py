@@ -14,7 +14,7 @@ from spark_jobs.embedding.source import Source
 from spark_jobs.runtime.inference import embed_rows
 from spark_jobs.settings.loading import Settings
 from udfs.chunk_documents import chunk_documents
-from udfs.quantization import Ranges
+from udfs.quantization import Ranges, settled_ranges
 from udfs.specs import ChunkSpec, ModelSpec
 
 # With this many texts, the lowest and highest value of each number hardly change anymore.
@@ -42,19 +42,20 @@ def sample_chunks(settings: Settings, source: Source, chunking: ChunkSpec, model
 
 
 def measure_ranges(settings: Settings, preflight: PreflightResult) -> Ranges:
-    """Embeds a sample of the library and takes the lowest and highest value of each number.
+    """Embeds a sample of the library and decides the range of each number: see `settled_ranges`.
 
     Raises InputError if no text of the library can be embedded.
     """
     inference = preflight.inference
     texts = sample_chunks(settings, preflight.source, preflight.chunking, inference.model, _TEXTS)
-    hashed = texts.select(F.sha2("text", 256).alias("text_hash"), "text").repartition(1)
+    # A text that repeats says nothing new about the ranges.
+    hashed = texts.select(F.sha2("text", 256).alias("text_hash"), "text").dropDuplicates(["text_hash"]).repartition(1)
     exact = replace(inference, model=replace(inference.model, precision="float32"))
     rows = embed_rows(hashed, exact, settings.inference).where(F.col("reason").isNull())
     extremes = (
         rows.select(F.posexplode("embedding").alias("number", "value"))
         .groupBy("number")
-        .agg(F.min("value").alias("low"), F.max("value").alias("high"))
+        .agg(F.min("value").alias("low"), F.max("value").alias("high"), F.count(F.lit(1)).alias("texts"))
         .orderBy("number")
         .collect()
     )
@@ -63,4 +64,5 @@ def measure_ranges(settings: Settings, preflight: PreflightResult) -> Ranges:
             "model.precision int8 needs texts to measure its ranges on, and no text could be embedded. "
             "Check source.filter and source.text_columns."
         )
-    return tuple(row.low for row in extremes), tuple(row.high for row in extremes)
+    low, high = [row.low for row in extremes], [row.high for row in extremes]
+    return settled_ranges(low, high, extremes[0].texts, inference.model.normalize)

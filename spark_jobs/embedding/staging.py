@@ -101,7 +101,7 @@ def stage_vectors(
         progress: Where progress is shown.
 
     Returns:
-        Counts: chunks_embedded, tokens_embedded, chunks_failed.
+        Counts: chunks_embedded, tokens_embedded, chunks_failed; for int8 also values_clipped.
     """
     partitions = partition_count(slice_.tokens, slots, tally.tokens_per_second)
     observed = Observation("inference")
@@ -123,7 +123,10 @@ def stage_vectors(
         run.tables.append(rows, STAGED_VECTORS.name)
     totals = observed.get
     tally.inference.add(totals)
-    return Counter({name: int(totals[name]) for name in ("chunks_embedded", "tokens_embedded", "chunks_failed")})
+    counts = Counter({name: int(totals[name]) for name in ("chunks_embedded", "tokens_embedded", "chunks_failed")})
+    if run.preflight.inference.model.precision == "int8":
+        counts["values_clipped"] = int(totals["clipped"])
+    return counts
 
 
 def has_chunk() -> Column:

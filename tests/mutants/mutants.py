@@ -266,6 +266,28 @@ MUTANTS = [
         "tests/unit/encoders/test_fake.py::test_a_process_holds_one_model_and_a_bounded_number_of_its_uses",
     ),
     Mutant(
+        "ranges of a single text count as measured",
+        "udfs/quantization.py",
+        "if texts >= LEAST_TEXTS and a < b else",
+        "if a < b else",
+        "tests/unit/udfs/test_quantization.py",
+    ),
+    Mutant(
+        "values that int8 clips are not counted",
+        "udfs/embed.py",
+        'metered["clipped"] = float(',
+        'metered["clipped"] = 0 * float(',
+        "tests/unit/inference/test_engine.py::test_values_outside_the_ranges_are_counted_for_texts_that_have_a_vector",
+    ),
+    Mutant(
+        "numbers that have collapsed pass verify",
+        "spark_jobs/verify_space.py",
+        "return (Finding(COLLAPSED, count, ()),) if count else ()",
+        "return ()",
+        "tests/spark/embedding/test_precision.py::"
+        "test_ranges_of_a_single_text_fit_a_library_that_grows_or_are_reported",
+    ),
+    Mutant(
         "a package is left out of the wheel",
         "setup.py",
         '        "udfs.models",\n',
