@@ -17,7 +17,18 @@ from udfs.specs import InferenceSpec
 # longer what was measured.
 MAX_CLIPPED = 0.02
 _STATUSES = (EMBEDDED, EMPTY, QUARANTINED)
-_COUNTED = ("chunks", "chunks_embedded", "chunks_failed", "tokens_embedded", "tokens_saved", "slices")
+_COUNTED = (
+    "chunks",
+    "chunks_embedded",
+    "chunks_failed",
+    "chunks_unread",
+    "tokens_embedded",
+    "tokens_saved",
+    "tokens_unknown",
+    "slices",
+)
+# A few chunks of symbols or foreign names are no reason to doubt a model.
+_MAX_UNREAD = 0.01
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,8 @@ class RunReport:
         library = " · ".join(f"{n[f'library_{status}']:,} {status}" for status in _STATUSES)
         chunks = n["chunks"]
         truncated = f"{n['truncated'] / chunks:.1%} truncated" if chunks else "none to embed"
+        tokens = n["tokens_embedded"] + n["tokens_saved"]
+        unknown = f" · {n['tokens_unknown'] / tokens:.1%} unknown to the model" if n["tokens_unknown"] else ""
         rate = n["tokens_embedded"] / self.seconds["embed"] if self.seconds.get("embed") else 0
         steps = " · ".join(f"{step} {value:.1f}" for step, value in self.seconds.items())
         return [
@@ -68,7 +81,8 @@ class RunReport:
             (
                 "tokens",
                 f"{n['tokens_embedded']:,} embedded · {n['tokens_saved']:,} saved"
-                + (f" · {rate:,.0f}/s" if rate else ""),
+                + (f" · {rate:,.0f}/s" if rate else "")
+                + unknown,
             ),
             *([("inference", line)] if (line := self.inference.line()) else []),
             *self.notes,
@@ -93,8 +107,21 @@ def summarise(run: Run, work: Work, tally: Tally, ledger: LedgerSummary) -> RunR
     if run.preflight.inference.model.precision == "int8":
         counts["values_clipped"] = tally.counts["values_clipped"]
         notes += int8_notes(counts, run.preflight.inference)
+    if warning := unread_warning(counts):
+        notes.append(("warning", warning))
     vectors = run.tables.name("vectors")
     return RunReport(run.run_id, work.how, vectors, counts, dict(tally.seconds), tally.inference, tuple(notes))
+
+
+def unread_warning(counts: Mapping[str, int]) -> str:
+    """Warns about a library that the model can hardly read; empty if it can, by counts chunks and chunks_unread."""
+    if counts["chunks_unread"] <= _MAX_UNREAD * counts["chunks"]:
+        return ""
+    return (
+        f"the model can hardly read {counts['chunks_unread']:,} of {counts['chunks']:,} chunks: a fifth or more of "
+        "their characters are not in its vocabulary, so different texts get equal vectors. Use a model for their "
+        "language."
+    )
 
 
 def int8_notes(counts: Mapping[str, int], inference: InferenceSpec) -> list[tuple[str, str]]:

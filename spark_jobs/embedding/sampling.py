@@ -4,10 +4,9 @@ from dataclasses import replace
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
 
 from schemas.errors import InputError
-from schemas.staged import CHUNK_FIELDS
+from schemas.staged import CUT
 from spark_jobs.embedding.documents import as_documents
 from spark_jobs.embedding.preflight import PreflightResult
 from spark_jobs.embedding.source import Source
@@ -37,7 +36,7 @@ def sample_chunks(settings: Settings, source: Source, chunking: ChunkSpec, model
     documents = as_documents(source.rows, settings.source, ())
     drawn = documents.where(F.col("text").isNotNull()).orderBy(F.xxhash64("doc_id"), "doc_id").limit(count)
     cut = chunk_documents(settings.library, chunking, model)
-    chunks = drawn.select("doc_id", "text").mapInArrow(cut, StructType(list(CHUNK_FIELDS)))
+    chunks = drawn.select("doc_id", "text").mapInArrow(cut, CUT)
     return chunks.where(F.col("text").isNotNull()).select("text").limit(count)
 
 

@@ -73,7 +73,7 @@ class Tally:
 
     Attributes:
         seconds: Wall-clock seconds by step, in order of first use; filled by the run's `Progress`.
-        counts: chunks, chunks_embedded, chunks_failed, tokens_embedded, tokens_saved and slices of what is committed.
+        counts: chunks, tokens and slices of what is committed, by the names in `embedding.report`.
         inference: What the model was given and how long it took.
         documents: Documents in committed slices.
         tokens: Estimated tokens of committed slices.

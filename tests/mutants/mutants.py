@@ -288,6 +288,28 @@ MUTANTS = [
         "test_ranges_of_a_single_text_fit_a_library_that_grows_or_are_reported",
     ),
     Mutant(
+        "tokens that the model does not know are not counted",
+        "udfs/encoders/token_counter.py",
+        "unknown = encoding.ids.count(self._unknown) if self._unknown is not None else 0",
+        "unknown = 0",
+        "tests/unit/encoders/test_token_counter.py::test_unknown_tokens_are_counted_with_the_characters_behind_them",
+    ),
+    Mutant(
+        "a sentence behind one unknown token counts as read",
+        "udfs/chunk_documents.py",
+        "chunk.hidden >= _UNREAD_SHARE * len(chunk.text)",
+        "chunk.unknown >= _UNREAD_SHARE * len(chunk.text)",
+        "tests/unit/udfs/test_chunk_documents.py::"
+        "test_chunks_that_the_model_can_hardly_read_are_told_from_those_with_a_rare_symbol",
+    ),
+    Mutant(
+        "a library that the model can hardly read is embedded without a word",
+        "spark_jobs/embedding/slices.py",
+        "if slice_.number == 1 and (warning",
+        "if False and (warning",
+        "tests/spark/embedding/test_unknown_tokens.py",
+    ),
+    Mutant(
         "a package is left out of the wheel",
         "setup.py",
         '        "udfs.models",\n',

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from udfs.chunking.chunks import Reading
 from udfs.encoders.tokens import Tokenized
 from udfs.models.source import FAKE_MAX_TOKENS
 from udfs.specs import InferenceSpec, Precision
@@ -27,6 +28,10 @@ class FakeTokenCounter:
     def inputs(self, texts: Sequence[str]) -> list[int]:
         """Counts the tokens of each text, including special tokens."""
         return [count + 2 for count in self.pieces(texts)]
+
+    def read(self, texts: Sequence[str]) -> list[Reading]:
+        """Counts as `inputs` does; it knows every token."""
+        return [Reading(count) for count in self.inputs(texts)]
 
 
 class FakeEncoder:

@@ -107,7 +107,11 @@ def verified_folder(model: ModelSpec) -> Iterator[ModelFolder]:
 
 
 def _file_states(root: Path) -> dict[str, tuple[int, int, int]]:
-    found = {name: path.stat() for name, path in collect_files(root).files.items()}
+    try:
+        found = {name: path.stat() for name, path in collect_files(root).files.items()}
+    except OSError:
+        # A file vanished meanwhile; the inspection names it.
+        return {}
     return {name: (state.st_size, state.st_mtime_ns, state.st_ctime_ns) for name, state in found.items()}
 
 
