@@ -20,6 +20,12 @@ CHUNK_FIELDS = (
     column("reason", StringType(), "why the document cannot be cut into chunks"),
     column("detail", StringType(), "the reason in words"),
 )
+# What workers return beside them, to be counted and not stored.
+READ_FIELDS = (
+    column("unknown", IntegerType(), "tokens of the chunk that the model does not know"),
+    column("unread", BooleanType(), "whether so much of the chunk is unknown that the model can hardly read it"),
+)
+CUT = StructType([*CHUNK_FIELDS, *READ_FIELDS])
 STAGED_CHUNKS = Table(
     "staged_chunks",
     "Chunks of documents in flight, made and stored ones; a text without chunks has one row with chunk_index null",

@@ -38,6 +38,8 @@ NAMES = ("device", "dtype")
 METER = StructType(
     [StructField(name, DoubleType()) for name in (*SUMS, *PEAKS)] + [StructField(name, StringType()) for name in NAMES]
 )
+# Summed too, but recorded among the counts of a run: the table of runs keeps METER as it is.
+COUNTED = ("clipped",)
 
 # The best hits of one partition; each query is identified by its number.
 PARTIAL_HITS = StructType(
@@ -73,6 +75,8 @@ TRIALS = StructType(
 def inference_schema(precision: OutputPrecision = "float32") -> StructType:
     """Describes what inference returns for each text: the columns of `staged_vectors`, and `meter`.
 
-    `meter` is null except in the first row of each window, which contains the metrics of the whole window.
+    `meter` is null except in the first row of each window, which contains the metrics of the whole window: METER, and
+    a sum for each name in COUNTED.
     """
-    return StructType([*staged_vectors_table(precision).schema.fields, StructField("meter", METER)])
+    meter = StructType([*METER.fields, *(StructField(name, DoubleType()) for name in COUNTED)])
+    return StructType([*staged_vectors_table(precision).schema.fields, StructField("meter", meter)])

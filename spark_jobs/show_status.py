@@ -9,7 +9,7 @@ from rich.table import Table
 
 from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED
 from schemas.plan import CHANGES
-from schemas.runs import ENDS, RUNS, SLICE_COMMITTED
+from schemas.runs import ENDS, FINISHED, RUNS, SLICE_COMMITTED
 from schemas.spaces import SPACES
 from spark_jobs.embedding.backlog import backlog_of
 from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, output, session
@@ -39,17 +39,32 @@ def run(spark: SparkSession, settings: Settings, console: Console) -> None:
 
 
 def _spaces(spark: SparkSession, settings: Settings) -> Table:
-    table = Table(
-        "library", "space", "active", "model", "dimension", "documents", EMBEDDED, EMPTY, QUARANTINED, "chunks"
-    )
+    table = Table("library", "space", "active", "model", "dimension", "documents", EMBEDDED, EMPTY, QUARANTINED)
+    table.add_column("chunks")
+    table.add_column("unknown tokens")
+    unknown = _unknown_shares(space_tables(spark, settings))
     rows = space_tables(spark, settings).read(SPACES.name).orderBy("library", "space").collect()
     for row in rows:
         tables = SpaceTables(spark, TableLocation(settings.store, row.library, row.space))
         counts = _counts(tables)
         shown = [f"{counts.get(name, 0):,}" for name in ("documents", EMBEDDED, EMPTY, QUARANTINED, "chunks")]
         active = "yes" if row.active else ""
-        table.add_row(row.library, row.space, active, row.model_fingerprint[:12], str(row.dimension), *shown)
+        share = unknown.get((row.library, row.space), "")
+        table.add_row(row.library, row.space, active, row.model_fingerprint[:12], str(row.dimension), *shown, share)
     return table
+
+
+def _unknown_shares(tables: SpaceTables) -> dict[tuple[str, str], str]:
+    """Returns, by library and space, which share of the tokens that its runs have cut the model does not know."""
+    if not tables.exists(RUNS.name):
+        return {}
+    # Runs of earlier versions did not count them.
+    runs = tables.read(RUNS.name).where((F.col("event") == FINISHED) & _count("tokens_unknown").isNotNull())
+    cut = F.sum(_count("tokens_embedded") + _count("tokens_saved"))
+    sums = runs.groupBy("library", "space").agg(F.sum(_count("tokens_unknown")).alias("unknown"), cut.alias("cut"))
+    return {
+        (row["library"], row["space"]): f"{row['unknown'] / row['cut']:.1%}" for row in sums.collect() if row["cut"]
+    }
 
 
 def _counts(tables: SpaceTables) -> dict[str, int]:

@@ -1,9 +1,11 @@
 """The verify job: checks every row of a space's vectors and ledger; a repair lets the next run fix what is wrong."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
 
+import numpy as np
 import typer
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
@@ -31,12 +33,19 @@ from spark_jobs.store.runs import history, require_tables
 from spark_jobs.store.spaces import check_space, registered
 from spark_jobs.store.tables import delta_session, space_tables
 from spark_jobs.store.versions import read_pinned
+from udfs.quantization import collapsed_numbers
 from udfs.specs import ModelSpec
 
 Repair = Annotated[
     bool, typer.Option("--repair", help="Mark faulty documents, so that the next run embeds them again.")
 ]
 
+COLLAPSED = (
+    "numbers of the int8 embedding at an end of their range in half of the texts or more, as the ranges do not fit the "
+    "library: embed it into a new space by the setting `space`"
+)
+# Enough to tell half of the texts from a few.
+_JUDGED_TEXTS = 2048
 _NAMED = 5
 _NAME_CHARACTERS = 80
 
@@ -46,8 +55,8 @@ class Finding:
     """One kind of fault.
 
     Attributes:
-        fault: One of `store.faults.FAULTS`.
-        count: Number of rows or documents that have it; the fault says which.
+        fault: One of `store.faults.FAULTS`, or `COLLAPSED`.
+        count: Number of rows, documents or numbers that have it; the fault says which.
         examples: Ids of a few of the documents.
     """
 
@@ -139,9 +148,22 @@ def _check(
         statuses=summarise_ledger(ledger).statuses,
         chunks=vectors.count(),
         waiting=_waiting(ledger),
-        findings=_findings(faults),
+        findings=_findings(faults) + (_collapsed(vectors) if model.precision == "int8" else ()),
     )
     return report, ledger, rows, faults
+
+
+def _collapsed(vectors: DataFrame) -> tuple[Finding, ...]:
+    # Different texts, by a hash of their hash: neither the first file's alone, nor one that is repeated in every page.
+    texts = vectors.where(F.col("embedding").isNotNull()).select("text_hash").distinct()
+    drawn = texts.orderBy(F.xxhash64("text_hash"), "text_hash").limit(_JUDGED_TEXTS)
+    rows = vectors.join(drawn, "text_hash", "left_semi").dropDuplicates(["text_hash"]).select("embedding").collect()
+    widths = Counter(len(row.embedding) for row in rows)
+    # Rows of another length are a fault of their own.
+    width = widths.most_common(1)[0][0] if widths else 0
+    stored = np.array([row.embedding for row in rows if len(row.embedding) == width], dtype=np.float64)
+    count = collapsed_numbers(stored)
+    return (Finding(COLLAPSED, count, ()),) if count else ()
 
 
 def _waiting(ledger: DataFrame) -> int:
@@ -179,7 +201,7 @@ def _repair(spark: SparkSession, settings: Settings, model: ModelSpec, claim: Cl
         with claim.fence.commit(spark):
             remove_rows(rows, tables, with_null_ids=NO_ID in kinds)
     left = tables.read("vectors")
-    if kinds:
+    if kinds - {COLLAPSED}:
         documents = faults.select("doc_id").where(F.col("doc_id").isNotNull()).distinct()
         with claim.fence.commit(spark):
             mark_documents(documents, ledger, left, tables, with_null_ids=NO_LEDGER_ID in kinds)
@@ -195,10 +217,11 @@ def _message(spark: SparkSession, settings: Settings, report: VerificationReport
         if last is not None and not last.ended
         else ""
     )
-    return (
-        f"space {report.space} does not match its ledger:{lines}{unfinished}\n"
-        "Run embedlake verify --repair. It marks these documents, and the next embedlake embed processes them again."
+    repairs = (
+        "\nRun embedlake verify --repair. It marks these documents, and the next embedlake embed processes them again."
     )
+    is_repairable = any(finding.fault != COLLAPSED for finding in report.findings)
+    return f"space {report.space} has faults:{lines}{unfinished}{repairs if is_repairable else ''}"
 
 
 def command(config: Config, overrides: Overrides = None, repair: Repair = False, debug: Debug = False) -> None:

@@ -14,20 +14,24 @@ from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import ArrayType, FloatType
 
-from schemas.worker_rows import NAMES, PEAKS, SUMS, TRIALS
+from schemas.worker_rows import COUNTED, NAMES, PEAKS, SUMS, TRIALS
 from udfs.encoders.encoder import Encoder, load_encoder
 from udfs.inference.calibration import sizes_for, trials
 from udfs.inference.engine import Embeddings, embed_windows
 from udfs.inference.meter import Meter, peak_mebibytes
 from udfs.inference.prefetch import windows
 from udfs.inference.token_budget import TokenBudget, token_budget
-from udfs.quantization import quantized
+from udfs.quantization import clipped_values, quantized
 from udfs.specs import InferenceSpec
 from udfs.texts import is_blank
 from udfs.worker import require_version, task_cores
 
 Batches = Iterator[pa.RecordBatch]
-_METER = pa.struct([(name, pa.float64()) for name in (*SUMS, *PEAKS)] + [(name, pa.string()) for name in NAMES])
+_METER = pa.struct(
+    [(name, pa.float64()) for name in (*SUMS, *PEAKS)]
+    + [(name, pa.string()) for name in NAMES]
+    + [(name, pa.float64()) for name in COUNTED]
+)
 
 
 def embed_udf(spec: InferenceSpec) -> Callable[..., object]:
@@ -153,6 +157,8 @@ def _as_batch(
     matrix = quantized(embeddings.matrix, spec.model.precision, spec.ranges)
     count, dimension = matrix.shape
     failed = np.asarray([reason is not None for reason in embeddings.reasons], dtype=np.bool_)
+    if spec.model.precision == "int8" and spec.ranges is not None:
+        metered["clipped"] = float(clipped_values(embeddings.matrix[~failed], spec.ranges))
     # One flat buffer with evenly spaced offsets, so that no vector becomes a Python list.
     embedding = pa.ListArray.from_arrays(
         pa.array(np.arange(count + 1, dtype=np.int32) * dimension),

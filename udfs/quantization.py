@@ -1,5 +1,6 @@
 """Embeddings in fewer bytes: one byte per number, scaled to the ranges of a space, or one bit per number."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,61 @@ from schemas.precision import OutputPrecision
 
 # The minimum and maximum of each number over a sample of the library.
 Ranges = tuple[tuple[float, ...], tuple[float, ...]]
+# Of the values of further texts, 2 / (n + 1) lie outside the minimum and maximum of n texts: 1 % with this many, which
+# quantizers that work with quantiles cut off on purpose. sentence-transformers warns below 100 texts, where it is 2 %.
+LEAST_TEXTS = 200
+# How far ranges reach beyond the largest value seen, where the texts are too few to tell the range of each number.
+_WIDENED = 2.0
+# Fewer texts do not show that a number has collapsed: of n texts that made the ranges, two are at the ends.
+_LEAST_JUDGED = 16
+_COLLAPSED_SHARE = 0.5
+
+
+def settled_ranges(low: Sequence[float], high: Sequence[float], texts: int, is_unit: bool) -> Ranges:
+    """Decides the ranges of a space from the values of a sample.
+
+    Args:
+        low: Lowest value of each number in the sample.
+        high: Highest value of each number in the sample.
+        texts: Number of different texts in the sample.
+        is_unit: Whether vectors have unit length, so that no value exceeds 1.
+
+    Returns:
+        The given values, if there are at least `LEAST_TEXTS` texts. Otherwise one symmetric range for all numbers,
+        twice as wide as the largest value: a few vectors show how large values are, but not the range of each number.
+        A number that is the same in all texts gets that range too, because its own has no width.
+    """
+    reach = _WIDENED * max(abs(value) for value in (*low, *high))
+    reach = min(reach, 1.0) if is_unit else reach
+    pairs = list(zip(low, high, strict=True))
+    pairs = [(a, b) if texts >= LEAST_TEXTS and a < b else (-reach, reach) for a, b in pairs]
+    return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
+
+
+def are_widened(ranges: Ranges) -> bool:
+    """Whether ranges come from too few texts: then they are the same for every number."""
+    return all(len(set(values)) == 1 for values in ranges)
+
+
+def clipped_values(matrix: NDArray[np.float32], ranges: Ranges) -> int:
+    """Counts the values of (n, dimension) float32 that lie outside the ranges, so that int8 cannot hold them."""
+    low, high = (np.asarray(values, dtype=np.float32) for values in ranges)
+    return int(np.count_nonzero((matrix < low) | (matrix > high)))
+
+
+def collapsed_numbers(stored: NDArray[Any]) -> int:
+    """Counts the numbers of int8 embeddings that no longer tell texts apart, because ranges do not fit them.
+
+    Args:
+        stored: (n, dimension) bytes, embeddings of n different texts.
+
+    Returns:
+        How many numbers at least half of the texts have at an end of the range; 0 if there are too few texts to judge.
+    """
+    if len(stored) < _LEAST_JUDGED:
+        return 0
+    share_at_ends = ((stored == -128) | (stored == 127)).mean(axis=0)
+    return int(np.count_nonzero(share_at_ends >= _COLLAPSED_SHARE))
 
 
 def quantized(matrix: NDArray[np.float32], precision: OutputPrecision, ranges: Ranges | None) -> NDArray[Any]:

@@ -77,3 +77,8 @@ class InferenceSpec:
     token_budget: int | None = None
     role: Literal["document", "query"] = "document"
     ranges: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+
+
+def prompt_of(spec: InferenceSpec) -> str:
+    """Returns the text that is put before each text of the spec's role; empty for none."""
+    return spec.model.document_prompt if spec.role == "document" else spec.model.query_prompt

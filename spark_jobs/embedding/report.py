@@ -10,9 +10,25 @@ from spark_jobs.embedding.slicing import Work
 from spark_jobs.embedding.tally import InferenceSummary, Tally
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.store.ledger import LedgerSummary
+from udfs.quantization import are_widened
+from udfs.specs import InferenceSpec
 
+# The share of values that the ranges of 100 texts leave out, fewer than a space measures. Above it, the library is no
+# longer what was measured.
+MAX_CLIPPED = 0.02
 _STATUSES = (EMBEDDED, EMPTY, QUARANTINED)
-_COUNTED = ("chunks", "chunks_embedded", "chunks_failed", "tokens_embedded", "tokens_saved", "slices")
+_COUNTED = (
+    "chunks",
+    "chunks_embedded",
+    "chunks_failed",
+    "chunks_unread",
+    "tokens_embedded",
+    "tokens_saved",
+    "tokens_unknown",
+    "slices",
+)
+# A few chunks of symbols or foreign names are no reason to doubt a model.
+_MAX_UNREAD = 0.01
 
 
 @dataclass(frozen=True)
@@ -26,6 +42,7 @@ class RunReport:
         counts: Documents by change (added ...) and by status (library_embedded ...), chunks and tokens.
         seconds: Wall-clock seconds by step.
         inference: What the model was given and how long it took.
+        notes: Further lines, as pairs of label and text: how int8 fits, and warnings.
     """
 
     run_id: str
@@ -34,6 +51,7 @@ class RunReport:
     counts: Mapping[str, int]
     seconds: Mapping[str, float]
     inference: InferenceSummary
+    notes: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         """Renders the summary in plain text."""
@@ -46,6 +64,8 @@ class RunReport:
         library = " · ".join(f"{n[f'library_{status}']:,} {status}" for status in _STATUSES)
         chunks = n["chunks"]
         truncated = f"{n['truncated'] / chunks:.1%} truncated" if chunks else "none to embed"
+        tokens = n["tokens_embedded"] + n["tokens_saved"]
+        unknown = f" · {n['tokens_unknown'] / tokens:.1%} unknown to the model" if n["tokens_unknown"] else ""
         rate = n["tokens_embedded"] / self.seconds["embed"] if self.seconds.get("embed") else 0
         steps = " · ".join(f"{step} {value:.1f}" for step, value in self.seconds.items())
         return [
@@ -61,9 +81,11 @@ class RunReport:
             (
                 "tokens",
                 f"{n['tokens_embedded']:,} embedded · {n['tokens_saved']:,} saved"
-                + (f" · {rate:,.0f}/s" if rate else ""),
+                + (f" · {rate:,.0f}/s" if rate else "")
+                + unknown,
             ),
             *([("inference", line)] if (line := self.inference.line()) else []),
+            *self.notes,
             ("seconds", f"{sum(self.seconds.values()):.0f}: {steps}"),
             ("table", self.vectors),
             ("look", f"SELECT doc_id, chunk_index, token_count, text FROM {self.vectors} LIMIT 5"),
@@ -81,4 +103,51 @@ def summarise(run: Run, work: Work, tally: Tally, ledger: LedgerSummary) -> RunR
         "chunks_reused": committed["chunks"] - committed["chunks_embedded"],
         "truncated": ledger.truncated,
     }
-    return RunReport(run.run_id, work.how, run.tables.name("vectors"), counts, dict(tally.seconds), tally.inference)
+    notes: list[tuple[str, str]] = []
+    if run.preflight.inference.model.precision == "int8":
+        counts["values_clipped"] = tally.counts["values_clipped"]
+        notes += int8_notes(counts, run.preflight.inference)
+    if warning := unread_warning(counts):
+        notes.append(("warning", warning))
+    vectors = run.tables.name("vectors")
+    return RunReport(run.run_id, work.how, vectors, counts, dict(tally.seconds), tally.inference, tuple(notes))
+
+
+def unread_warning(counts: Mapping[str, int]) -> str:
+    """Warns about a library that the model can hardly read; empty if it can, by counts chunks and chunks_unread."""
+    if counts["chunks_unread"] <= _MAX_UNREAD * counts["chunks"]:
+        return ""
+    return (
+        f"the model can hardly read {counts['chunks_unread']:,} of {counts['chunks']:,} chunks: a fifth or more of "
+        "their characters are not in its vocabulary, so different texts get equal vectors. Use a model for their "
+        "language."
+    )
+
+
+def int8_notes(counts: Mapping[str, int], inference: InferenceSpec) -> list[tuple[str, str]]:
+    """Renders how well the ranges of an int8 space fit the texts of a run.
+
+    Args:
+        counts: Counts of the run: values_clipped, chunks_embedded, chunks_failed.
+        inference: The model and the ranges of the space.
+
+    Returns:
+        Pairs of label and text: the share of values that were clipped, and a warning with its remedy if it is high.
+    """
+    values = (counts["chunks_embedded"] - counts["chunks_failed"]) * inference.model.dimension
+    share = counts["values_clipped"] / values if values else 0.0
+    widened = inference.ranges is not None and are_widened(inference.ranges)
+    notes = [
+        (
+            "int8",
+            f"{share:.2%} of values clipped · ranges {'widened' if widened else 'measured'} at the space's first run; "
+            "a rebuild has its own and stores other bytes",
+        )
+    ]
+    if share > MAX_CLIPPED:
+        warning = (
+            f"{share:.1%} of this run's values lie outside the space's int8 ranges, so search is less exact. Embed the "
+            "library into a new space by the setting `space`, which measures them anew."
+        )
+        notes.append(("warning", warning))
+    return notes

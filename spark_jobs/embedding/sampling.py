@@ -4,17 +4,16 @@ from dataclasses import replace
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
 
 from schemas.errors import InputError
-from schemas.staged import CHUNK_FIELDS
+from schemas.staged import CUT
 from spark_jobs.embedding.documents import as_documents
 from spark_jobs.embedding.preflight import PreflightResult
 from spark_jobs.embedding.source import Source
 from spark_jobs.runtime.inference import embed_rows
 from spark_jobs.settings.loading import Settings
 from udfs.chunk_documents import chunk_documents
-from udfs.quantization import Ranges
+from udfs.quantization import Ranges, settled_ranges
 from udfs.specs import ChunkSpec, ModelSpec
 
 # With this many texts, the lowest and highest value of each number hardly change anymore.
@@ -37,24 +36,25 @@ def sample_chunks(settings: Settings, source: Source, chunking: ChunkSpec, model
     documents = as_documents(source.rows, settings.source, ())
     drawn = documents.where(F.col("text").isNotNull()).orderBy(F.xxhash64("doc_id"), "doc_id").limit(count)
     cut = chunk_documents(settings.library, chunking, model)
-    chunks = drawn.select("doc_id", "text").mapInArrow(cut, StructType(list(CHUNK_FIELDS)))
+    chunks = drawn.select("doc_id", "text").mapInArrow(cut, CUT)
     return chunks.where(F.col("text").isNotNull()).select("text").limit(count)
 
 
 def measure_ranges(settings: Settings, preflight: PreflightResult) -> Ranges:
-    """Embeds a sample of the library and takes the lowest and highest value of each number.
+    """Embeds a sample of the library and decides the range of each number: see `settled_ranges`.
 
     Raises InputError if no text of the library can be embedded.
     """
     inference = preflight.inference
     texts = sample_chunks(settings, preflight.source, preflight.chunking, inference.model, _TEXTS)
-    hashed = texts.select(F.sha2("text", 256).alias("text_hash"), "text").repartition(1)
+    # A text that repeats says nothing new about the ranges.
+    hashed = texts.select(F.sha2("text", 256).alias("text_hash"), "text").dropDuplicates(["text_hash"]).repartition(1)
     exact = replace(inference, model=replace(inference.model, precision="float32"))
     rows = embed_rows(hashed, exact, settings.inference).where(F.col("reason").isNull())
     extremes = (
         rows.select(F.posexplode("embedding").alias("number", "value"))
         .groupBy("number")
-        .agg(F.min("value").alias("low"), F.max("value").alias("high"))
+        .agg(F.min("value").alias("low"), F.max("value").alias("high"), F.count(F.lit(1)).alias("texts"))
         .orderBy("number")
         .collect()
     )
@@ -63,4 +63,5 @@ def measure_ranges(settings: Settings, preflight: PreflightResult) -> Ranges:
             "model.precision int8 needs texts to measure its ranges on, and no text could be embedded. "
             "Check source.filter and source.text_columns."
         )
-    return tuple(row.low for row in extremes), tuple(row.high for row in extremes)
+    low, high = [row.low for row in extremes], [row.high for row in extremes]
+    return settled_ranges(low, high, extremes[0].texts, inference.model.normalize)

@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from schemas.runs import SLICE_COMMITTED
 from schemas.staged import STAGED, STAGED_CHUNKS, STAGED_VECTORS
 from spark_jobs.embedding.merging import as_ledger_changes, as_outcomes, as_vector_changes, merge_ledger, merge_vectors
+from spark_jobs.embedding.report import unread_warning
 from spark_jobs.embedding.run import Run, check_still_ours, record
 from spark_jobs.embedding.slicing import Slice, Work, first_slice_tokens, next_slice, slice_bound, with_rest
 from spark_jobs.embedding.staging import only_planned, stage_chunks, stage_reused, stage_vectors
@@ -67,6 +68,10 @@ def embed_slice(run: Run, slice_: Slice, before: PinnedVectors, slots: int, tall
         stored = only_planned(vectors, plan) if before.count else None
         chunked = stage_chunks(run, slice_, plan, stored, slots)
     counts: Counter[str] = Counter(chunks=chunked["chunks"], tokens_saved=chunked["tokens"])
+    counts.update(tokens_unknown=chunked["unknown"], chunks_unread=chunked["unread"])
+    # Said before the first slice is embedded, because inference is what costs.
+    if slice_.number == 1 and (warning := unread_warning(counts)):
+        progress.say(f"warning: {warning}")
     if chunked["new"]:
         if before.count:
             with progress.step("reuse"):

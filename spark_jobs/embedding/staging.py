@@ -4,10 +4,9 @@ from collections import Counter
 
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
 
 from schemas.plan import TRIED
-from schemas.staged import CHUNK_FIELDS, STAGED_CHUNKS, STAGED_VECTORS, staged_vectors_table
+from schemas.staged import CUT, READ_FIELDS, STAGED_CHUNKS, STAGED_VECTORS, staged_vectors_table
 from schemas.table import conform
 from spark_jobs.embedding.run import Run
 from spark_jobs.embedding.slicing import Slice, reading_pays
@@ -32,12 +31,13 @@ def stage_chunks(run: Run, slice_: Slice, plan: DataFrame, stored: DataFrame | N
         slots: Tasks that run at the same time.
 
     Returns:
-        Counts: `chunks` that were cut, how many of them are `new` (not stored yet), `tokens` of all that were cut, and
-        `stored` chunks of the slice's documents.
+        Counts: `chunks` that were cut, how many of them are `new` (not stored yet), `tokens` of all that were cut, how
+        many of those are `unknown` to the model, `unread` chunks that it can hardly read for that reason, and `stored`
+        chunks of the slice's documents.
     """
     spark = run.tables.spark
     observed = Observation("chunking")
-    made = spark.createDataFrame([], StructType(list(CHUNK_FIELDS)))
+    made = spark.createDataFrame([], CUT)
     if slice_.to_embed:
         partitions = partition_count(slice_.tokens, slots, slots * CHUNKED_TOKENS_PER_SECOND)
         cut = chunk_documents(run.settings.library, run.preflight.chunking, run.preflight.inference.model)
@@ -46,7 +46,7 @@ def stage_chunks(run: Run, slice_: Slice, plan: DataFrame, stored: DataFrame | N
             .select("doc_id", "text")
             # With an explicit number, adaptive execution does not merge the partitions for being small.
             .repartition(partitions, "doc_id")
-            .mapInArrow(cut, StructType(list(CHUNK_FIELDS)))
+            .mapInArrow(cut, CUT)
         )
     is_made = has_chunk()
     rows = as_staged_chunks(made, stored, run.run_id, slice_.number).observe(
@@ -55,9 +55,12 @@ def stage_chunks(run: Run, slice_: Slice, plan: DataFrame, stored: DataFrame | N
         F.count_if(is_made & ~F.col("is_stored")).alias("new"),
         F.coalesce(F.sum(F.when(is_made, F.col("token_count"))), F.lit(0)).alias("tokens"),
         F.count_if("is_stored").alias("stored"),
+        F.coalesce(F.sum("unknown"), F.lit(0)).alias("unknown"),
+        F.count_if("unread").alias("unread"),
     )
     with run.fence.commit(spark):
-        run.tables.append(rows, STAGED_CHUNKS.name)
+        stored_rows = rows.drop(*(field.name for field in READ_FIELDS))
+        run.tables.append(conform(stored_rows, STAGED_CHUNKS.schema), STAGED_CHUNKS.name)
     return Counter({name: int(value) for name, value in observed.get.items()})
 
 
@@ -101,7 +104,7 @@ def stage_vectors(
         progress: Where progress is shown.
 
     Returns:
-        Counts: chunks_embedded, tokens_embedded, chunks_failed.
+        Counts: chunks_embedded, tokens_embedded, chunks_failed; for int8 also values_clipped.
     """
     partitions = partition_count(slice_.tokens, slots, tally.tokens_per_second)
     observed = Observation("inference")
@@ -123,7 +126,10 @@ def stage_vectors(
         run.tables.append(rows, STAGED_VECTORS.name)
     totals = observed.get
     tally.inference.add(totals)
-    return Counter({name: int(totals[name]) for name in ("chunks_embedded", "tokens_embedded", "chunks_failed")})
+    counts = Counter({name: int(totals[name]) for name in ("chunks_embedded", "tokens_embedded", "chunks_failed")})
+    if run.preflight.inference.model.precision == "int8":
+        counts["values_clipped"] = int(totals["clipped"])
+    return counts
 
 
 def has_chunk() -> Column:
@@ -146,7 +152,8 @@ def as_staged_chunks(made: DataFrame, stored: DataFrame | None, run_id: str, sli
         slice_number: Number of the slice.
 
     Returns:
-        Rows of `staged_chunks`, each chunk once. A chunk that is both new and stored has the new position.
+        Rows of `staged_chunks` with `READ_FIELDS`, each chunk once. A chunk that is both new and stored has the new
+        position.
     """
     rows = made.withColumns({"is_made": F.lit(True), "is_stored": F.lit(False)})
     if stored is not None:
@@ -162,9 +169,7 @@ def as_staged_chunks(made: DataFrame, stored: DataFrame | None, run_id: str, sli
             )
             .drop("old", "is_old")
         )
-    return conform(
-        rows.withColumns({"run_id": F.lit(run_id), "slice_number": F.lit(slice_number)}), STAGED_CHUNKS.schema
-    )
+    return rows.withColumns({"run_id": F.lit(run_id), "slice_number": F.lit(slice_number)})
 
 
 def only_missing(chunks: DataFrame, staged: DataFrame) -> DataFrame:

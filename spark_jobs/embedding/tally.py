@@ -8,7 +8,7 @@ from typing import Any
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from schemas.worker_rows import NAMES, PEAKS, SUMS
+from schemas.worker_rows import COUNTED, NAMES, PEAKS, SUMS
 
 # A model that is busy for this share of the time leaves nothing to gain elsewhere.
 _BUSY = 0.9
@@ -16,8 +16,8 @@ _SLICE_STEPS = ("chunk", "reuse", "embed", "merge vectors", "merge ledger")
 
 
 def meter_columns() -> list[Column]:
-    """Returns one aggregate for each field of `schemas.worker_rows.METER`, to observe the workers' meters."""
-    sums = [F.coalesce(F.sum(f"meter.{name}"), F.lit(0.0)).alias(name) for name in SUMS]
+    """Returns one aggregate for each field of the workers' meters, to observe them."""
+    sums = [F.coalesce(F.sum(f"meter.{name}"), F.lit(0.0)).alias(name) for name in (*SUMS, *COUNTED)]
     return sums + [F.max(f"meter.{name}").alias(name) for name in (*PEAKS, *NAMES)]
 
 
@@ -73,7 +73,7 @@ class Tally:
 
     Attributes:
         seconds: Wall-clock seconds by step, in order of first use; filled by the run's `Progress`.
-        counts: chunks, chunks_embedded, chunks_failed, tokens_embedded, tokens_saved and slices of what is committed.
+        counts: chunks, tokens and slices of what is committed, by the names in `embedding.report`.
         inference: What the model was given and how long it took.
         documents: Documents in committed slices.
         tokens: Estimated tokens of committed slices.

@@ -12,7 +12,7 @@ if not torch.cuda.is_available():
     pytest.skip("needs a GPU that torch can use", allow_module_level=True)
 
 from udfs.encoders import sentence  # noqa: E402
-from udfs.encoders.encoder import load_encoder  # noqa: E402
+from udfs.encoders.encoder import load_encoder, release_encoders  # noqa: E402
 from udfs.encoders.sentence import SentenceEncoder, choose_device, choose_dtype  # noqa: E402
 from udfs.inference.engine import embed_texts, embed_windows  # noqa: E402
 from udfs.inference.meter import Meter  # noqa: E402
@@ -110,3 +110,16 @@ def test_passes_without_padding_agree_with_padded_ones(
     assert cosines(found, expected).min() > 0.9999
     # Going without padding costs no precision.
     assert 1 - cosines(found, on_cpu).min() < 1.5 * (1 - cosines(expected, on_cpu).min()) + 1e-6
+
+
+def test_a_model_is_freed_before_another_is_loaded(spec: InferenceSpec) -> None:
+    release_encoders()
+    before = torch.cuda.memory_allocated()
+    load_encoder(replace(spec, device="cuda", dtype="float32"))
+    of_one = torch.cuda.memory_allocated() - before
+    assert of_one > 50_000_000
+    torch.cuda.reset_peak_memory_stats()
+    load_encoder(replace(spec, device="cuda", dtype="bfloat16"))
+    assert torch.cuda.memory_allocated() - before < 0.7 * of_one
+    release_encoders()
+    assert torch.cuda.memory_allocated() == before

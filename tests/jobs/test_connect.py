@@ -26,7 +26,14 @@ EDITED = [
     {"id": "relabelled", "text": "Ants dig.", "lang": "fr"},
     {"id": "new", "text": "Owls hunt.", "lang": "nl"},
 ]
-LIBRARY = {"library_empty": 0, "library_quarantined": 0, "truncated": 0, "chunks_failed": 0}
+LIBRARY = {
+    "library_empty": 0,
+    "library_quarantined": 0,
+    "truncated": 0,
+    "chunks_failed": 0,
+    "chunks_unread": 0,
+    "tokens_unknown": 0,
+}
 # Words and punctuation marks, plus two special tokens, for each embedded text.
 COUNTS = [
     {

@@ -9,6 +9,7 @@ _CLAIMS = "tests/spark/store/test_claims.py::test_"
 _LOCKS = "tests/unit/store/test_locks.py::test_"
 _SESSION = "tests/unit/runtime/test_session.py::test_"
 _SETTINGS = "tests/unit/settings/test_loading.py::test_"
+_SENTENCE = "tests/unit/encoders/test_sentence.py::test_"
 _JOBS = "tests/jobs/"
 
 
@@ -388,5 +389,84 @@ MUTANTS = [
         "row.space.lower() == space.lower()",
         "row.space == space",
         "tests/unit/store/test_spaces.py::test_in_a_catalog_the_first_name_owns_the_tables",
+    ),
+    Mutant(
+        "weights stay mapped from a file that may change",
+        "udfs/encoders/sentence.py",
+        'copy=tensor.device.type == "cpu"',
+        "copy=False",
+        _SENTENCE + "weights_that_are_overwritten_after_loading_neither_reach_the_model_nor_are_loaded_again",
+    ),
+    Mutant(
+        "files are not looked at again after a model was loaded",
+        "udfs/models/source.py",
+        "if not is_settled or _file_states(root) != before:",
+        "if False:",
+        _SENTENCE + "weights_that_change_while_they_are_loaded_are_refused",
+    ),
+    Mutant(
+        "a checked folder counts as checked for good",
+        "udfs/models/source.py",
+        "def _as_described(",
+        "@__import__('functools').lru_cache\ndef _as_described(",
+        "tests/unit/models/test_verified.py::test_a_file_that_changes_between_two_loads_is_noticed",
+    ),
+    Mutant(
+        "the stored precision is part of what is loaded",
+        "udfs/encoders/encoder.py",
+        "weights = (model.digest, spec.device,",
+        "weights = (model.digest + model.precision, spec.device,",
+        "tests/unit/encoders/test_fake.py::test_a_fake_model_is_loaded_once_for_equal_descriptions",
+    ),
+    Mutant(
+        "a process holds every model that it has loaded",
+        "udfs/encoders/encoder.py",
+        "            release_encoders()\n",
+        "",
+        "tests/unit/encoders/test_fake.py::test_a_process_holds_one_model_and_a_bounded_number_of_its_uses",
+    ),
+    Mutant(
+        "ranges of a single text count as measured",
+        "udfs/quantization.py",
+        "if texts >= LEAST_TEXTS and a < b else",
+        "if a < b else",
+        "tests/unit/udfs/test_quantization.py",
+    ),
+    Mutant(
+        "values that int8 clips are not counted",
+        "udfs/embed.py",
+        'metered["clipped"] = float(',
+        'metered["clipped"] = 0 * float(',
+        "tests/unit/inference/test_engine.py::test_values_outside_the_ranges_are_counted_for_texts_that_have_a_vector",
+    ),
+    Mutant(
+        "numbers that have collapsed pass verify",
+        "spark_jobs/verify_space.py",
+        "return (Finding(COLLAPSED, count, ()),) if count else ()",
+        "return ()",
+        "tests/spark/embedding/test_precision.py::"
+        "test_ranges_of_a_single_text_fit_a_library_that_grows_or_are_reported",
+    ),
+    Mutant(
+        "tokens that the model does not know are not counted",
+        "udfs/encoders/token_counter.py",
+        "unknown = encoding.ids.count(self._unknown) if self._unknown is not None else 0",
+        "unknown = 0",
+        "tests/unit/encoders/test_token_counter.py::test_unknown_tokens_are_counted_with_the_characters_behind_them",
+    ),
+    Mutant(
+        "a sentence behind one unknown token counts as read",
+        "udfs/chunk_documents.py",
+        "chunk.hidden >= _UNREAD_SHARE * len(chunk.text)",
+        "chunk.unknown >= _UNREAD_SHARE * len(chunk.text)",
+        "tests/unit/udfs/test_chunk_documents.py::"
+        "test_chunks_that_the_model_can_hardly_read_are_told_from_those_with_a_rare_symbol",
+    ),
+    Mutant(
+        "a library that the model can hardly read is embedded without a word",
+        "spark_jobs/embedding/slices.py",
+        "if slice_.number == 1 and (warning",
+        "if False and (warning",
+        "tests/spark/embedding/test_unknown_tokens.py",
     ),
 ]

@@ -29,6 +29,21 @@ _LONGEST_PIECE = 64
 _LEADING_SPACE = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a model's tokenizer makes of a text.
+
+    Attributes:
+        tokens: Tokens of the model's input, including prompt and special tokens, not truncated.
+        unknown: How many of them are the unknown token, which says nothing about what it stands for.
+        hidden: Characters of the text behind unknown tokens. One such token may hide a sentence that has no spaces.
+    """
+
+    tokens: int
+    unknown: int = 0
+    hidden: int = 0
+
+
 class TokenCounter(Protocol):
     """Counts tokens as the model's own tokenizer does."""
 
@@ -37,6 +52,9 @@ class TokenCounter(Protocol):
 
     def inputs(self, texts: Sequence[str]) -> list[int]:
         """Counts the tokens of the model's input for each text: prompt, text and special tokens, not truncated."""
+
+    def read(self, texts: Sequence[str]) -> list[Reading]:
+        """Counts the tokens as `inputs` does, and those that the model does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +66,16 @@ class Chunk:
         char_start: Offset of its first character.
         char_end: Offset after its last character.
         token_count: Tokens of the model's input for it, including prompt and special tokens.
+        unknown: How many of them the model does not know.
+        hidden: Characters of the piece behind unknown tokens.
     """
 
     text: str
     char_start: int
     char_end: int
     token_count: int
+    unknown: int = 0
+    hidden: int = 0
 
 
 def chunk_text(text: str, spec: ChunkSpec, counter: TokenCounter) -> list[Chunk]:
@@ -74,7 +96,7 @@ def chunk_text(text: str, spec: ChunkSpec, counter: TokenCounter) -> list[Chunk]
     if not text or text.isspace():
         return []
     if spec.method == "none":
-        return [Chunk(text, 0, len(text), counter.inputs([text])[0])]
+        return [_as_chunk((0, len(text)), text, counter.read([text])[0])]
     overhead = counter.inputs([""])[0]
     if spec.max_tokens <= overhead:
         raise InputError(
@@ -92,14 +114,18 @@ def _fitting(text: str, spec: ChunkSpec, overhead: int, counter: TokenCounter) -
     while spans:
         spans = [span for start, end in spans for span in _cut(text, start, end, least, most, counter)]
         texts = [text[start:end] for start, end in spans]
-        counted = list(zip(spans, texts, counter.inputs(texts), strict=True))
-        fits = [count <= spec.max_tokens or most == 0 for _, _, count in counted]
-        chunks += [Chunk(piece, *span, count) for (span, piece, count), fit in zip(counted, fits, strict=True) if fit]
-        spans = [span for (span, _, _), fit in zip(counted, fits, strict=True) if not fit]
+        read = list(zip(spans, texts, counter.read(texts), strict=True))
+        fits = [reading.tokens <= spec.max_tokens or most == 0 for _, _, reading in read]
+        chunks += [_as_chunk(*piece) for piece, fit in zip(read, fits, strict=True) if fit]
+        spans = [span for (span, _, _), fit in zip(read, fits, strict=True) if not fit]
         # At 0 every chunk is a single character, so the loop ends.
         most = most * 3 // 4
         least = max(1, min(least, most // 2))
     return sorted(chunks, key=lambda chunk: chunk.char_start)
+
+
+def _as_chunk(span: tuple[int, int], text: str, reading: Reading) -> Chunk:
+    return Chunk(text, *span, reading.tokens, reading.unknown, reading.hidden)
 
 
 def _cut(text: str, start: int, end: int, least: int, most: int, counter: TokenCounter) -> Iterable[tuple[int, int]]:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from udfs.chunking.chunks import Reading
 from udfs.encoders.tokens import Tokenized
 from udfs.models.source import FAKE_MAX_TOKENS
-from udfs.specs import Precision
+from udfs.specs import InferenceSpec, Precision
 
 _TOKEN = re.compile(r"\w{1,12}|[^\w\s]")
 # Texts with these words fail on purpose, so that quarantine can be tried without a broken model.
@@ -27,6 +28,10 @@ class FakeTokenCounter:
     def inputs(self, texts: Sequence[str]) -> list[int]:
         """Counts the tokens of each text, including special tokens."""
         return [count + 2 for count in self.pieces(texts)]
+
+    def read(self, texts: Sequence[str]) -> list[Reading]:
+        """Counts as `inputs` does; it knows every token."""
+        return [Reading(count) for count in self.inputs(texts)]
 
 
 class FakeEncoder:
@@ -57,6 +62,10 @@ class FakeEncoder:
     def exact(self, item: str) -> NDArray[np.float32]:
         """Embeds one text; returns (1, dimension) float32."""
         return self.encode([item])
+
+    def twin(self, spec: InferenceSpec) -> "FakeEncoder":
+        """Makes the encoder of another spec; there are no weights to share."""
+        return FakeEncoder(spec.model.dimension, spec.device)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Computes a unit vector for each text.

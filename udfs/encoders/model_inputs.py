@@ -35,7 +35,6 @@ def read_and_build(model: SentenceTransformer, spec: ModelSpec, prompt: str) -> 
         A function that tokenizes texts, and one that builds the features of a batch from the first function's items.
     """
     tokenizer: Any = model[0].tokenizer
-    counter = load_token_counter(spec, prompt)
     is_static = isinstance(model[0], StaticEmbedding)
     backend = tokenizer if is_static else getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
@@ -50,6 +49,8 @@ def read_and_build(model: SentenceTransformer, spec: ModelSpec, prompt: str) -> 
         guides = {name: value for name, value in expected.items() if not isinstance(value, torch.Tensor)}
         if same_features(build(tokenize(probes).items), expected):
             return tokenize, lambda items: build(items) | guides
+
+    counter = load_token_counter(spec, prompt)
 
     def count(texts: Sequence[str]) -> Tokenized:
         counts = counter.inputs(texts)

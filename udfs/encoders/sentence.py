@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -13,13 +15,14 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from transformers.utils import logging as transformers_logging
 
 from schemas.errors import InputError
-from udfs.encoders.model_inputs import read_and_build
+from udfs.encoders.model_inputs import BuildFeatures, read_and_build
 from udfs.encoders.openvino import Forward, openvino_forward
 from udfs.encoders.packed_linear import pack_linears
 from udfs.encoders.tokens import TextTokenizer
 from udfs.encoders.unpadded import unpad
+from udfs.models.folder import ModelFolder
 from udfs.models.source import verified_folder
-from udfs.specs import InferenceSpec, ModelSpec, Precision
+from udfs.specs import InferenceSpec, ModelSpec, Precision, prompt_of
 
 # Batches for comparing a converted model: with several lengths, with one text, and with more texts than the first.
 _EXAMPLES = (["Who hunts at night?", "owl", "night " * 300], ["x"], ["one", "one two", "", "four " * 40])
@@ -89,16 +92,17 @@ class SentenceEncoder:
         self.device = choose_device(spec.device, partition)
         self._spec = spec
         uses_torch = spec.backend == "torch" or self.device != "cpu"
-        self._model = load_model(spec.model, self.device)
-        self.dtype = choose_dtype(spec.dtype, self.device, next(self._model.parameters()).dtype)
-        # OpenVINO converts from float32, whatever floating-point type it uses afterwards.
-        self._model.to(_DTYPES[self.dtype if uses_torch else "float32"])
+        with verified_folder(spec.model) as folder:
+            self._model = load_model(spec.model, folder, self.device)
+            self.dtype = choose_dtype(spec.dtype, self.device, next(self._model.parameters()).dtype)
+            # OpenVINO converts from float32, whatever floating-point type it uses afterwards.
+            own_weights(self._model, _DTYPES[self.dtype if uses_torch else "float32"])
         # With an index: `cuda` would be another GPU in a thread with another current one.
         self._place = self._model.device
-        self._prompt = spec.model.document_prompt if spec.role == "document" else spec.model.query_prompt
         self.is_padded = not isinstance(self._model[0], StaticEmbedding)
-        self.tokenize, self._features = read_and_build(self._model, spec.model, self._prompt)
-        self._run: Forward = self._by_torch
+        self.tokenize, self._features = read_and_build(self._model, spec.model, prompt_of(spec))
+        self._flat: BuildFeatures | None = None
+        self._run: Forward = partial(_by_torch, self._model)
         if self.is_padded:
             self._speed_up(uses_torch, cores)
         self._exact: SentenceEncoder | None = None
@@ -114,9 +118,9 @@ class SentenceEncoder:
         # The kernel for texts of several lengths in one row supports only GPUs and half precision.
         elif self.dtype != "float32" and isinstance(self.tokenize, TextTokenizer):
             with on_device(self._place):
-                flat = unpad(self._model, examples, self._features)
-            if flat is not None:
-                self._features, self.is_padded = flat, False
+                self._flat = unpad(self._model, examples, self._features)
+            if self._flat is not None:
+                self._features, self.is_padded = self._flat, False
 
     @torch.inference_mode()
     def forward(self, items: Sequence[Any]) -> Callable[[], NDArray[np.float32]]:
@@ -132,10 +136,6 @@ class SentenceEncoder:
                 rows = torch.nn.functional.normalize(rows, dim=1)
             return fetched(rows)
 
-    def _by_torch(self, features: dict[str, Any]) -> torch.Tensor:
-        rows: torch.Tensor = self._model(features)["sentence_embedding"]
-        return rows
-
     def exact(self, item: Any) -> NDArray[np.float32]:
         """Embeds one of `tokenize`'s items alone in float32; returns (1, dimension).
 
@@ -148,6 +148,21 @@ class SentenceEncoder:
             self._exact = SentenceEncoder(replace(self._spec, device="cpu", dtype="float32"), threads)
         return self._exact.forward([item])()
 
+    def twin(self, spec: InferenceSpec) -> Self | None:
+        """Makes an encoder for another prompt or fewer dimensions from the weights that this one holds.
+
+        Returns None if the model has to be loaded again, because the fast path was built for this prompt alone.
+        """
+        # A pooling that leaves out the prompt needs its length, which traced and unpadded passes have as a constant.
+        if not all(getattr(module, "include_prompt", True) for module in self._model):
+            return None
+        tokenize, features = read_and_build(self._model, spec.model, prompt_of(spec))
+        if isinstance(tokenize, TextTokenizer) is not isinstance(self.tokenize, TextTokenizer):
+            return None
+        other = copy(self)
+        other.tokenize, other._features, other._spec, other._exact = tokenize, self._flat or features, spec, None
+        return other
+
     def _moved(self, value: Any) -> Any:
         if not isinstance(value, torch.Tensor) or self._place.type == "cpu":
             return value
@@ -155,20 +170,25 @@ class SentenceEncoder:
         return value.pin_memory().to(self._place, non_blocking=True)
 
 
-def load_model(model: ModelSpec, device: str) -> SentenceTransformer:
+def _by_torch(model: SentenceTransformer, features: dict[str, Any]) -> torch.Tensor:
+    rows: torch.Tensor = model(features)["sentence_embedding"]
+    return rows
+
+
+def load_model(model: ModelSpec, folder: ModelFolder, device: str) -> SentenceTransformer:
     """Loads a model from safetensors, with weights in their stored type, without running any code from its folder.
 
     Args:
         model: The model's description.
+        folder: Its folder on this machine.
         device: Torch device name.
 
     Returns:
-        The model, ready for inference.
+        The model, ready for inference. On the CPU, its weights are still those in the files: see `own_weights`.
 
     Raises:
-        InputError: The folder differs from the one on the driver, or does not load.
+        InputError: The folder does not load.
     """
-    folder = verified_folder(model)
     try:
         loaded = SentenceTransformer(
             folder.root,
@@ -180,6 +200,16 @@ def load_model(model: ModelSpec, device: str) -> SentenceTransformer:
         return loaded.eval()
     except Exception as error:  # each library below has its own exceptions
         raise InputError(f"model {model.path} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def own_weights(model: SentenceTransformer, dtype: torch.dtype) -> None:
+    """Converts a model to a floating-point type, and copies every weight that is mapped from a file.
+
+    A mapped weight changes in memory when somebody writes to its file, long after the file was checked.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        target = dtype if tensor.is_floating_point() else tensor.dtype
+        tensor.data = tensor.data.to(target, copy=tensor.device.type == "cpu")
 
 
 def on_device(device: torch.device) -> AbstractContextManager[None]:

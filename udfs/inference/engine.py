@@ -128,6 +128,9 @@ def _retry(result: Embeddings, position: int, encoder: Encoder, window: Tokenize
     # Some vectors are only non-finite in half precision or because of padding.
     try:
         row = encoder.exact(window.items[position])
+    except InputError:
+        # The model in float32 could not be loaded, which no text is to blame for.
+        raise
     except Exception as error:  # the text was embedded alone, so it is the cause
         result.reasons[position], result.details[position] = MODEL_ERROR, f"the model raised {type(error).__name__}"
         return

@@ -2,17 +2,22 @@
 
 import hashlib
 import re
-from functools import lru_cache
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.errors import InputError
 from schemas.precision import OutputPrecision
+from udfs.models.files import collect_files
 from udfs.models.folder import ModelFolder, inspect_model_folder
 from udfs.models.hub import resolve_model_folder
 from udfs.specs import ModelSpec
 
 # The maximum number of tokens that the fake encoder sees.
 FAKE_MAX_TOKENS = 256
+# Two writes within the resolution of a file system's clock leave the same times.
+_SETTLED_SECONDS = 10
 _FAKE = re.compile(r"fake:([1-9]\d{0,4})")
 
 
@@ -75,20 +80,43 @@ def describe_model(
     )
 
 
-@lru_cache(maxsize=4)
-def verified_folder(model: ModelSpec) -> ModelFolder:
-    """Finds a model's folder on this machine and checks that it is the same as on the driver.
+@contextmanager
+def verified_folder(model: ModelSpec) -> Iterator[ModelFolder]:
+    """Finds a model's folder on this machine, for a block that loads from it what the driver has described.
+
+    Nothing is remembered: a folder may change between two loads. It may also change while it is being read, so its
+    files are looked at again after the block. Their content is read again only where their times or sizes leave a
+    doubt, because hashing a large model takes as long as loading it.
 
     Args:
         model: The driver's description.
 
-    Returns:
+    Yields:
         The folder, inspected again on this machine.
 
     Raises:
-        InputError: The folder is missing, has faults or differs from the one on the driver.
+        InputError: The folder is missing, has faults, differs from the one on the driver, or changed during the block.
     """
-    folder = inspect_model_folder(resolve_model_folder(model.path, model.revision))
+    root = resolve_model_folder(model.path, model.revision)
+    before = _file_states(root)
+    is_settled = all(max(times) < time.time_ns() - _SETTLED_SECONDS * 10**9 for _, *times in before.values())
+    folder = _as_described(model, root)
+    yield folder
+    if not is_settled or _file_states(root) != before:
+        _as_described(model, root)
+
+
+def _file_states(root: Path) -> dict[str, tuple[int, int, int]]:
+    try:
+        found = {name: path.stat() for name, path in collect_files(root).files.items()}
+    except OSError:
+        # A file vanished meanwhile; the inspection names it.
+        return {}
+    return {name: (state.st_size, state.st_mtime_ns, state.st_ctime_ns) for name, state in found.items()}
+
+
+def _as_described(model: ModelSpec, root: Path) -> ModelFolder:
+    folder = inspect_model_folder(root)
     if folder.digest != model.digest:
         raise InputError(
             f"model {model.path} on this worker has digest {folder.digest[:12]}, but the driver saw "

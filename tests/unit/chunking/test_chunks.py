@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import InputError
 from tests.support.paths import SHARED_DATA
-from udfs.chunking.chunks import Chunk, chunk_text
+from udfs.chunking.chunks import Chunk, Reading, chunk_text
 from udfs.specs import ChunkSpec
 
 NAUGHTY_STRINGS = SHARED_DATA / "bad-input" / "blns" / "blns.json"
@@ -31,6 +31,9 @@ class WordCounter:
 
     def inputs(self, texts: Sequence[str]) -> list[int]:
         return [count * self.glue + SPECIAL_TOKENS for count in self.pieces(texts)]
+
+    def read(self, texts: Sequence[str]) -> list[Reading]:
+        return [Reading(count) for count in self.inputs(texts)]
 
 
 def structure(max_tokens: int, min_tokens: int | None = None) -> ChunkSpec:

@@ -11,7 +11,7 @@ from statistics import mean
 import pytest
 
 from tests.support.paths import SHARED_DATA
-from udfs.chunking.chunks import Chunk, chunk_text
+from udfs.chunking.chunks import Chunk, Reading, chunk_text
 from udfs.specs import ChunkSpec
 
 CORPUS = SHARED_DATA / "scifact" / "corpus.jsonl"
@@ -33,6 +33,9 @@ class WordCounter:
 
     def inputs(self, texts: Sequence[str]) -> list[int]:
         return [self.count(text) + 2 for text in texts]
+
+    def read(self, texts: Sequence[str]) -> list[Reading]:
+        return [Reading(count) for count in self.inputs(texts)]
 
 
 def abstracts() -> list[str]:

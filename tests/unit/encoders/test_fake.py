@@ -1,6 +1,7 @@
 """The encoder without torch: deterministic vectors, tokens that can be counted by hand, failures on demand."""
 
 import hashlib
+import weakref
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import InputError
-from udfs.encoders.encoder import load_encoder
+from udfs.encoders.encoder import load_encoder, release_encoders
 from udfs.encoders.fake import NOT_FINITE, RAISES, FakeEncoder, FakeTokenCounter
 from udfs.encoders.token_counter import load_token_counter
 from udfs.models.source import FAKE_MAX_TOKENS, describe_model, is_fake
@@ -111,8 +112,34 @@ def test_a_fake_model_is_loaded_once_for_equal_descriptions() -> None:
     one = load_encoder(InferenceSpec(model=describe_model("fake:12")))
     assert isinstance(one, FakeEncoder)
     assert load_encoder(InferenceSpec(model=describe_model("fake:12"), token_budget=64), cores=2) is one
+    assert load_encoder(InferenceSpec(model=describe_model("fake:12"), role="query")) is one
+    assert load_encoder(InferenceSpec(model=describe_model("fake:12", precision="int8"))) is one
+    assert load_encoder(InferenceSpec(model=describe_model("fake:12", query_prompt="query: "), role="query")) is not one
+    assert load_encoder(InferenceSpec(model=describe_model("fake:12", dimensions=8))) is not one
     assert load_encoder(InferenceSpec(model=describe_model("fake:13"))) is not one
-    assert load_encoder(InferenceSpec(model=describe_model("fake:12"), role="query")) is not one
+
+
+def test_a_process_holds_one_model_and_a_bounded_number_of_its_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: weakref.WeakSet[FakeEncoder] = weakref.WeakSet()
+    before: list[int] = []
+    original = FakeEncoder.__init__
+
+    def counted(self: FakeEncoder, dimension: int, device: str = "auto") -> None:
+        before.append(len(held))
+        held.add(self)
+        original(self, dimension, device)
+
+    monkeypatch.setattr(FakeEncoder, "__init__", counted)
+    for model in ("fake:21", "fake:22", "fake:21"):
+        load_encoder(InferenceSpec(model=describe_model(model)))
+        assert len(held) == 1
+    assert before == [0, 0, 0], "a model was loaded beside another"
+    for number in range(9):
+        asked = describe_model("fake:21", query_prompt=f"{number}: ")
+        load_encoder(InferenceSpec(model=asked, role="query"))
+    assert len(held) == 4
+    release_encoders()
+    assert not held
 
 
 def test_a_fake_model_keeps_the_requested_dimensions() -> None:

@@ -16,7 +16,7 @@ import torch
 
 from schemas.errors import InputError
 from udfs.encoders import openvino
-from udfs.encoders.encoder import load_encoder
+from udfs.encoders.encoder import load_encoder, release_encoders
 from udfs.inference.engine import embed_texts
 from udfs.models.source import describe_model
 from udfs.specs import InferenceSpec
@@ -95,7 +95,8 @@ def test_a_model_whose_vectors_differ_from_torch_is_refused(
 ) -> None:
     right = openvino._by_torch
     monkeypatch.setattr(openvino, "_by_torch", lambda model, features: right(model, features) + 2e-5)
-    asked = replace(spec, backend="openvino", role="query")
+    asked = replace(spec, backend="openvino")
+    release_encoders()
     with pytest.raises(InputError, match=r"other vectors for this model than torch \(difference 2.*Set it to torch"):
         load_encoder(asked, cores=2)
 

@@ -2,6 +2,8 @@
 
 import random
 import shutil
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from schemas.errors import InputError
-from udfs.encoders.encoder import Encoder, load_encoder
+from udfs.encoders import sentence
+from udfs.encoders.encoder import Encoder, load_encoder, release_encoders
+from udfs.encoders.sentence import SentenceEncoder
 from udfs.inference.engine import embed_texts
 from udfs.models.source import describe_model, verified_folder
 from udfs.specs import InferenceSpec, ModelSpec
@@ -144,13 +148,83 @@ def test_a_model_is_loaded_once_for_equal_descriptions(model: ModelSpec) -> None
     assert loaded(model) is loaded(model, token_budget=64)
     assert loaded(replace(model)) is loaded(model)
     assert loaded(replace(model, path="the same files elsewhere")) is loaded(model)
+    assert loaded(replace(model, precision="int8")) is loaded(model)
+    assert loaded(model, role="query") is loaded(model)
 
 
-def test_a_folder_that_changed_since_the_driver_saw_it_is_refused(model_folder: Path, tmp_path: Path) -> None:
+def test_other_prompts_and_dimensions_share_the_weights_unless_the_pooling_needs_the_prompt(model: ModelSpec) -> None:
+    asked = replace(model, query_prompt="query: ", dimension=64)
+    one, other = loaded(model), loaded(asked, role="query")
+    assert isinstance(one, SentenceEncoder)
+    assert isinstance(other, SentenceEncoder)
+    assert one is not other
+    assert one._model is other._model
+    assert one.forward(one.tokenize(["owl"]).items)().shape == (1, 384)
+    pooling: Any = one._model[1]
+    pooling.include_prompt = False
+    try:
+        assert one.twin(spec_of(replace(asked, query_prompt="question: "), role="query")) is None
+    finally:
+        pooling.include_prompt = True
+
+
+def test_a_model_is_gone_before_another_is_loaded(model: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = loaded(model)
+    assert isinstance(first, SentenceEncoder)
+    weights, alive = weakref.ref(first._model), []
+    original = sentence.load_model
+    monkeypatch.setattr(sentence, "load_model", lambda *given: alive.append(weights()) or original(*given))
+    del first
+    loaded(model, dtype="bfloat16")
+    assert alive == [None]
+
+
+@pytest.fixture
+def own_folder(model_folder: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the real model that a test may damage."""
+    release_encoders()
     folder = tmp_path / "model"
     shutil.copytree(model_folder, folder)
-    # A prompt of its own: an encoder of the same description would be there already.
-    seen = describe_model(str(folder), document_prompt="changed: ")
+    yield folder
+    release_encoders()
+    shutil.rmtree(folder)
+
+
+def zero_weights(folder: Path) -> None:
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.seek(1_000_000)
+        file.write(bytes(80_000_000))
+
+
+def test_weights_that_are_overwritten_after_loading_neither_reach_the_model_nor_are_loaded_again(
+    own_folder: Path,
+) -> None:
+    seen = describe_model(str(own_folder))
+    before = embed_texts(loaded(seen), TEXTS, spec_of(seen)).matrix
+    zero_weights(own_folder)
+    assert np.array_equal(embed_texts(loaded(seen), TEXTS, spec_of(seen)).matrix, before)
+    with pytest.raises(InputError, match="Give every machine the same files"):
+        loaded(seen, dtype="bfloat16")
+
+
+def test_weights_that_change_while_they_are_loaded_are_refused(
+    own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = describe_model(str(own_folder))
+    original = sentence.load_model
+
+    def damaging(*given: Any) -> "SentenceTransformer":
+        zero_weights(own_folder)
+        return original(*given)
+
+    monkeypatch.setattr(sentence, "load_model", damaging)
+    with pytest.raises(InputError, match="Give every machine the same files"):
+        loaded(seen)
+
+
+def test_a_folder_that_changed_since_the_driver_saw_it_is_refused(own_folder: Path) -> None:
+    folder = own_folder
+    seen = describe_model(str(folder))
     weights = folder / "model.safetensors"
     with weights.open("r+b") as file:
         file.seek(-1, 2)
@@ -162,10 +236,10 @@ def test_a_folder_that_changed_since_the_driver_saw_it_is_refused(model_folder: 
     with weights.open("r+b") as file:
         file.seek(-1, 2)
         file.write(last)
-    assert verified_folder(seen).digest == seen.digest, "a refusal is not remembered"
+    with verified_folder(seen) as verified:
+        assert verified.digest == seen.digest, "a refusal is not remembered"
     folder.joinpath("README.md").write_text("Documentation decides no vector.")
     assert describe_model(str(folder)).digest == seen.digest
-    shutil.rmtree(folder)
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
@@ -175,8 +249,6 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_nothing_in_a_folder_is_run_or_downloaded(model: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    from udfs.encoders import sentence
-
     asked: dict[str, Any] = {}
 
     def recorder(path: str, **options: Any) -> None:

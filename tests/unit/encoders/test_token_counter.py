@@ -1,16 +1,18 @@
 """Counting tokens without loading a model."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
+from tokenizers.models import BPE, Model, Unigram, WordLevel, WordPiece
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
 from schemas.errors import InputError
+from udfs.chunking.chunks import Reading
 from udfs.encoders import tokens
 from udfs.encoders.token_counter import FolderTokenCounter, load_token_counter
 from udfs.models.source import describe_model
@@ -36,6 +38,31 @@ def test_pieces_are_counted_alone_and_inputs_with_all_the_model_is_given() -> No
     assert small_counter(special_tokens=False).inputs(texts) == [1, 0, 3]
     assert small_counter(prompt="two words: ").inputs(texts) == [6, 5, 8]
     assert small_counter(prompt="two words: ").pieces(texts) == [1, 0, 3]
+
+
+def test_unknown_tokens_are_counted_with_the_characters_behind_them() -> None:
+    texts = ["one", "", "one two one three", "zwölf"]
+    expected = [Reading(3), Reading(2), Reading(6, 2, 8), Reading(3, 1, 5)]
+    assert small_counter().read(texts) == expected
+    assert [reading.tokens for reading in expected] == small_counter().inputs(texts)
+    # Of the prompt, tokens are counted as they are in `inputs`, and no characters of the text are.
+    assert small_counter(prompt="two: ").read(["one", "two"]) == [Reading(5, 2, 0), Reading(5, 3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("model", "unknown"),
+    [
+        (Unigram([("a", -1.0), ("<unk>", -2.0)], unk_id=1), 1),
+        (BPE({"a": 0, "<unk>": 1}, [], unk_token="<unk>"), 1),
+        (BPE({"a": 0}, []), None),
+        (WordPiece({"[UNK]": 0, "a": 1}, unk_token="[UNK]"), 0),
+    ],
+)
+def test_the_unknown_token_is_found_for_every_kind_of_tokenizer(model: Model, unknown: int | None) -> None:
+    counter = FolderTokenCounter(Tokenizer(model), "", special_tokens=False)
+    assert counter._unknown == unknown
+    (reading,) = counter.read(["\u0e19"])
+    assert reading == (Reading(1, 1, 1) if unknown is not None else Reading(reading.tokens))
 
 
 def test_no_texts() -> None:
@@ -82,6 +109,18 @@ def test_the_tokenizer_s_own_truncation_and_padding_are_off(model_folder: Path, 
     counter = load_token_counter(model, "")
     assert counter.inputs(["river " * 1000, "river"]) == [1002, 3]
     assert counter.pieces(["river " * 1000, "river"]) == [1000, 1]
+
+
+def test_a_tokenizer_that_changes_between_two_loads_is_refused(model_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    seen = describe_model(str(folder))
+    load_token_counter(seen, "")
+    stored = folder.joinpath("tokenizer.json")
+    stored.write_bytes(stored.read_bytes() + b"\n")
+    with pytest.raises(InputError, match="Give every machine the same files"):
+        load_token_counter(seen, "")
+    shutil.rmtree(folder)
 
 
 def test_a_folder_that_differs_from_the_driver_s_is_refused(model: ModelSpec) -> None:

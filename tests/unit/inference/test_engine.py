@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import InputError
 from schemas.reasons import INVALID_VECTOR, MODEL_ERROR, OUT_OF_MEMORY
-from schemas.worker_rows import NAMES, PEAKS, SUMS, inference_schema
+from schemas.worker_rows import COUNTED, NAMES, PEAKS, SUMS, inference_schema
 from udfs.embed import embed_arrow, embed_udf
 from udfs.encoders.fake import NOT_FINITE, RAISES, FakeEncoder
 from udfs.encoders.tokens import Tokenized
@@ -62,6 +62,9 @@ class ScriptedEncoder:
         self.alone.append(item)
         return self._rows([item])
 
+    def twin(self, spec: InferenceSpec) -> None:
+        """There is no other prompt."""
+
     def _rows(self, texts: Sequence[str]) -> NDArray[np.float32]:
         rows = np.array([row_of(text) for text in texts], dtype=np.float32)
         changed = self.script(texts, rows)
@@ -87,6 +90,18 @@ def test_each_text_gets_its_own_vector_in_the_order_they_came() -> None:
     assert found.token_counts.dtype == np.int32
     assert found.reasons == [None] * 6
     assert found.details == [None] * 6
+
+
+def test_no_text_is_blamed_for_a_model_that_cannot_be_loaded_in_float32() -> None:
+    class Gone(ScriptedEncoder):
+        def exact(self, item: str) -> NDArray[np.float32]:
+            raise InputError("the folder changed")
+
+    def not_finite(texts: Sequence[str], rows: NDArray[np.float32]) -> None:
+        rows[:] = np.nan
+
+    with pytest.raises(InputError, match="the folder changed"):
+        embed_texts(Gone(not_finite, dtype="bfloat16"), ["one"], spec())
 
 
 def test_no_texts() -> None:
@@ -415,7 +430,11 @@ def test_arrow_batches_have_the_columns_of_staged_vectors() -> None:
         pa.string(),
         pa.string(),
         pa.list_(pa.float32()),
-        pa.struct([(name, pa.float64()) for name in (*SUMS, *PEAKS)] + [(name, pa.string()) for name in NAMES]),
+        pa.struct(
+            [(name, pa.float64()) for name in (*SUMS, *PEAKS)]
+            + [(name, pa.string()) for name in NAMES]
+            + [(name, pa.float64()) for name in COUNTED]
+        ),
     ]
     (metered, nothing) = found.column("meter").to_pylist()
     assert nothing is None
@@ -428,6 +447,18 @@ def test_arrow_batches_have_the_columns_of_staged_vectors() -> None:
     }
     assert metered["peak_mebibytes"] > 1
     found.validate(full=True)
+
+
+def test_values_outside_the_ranges_are_counted_for_texts_that_have_a_vector() -> None:
+    texts = ["one", "two", f"three {NOT_FINITE}"]
+    exact = FakeEncoder(8).encode(texts[:2])
+    # The failed text has a row of zeros, which these ranges exclude.
+    ranges = (tuple((exact.min(axis=0)).tolist()), tuple(exact.max(axis=0).tolist()))
+    narrow = (ranges[0], (float(exact[:, 0].min()), *ranges[1][1:]))
+    for of_space, expected in ((ranges, 0), (narrow, 1)):
+        int8 = InferenceSpec(model=describe_model("fake:8", precision="int8"), ranges=of_space)
+        (found,) = embed_arrow(int8)(iter([as_batch(texts)]))
+        assert found.column("meter").to_pylist()[0]["clipped"] == expected
 
 
 def test_arrow_rows_keep_hash_and_vector_together_over_batches() -> None:

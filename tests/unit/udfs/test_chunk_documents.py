@@ -3,6 +3,7 @@
 import hashlib
 import json
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.reasons import BINARY, INVALID_UTF8
-from schemas.staged import CHUNK_FIELDS
+from schemas.staged import CUT
 from udfs.chunk_documents import chunk_documents, chunk_id, document_chunks
 from udfs.encoders.fake import FakeTokenCounter
 from udfs.models.source import describe_model
@@ -45,6 +46,8 @@ def test_rows_match_those_written_by_hand() -> None:
             "text_hash": sha256(FIRST),
             "token_count": 7,
             "truncated": False,
+            "unknown": 0,
+            "unread": False,
         },
         {
             "doc_id": "doc",
@@ -56,6 +59,8 @@ def test_rows_match_those_written_by_hand() -> None:
             "text_hash": sha256(SECOND),
             "token_count": 7,
             "truncated": False,
+            "unknown": 0,
+            "unread": False,
         },
     ]
 
@@ -153,6 +158,8 @@ def test_a_whole_document_may_be_longer_than_the_model_sees(max_tokens: int | No
             "text_hash": sha256(text),
             "token_count": 7,
             "truncated": truncated,
+            "unknown": 0,
+            "unread": False,
         }
     ]
 
@@ -199,8 +206,8 @@ def test_arrow_batches_have_the_columns_of_staged_chunks() -> None:
     documents = {"1": f"{FIRST}\n\n{SECOND}", "2": "", "3": None, '"é': FIRST}
     (found,) = chunk_documents("library", STRUCTURE, MODEL)(iter([as_batch(documents)]))
     kinds = {"string": pa.string(), "int": pa.int32(), "boolean": pa.bool_()}
-    assert found.schema.names == [field.name for field in CHUNK_FIELDS]
-    assert found.schema.types == [kinds[field.dataType.simpleString()] for field in CHUNK_FIELDS]
+    assert found.schema.names == [field.name for field in CUT]
+    assert found.schema.types == [kinds[field.dataType.simpleString()] for field in CUT]
     rows = found.to_pylist()
     assert [(row["doc_id"], row["chunk_index"], row["text"], row["reason"]) for row in rows] == [
         ("1", 0, FIRST, None),
@@ -211,6 +218,28 @@ def test_arrow_batches_have_the_columns_of_staged_chunks() -> None:
     ]
     # JSON escapes the quote and the accent of this id; the id itself stays as it is.
     assert rows[4]["chunk_id"] == chunk_id("library", json.loads('"\\"\\u00e9"'), sha256(FIRST), 0)
+
+
+def test_chunks_that_the_model_can_hardly_read_are_told_from_those_with_a_rare_symbol(model_folder: Path) -> None:
+    documents = {
+        "english": "The owl hunts at night and sleeps in a hollow tree during the day.",
+        "symbol": "The owl hunts at night \U0001f989 and sleeps in a hollow tree during the day.",
+        "thai": "นกฮูกล่าเหยื่อในเวลากลางคืนและนอนในโพรงไม้ในเวลากลางวันดังนั้นจึงมีคนเห็นไม่มากนัก",
+        "chinese": "猫头鹰在夜间捕猎，白天在树洞里睡觉，所以很少有人看到它。",
+    }
+    whole = ChunkSpec(method="none", max_tokens=256, min_tokens=64)
+    (found,) = chunk_documents("library", whole, describe_model(str(model_folder)))(iter([as_batch(documents)]))
+    rows = {row["doc_id"]: row for row in found.to_pylist()}
+    assert {name: row["unread"] for name, row in rows.items()} == {
+        "english": False,
+        "symbol": False,
+        "thai": True,
+        "chinese": True,
+    }
+    # A whole sentence of Thai is a single token.
+    assert (rows["thai"]["token_count"], rows["thai"]["unknown"]) == (3, 1)
+    assert (rows["english"]["unknown"], rows["symbol"]["unknown"]) == (0, 1)
+    assert rows["chinese"]["unknown"] > 10
 
 
 def test_arrow_rows_are_those_of_each_document_over_batches() -> None:
