@@ -116,6 +116,7 @@ def test_the_command_embeds_shows_its_store_embeds_nothing_twice_and_keeps_to_it
         "empty": "1",
         "quarantined": "0",
         "chunks": "3",
+        "unknown tokens": "0.0%",
     }
     columns = ("run", "last event", "documents", "chunks", "tokens embedded", "message")
     assert [first[name] for name in columns] == ["toy.main.1", "finished", "4", "3", "11", ""]

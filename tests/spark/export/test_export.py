@@ -172,18 +172,19 @@ def test_a_feed_whose_files_are_gone_is_found_before_anything_is_sent(
     assert exported(out) == space.stored()
 
 
-def test_rows_that_no_record_knows_are_all_sent_again(
+def test_rows_of_another_store_with_the_same_names_are_replaced_only_when_asked(
     spark: SparkSession, space: Space, make_settings: MakeSettings, out: Path
 ) -> None:
     to = f"parquet:{out}"
     space.put({name: 1 for name in "abcd"})
     run(spark, space.settings, to)
-    # A re-created store: its runs have the same numbers, but its rows have different payload.
+    # Another store, or one made anew: its runs have the same numbers, but its rows have different payload.
     anew = Space(spark, make_settings("unused", store={"path": str(out.parent / "anew")}))
     anew.put({name: 5 for name in "abc"})
-    assert told(run(spark, anew.settings, to, dry_run=True)) == (COMPARISON, 3, 1)
-    report = run(spark, anew.settings, to)
-    assert told(report) == (COMPARISON, 3, 1) and "no export to it is on record" in report.plan
+    with pytest.raises(InputError, match=r"has the rows of another table, .*Export with --full"):
+        run(spark, anew.settings, to)
+    assert exported(out) == space.stored()
+    assert told(run(spark, anew.settings, to, full=True)) == (FULL, 3, 0)
     assert exported(out) == anew.stored()
     assert told(run(spark, anew.settings, to)) == (INCREMENTAL, 0, 0)
 

@@ -17,9 +17,9 @@ from schemas.vectors import vectors_table
 from spark_jobs import list_quarantine, maintain_space, show_status, verify_space
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
+from spark_jobs.store.claims import exclusive
 from spark_jobs.store.file_system import with_file_system
 from spark_jobs.store.open_space import open_space
-from spark_jobs.store.runs import exclusive
 from spark_jobs.store.tables import delta_session, read_vectors, space_tables
 from tests.support.space import Space
 from tests.support.template import write_documents
@@ -139,7 +139,7 @@ def test_work_beside_a_run_takes_no_local_lock_for_a_store_on_another_file_syste
     settings, elsewhere = make_settings("unused"), spark.newSession()
     assert with_file_system(spark, settings) is settings
     elsewhere.conf.set("fs.defaultFS", "elsewhere://server:8020")
-    with pytest.raises(Exception, match="elsewhere"), exclusive(elsewhere, settings):
+    with pytest.raises(Exception, match="elsewhere"), exclusive(elsewhere, settings, "maintain"):
         pytest.fail("the store was found")
     assert not list(tmp_path.rglob("*.lock"))
 
