@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -95,9 +96,15 @@ def _graph(openvino: Any, model: SentenceTransformer, names: list[str], features
 def _request(openvino: Any, graph: Any, hint: str, cores: int) -> Any:
     # Pinned threads of several workers would all use the machine's first cores. That halves the rate of two workers.
     config = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": cores, "ENABLE_CPU_PINNING": False}
-    return (
-        openvino.Core().compile_model(graph, "CPU", {**config, "INFERENCE_PRECISION_HINT": hint}).create_infer_request()
-    )
+    compiled = _core(openvino).compile_model(graph, "CPU", {**config, "INFERENCE_PRECISION_HINT": hint})
+    return compiled.create_infer_request()
+
+
+@cache
+def _core(openvino: Any) -> Any:
+    # Kept for the life of the process: when the last model and its core are gone, the plugin's library is unloaded
+    # under threads that still run in it.
+    return openvino.Core()
 
 
 @torch.inference_mode()
