@@ -156,7 +156,8 @@ def test_a_commit_of_a_failed_run_that_lands_late_is_skipped(
         unset_properties(spark, TRANSACTION)
         set_properties(spark, {key: value for key, value in own.items() if value is not None})
 
-    with at(("plan.after", 1), land):
+    # The run has looked for stored chunks of its documents, and appends theirs next.
+    with at(("staged_chunks.after", 1), land):
         assert run(spark, settings).counts["added"] == 1
     assert texts(settings) == ["Bees.", "Elms.", "Owls."]
 
