@@ -30,7 +30,7 @@ from spark_jobs.store.faults import (
 )
 from spark_jobs.store.ledger import summarise_ledger
 from spark_jobs.store.runs import history, require_tables
-from spark_jobs.store.spaces import check_space, registered
+from spark_jobs.store.spaces import check_space
 from spark_jobs.store.tables import delta_session, space_tables
 from spark_jobs.store.versions import read_pinned
 from udfs.quantization import collapsed_numbers
@@ -123,9 +123,9 @@ def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> Ver
         ReconciliationError: Something is wrong and no repair was requested.
     """
     with delta_session(spark):
-        require_tables(spark, settings)
+        row = require_tables(spark, settings)
         model = inference_spec(settings).model
-        check_space(registered(spark, settings), settings.space, model, chunk_spec(settings, model))
+        check_space(row, settings.space, model, chunk_spec(settings, model))
         if repair:
             with exclusive(spark, settings, "repair") as claim:
                 return _repair(spark, settings, model, claim)

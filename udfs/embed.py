@@ -14,7 +14,7 @@ from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import ArrayType, FloatType
 
-from schemas.worker_rows import COUNTED, NAMES, PEAKS, SUMS, TRIALS
+from schemas.worker_rows import TRIALS, inference_schema
 from udfs.encoders.encoder import Encoder, load_encoder
 from udfs.inference.calibration import sizes_for, trials
 from udfs.inference.engine import Embeddings, embed_windows
@@ -27,11 +27,7 @@ from udfs.texts import is_blank
 from udfs.worker import require_version, task_cores
 
 Batches = Iterator[pa.RecordBatch]
-_METER = pa.struct(
-    [(name, pa.float64()) for name in (*SUMS, *PEAKS)]
-    + [(name, pa.string()) for name in NAMES]
-    + [(name, pa.float64()) for name in COUNTED]
-)
+_METER = to_arrow_schema(inference_schema()).field("meter").type
 
 
 def embed_udf(spec: InferenceSpec) -> Callable[..., object]:

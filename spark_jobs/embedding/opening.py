@@ -71,7 +71,7 @@ def register_space(
     """
     precision = preflight.inference.model.precision
     if precision == "float32" and preflight.registered:
-        return replace(preflight, inference=replace(preflight.inference, ranges=None))
+        return preflight
     # Looked up again: another process may have registered the space while this one waited for its lock.
     spaces = [] if SPACES.name in made else spaces_of_library(spark, settings)
     row = next((space for space in spaces if space.space == settings.space), None)

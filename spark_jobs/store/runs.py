@@ -66,9 +66,9 @@ def refuse_second(last: Row | None, settings: Settings, take_over: bool) -> None
         )
 
 
-def require_tables(spark: SparkSession, settings: Settings) -> None:
-    """Refuses a space that has no vectors or no ledger, because no run has written to it, or that has another's."""
-    registered(spark, settings)
+def require_tables(spark: SparkSession, settings: Settings) -> Row | None:
+    """Refuses a space without vectors or ledger, or with another's; returns its row in the registry, if it has one."""
+    row = registered(spark, settings)
     tables = space_tables(spark, settings)
     missing = [tables.name(table) for table in ("vectors", LEDGER.name) if not tables.exists(table)]
     if missing:
@@ -76,6 +76,7 @@ def require_tables(spark: SparkSession, settings: Settings) -> None:
             f"space {settings.library}.{settings.space} has no table {' and no table '.join(missing)}. Check library, "
             "space and store, or run embedlake embed first."
         )
+    return row
 
 
 def events(tables: SpaceTables) -> DataFrame:
