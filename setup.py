@@ -33,6 +33,7 @@ setup(
         "spark_jobs.runtime",
         "spark_jobs.search",
         "spark_jobs.settings",
+        "spark_jobs.sources",
         "spark_jobs.store",
         "spark_jobs.targets",
         "spark_jobs.targets.postgresql",

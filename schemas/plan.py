@@ -25,6 +25,9 @@ CHANGE_WORDS = {
     UNCHANGED: "unchanged",
 }
 
+# Reason (one of `schemas.reasons`) and detail.
+REFUSED = StructType([StructField("reason", StringType()), StructField("detail", StringType())])
+
 
 def plan_table(payload: Sequence[StructField] = ()) -> Table:
     """Describes the plan of one space: one row for each document that differs from the ledger.
@@ -45,6 +48,7 @@ def plan_table(payload: Sequence[StructField] = ()) -> Table:
         column("payload_changed", BooleanType(), "whether stored chunks may carry another payload"),
         column("attempts", IntegerType(), "earlier runs that tried to embed this very text"),
         *([column("payload", StructType(list(payload)), "payload columns of the source")] if payload else []),
-        column("text", StringType(), "composed text to embed; null where it is not valid UTF-8"),
+        column("refused", REFUSED, "why the text cannot be embedded, found before a worker saw it"),
+        column("text", StringType(), "composed text to embed; null where it is refused"),
     ]
     return Table("plan", "Documents of the source that the run in progress has to work on", StructType(fields))

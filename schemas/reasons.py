@@ -3,6 +3,11 @@
 Separate from the tables because the inference engine needs these words without Spark.
 """
 
+# Tokenizing takes about a hundred bytes of memory per token.
+MAX_CHARACTERS = 50_000_000
+# Java copies a text several times before a worker sees it.
+MAX_BYTES = 100_000_000
+
 INVALID_UTF8 = "invalid_utf8"
 BINARY = "binary"
 TOO_LARGE = "too_large"

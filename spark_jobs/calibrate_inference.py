@@ -15,12 +15,12 @@ from rich.table import Table
 from schemas.errors import InputError
 from schemas.worker_rows import TRIALS
 from spark_jobs.embedding.sampling import sample_chunks
-from spark_jobs.embedding.source import open_source
 from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, output, session
 from spark_jobs.runtime.inference import inference_profile
 from spark_jobs.runtime.json_text import json_text
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.specs import chunk_spec, inference_spec
+from spark_jobs.sources.source import open_source
 from udfs.embed import calibrate_arrow
 
 # Sizes with rates this close count as equally fast; the smaller one leaves more memory.

@@ -46,14 +46,14 @@ def chunk_id(library: str, doc_id: str, text_hash: str, occurrence: int) -> str:
 
 
 def document_chunks(
-    library: str, doc_id: str, text: str | None, chunking: ChunkSpec, counter: TokenCounter, max_tokens: int | None
+    library: str, doc_id: str, text: str, chunking: ChunkSpec, counter: TokenCounter, max_tokens: int | None
 ) -> list[dict[str, Any]]:
     """Cuts one document into rows of `schemas.staged.CUT`.
 
     Args:
         library: Name of the library.
         doc_id: Id of the document.
-        text: Its composed text; None if it was not valid UTF-8.
+        text: Its composed text.
         chunking: The chunking rule.
         counter: Counts tokens as the model does.
         max_tokens: Longest input the model sees; None if it has no limit.
@@ -61,12 +61,11 @@ def document_chunks(
     Returns:
         One row for each chunk; a single row without a chunk if the document is blank or has a fault.
     """
-    if text is not None and is_blank(text):
+    if is_blank(text):
         return [{"doc_id": doc_id}]
     fault = text_fault(text)
-    if text is None or fault is not None:
-        reason, detail = fault or (None, None)
-        return [{"doc_id": doc_id, "reason": reason, "detail": detail}]
+    if fault is not None:
+        return [{"doc_id": doc_id, "reason": fault[0], "detail": fault[1]}]
     seen: Counter[str] = Counter()
     rows = []
     for index, chunk in enumerate(chunk_text(text, chunking, counter)):
@@ -99,7 +98,7 @@ def chunk_documents(library: str, chunking: ChunkSpec, model: ModelSpec) -> Call
         model: The model; its tokenizer counts the tokens.
 
     Returns:
-        A function from batches with columns doc_id and text to batches of `schemas.staged.CUT`.
+        A function from batches with columns doc_id, text and refused to batches of `schemas.staged.CUT`.
     """
     version = require_version()
 
@@ -109,10 +108,13 @@ def chunk_documents(library: str, chunking: ChunkSpec, model: ModelSpec) -> Call
         rows: list[dict[str, Any]] = []
         characters = 0
         for batch in batches:
-            for doc_id, value in zip(batch.column("doc_id"), batch.column("text"), strict=True):
-                text = value.as_py()
-                rows += document_chunks(library, doc_id.as_py(), text, chunking, counter, model.max_tokens)
-                characters += len(text or "")
+            for name, value, reason in zip(*(batch.column(key) for key in ("doc_id", "text", "refused")), strict=True):
+                doc_id, text, refused = name.as_py(), value.as_py(), reason.as_py()
+                if refused is not None:
+                    rows.append({"doc_id": doc_id, **refused})
+                    continue
+                rows += document_chunks(library, doc_id, text, chunking, counter, model.max_tokens)
+                characters += len(text)
                 if len(rows) >= _BATCH_ROWS or characters >= _BATCH_CHARACTERS:
                     yield pa.RecordBatch.from_pylist(rows, schema=_ARROW)
                     rows, characters = [], 0

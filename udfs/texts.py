@@ -2,10 +2,8 @@
 
 import unicodedata
 
-from schemas.reasons import BINARY, INVALID_UTF8, TOO_LARGE
+from schemas.reasons import BINARY, MAX_CHARACTERS, TOO_LARGE
 
-# Tokenizing takes about a hundred bytes of memory per token.
-MAX_CHARACTERS = 50_000_000
 # Prose contains none of these characters. In binary data read as text they make up a tenth or more.
 _MAX_CONTROL_SHARE = 0.05
 _CONTROLS = {code: None for code in [*range(0x09), *range(0x0E, 0x20), *range(0x7F, 0x85), *range(0x86, 0xA0), 0xFFFD]}
@@ -18,17 +16,15 @@ def is_blank(text: str) -> bool:
     return all(unicodedata.category(character) in _INVISIBLE or character in _VARIATION_SELECTORS for character in text)
 
 
-def text_fault(text: str | None) -> tuple[str, str] | None:
+def text_fault(text: str) -> tuple[str, str] | None:
     """Finds why a document's text should not be embedded.
 
     Args:
-        text: Composed text; None if it was not valid UTF-8.
+        text: Composed text.
 
     Returns:
         Reason (one of `schemas.reasons`) and detail; None if the text can be embedded.
     """
-    if text is None:
-        return INVALID_UTF8, "the text holds bytes that are not UTF-8"
     if len(text) > MAX_CHARACTERS:
         return TOO_LARGE, f"{len(text)} characters, at most {MAX_CHARACTERS} are taken"
     controls = len(text) - len(text.translate(_CONTROLS))

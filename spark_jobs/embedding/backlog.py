@@ -12,9 +12,9 @@ from schemas.plan import ADDED, CHANGE_WORDS, CHANGES, REMOVED, UNCHANGED
 from schemas.runs import RUNS
 from spark_jobs.embedding.documents import as_documents, only_differing, only_removed
 from spark_jobs.embedding.slicing import guard_removals
-from spark_jobs.embedding.source import Source, check_ids, open_source
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.loading import Settings
+from spark_jobs.sources.source import Source, check_ids, open_source
 from spark_jobs.store.ledger import suspects
 from spark_jobs.store.runs import history
 from spark_jobs.store.spaces import registered

@@ -7,10 +7,12 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from schemas.ledger import QUARANTINED, REDO
-from schemas.plan import ADDED, CHANGED, PAYLOAD, REMOVED, RETRY, TRIED, plan_table
+from schemas.plan import ADDED, CHANGED, PAYLOAD, REFUSED, REMOVED, RETRY, TRIED, plan_table
+from schemas.reasons import INVALID_UTF8, MAX_BYTES, REASONS, TOO_LARGE
 from schemas.table import conform, quoted
 from spark_jobs.embedding.payload_hash import payload_hash
 from spark_jobs.settings.sections import SourceSettings
+from spark_jobs.sources.rows import REFUSED_COLUMN
 
 # Fine enough to cut balanced slices, coarse enough that the driver easily holds one row for each key.
 SLICE_KEYS = 4096
@@ -22,23 +24,40 @@ def _composed_text(source: SourceSettings) -> Column:
     return F.concat_ws(source.text_separator, *parts)
 
 
+def _text_fault(text: Column) -> Column:
+    """Refuses a text that Python could not take; workers check the others."""
+    size = F.octet_length(text)
+    too_large = F.concat(size.cast("string"), F.lit(f" bytes, at most {MAX_BYTES} are taken"))
+    return F.when(size > MAX_BYTES, F.struct(F.lit(TOO_LARGE).alias("reason"), too_large.alias("detail"))).when(
+        ~F.is_valid_utf8(text),
+        F.struct(F.lit(INVALID_UTF8).alias("reason"), F.lit(REASONS[INVALID_UTF8]).alias("detail")),
+    )
+
+
 def as_documents(rows: DataFrame, source: SourceSettings, payload: Sequence[StructField]) -> DataFrame:
     """Builds documents from source rows.
 
     Args:
-        rows: Rows of the source.
+        rows: Rows of the source; they may have `REFUSED_COLUMN`.
         source: Which columns form a document; null and empty text columns are skipped.
         payload: Fields of the payload columns.
 
     Returns:
-        Columns doc_id, text (null if it is not valid UTF-8), text_hash, payload_hash and, with payload, payload.
+        Columns doc_id, text (null if it is refused), refused, text_hash, payload_hash and, with payload, payload.
     """
-    text = _composed_text(source)
+    text, refused = _composed_text(source), F.lit(None).cast(REFUSED)
+    hashed = text
+    if REFUSED_COLUMN in rows.columns:
+        refused = F.col(REFUSED_COLUMN)
+        # Its text was not read; what is said of it changes with its size.
+        hashed = F.when(refused.isNotNull(), refused["detail"]).otherwise(text)
+    refused = F.coalesce(refused, _text_fault(text))
     columns = [
         F.col(quoted(source.id_name)).cast("string").alias("doc_id"),
-        # Bytes that are not UTF-8 cannot reach Python; their hash still shows whether they change.
-        F.when(F.is_valid_utf8(text), text).alias("text"),
-        F.sha2(text.cast("binary"), 256).alias("text_hash"),
+        F.when(refused.isNull(), text).alias("text"),
+        refused.alias("refused"),
+        # Of bytes too, because it has to show whether a text that cannot be embedded changes.
+        F.sha2(hashed.cast("binary"), 256).alias("text_hash"),
         payload_hash(payload).alias("payload_hash"),
     ]
     if payload:
@@ -120,6 +139,7 @@ def as_plan(differing: DataFrame, removed: DataFrame, payload: Sequence[StructFi
             "slice_key": F.pmod(F.xxhash64("doc_id"), F.lit(SLICE_KEYS)).cast("int"),
             "estimated_tokens": F.when(to_embed, F.coalesce(tokens, F.lit(0))).otherwise(0).cast("long"),
             "text": F.when(to_embed, F.col("text")),
+            "refused": F.when(to_embed, F.col("refused")),
         }
     )
     if payload:

@@ -10,11 +10,11 @@ from pyspark.sql import SparkSession
 
 from schemas.errors import InputError, SourceError
 from schemas.table import name_parts
-from spark_jobs.embedding.source import Source, check_ids, open_source
 from spark_jobs.runtime.threads import beside
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.sections import split_path
 from spark_jobs.settings.specs import chunk_spec, inference_spec
+from spark_jobs.sources.source import Source, check_ids, open_source
 from spark_jobs.store.spaces import check_space, registered
 from spark_jobs.store.tables import location_of
 from udfs.models.fingerprint import chunking_fingerprint, model_fingerprint

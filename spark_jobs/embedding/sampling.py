@@ -9,9 +9,9 @@ from schemas.errors import InputError
 from schemas.staged import CUT
 from spark_jobs.embedding.documents import as_documents
 from spark_jobs.embedding.preflight import PreflightResult
-from spark_jobs.embedding.source import Source
 from spark_jobs.runtime.inference import embed_rows
 from spark_jobs.settings.loading import Settings
+from spark_jobs.sources.source import Source
 from udfs.chunk_documents import chunk_documents
 from udfs.quantization import Ranges, settled_ranges
 from udfs.specs import ChunkSpec, ModelSpec
@@ -36,7 +36,7 @@ def sample_chunks(settings: Settings, source: Source, chunking: ChunkSpec, model
     documents = as_documents(source.rows, settings.source, ())
     drawn = documents.where(F.col("text").isNotNull()).orderBy(F.xxhash64("doc_id"), "doc_id").limit(count)
     cut = chunk_documents(settings.library, chunking, model)
-    chunks = drawn.select("doc_id", "text").mapInArrow(cut, CUT)
+    chunks = drawn.select("doc_id", "text", "refused").mapInArrow(cut, CUT)
     return chunks.where(F.col("text").isNotNull()).select("text").limit(count)
 
 

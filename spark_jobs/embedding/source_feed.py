@@ -8,8 +8,8 @@ from pyspark.sql import functions as F
 from schemas.ledger import LEDGER, REDO
 from schemas.table import quoted
 from spark_jobs.embedding.run import Run
-from spark_jobs.embedding.source import commit_of
 from spark_jobs.settings.sections import SourceSettings
+from spark_jobs.sources.source import commit_of
 from spark_jobs.store.versions import arrives, newest_changes
 
 # A filter of these words, columns, literals and operators depends on the row alone: an unchanged row stays in or out.

@@ -43,7 +43,7 @@ def stage_chunks(run: Run, slice_: Slice, plan: DataFrame, stored: DataFrame | N
         cut = chunk_documents(run.settings.library, run.preflight.chunking, run.preflight.inference.model)
         made = (
             plan.where(F.col("change").isin(*TRIED))
-            .select("doc_id", "text")
+            .select("doc_id", "text", "refused")
             # With an explicit number, adaptive execution does not merge the partitions for being small.
             .repartition(partitions, "doc_id")
             .mapInArrow(cut, CUT)

@@ -371,10 +371,10 @@ MUTANTS = [
     ),
     Mutant(
         "a Delta table that cannot be described counts as a view",
-        "spark_jobs/embedding/source.py",
+        "spark_jobs/sources/source.py",
         'if source.format == "delta" or _is_delta_table(spark, source):',
         'if source.format == "delta":',
-        "tests/spark/embedding/test_sources.py::test_a_delta_table_is_never_taken_for_a_view",
+        "tests/spark/sources/test_source.py::test_a_delta_table_is_never_taken_for_a_view",
     ),
     Mutant(
         "libraries that differ by case share their tables",

@@ -31,13 +31,14 @@ ARROWS = {
     "settings": BELOW_JOBS,
     "runtime": BELOW_RUNTIME,
     "store": BELOW_STORE,
-    "embedding": BELOW_USE,
+    "sources": BELOW_STORE,
+    "embedding": BELOW_USE | {"sources"},
     "search": BELOW_USE,
     "evaluation": BELOW_USE | {"search"},
     "export": BELOW_USE | {"search", "targets"},
     "targets": {"schemas"},
     "targets/postgresql": {"schemas", "targets"},
-    "jobs": BELOW_USE | {"embedding", "search", "evaluation", "export"},
+    "jobs": BELOW_USE | {"sources", "embedding", "search", "evaluation", "export"},
     "cli": {"jobs", "runtime", "spark_jobs", "udfs"},
 }
 # Single modules that may import one folder more.

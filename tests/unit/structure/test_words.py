@@ -18,7 +18,7 @@ KNOW_DELTA = {
     "spark_jobs.store.tables",
     "spark_jobs.store.properties",
     "spark_jobs.store.faults",
-    "spark_jobs.embedding.source",
+    "spark_jobs.sources.source",
     "spark_jobs.embedding.merging",
     "spark_jobs.runtime.session",
     "spark_jobs.maintain_space",

@@ -25,7 +25,7 @@ FIRST, SECOND, THIRD = "One two three four.", "Five six seven eight.", "Nine ten
 
 
 def rows_of(
-    text: str | None, doc_id: str = "doc", chunking: ChunkSpec = STRUCTURE, max_tokens: int | None = 256
+    text: str, doc_id: str = "doc", chunking: ChunkSpec = STRUCTURE, max_tokens: int | None = 256
 ) -> list[dict[str, Any]]:
     return document_chunks("library", doc_id, text, chunking, FakeTokenCounter(), max_tokens)
 
@@ -132,12 +132,6 @@ def test_a_blank_document_has_one_row_without_a_chunk(text: str, chunking: Chunk
     assert rows_of(text, chunking=chunking) == [{"doc_id": "doc"}]
 
 
-def test_a_document_that_is_not_utf_8_has_one_row_with_a_reason() -> None:
-    assert rows_of(None) == [
-        {"doc_id": "doc", "reason": INVALID_UTF8, "detail": "the text holds bytes that are not UTF-8"}
-    ]
-
-
 def test_a_binary_document_has_one_row_with_a_reason() -> None:
     assert rows_of("\x89PNG\0\0\0\0") == [
         {"doc_id": "doc", "reason": BINARY, "detail": "5 of 8 characters are control characters"}
@@ -165,7 +159,6 @@ def test_a_whole_document_may_be_longer_than_the_model_sees(max_tokens: int | No
 
 
 TEXTS = st.one_of(
-    st.none(),
     st.text(),
     st.lists(st.sampled_from([FIRST, SECOND, "\n\n", " ", "\u200b", "x" * 50, "\0", "é"])).map("".join),
 )
@@ -173,14 +166,13 @@ TEXTS = st.one_of(
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(text=TEXTS, chunking=st.sampled_from([STRUCTURE, WHOLE]))
-def test_no_document_goes_missing(text: str | None, chunking: ChunkSpec) -> None:
+def test_no_document_goes_missing(text: str, chunking: ChunkSpec) -> None:
     rows = rows_of(text, chunking=chunking)
     assert rows
     assert all(row["doc_id"] == "doc" for row in rows)
     if "chunk_id" not in rows[0]:
         assert len(rows) == 1
         return
-    assert text is not None
     assert [row["chunk_index"] for row in rows] == list(range(len(rows)))
     assert len({row["chunk_id"] for row in rows}) == len(rows)
     for row in rows:
@@ -194,10 +186,16 @@ MODEL = describe_model("fake:8")
 
 
 def as_batch(documents: dict[str, str | None]) -> pa.RecordBatch:
+    """Texts by id; None for one that was refused before."""
+    refused = {"reason": INVALID_UTF8, "detail": "the text holds bytes that are not UTF-8"}
     return pa.RecordBatch.from_pydict(
         {
             "doc_id": pa.array(list(documents), pa.string()),
             "text": pa.array(list(documents.values()), pa.string()),
+            "refused": pa.array(
+                [refused if text is None else None for text in documents.values()],
+                pa.struct({"reason": pa.string(), "detail": pa.string()}),
+            ),
         }
     )
 

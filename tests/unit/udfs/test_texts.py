@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.reasons import BINARY, INVALID_UTF8, REASONS, TOO_LARGE
+from schemas.reasons import BINARY, MAX_CHARACTERS, REASONS, TOO_LARGE
 from udfs import texts
-from udfs.texts import MAX_CHARACTERS, is_blank, text_fault
+from udfs.texts import is_blank, text_fault
 
 PROSE = ("The quick brown fox jumps over the lazy dog. " * 200).encode()
 
@@ -157,10 +157,6 @@ def test_utf_16_read_as_utf_16_is_text() -> None:
 )
 def test_ordinary_text_has_no_fault(text: str) -> None:
     assert text_fault(text) is None
-
-
-def test_text_that_was_not_utf_8_has_the_fault_of_its_bytes() -> None:
-    assert text_fault(None) == (INVALID_UTF8, "the text holds bytes that are not UTF-8")
 
 
 @pytest.mark.parametrize("control", ["\0", "\x08", "\x0e", "\x1b", "\x1f", "\x7f", "\x84", "\x86", "\x9f", "\ufffd"])

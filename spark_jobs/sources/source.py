@@ -7,19 +7,17 @@ from dataclasses import dataclass
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, DataType, IntegralType, MapType, NullType, StringType, StructField, StructType
+from pyspark.sql.types import StructField
 
 from schemas.errors import InputError, SourceError
-from schemas.table import clashing, name_parts, quoted
-from schemas.vectors import vectors_table
+from schemas.table import name_parts, quoted
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.sections import SourceSettings
+from spark_jobs.sources.columns import column_faults
+from spark_jobs.sources.rows import read_rows
 
-# Delta's own rule for column names without column mapping; a backtick breaks its change feed.
-_BAD_CHARACTERS = " ,;{}()\n\t=`"
 # A filter means something else if they change: literals of times, failing casts, and names of columns.
 _FILTER_PROPERTIES = ("spark.sql.session.timeZone", "spark.sql.ansi.enabled", "spark.sql.caseSensitive")
-_RESERVED = {"_change_type", "_commit_version", "_commit_timestamp", "_operation", "_payload_changed"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
         detail = _delta_detail(spark, source)
         newest = _commits(spark, source, 1)[0] if detail is not None else None
         version = int(newest.version) if newest is not None else None
-        rows = _rows(spark, source, version)
+        rows = read_rows(spark, source, version)
         if source.filter is not None:
             rows = rows.where(F.expr(source.filter))
         schema = rows.schema
@@ -172,118 +170,3 @@ def _rule(spark: SparkSession, source: SourceSettings, fields: list[StructField]
         parts.append({key: spark.conf.get(key, None) for key in _FILTER_PROPERTIES})
     text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _rows(spark: SparkSession, source: SourceSettings, version: int | None) -> DataFrame:
-    if source.format == "files":
-        return _files(spark, source)
-    reader = spark.read.options(**source.options)
-    if version is not None:
-        reader = reader.option("versionAsOf", version)
-    if source.format == "table":
-        return reader.table(source.table or "")
-    if source.format == "csv":
-        # Settings name columns, so a header is the default; `source.options` may turn it off.
-        reader = spark.read.options(**{"header": "true", **source.options})
-    return reader.format(source.format).load(source.path)
-
-
-def _files(spark: SparkSession, source: SourceSettings) -> DataFrame:
-    options = {"recursiveFileLookup": "true", **source.options}
-    files = spark.read.format("binaryFile").options(**options).load(source.path)
-    root = (source.path or "").split("://", 1)[-1].split(":", 1)[-1].rstrip("/") + "/"
-    start = F.locate(root, F.col("path")) + len(root)
-    return files.select(
-        F.expr("path").substr(start, F.length("path")).alias("path"),
-        # Raw bytes: `as_documents` checks whether they are UTF-8.
-        F.col("content").cast("string").alias("text"),
-        F.col("length").alias("size"),
-        F.col("modificationTime").alias("modified"),
-    )
-
-
-def column_faults(source: SourceSettings, fields: dict[str, StructField]) -> list[str]:
-    """Describes what is wrong with a source's columns, given by name; one fault each."""
-    return _missing(source, list(fields)) or [
-        *_wrong_types(source, fields),
-        *_clashes(source),
-        *_bad_fields(source, fields),
-    ]
-
-
-def _missing(source: SourceSettings, names: list[str]) -> list[str]:
-    if not names:
-        return ["it has no columns. Check that it is not empty and that source.format is right."]
-    expected = [
-        ("id_column", source.id_name),
-        *(("text_columns", name) for name in source.text_names),
-        *(("payload_columns", name) for name in source.payload_columns),
-    ]
-    return [
-        f"it has no column {name!r}, which source.{key} names. Its columns are {', '.join(map(repr, names))}."
-        for key, name in expected
-        if name not in names
-    ]
-
-
-def _wrong_types(source: SourceSettings, fields: dict[str, StructField]) -> list[str]:
-    id_field = fields[source.id_name]
-    faults = []
-    if not isinstance(id_field.dataType, StringType | IntegralType):
-        faults.append(
-            f"id column {id_field.name!r} is {id_field.dataType.simpleString()}, but ids are strings or whole "
-            "numbers. Cast it in a view."
-        )
-    faults += [
-        f"text column {name!r} is {fields[name].dataType.simpleString()}, not string. Cast it in a view."
-        for name in source.text_names
-        if not isinstance(fields[name].dataType, StringType)
-    ]
-    return faults + [
-        f"payload column {name!r} has no type (only nulls). Leave it out, or cast it in a view."
-        for name in source.payload_columns
-        if isinstance(fields[name].dataType, NullType)
-    ]
-
-
-def _clashes(source: SourceSettings) -> list[str]:
-    names = source.payload_columns
-    clashes = {*clashing(names, vectors_table().schema.fields), *(n for n in names if n.lower() in _RESERVED)}
-    faults = [
-        f"payload column {name!r} clashes with a column of vectors. Rename it in a view." for name in sorted(clashes)
-    ]
-    return faults + [
-        f"payload column {name!r} has a character that Delta does not accept in names (one of {_BAD_CHARACTERS!r}). "
-        "Rename it in a view."
-        for name in names
-        if set(name) & set(_BAD_CHARACTERS)
-    ]
-
-
-def _bad_fields(source: SourceSettings, fields: dict[str, StructField]) -> list[str]:
-    below = [found for name in source.payload_columns for found in _below(fields[name].dataType, (name,))]
-    bad = [path for path, _ in below if set(path[-1]) & set(_BAD_CHARACTERS)]
-    # Without a type of their own these columns are named above.
-    untyped = [path for path, kind in below if isinstance(kind, NullType)]
-    return [
-        f"payload column {path[0]!r} has the field {'.'.join(path)!r}, whose name has a character that Delta does not "
-        f"accept in names (one of {_BAD_CHARACTERS!r}). Rename it in a view."
-        for path in bad
-    ] + [
-        f"payload column {path[0]!r} has the field {'.'.join(path)!r} without a type (only nulls). Leave it out, or "
-        "cast it in a view."
-        for path in untyped
-    ]
-
-
-def _below(kind: DataType, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], DataType]]:
-    """Lists the paths and types of everything inside a type, however deep: fields, elements, keys and values."""
-    if isinstance(kind, StructType):
-        inside = [((*path, field.name), field.dataType) for field in kind]
-    elif isinstance(kind, ArrayType):
-        inside = [((*path, "element"), kind.elementType)]
-    elif isinstance(kind, MapType):
-        inside = [((*path, "key"), kind.keyType), ((*path, "value"), kind.valueType)]
-    else:
-        return []
-    return inside + [found for each in inside for found in _below(each[1], each[0])]

@@ -9,8 +9,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from schemas.errors import InputError
 from spark_jobs.embedding.documents import as_documents
-from spark_jobs.embedding.source import check_ids, open_source
 from spark_jobs.settings.sections import SourceSettings
+from spark_jobs.sources.source import check_ids, open_source
 
 pytestmark = pytest.mark.spark
 

@@ -3,8 +3,8 @@
 import pytest
 from pyspark.sql.types import ArrayType, DataType, IntegerType, MapType, NullType, StringType, StructField, StructType
 
-from spark_jobs.embedding.source import column_faults
 from spark_jobs.settings.sections import SourceSettings
+from spark_jobs.sources.columns import column_faults
 
 TEXT, NUMBER, VOID = StringType(), IntegerType(), NullType()
 BAD = "whose name has a character that Delta does not accept in names"

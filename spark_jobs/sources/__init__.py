@@ -1,0 +1,1 @@
+"""The library as it was written: formats, columns, ids and versions."""
