@@ -1,5 +1,7 @@
 """The command line: one command for each job."""
 
+import os
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -79,5 +81,7 @@ def print_version() -> None:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line, in UTF-8 whatever the locale says: arguments and settings hold names of files and ids."""
+    if sys.getfilesystemencoding().lower() != "utf-8":
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONUTF8": "1"})
     app()

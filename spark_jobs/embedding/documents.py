@@ -12,7 +12,7 @@ from schemas.reasons import INVALID_UTF8, MAX_BYTES, REASONS, TOO_LARGE
 from schemas.table import conform, quoted
 from spark_jobs.embedding.payload_hash import payload_hash
 from spark_jobs.settings.sections import SourceSettings
-from spark_jobs.sources.rows import REFUSED_COLUMN
+from spark_jobs.sources.location import REFUSED_COLUMN
 
 # Fine enough to cut balanced slices, coarse enough that the driver easily holds one row for each key.
 SLICE_KEYS = 4096

@@ -36,7 +36,7 @@ def plan_run(run: Run, allow_removals: bool = False, retry_quarantined: bool = F
         ReconciliationError: The source changed while it was read.
     """
     how, written = _write_plan(run, retry_quarantined)
-    work = _summed_plan(run, how)
+    work = _summed_plan(run, " · ".join([how, *run.preflight.source.notes]))
     if (sum(group.documents for group in work.groups), work.digest) != written:
         check_still_ours(run)
         raise ReconciliationError(

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from py4j.protocol import Py4JNetworkError  # type: ignore[import-untyped]
 from pyspark.sql import SparkSession
 from rich.console import Console
 
 from schemas.errors import EmbedlakeError, InputError, StoppedError
 from spark_jobs.runtime.progress import Progress
-from spark_jobs.runtime.session import get_session
+from spark_jobs.runtime.session import get_session, java_has_ended
 from spark_jobs.runtime.signals import stop_in_order
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.loading import Settings, load_settings
@@ -28,6 +29,10 @@ K = Annotated[int, typer.Option("-k", "--top-k", min=1, max=10_000, help="Number
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _WORKER_ERROR = re.compile(r"^(?:schemas\.errors\.InputError|ModuleNotFoundError): (.+)$", re.MULTILINE)
+_JAVA_ENDED = (
+    "Spark's Java process died, most often because its memory was too small. Give it more in the settings, as in "
+    "spark.properties: {spark.driver.memory: 8g}, and run the same command again; what was committed stays."
+)
 
 
 def session(settings: Settings, debug: bool) -> SparkSession:
@@ -78,6 +83,7 @@ def guarded(job: Callable[[Settings], object], config: Path, overrides: list[str
         SystemExit: The job failed or was stopped; the message is on standard error.
     """
     try:
+        _check_encoding()
         job(load_settings(config, overrides))
     except KeyboardInterrupt as error:
         typer.echo(
@@ -95,9 +101,20 @@ def guarded(job: Callable[[Settings], object], config: Path, overrides: list[str
         raise SystemExit(code) from None
 
 
+def _check_encoding() -> None:
+    # Python chooses UTF-8 by itself where the locale is C, POSIX or missing.
+    encoding = sys.getfilesystemencoding()
+    if encoding.lower() != "utf-8":
+        raise InputError(
+            f"Python reads arguments and names of files as {encoding} here. Set the environment variable PYTHONUTF8=1."
+        )
+
+
 def _explained(error: Exception) -> tuple[str, int]:
     if isinstance(error, EmbedlakeError):
         return str(error), error.exit_code
+    if isinstance(error, Py4JNetworkError | ConnectionError) and java_has_ended():
+        return _JAVA_ENDED, 1
     # A worker's traceback ends with the error itself, as `module.Name: message`.
     from_worker = _WORKER_ERROR.findall(str(error))
     if from_worker:

@@ -1,8 +1,10 @@
 """The Spark session: the live one, or else a local one with Delta."""
 
+import locale
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from weakref import WeakSet
 
-from pyspark import SparkConf
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from schemas.errors import InputError
@@ -24,6 +26,15 @@ _JAVA = (
     "-XX:+UseParallelGC -XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000 "
     "-XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"
 )
+_GRACE_SECONDS = 5
+_MEMORY = "spark.driver.memory"
+_GIGABYTE = 2**30
+# Java's addresses take twice the room above 32 GB.
+_MOST_MEMORY = 30 * _GIGABYTE
+# Limits of containers, in versions 2 and 1 of Linux's control groups.
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+# Names of locales in UTF-8 that need no language installed.
+_UTF_8_LOCALES = ("C.UTF-8", "C.utf8", "UTF-8")
 _PACKAGES, _EXTENSIONS = "spark.jars.packages", "spark.sql.extensions"
 _CATALOG, _DELTA_CATALOG = "spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"
 _DELTA_PACKAGE, _DELTA_EXTENSION = "io.delta:delta-spark", "io.delta.sql.DeltaSparkSessionExtension"
@@ -88,18 +99,70 @@ def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
     builder = configure_spark_with_delta_pip(
         SparkSession.builder.master(settings.master).appName("embedlake"), _listed(settings.properties, _PACKAGES)
     )
-    with _kept_messages() if quiet else nullcontext():
+    with _kept_messages() if quiet else nullcontext(), _names_in_utf_8():
         return _configured(builder, _local_properties(settings.properties))
 
 
 def _local_properties(own: dict[str, str]) -> dict[str, str]:
     # The user's value wins, except in lists that Delta has to be in: there it is added.
-    properties = {**_LOCAL, **own}
+    properties = {_MEMORY: f"{driver_megabytes()}m", **_LOCAL, **own}
     properties[_EXTENSIONS] = ",".join(dict.fromkeys([_DELTA_EXTENSION, *_listed(own, _EXTENSIONS)]))
     if not any(package.startswith(_DELTA_PACKAGE) for package in _listed(own, _PACKAGES)):
         # The builder was given these, next to Delta. A user who names a version of Delta gets only that one.
         properties.pop(_PACKAGES, None)
     return properties
+
+
+def driver_megabytes() -> int:
+    """Chooses the memory of Java: a quarter of the machine's or the container's, because the model needs the rest.
+
+    Spark's own default of 1 GB does not hold a few large documents.
+    """
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for file in _LIMITS:
+        # Without a limit, it is the word `max`.
+        if file.exists() and (limit := file.read_text().strip()).isdigit():
+            limits.append(int(limit))
+    return max(_GIGABYTE, min(min(limits) // 4, _MOST_MEMORY)) // 2**20
+
+
+@contextmanager
+def _names_in_utf_8() -> Iterator[None]:
+    # Java decodes names of files as the locale says that it is started with, and passes over files whose names it
+    # cannot decode.
+    chosen = next((name for name in _UTF_8_LOCALES if _has_locale(name)), None)
+    before = os.environ.get("LC_ALL")
+    if chosen is not None:
+        os.environ["LC_ALL"] = chosen
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["LC_ALL"] = before
+        elif chosen is not None:
+            del os.environ["LC_ALL"]
+
+
+def _has_locale(name: str) -> bool:
+    before = locale.setlocale(locale.LC_CTYPE)
+    try:
+        locale.setlocale(locale.LC_CTYPE, name)
+    except locale.Error:
+        return False
+    locale.setlocale(locale.LC_CTYPE, before)
+    return True
+
+
+def java_has_ended() -> bool:
+    """Whether the Java process that this process started has died, with a few seconds' grace for one that is dying."""
+    process = getattr(SparkContext._gateway, "proc", None)
+    if process is None:
+        return False
+    try:
+        process.wait(timeout=_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _listed(properties: dict[str, str], name: str) -> list[str]:

@@ -4,10 +4,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from spark_jobs.settings.sections import SourceSettings
 from spark_jobs.sources.files import read_files
-
-# Rows of some formats have this column, of type `schemas.plan.REFUSED`: why a document's text cannot be embedded. It is
-# null for all others.
-REFUSED_COLUMN = "_refused"
+from spark_jobs.sources.location import load_path
 
 
 def read_rows(spark: SparkSession, source: SourceSettings, version: int | None) -> DataFrame:
@@ -22,4 +19,5 @@ def read_rows(spark: SparkSession, source: SourceSettings, version: int | None) 
     if source.format == "csv":
         # Settings name columns, so a header is the default; `source.options` may turn it off.
         reader = spark.read.options(**{"header": "true", **source.options})
-    return reader.format(source.format).load(source.path)
+    path = source.path or ""
+    return reader.format(source.format).load(path if source.format == "delta" else load_path(path))

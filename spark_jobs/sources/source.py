@@ -14,6 +14,7 @@ from schemas.table import name_parts, quoted
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.sections import SourceSettings
 from spark_jobs.sources.columns import column_faults
+from spark_jobs.sources.location import survey
 from spark_jobs.sources.rows import read_rows
 
 # A filter means something else if they change: literals of times, failing casts, and names of columns.
@@ -34,6 +35,7 @@ class Source:
         has_feed: Whether the table's change feed is on.
         rule: Hash of what decides how rows become documents: settings, column types and, with a filter, how the session
             reads it.
+        notes: What the plan line says of what was left out.
     """
 
     rows: DataFrame
@@ -43,6 +45,7 @@ class Source:
     commit: str | None
     has_feed: bool
     rule: str
+    notes: tuple[str, ...] = ()
 
 
 def open_source(spark: SparkSession, source: SourceSettings) -> Source:
@@ -51,6 +54,7 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
     Raises InputError if it cannot be read, and SourceError if columns are missing, have the wrong type or clash.
     """
     location = source.table or source.path
+    notes = survey(spark, source)
     try:
         detail = _delta_detail(spark, source)
         newest = _commits(spark, source, 1)[0] if detail is not None else None
@@ -74,6 +78,7 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
         commit=_commit_digest(newest) if newest is not None else None,
         has_feed=detail is not None and detail.properties.get("delta.enableChangeDataFeed") == "true",
         rule=_rule(spark, source, [fields[n] for n in (source.id_name, *source.text_names, *source.payload_columns)]),
+        notes=notes,
     )
 
 

@@ -1,7 +1,9 @@
 """What the command line refuses before it starts Spark."""
 
+import os
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -190,3 +192,35 @@ def test_a_stack_trace_shows_no_values(
     shown = capsys.readouterr().err
     assert shown.endswith("RuntimeError: a text of 6 characters\n")
     assert "secret" not in shown
+
+
+def test_arguments_are_utf_8_whatever_the_locale_says() -> None:
+    # As with a locale such as en_US.ISO-8859-1, which few machines have.
+    other = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    asked = [sys.executable, "-c", "from spark_jobs.cli import main; main()", "embed", "--config", "Übersicht.yaml"]
+    done = subprocess.run(asked, cwd=ROOT, env={**os.environ, **other}, capture_output=True, check=False)
+    assert done.stderr.decode() == (
+        "embedlake: settings file Übersicht.yaml cannot be read: No such file or directory\n"
+    )
+    assert done.returncode == 2
+
+
+def test_a_job_that_python_would_give_other_names_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "iso8859-1")
+    with pytest.raises(SystemExit, match="2"):
+        command.guarded(lambda _: None, Path("settings.yaml"), None, debug=False)
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_a_java_process_that_died_is_named_as_that(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], empty_folder: Path, has_ended: bool
+) -> None:
+    def fail(_: object) -> None:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    empty_folder.joinpath("settings.yaml").write_text(GOOD)
+    monkeypatch.setattr(command, "java_has_ended", lambda: has_ended)
+    with pytest.raises(SystemExit, match="1"):
+        command.guarded(fail, Path("settings.yaml"), None, debug=False)
+    told = capsys.readouterr().err
+    assert ("Spark's Java process died" in told and "spark.driver.memory" in told) == has_ended

@@ -1,10 +1,15 @@
 """A local session has Delta and the user's own properties, and a live one without Delta is refused."""
 
+import os
+import subprocess
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pyspark import SparkContext
 from pyspark.sql import SparkSession
 from rich.console import Console
 
@@ -134,3 +139,49 @@ def test_a_session_that_knows_delta_or_does_not_tell_is_asked_once(answer: str) 
     session.require_delta(live)
     session.require_delta(live)
     assert len(live.statements) == 1
+
+
+def test_java_may_use_a_quarter_of_the_memory_unless_the_user_says_otherwise(
+    started: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(session, "_LIMITS", (limit, tmp_path / "none"))
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 6 * 2**20, "SC_PAGE_SIZE": 4096}.__getitem__)
+    assert started({})["spark.driver.memory"] == "6144m"
+    limit.write_text("max\n")
+    assert session.driver_megabytes() == 6144
+    limit.write_text(f"{8 * 2**30}\n")
+    assert session.driver_megabytes() == 2048
+    limit.write_text(f"{2 * 2**30}\n")
+    assert session.driver_megabytes() == 1024
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 2**28, "SC_PAGE_SIZE": 4096}.__getitem__)
+    limit.unlink()
+    assert session.driver_megabytes() == 30 * 1024
+    assert started({"spark.driver.memory": "3g"})["spark.driver.memory"] == "3g"
+
+
+@pytest.mark.parametrize("own", [None, "en_US.ISO-8859-1", "C"])
+def test_java_is_started_with_names_in_utf_8_whatever_the_locale(
+    started: Any, monkeypatch: pytest.MonkeyPatch, own: str | None
+) -> None:
+    seen = []
+    monkeypatch.setattr(SparkSession.Builder, "getOrCreate", lambda _: seen.append(os.environ.get("LC_ALL")))
+    if own is None:
+        monkeypatch.delenv("LC_ALL", raising=False)
+    else:
+        monkeypatch.setenv("LC_ALL", own)
+    started({})
+    assert seen == ["C.UTF-8"]
+    assert os.environ.get("LC_ALL") == own
+
+
+def test_a_java_process_that_died_is_told_from_one_that_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_GRACE_SECONDS", 0.2)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        monkeypatch.setattr(SparkContext, "_gateway", SimpleNamespace(proc=process))
+        assert not session.java_has_ended()
+        process.kill()
+        assert session.java_has_ended()
+    # Of a process that somebody else started, nothing is known.
+    monkeypatch.setattr(SparkContext, "_gateway", SimpleNamespace())
+    assert not session.java_has_ended()

@@ -1,0 +1,129 @@
+"""What Spark leaves out of a folder on this machine, or could not read, found by walking the folder; no Spark."""
+
+import os
+import re
+from dataclasses import dataclass, field
+
+# Spark passes over every name that begins like this, whatever it holds; `_year=2026` is a folder of a partition.
+_HIDDEN = re.compile(rb"_(?!metadata|common_metadata)[^=]*|\..*|.*\._COPYING_", re.DOTALL)
+# What Spark, Delta and other tools keep beside the files that they manage is nobody's document.
+_OF_TOOLS = re.compile(
+    rb"_SUCCESS|_temporary|_delta_log|_spark_metadata|_committed_.*|_started_.*|\..*\.crc|\.git|\.hg|\.svn|\.DS_Store"
+    rb"|\.ipynb_checkpoints",
+    re.DOTALL,
+)
+_NAMED = 5
+
+
+@dataclass
+class Listing:
+    """Files below a folder.
+
+    Attributes:
+        read: How many Spark reads.
+        passed_over: How many it passes over for their names or those of their folders.
+        beyond_ascii: How many have a character beyond ASCII in their path below the folder.
+        undecodable: Paths below the folder whose bytes are not UTF-8.
+        unreadable: Files that this process may not read, and folders that it may not list.
+        loops: Links that lead back to a folder above themselves.
+    """
+
+    read: int = 0
+    passed_over: int = 0
+    beyond_ascii: int = 0
+    undecodable: list[bytes] = field(default_factory=list)
+    unreadable: list[bytes] = field(default_factory=list)
+    loops: list[bytes] = field(default_factory=list)
+
+    def faults(self) -> list[str]:
+        """Describes why the folder cannot be a source, a sentence of cause and one of advice each."""
+        faults = []
+        if self.loops:
+            faults.append(
+                f"links lead back to a folder above themselves, so files would be read again and again: "
+                f"{_named(self.loops)}. Remove these links."
+            )
+        if self.undecodable:
+            faults.append(
+                f"names are not UTF-8, so Java passes over the files: {_named(self.undecodable)}. Rename these files."
+            )
+        if self.unreadable:
+            faults.append(
+                f"this user may not read {_named(self.unreadable)}. Give it the right to read, or move them elsewhere."
+            )
+        return faults
+
+
+def list_folder(path: str) -> Listing:
+    """Walks a folder as Spark does: links are followed, and folders with hidden names are not read.
+
+    Args:
+        path: An existing file or folder.
+
+    Returns:
+        What it holds.
+    """
+    # Bytes, because names need not be valid in any encoding.
+    root, listing = os.fsencode(path), Listing()
+    if not os.path.isdir(root):
+        _add(listing, root, os.path.basename(root), bool(_HIDDEN.fullmatch(os.path.basename(root))))
+        return listing
+    start, real = len(root.rstrip(b"/")) + 1, os.path.realpath(root)
+    stack = [(root, real, False, frozenset([real]))]
+    while stack:
+        folder, real, is_hidden, above = stack.pop()
+        for entry in _entries(folder, listing, is_hidden):
+            if _OF_TOOLS.fullmatch(entry.name):
+                continue
+            hidden = is_hidden or bool(_HIDDEN.fullmatch(entry.name))
+            if not _is_folder(entry):
+                _add(listing, entry.path, entry.path[start:], hidden)
+                continue
+            inside = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)
+            if inside not in above:
+                stack.append((entry.path, inside, hidden, above | {inside}))
+            elif not hidden:
+                listing.loops.append(entry.path)
+    return listing
+
+
+def _entries(folder: bytes, listing: Listing, is_hidden: bool) -> list[os.DirEntry[bytes]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        # One that has gone meanwhile is nobody's fault.
+        if not is_hidden and not isinstance(error, FileNotFoundError):
+            listing.unreadable.append(folder)
+        return []
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _add(listing: Listing, path: bytes, below: bytes, is_hidden: bool) -> None:
+    if not os.access(path, os.R_OK):
+        # A link to nothing is no file.
+        if not is_hidden and os.path.exists(path):
+            listing.unreadable.append(path)
+        return
+    if is_hidden:
+        listing.passed_over += 1
+        return
+    listing.read += 1
+    if not below.isascii():
+        listing.beyond_ascii += 1
+        try:
+            below.decode("utf-8")
+        except UnicodeDecodeError:
+            listing.undecodable.append(path)
+
+
+def _named(paths: list[bytes]) -> str:
+    names = [path.decode("utf-8", "backslashreplace") for path in sorted(paths)[:_NAMED]]
+    others = len(paths) - len(names)
+    return ", ".join(names) + (f" and {others:,} more" if others else "")
