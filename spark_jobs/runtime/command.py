@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from py4j.protocol import Py4JNetworkError  # type: ignore[import-untyped]
 from pyspark.sql import SparkSession
 from rich.console import Console
 
 from schemas.errors import EmbedlakeError, InputError, StoppedError
 from spark_jobs.runtime.progress import Progress
-from spark_jobs.runtime.session import get_session, java_has_ended
+from spark_jobs.runtime.session import ends_java, get_session
 from spark_jobs.runtime.signals import stop_in_order
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.loading import Settings, load_settings
@@ -113,7 +112,7 @@ def _check_encoding() -> None:
 def _explained(error: Exception) -> tuple[str, int]:
     if isinstance(error, EmbedlakeError):
         return str(error), error.exit_code
-    if isinstance(error, Py4JNetworkError | ConnectionError) and java_has_ended():
+    if ends_java(error):
         return _JAVA_ENDED, 1
     # A worker's traceback ends with the error itself, as `module.Name: message`.
     from_worker = _WORKER_ERROR.findall(str(error))

@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from weakref import WeakSet
 
+from py4j.protocol import Py4JNetworkError  # type: ignore[import-untyped]
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
@@ -153,12 +154,13 @@ def _has_locale(name: str) -> bool:
     return True
 
 
-def java_has_ended() -> bool:
-    """Whether the Java process that this process started has died, with a few seconds' grace for one that is dying."""
+def ends_java(error: BaseException) -> bool:
+    """Whether an error comes of the death of the Java process that this process started."""
     process = getattr(SparkContext._gateway, "proc", None)
-    if process is None:
+    if process is None or not isinstance(error, Py4JNetworkError | ConnectionError):
         return False
     try:
+        # Its connections break some time before it has ended.
         process.wait(timeout=_GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         return False

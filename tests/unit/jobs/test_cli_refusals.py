@@ -219,7 +219,7 @@ def test_a_java_process_that_died_is_named_as_that(
         raise ConnectionRefusedError(111, "Connection refused")
 
     empty_folder.joinpath("settings.yaml").write_text(GOOD)
-    monkeypatch.setattr(command, "java_has_ended", lambda: has_ended)
+    monkeypatch.setattr(command, "ends_java", lambda _: has_ended)
     with pytest.raises(SystemExit, match="1"):
         command.guarded(fail, Path("settings.yaml"), None, debug=False)
     told = capsys.readouterr().err

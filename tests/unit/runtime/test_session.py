@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from py4j.protocol import Py4JNetworkError
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 from rich.console import Console
@@ -177,11 +178,14 @@ def test_java_is_started_with_names_in_utf_8_whatever_the_locale(
 
 def test_a_java_process_that_died_is_told_from_one_that_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "_GRACE_SECONDS", 0.2)
+    broken = ConnectionRefusedError(111, "Connection refused")
     with subprocess.Popen(["sleep", "60"]) as process:
         monkeypatch.setattr(SparkContext, "_gateway", SimpleNamespace(proc=process))
-        assert not session.java_has_ended()
+        assert not session.ends_java(broken)
         process.kill()
-        assert session.java_has_ended()
+        assert session.ends_java(broken)
+        assert session.ends_java(Py4JNetworkError("Answer from Java side is empty"))
+        assert not session.ends_java(ValueError("broken"))
     # Of a process that somebody else started, nothing is known.
     monkeypatch.setattr(SparkContext, "_gateway", SimpleNamespace())
-    assert not session.java_has_ended()
+    assert not session.ends_java(broken)
