@@ -12,8 +12,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from weakref import WeakSet
 
-from py4j.protocol import Py4JNetworkError  # type: ignore[import-untyped]
-from pyspark import SparkConf, SparkContext
+import pyspark
+from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
 from schemas.errors import InputError
@@ -156,8 +156,11 @@ def _has_locale(name: str) -> bool:
 
 def ends_java(error: BaseException) -> bool:
     """Whether an error comes of the death of the Java process that this process started."""
-    process = getattr(SparkContext._gateway, "proc", None)
-    if process is None or not isinstance(error, Py4JNetworkError | ConnectionError):
+    # The client of Spark Connect has neither contexts nor Py4J.
+    gateway = getattr(getattr(pyspark, "SparkContext", None), "_gateway", None)
+    process = getattr(gateway, "proc", None)
+    is_broken = isinstance(error, ConnectionError) or type(error).__name__ == "Py4JNetworkError"
+    if process is None or not is_broken:
         return False
     try:
         # Its connections break some time before it has ended.
