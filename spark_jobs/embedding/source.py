@@ -58,16 +58,18 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
         newest = _commits(spark, source, 1)[0] if detail is not None else None
         version = int(newest.version) if newest is not None else None
         rows = _rows(spark, source, version)
-        if source.filter is not None:
-            rows = rows.where(F.expr(source.filter))
-        schema = rows.schema
+        fields = {field.name: field for field in rows.schema}
     except Exception as error:  # Py4J raises it if a file cannot be read, PySpark if a plan is invalid
-        cause = cause_of(error)
-        raise InputError(f"the source {location} cannot be read as {source.format}: {cause}") from error
-    fields = {field.name: field for field in schema}
+        raise _unreadable(source, error) from error
+    # Before the filter: of one that names an unknown column, Spark tells all columns, which may be a CSV's first row.
     faults = column_faults(source, fields)
     if faults:
         raise SourceError(f"the source {location}: {fault}" for fault in faults)
+    try:
+        rows = rows if source.filter is None else rows.where(F.expr(source.filter))
+        rows.schema  # noqa: B018  # Connect analyzes an expression only when a result is needed
+    except Exception as error:  # raised by the parser, the analyzer or Connect
+        raise _unreadable(source, error) from error
     return Source(
         rows=rows,
         version=version,
@@ -77,6 +79,10 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
         has_feed=detail is not None and detail.properties.get("delta.enableChangeDataFeed") == "true",
         rule=_rule(spark, source, [fields[n] for n in (source.id_name, *source.text_names, *source.payload_columns)]),
     )
+
+
+def _unreadable(source: SourceSettings, error: Exception) -> InputError:
+    return InputError(f"the source {source.table or source.path} cannot be read as {source.format}: {cause_of(error)}")
 
 
 def check_ids(source: Source, settings: SourceSettings) -> int:
@@ -219,6 +225,12 @@ def _missing(source: SourceSettings, names: list[str]) -> list[str]:
         *(("text_columns", name) for name in source.text_names),
         *(("payload_columns", name) for name in source.payload_columns),
     ]
+    wanted = [name for _, name in expected]
+    if source.format == "csv" and names[0] != "_c0" and not set(wanted) & set(names):
+        return [
+            f"its first line is no header with the columns {', '.join(map(repr, wanted))}. Write one, or set "
+            "source.options.header to false and name the columns _c0, _c1 and so on."
+        ]
     return [
         f"it has no column {name!r}, which source.{key} names. Its columns are {', '.join(map(repr, names))}."
         for key, name in expected

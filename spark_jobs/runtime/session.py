@@ -27,6 +27,7 @@ _JAVA = (
 _PACKAGES, _EXTENSIONS = "spark.jars.packages", "spark.sql.extensions"
 _CATALOG, _DELTA_CATALOG = "spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"
 _DELTA_PACKAGE, _DELTA_EXTENSION = "io.delta:delta-spark", "io.delta.sql.DeltaSparkSessionExtension"
+_LOG_LEVEL = "spark.log.level"
 _LOCAL = {
     # Java refuses to start with two garbage collectors, so options of the user's own replace these.
     "spark.driver.extraJavaOptions": _JAVA,
@@ -45,7 +46,7 @@ _LOCAL = {
     "spark.sql.execution.arrow.maxRecordsPerBatch": "4096",
     # So that timestamps in the store mean the same everywhere.
     "spark.sql.session.timeZone": "UTC",
-    "spark.log.level": "ERROR",
+    _LOG_LEVEL: "ERROR",
 }
 
 # A statement of Delta's own about a table that does not exist. A session that knows Delta says that there is none.
@@ -63,7 +64,8 @@ def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
 
     Args:
         settings: Master and properties of a session that is started here; a live one stays as it is.
-        quiet: Whether to keep Spark's own messages off the terminal.
+        quiet: Whether to keep Spark's own messages, which quote values of rows, off the terminal. A session of
+            spark-submit keeps the `spark.log.level` that it was started with, and one without is silent.
 
     Returns:
         The session.
@@ -78,7 +80,7 @@ def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
         # Started by spark-submit, whose properties are the user's own choice.
         if str(SparkConf().get("spark.master")).startswith("local"):
             _use_this_python()
-        return SparkSession.builder.getOrCreate()
+        return _with_log_level(SparkSession.builder.getOrCreate(), settings, quiet)
     _use_this_python()
     find_java()
     try:
@@ -90,6 +92,16 @@ def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
     )
     with _kept_messages() if quiet else nullcontext():
         return _configured(builder, _local_properties(settings.properties))
+
+
+def _with_log_level(spark: SparkSession, settings: SparkSettings, quiet: bool) -> SparkSession:
+    # Spark logs a failed task with the values that made it fail. Over Connect, the log is the server's own.
+    if hasattr(spark, "_jsparkSession"):
+        is_chosen = SparkConf().contains(_LOG_LEVEL)
+        level = settings.properties.get(_LOG_LEVEL) if not quiet else None if is_chosen else "OFF"
+        if level is not None:
+            spark.sparkContext.setLogLevel(level)
+    return spark
 
 
 def _local_properties(own: dict[str, str]) -> dict[str, str]:
