@@ -97,10 +97,10 @@ def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
 def _with_log_level(spark: SparkSession, settings: SparkSettings, quiet: bool) -> SparkSession:
     # Spark logs a failed task with the values that made it fail. Over Connect, the log is the server's own.
     if hasattr(spark, "_jsparkSession"):
-        is_chosen = SparkConf().contains(_LOG_LEVEL)
-        level = settings.properties.get(_LOG_LEVEL) if not quiet else None if is_chosen else "OFF"
-        if level is not None:
-            spark.sparkContext.setLogLevel(level)
+        context = spark.sparkContext
+        level = settings.properties.get(_LOG_LEVEL) if not quiet else "OFF"
+        if level is not None and not (quiet and context.getConf().contains(_LOG_LEVEL)):
+            context.setLogLevel(level)
     return spark
 
 
