@@ -500,6 +500,13 @@ MUTANTS = [
         _CANARIES + "[search-a filter fails]",
     ),
     Mutant(
+        "a failed run is recorded with the values that made it fail",
+        "spark_jobs/embedding/run.py",
+        "cause_of(error)[:_MESSAGE_CHARACTERS]",
+        "str(error)[:_MESSAGE_CHARACTERS]",
+        _CANARIES + "[embed-a text fails during the run]",
+    ),
+    Mutant(
         "one job's end lets PySpark log the queries of another",
         "spark_jobs/runtime/query_log.py",
         "    nothing = Nothing()\n",
