@@ -97,7 +97,7 @@ def worker_message(error: BaseException) -> str | None:
 
 def _chain(error: BaseException) -> list[_Link]:
     """Lists an error of Spark or Java and its causes, the outermost first; nothing for other errors."""
-    # Without a call into the gateway: over Connect, and for an error of Python's side, there is no Java object.
+    # Neither over Connect nor of an error that PySpark itself raises is there an object of Java.
     java = getattr(error, "_origin", None) or getattr(error, "java_exception", None)
     links: list[_Link] = []
     # A dead session cannot answer.
