@@ -7,11 +7,12 @@ from typing import Any
 
 from pyspark.sql import Row
 
-from schemas.errors import EmbedlakeError, RunActiveError
+from schemas.errors import RunActiveError
 from schemas.runs import FAILED, STOPPED
 from spark_jobs.embedding.preflight import PreflightResult
 from spark_jobs.embedding.tally import Tally
 from spark_jobs.runtime.signals import interruption_of
+from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.claims import Claim, append_event, check_still_held, kept_alive
 from spark_jobs.store.fence import Fence
@@ -128,9 +129,7 @@ def recorded_end(run: Run, tally: Tally) -> Iterator[None]:
             raise stop from None
         # Nothing more is recorded for a run that was overtaken, not even its end.
         _raise_if_overtaken(run, error)
-        # Only our own messages are known to contain no document text.
-        message = str(error) if isinstance(error, EmbedlakeError) else type(error).__name__
-        _try_to_record(run, FAILED, tally, message[:_MESSAGE_CHARACTERS])
+        _try_to_record(run, FAILED, tally, cause_of(error)[:_MESSAGE_CHARACTERS])
         raise
     finally:
         with suppress(Exception):

@@ -158,8 +158,8 @@ def _judgement(fields: Sequence[str]) -> tuple[str, str, int]:
         raise ValueError("has an empty id. Write query id, document id and score.")
     if not _WHOLE.fullmatch(score) or int(score) > _HIGHEST_GRADE:
         raise ValueError(
-            f"score {shown(score)} is not a whole number up to {_HIGHEST_GRADE:,}. Write 0 for not relevant, 1 or more "
-            "for relevant."
+            f"the score is not a whole number up to {_HIGHEST_GRADE:,}. Write 0 for not relevant, 1 or more for "
+            "relevant."
         )
     # Some collections mark spam with a grade below 0, which the measures do not accept.
     return query, document, max(0, int(score))

@@ -21,7 +21,6 @@ from spark_jobs.evaluation.report import ensure_evaluations, record_evaluation
 from spark_jobs.runtime.inference import embed_rows
 from spark_jobs.runtime.parallelism import partition_count, task_slots
 from spark_jobs.runtime.report import render_lines
-from spark_jobs.search.query_rows import shown
 from spark_jobs.search.text_files import TextFile, csv_records, first_faults, read_text
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.specs import inference_spec
@@ -208,7 +207,8 @@ def _pair(fields: Sequence[str], names: Sequence[str]) -> tuple[str, str, float]
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"score {shown(score)} is not a number. {_FORMAT}")
+        # Not repeated: in a file with other columns it is a sentence.
+        raise ValueError(f"the score is not a number. {_FORMAT}")
     return first, second, value
 
 

@@ -1,10 +1,9 @@
 """What all commands share: their common options, the session, output, and how errors end the process."""
 
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +13,10 @@ from rich.console import Console
 
 from schemas.errors import EmbedlakeError, InputError, StoppedError
 from spark_jobs.runtime.progress import Progress
+from spark_jobs.runtime.query_log import silent_query_log
 from spark_jobs.runtime.session import ends_java, get_session
 from spark_jobs.runtime.signals import stop_in_order
-from spark_jobs.runtime.spark_errors import cause_of
+from spark_jobs.runtime.spark_errors import cause_of, worker_message
 from spark_jobs.settings.loading import Settings, load_settings
 
 Config = Annotated[Path, typer.Option("--config", help="Settings file (YAML).")]
@@ -27,7 +27,6 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show stack traces and Spar
 K = Annotated[int, typer.Option("-k", "--top-k", min=1, max=10_000, help="Number of hits for each query.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-_WORKER_ERROR = re.compile(r"^(?:schemas\.errors\.InputError|ModuleNotFoundError): (.+)$", re.MULTILINE)
 _JAVA_ENDED = (
     "Spark's Java process died, most often because its memory was too small. Give it more in the settings, as in "
     "spark.properties: {spark.driver.memory: 8g}, and run the same command again; what was committed stays."
@@ -83,7 +82,8 @@ def guarded(job: Callable[[Settings], object], config: Path, overrides: list[str
     """
     try:
         _check_encoding()
-        job(load_settings(config, overrides))
+        with nullcontext() if debug else silent_query_log():
+            job(load_settings(config, overrides))
     except KeyboardInterrupt as error:
         typer.echo(
             "embedlake: stopped. What was committed stays. Run the same command again to continue.",
@@ -114,8 +114,7 @@ def _explained(error: Exception) -> tuple[str, int]:
         return str(error), error.exit_code
     if ends_java(error):
         return _JAVA_ENDED, 1
-    # A worker's traceback ends with the error itself, as `module.Name: message`.
-    from_worker = _WORKER_ERROR.findall(str(error))
-    if from_worker:
-        return f"on a worker: {from_worker[-1]}", InputError.exit_code
+    from_worker = worker_message(error)
+    if from_worker is not None:
+        return f"on a worker: {from_worker}", InputError.exit_code
     return f"{cause_of(error)} (unexpected; --debug shows where)", 1

@@ -39,6 +39,7 @@ _UTF_8_LOCALES = ("C.UTF-8", "C.utf8", "UTF-8")
 _PACKAGES, _EXTENSIONS = "spark.jars.packages", "spark.sql.extensions"
 _CATALOG, _DELTA_CATALOG = "spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"
 _DELTA_PACKAGE, _DELTA_EXTENSION = "io.delta:delta-spark", "io.delta.sql.DeltaSparkSessionExtension"
+_LOG_LEVEL = "spark.log.level"
 _LOCAL = {
     # Java refuses to start with two garbage collectors, so options of the user's own replace these.
     "spark.driver.extraJavaOptions": _JAVA,
@@ -57,7 +58,7 @@ _LOCAL = {
     "spark.sql.execution.arrow.maxRecordsPerBatch": "4096",
     # So that timestamps in the store mean the same everywhere.
     "spark.sql.session.timeZone": "UTC",
-    "spark.log.level": "ERROR",
+    _LOG_LEVEL: "ERROR",
 }
 
 # A statement of Delta's own about a table that does not exist. A session that knows Delta says that there is none.
@@ -75,7 +76,8 @@ def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
 
     Args:
         settings: Master and properties of a session that is started here; a live one stays as it is.
-        quiet: Whether to keep Spark's own messages off the terminal.
+        quiet: Whether to keep Spark's own messages, which quote values of rows, off the terminal. A session of
+            spark-submit keeps the `spark.log.level` that it was started with, and one without is silent.
 
     Returns:
         The session.
@@ -90,7 +92,7 @@ def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
         # Started by spark-submit, whose properties are the user's own choice.
         if str(SparkConf().get("spark.master")).startswith("local"):
             _use_this_python()
-        return SparkSession.builder.getOrCreate()
+        return _with_log_level(SparkSession.builder.getOrCreate(), settings, quiet)
     _use_this_python()
     find_java()
     try:
@@ -102,6 +104,16 @@ def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
     )
     with _kept_messages() if quiet else nullcontext(), _names_in_utf_8():
         return _configured(builder, _local_properties(settings.properties))
+
+
+def _with_log_level(spark: SparkSession, settings: SparkSettings, quiet: bool) -> SparkSession:
+    # Spark logs a failed task with the values that made it fail. Over Connect, the log is the server's own.
+    if hasattr(spark, "_jsparkSession"):
+        context = spark.sparkContext
+        level = settings.properties.get(_LOG_LEVEL) if not quiet else "OFF"
+        if level is not None and not (quiet and context.getConf().contains(_LOG_LEVEL)):
+            context.setLogLevel(level)
+    return spark
 
 
 def _local_properties(own: dict[str, str]) -> dict[str, str]:

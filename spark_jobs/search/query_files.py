@@ -101,6 +101,12 @@ def _csv_rows(name: str, file: TextFile) -> tuple[str, list[_Row], list[LineFaul
     if not records:
         return ID_COLUMNS[0], [], faults
     header = records[0][1]
+    if not {TEXT_COLUMN, *ID_COLUMNS} & set(header):
+        # The names that `check_columns` would repeat may be a query.
+        raise InputError(
+            f"the first line of the queries {name} is no header. Write one that names {TEXT_COLUMN}, and "
+            f"{', '.join(ID_COLUMNS[:-1])} or {ID_COLUMNS[-1]}."
+        )
     id_column = check_columns(name, header)
     id_index, text_index = header.index(id_column), header.index(TEXT_COLUMN)
     rows: list[_Row] = []

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 PREFIX = "EMBEDLAKE_"
 _SIZE_LIMIT = 1 << 20
+# A sign or a kind of token, as PyYAML quotes it.
+_YAML_TOKENS = re.compile(r"'(?:\\?.|<[a-z ]+>)'")
 # Keys below these are Spark's own and may contain dots.
 _OPEN_MAPS = (("spark", "properties"), ("source", "options"))
 
@@ -116,7 +119,9 @@ def _sentence(model: type[BaseModel], fault: Any) -> str:
     if fault["type"] == "value_error":
         return f"{key or 'settings'}: {fault['ctx']['error']}"
     given = fault["input"]
-    shown = f", not {given!r}" if isinstance(given, str | int | float) and len(repr(given)) <= 80 else ""
+    # A section or map that was given as text may hold a password.
+    is_single = fault["type"] not in ("model_type", "dict_type") and path[:2] not in _OPEN_MAPS
+    shown = f", not {given!r}" if is_single and isinstance(given, str | int | float) and len(repr(given)) <= 80 else ""
     return f"{key}: {fault['msg'].removeprefix('Input ').strip()}{shown}"
 
 
@@ -165,11 +170,26 @@ def _parsed(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_StrictLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        cause = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise InputError(f"{where} cannot be parsed: {cause}") from error
+        raise InputError(f"{where} cannot be parsed: {_yaml_cause(error)}") from error
     except (AttributeError, LookupError, TypeError) as error:
         # PyYAML fails like this if a tag and its value do not match, such as `!!bool perhaps`.
         raise InputError(f"{where} cannot be parsed: a value does not match its tag") from error
+
+
+def _yaml_cause(error: Exception) -> str:
+    """Says what is wrong with YAML and where; PyYAML quotes the line, which may hold a password."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return _without_values(str(error).partition("\n")[0]) if isinstance(error, ValueError) else str(error)
+    mark = error.problem_mark or error.context_mark
+    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
+    return place + _without_values(", ".join(filter(None, (error.context, error.problem))))
+
+
+def _without_values(text: str) -> str:
+    is_harmless = not set("'\"") & set(_YAML_TOKENS.sub("", text))
+    return text if is_harmless else re.sub(r"['\"].*['\"]", "...", text, flags=re.DOTALL)
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -36,6 +36,9 @@ def split_path(path: str) -> tuple[str, str, str]:
 
 
 def _absolute(path: str) -> str:
+    # Paths are shown in messages and recorded. `abfss://container@account` names no password.
+    if ":" in split_path(path)[1].rpartition("@")[0]:
+        raise ValueError("contains a user and a password. Leave them out, and set them in Spark's properties.")
     # Spark and a Connect server have their own working directories, so only an absolute path is unambiguous.
     return path if split_path(path)[0] else str(Path(path).expanduser().absolute())
 

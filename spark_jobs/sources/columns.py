@@ -28,6 +28,12 @@ def _missing(source: SourceSettings, names: list[str]) -> list[str]:
         *(("text_columns", name) for name in source.text_names),
         *(("payload_columns", name) for name in source.payload_columns),
     ]
+    wanted = [name for _, name in expected]
+    if source.format == "csv" and names[0] != "_c0" and not set(wanted) & set(names):
+        return [
+            f"its first line is no header with the columns {', '.join(map(repr, wanted))}. Write one, or set "
+            "source.options.header to false and name the columns _c0, _c1 and so on."
+        ]
     return [
         f"it has no column {name!r}, which source.{key} names. Its columns are {', '.join(map(repr, names))}."
         for key, name in expected

@@ -60,16 +60,18 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
         newest = _commits(spark, source, 1)[0] if detail is not None else None
         version = int(newest.version) if newest is not None else None
         rows = read_rows(spark, source, version)
-        if source.filter is not None:
-            rows = rows.where(F.expr(source.filter))
-        schema = rows.schema
+        fields = {field.name: field for field in rows.schema}
     except Exception as error:  # Py4J raises it if a file cannot be read, PySpark if a plan is invalid
-        cause = cause_of(error)
-        raise InputError(f"the source {location} cannot be read as {source.format}: {cause}") from error
-    fields = {field.name: field for field in schema}
+        raise _unreadable(source, error) from error
+    # Before the filter: of one that names an unknown column, Spark tells all columns, which may be a CSV's first row.
     faults = column_faults(source, fields)
     if faults:
         raise SourceError(f"the source {location}: {fault}" for fault in faults)
+    try:
+        rows = rows if source.filter is None else rows.where(F.expr(source.filter))
+        rows.schema  # noqa: B018  # Connect analyzes an expression only when a result is needed
+    except Exception as error:  # raised by the parser, the analyzer or Connect
+        raise _unreadable(source, error) from error
     return Source(
         rows=rows,
         version=version,
@@ -80,6 +82,10 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
         rule=_rule(spark, source, [fields[n] for n in (source.id_name, *source.text_names, *source.payload_columns)]),
         notes=notes,
     )
+
+
+def _unreadable(source: SourceSettings, error: Exception) -> InputError:
+    return InputError(f"the source {source.table or source.path} cannot be read as {source.format}: {cause_of(error)}")
 
 
 def check_ids(source: Source, settings: SourceSettings) -> int:

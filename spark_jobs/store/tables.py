@@ -1,6 +1,7 @@
 """Where the Delta tables of a space are, and a handle that creates, reads and writes them."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pyspark.errors import AnalysisException
@@ -14,6 +15,7 @@ from schemas.runs import RUNS
 from schemas.spaces import SPACES
 from schemas.table import Table, discrepancies, quoted
 from spark_jobs.runtime.properties import session_properties, set_properties
+from spark_jobs.runtime.query_log import silent_query_log
 from spark_jobs.runtime.session import require_delta
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.loading import Settings
@@ -135,10 +137,16 @@ def space_tables(spark: SparkSession, settings: Settings) -> SpaceTables:
     return SpaceTables(spark, location_of(settings))
 
 
-def delta_session(spark: SparkSession) -> AbstractContextManager[bool]:
-    """Sets the properties that reading and writing the store needs, during a block; refuses a session without Delta."""
-    require_delta(spark)
-    return session_properties(spark, SESSION)
+@contextmanager
+def delta_session(spark: SparkSession) -> Iterator[bool]:
+    """Prepares the session for a job on the store, during a block; refuses one without Delta.
+
+    Sets the properties that reading and writing the store needs, and keeps failed queries out of PySpark's log.
+    """
+    with silent_query_log():
+        require_delta(spark)
+        with session_properties(spark, SESSION) as are_set:
+            yield are_set
 
 
 def table_exists(spark: SparkSession, name: str) -> bool:

@@ -10,6 +10,8 @@ _LOCKS = "tests/unit/store/test_locks.py::test_"
 _SESSION = "tests/unit/runtime/test_session.py::test_"
 _SETTINGS = "tests/unit/settings/test_loading.py::test_"
 _SENTENCE = "tests/unit/encoders/test_sentence.py::test_"
+_ERRORS = "tests/unit/runtime/test_spark_errors.py::test_"
+_CANARIES = "tests/spark/jobs/test_canaries.py::test_nothing_that_is_written_has_data"
 _JOBS = "tests/jobs/"
 
 
@@ -472,7 +474,7 @@ MUTANTS = [
     Mutant(
         "a folder's name is read as a pattern",
         "spark_jobs/sources/location.py",
-        'return _PATTERN.sub(r"\\\1", path)',
+        r'return _PATTERN.sub(r"\\\1", path)',
         "return path",
         "tests/spark/sources/test_files.py::test_names_are_taken_as_they_are_and_ids_are_below_the_folder",
     ),
@@ -517,5 +519,82 @@ MUTANTS = [
         'os.environ["LC_ALL"] = chosen',
         "pass",
         "tests/unit/runtime/test_session.py",
+    ),
+    Mutant(
+        "every parameter of Spark's conditions is shown",
+        "spark_jobs/runtime/spark_errors.py",
+        "if name in _HARMLESS and value]",
+        "if value]",
+        _ERRORS + "the_cause_is_told_without_any_value",
+    ),
+    Mutant(
+        "messages of Java's errors are shown",
+        "spark_jobs/runtime/spark_errors.py",
+        "if _TELLING.fullmatch(link.kind):",
+        "if link.kind:",
+        _ERRORS + "the_cause_is_told_without_any_value",
+    ),
+    Mutant(
+        "any error on a worker is shown as our own",
+        "spark_jobs/runtime/spark_errors.py",
+        "if found is not None and found[0] in _OUR_ERRORS else None",
+        "if found is not None else None",
+        _ERRORS + "of_an_error_on_a_worker_only_our_own_message_is_told",
+    ),
+    Mutant(
+        "PySpark logs the queries that fail",
+        "spark_jobs/runtime/query_log.py",
+        "            return False\n",
+        "            return True\n",
+        _CANARIES + "[search-a filter fails]",
+    ),
+    Mutant(
+        "a failed run is recorded with the values that made it fail",
+        "spark_jobs/embedding/run.py",
+        "cause_of(error)[:_MESSAGE_CHARACTERS]",
+        "str(error)[:_MESSAGE_CHARACTERS]",
+        _CANARIES + "[embed-a text fails during the run]",
+    ),
+    Mutant(
+        "one job's end lets PySpark log the queries of another",
+        "spark_jobs/runtime/query_log.py",
+        "    nothing = Nothing()\n",
+        "    nothing = globals().setdefault('_shared', Nothing())\n",
+        "tests/unit/runtime/test_query_log.py",
+    ),
+    Mutant(
+        "Spark logs failed tasks under spark-submit",
+        "spark_jobs/runtime/session.py",
+        'if not quiet else "OFF"',
+        "",
+        _SESSION + "spark_submit_logs_nothing_unless_somebody_asks_for_it",
+    ),
+    Mutant(
+        "settings that cannot be parsed are quoted",
+        "spark_jobs/settings/loading.py",
+        "cannot be parsed: {_yaml_cause(error)}",
+        "cannot be parsed: {error}",
+        _SETTINGS + "no_message_repeats_a_password",
+    ),
+    Mutant(
+        "a path with a password is accepted",
+        "spark_jobs/settings/sections.py",
+        'if ":" in split_path(path)[1].rpartition("@")[0]:',
+        "if False:",
+        _SETTINGS + "no_message_repeats_a_password",
+    ),
+    Mutant(
+        "a first line that is no header is quoted",
+        "spark_jobs/search/query_files.py",
+        "if not {TEXT_COLUMN, *ID_COLUMNS} & set(header):",
+        "if False:",
+        "tests/unit/search/test_query_files.py::test_a_header_without_the_columns_is_refused",
+    ),
+    Mutant(
+        "a CSV's first row is quoted as its columns",
+        "spark_jobs/sources/columns.py",
+        'if source.format == "csv" and names[0] != "_c0" and',
+        "if False and",
+        "tests/unit/sources/test_columns.py",
     ),
 ]

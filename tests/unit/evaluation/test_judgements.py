@@ -163,18 +163,18 @@ def test_an_invalid_query_is_reported_with_its_line(folder: Path, wrong: str, wo
         ("q1\td1", "has neither 3 columns nor TREC's 4"),
         ("q1 0 d1 1 x", "has neither 3 columns nor TREC's 4"),
         ("q1,d1,1", "has neither 3 columns nor TREC's 4"),
-        ("q1\td3\tyes", "score 'yes' is not a whole number up to 1,000"),
-        ("q1\td3\t", "score '' is not a whole number"),
-        ("q1\td3\t0.5", "score '0.5' is not a whole number"),
-        ("q1\td3\tnan", "score 'nan' is not a whole number"),
-        ("q1\td3\t1_0", "score '1_0' is not a whole number"),
-        ("q1\td3\t1001", "score '1001' is not a whole number up to 1,000"),
+        ("q1\td3\tyes", "the score is not a whole number up to 1,000"),
+        ("q1\td3\t", "the score is not a whole number"),
+        ("q1\td3\t0.5", "the score is not a whole number"),
+        ("q1\td3\tnan", "the score is not a whole number"),
+        ("q1\td3\t1_0", "the score is not a whole number"),
+        ("q1\td3\t1001", "the score is not a whole number up to 1,000"),
         ("q1\td3\t99999999999999999999", "is not a whole number up to 1,000"),
         ("q1\t\t1", "has an empty id"),
         ("\td3\t1", "has an empty id"),
         ("q9\td3\t1", "query id 'q9' is not in"),
         ("q1\td1\t0", "query 'q1' has another score for document 'd1' in line 2"),
-        (HEADING.strip(), "score 'score' is not a whole number"),
+        (HEADING.strip(), "the score is not a whole number"),
     ],
 )
 def test_an_invalid_judgment_is_reported_with_its_line(folder: Path, wrong: str, words: str) -> None:
@@ -184,7 +184,7 @@ def test_an_invalid_judgment_is_reported_with_its_line(folder: Path, wrong: str,
 
 def test_a_first_line_is_a_header_only_if_it_has_the_known_names(folder: Path) -> None:
     (fault,) = faults_of(folder, judgements="q1\td1\tone\nq2\td2\t1\n")
-    assert fault.startswith("test.tsv, line 1: score 'one' is not a whole number")
+    assert fault.startswith("test.tsv, line 1: the score is not a whole number")
 
 
 def test_all_faults_of_both_files_are_reported_in_line_order(folder: Path) -> None:

@@ -76,6 +76,29 @@ def test_other_properties_of_the_user_replace_ours(started: Any) -> None:
     assert started(own).items() >= own.items()
 
 
+@pytest.mark.parametrize(
+    ("quiet", "submitted", "own", "level"),
+    [
+        (True, {}, {}, "OFF"),
+        (True, {"spark.log.level": "WARN"}, {}, None),
+        (False, {"spark.log.level": "OFF"}, {"spark.log.level": "INFO"}, "INFO"),
+        (False, {}, {}, None),
+    ],
+)
+def test_spark_submit_logs_nothing_unless_somebody_asks_for_it(
+    monkeypatch: pytest.MonkeyPatch, quiet: bool, submitted: dict[str, str], own: dict[str, str], level: str | None
+) -> None:
+    levels: list[str] = []
+    conf = SimpleNamespace(contains=submitted.__contains__)
+    context = SimpleNamespace(getConf=lambda: conf, setLogLevel=levels.append)
+    classic = SimpleNamespace(_jsparkSession=None, sparkContext=context)
+    monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
+    monkeypatch.setattr(SparkSession.Builder, "getOrCreate", lambda _: classic)
+    monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
+    assert session.get_session(SparkSettings(properties=own), quiet) is classic
+    assert levels == ([level] if level else [])
+
+
 class LiveSession:
     """Answers every statement with the same error."""
 

@@ -43,3 +43,20 @@ def test_fields_that_delta_takes_are_no_fault() -> None:
     assert faults(struct(**{"a.b": TEXT, "c": deep}), ["meta"]) == []
     # Columns that are not stored may have fields of any name and type.
     assert faults(struct(**{"two words": VOID}), []) == []
+
+
+def test_a_csv_without_a_header_is_refused_without_its_first_row() -> None:
+    columns = {"id_column": "id", "text_columns": ["text"], "format": "csv", "path": "/x"}
+
+    def found(*names: str) -> list[str]:
+        fields = {name: StructField(name, TEXT) for name in names}
+        return column_faults(SourceSettings.model_validate(columns), fields)
+
+    assert found("1", "Maria") == [
+        "its first line is no header with the columns 'id', 'text'. Write one, or set source.options.header to false "
+        "and name the columns _c0, _c1 and so on."
+    ]
+    assert found("id", "Text") == [
+        "it has no column 'text', which source.text_columns names. Its columns are 'id', 'Text'."
+    ]
+    assert found("_c0", "_c1")[0].endswith("Its columns are '_c0', '_c1'.")
