@@ -19,6 +19,7 @@ from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, output
 from spark_jobs.runtime.inference import inference_profile
 from spark_jobs.runtime.json_text import json_text
 from spark_jobs.runtime.query_log import silent_query_log
+from spark_jobs.runtime.spark_errors import reading
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.specs import chunk_spec, inference_spec
 from spark_jobs.sources.source import open_source
@@ -112,7 +113,8 @@ def run(
         source, chunking = open_source(spark, settings.source), chunk_spec(settings, inference.model)
         sample = sample_chunks(settings, source, chunking, inference.model, texts).repartition(1)
         profile = inference_profile(spark, settings.inference)
-        rows = sample.mapInArrow(calibrate_arrow(inference, rounds), TRIALS, profile=profile).collect()
+        with reading("the source"):
+            rows = sample.mapInArrow(calibrate_arrow(inference, rounds), TRIALS, profile=profile).collect()
     if not rows:
         raise InputError("the source has no text to calibrate with. Check source.path, source.table and source.filter.")
     calibration = as_calibration(rows)

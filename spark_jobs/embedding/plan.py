@@ -12,7 +12,7 @@ from spark_jobs.embedding.documents import as_documents, as_plan, only_differing
 from spark_jobs.embedding.run import Run, check_still_ours
 from spark_jobs.embedding.slicing import Group, Work, guard_removals
 from spark_jobs.embedding.source_feed import changed_rows, why_no_feed
-from spark_jobs.runtime.spark_errors import cause_of
+from spark_jobs.runtime.spark_errors import cause_of, is_connection_lost, reading
 from spark_jobs.store.ledger import as_digest, suspects
 
 
@@ -31,11 +31,12 @@ def plan_run(run: Run, allow_removals: bool = False, retry_quarantined: bool = F
         Counts by change, and the planned documents by slice key.
 
     Raises:
-        InputError: More documents are gone than the settings allow.
+        InputError: More documents are gone than the settings allow, or a file or value of the source cannot be read.
         SourceError: `source.track` is `feed`, and the feed has a gap.
         ReconciliationError: The source changed while it was read.
     """
-    how, written = _write_plan(run, retry_quarantined)
+    with reading("the source and the ledger"):
+        how, written = _write_plan(run, retry_quarantined)
     work = _summed_plan(run, " · ".join([how, *run.preflight.source.notes]))
     if (sum(group.documents for group in work.groups), work.digest) != written:
         check_still_ours(run)
@@ -62,6 +63,8 @@ def _write_plan(run: Run, retry_quarantined: bool) -> tuple[str, tuple[int, int]
             written = _replace_plan(run, _from_feed(run))
             return f"change feed since version {run.before.source_version if run.before else 0}", written
         except Exception as error:  # PySpark raises it if a version is gone, Py4J if a file is
+            if is_connection_lost(error):
+                raise
             gap = f"its history cannot be read: {cause_of(error)}"
             if track == "feed":
                 raise SourceError(

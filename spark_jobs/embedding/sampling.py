@@ -10,6 +10,7 @@ from schemas.staged import CUT
 from spark_jobs.embedding.documents import as_documents
 from spark_jobs.embedding.preflight import PreflightResult
 from spark_jobs.runtime.inference import embed_rows
+from spark_jobs.runtime.spark_errors import reading
 from spark_jobs.settings.loading import Settings
 from spark_jobs.sources.source import Source
 from udfs.chunk_documents import chunk_documents
@@ -51,13 +52,14 @@ def measure_ranges(settings: Settings, preflight: PreflightResult) -> Ranges:
     hashed = texts.select(F.sha2("text", 256).alias("text_hash"), "text").dropDuplicates(["text_hash"]).repartition(1)
     exact = replace(inference, model=replace(inference.model, precision="float32"))
     rows = embed_rows(hashed, exact, settings.inference).where(F.col("reason").isNull())
-    extremes = (
-        rows.select(F.posexplode("embedding").alias("number", "value"))
-        .groupBy("number")
-        .agg(F.min("value").alias("low"), F.max("value").alias("high"), F.count(F.lit(1)).alias("texts"))
-        .orderBy("number")
-        .collect()
-    )
+    with reading("the source"):
+        extremes = (
+            rows.select(F.posexplode("embedding").alias("number", "value"))
+            .groupBy("number")
+            .agg(F.min("value").alias("low"), F.max("value").alias("high"), F.count(F.lit(1)).alias("texts"))
+            .orderBy("number")
+            .collect()
+        )
     if not extremes:
         raise InputError(
             "model.precision int8 needs texts to measure its ranges on, and no text could be embedded. "

@@ -17,7 +17,7 @@ from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
 from schemas.errors import InputError
-from spark_jobs.runtime.spark_errors import cause_of
+from spark_jobs.runtime.spark_errors import cause_of, is_connection_lost
 from spark_jobs.settings.sections import SparkSettings
 
 # Java shares the cores with the model. At its default thresholds the second compiler takes a third of the processor
@@ -168,11 +168,10 @@ def _has_locale(name: str) -> bool:
 
 def ends_java(error: BaseException) -> bool:
     """Whether an error comes of the death of the Java process that this process started."""
-    # The client of Spark Connect has neither contexts nor Py4J.
+    # The client of Spark Connect has no contexts.
     gateway = getattr(getattr(pyspark, "SparkContext", None), "_gateway", None)
     process = getattr(gateway, "proc", None)
-    is_broken = isinstance(error, ConnectionError) or type(error).__name__ == "Py4JNetworkError"
-    if process is None or not is_broken:
+    if process is None or not is_connection_lost(error):
         return False
     try:
         # Its connections break some time before it has ended.

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from pyspark.errors import PySparkException
 
-from schemas.errors import EmbedlakeError
+from schemas.errors import EmbedlakeError, InputError
 
 # Parameters of conditions that hold names, types, properties, paths, versions and sizes, never values or SQL.
 _HARMLESS_NAMES = """
@@ -59,12 +59,13 @@ _MOST_CHARACTERS, _MOST_CAUSES = 300, 20
 
 @dataclass(frozen=True)
 class _Link:
-    """One error of a chain: its class, Spark's name for it with parameters, and a message that may hold data."""
+    """One error of a chain: its class, Spark's name for it, parameters and SQL state, a message that may hold data."""
 
     kind: str
     condition: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
     message: str = ""
+    state: str = ""
 
 
 def cause_of(error: BaseException) -> str:
@@ -87,6 +88,43 @@ def cause_of(error: BaseException) -> str:
     told = [link for link in named if link.condition not in _WRAPPERS] or named
     told += [link for link in tail if _harmless_words(link)] or tail[-1:]
     return ", caused by ".join(dict.fromkeys(map(_told, told)))
+
+
+def is_connection_lost(error: BaseException) -> bool:
+    """Whether Python lost the process that Spark runs in."""
+    # By its name, because the client of Spark Connect comes without Py4J.
+    return isinstance(error, ConnectionError) or type(error).__name__ == "Py4JNetworkError"
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turns errors of what is read inside into faults of the user's: damaged files, and values that do not fit.
+
+    Args:
+        what: What is read, for the message.
+
+    Raises:
+        InputError: A file cannot be read, or an expression of the user's fails for a value.
+    """
+    try:
+        yield
+    except EmbedlakeError:
+        raise
+    except Exception as error:  # raised by PySpark, Py4J or Connect
+        if any(_is_of_data(link) for link in _chain(error)):
+            raise unreadable(what, error) from error
+        raise
+
+
+def unreadable(what: str, error: BaseException) -> InputError:
+    """Makes the fault that says why reading stopped."""
+    cause = cause_of(error).rstrip(".")
+    return InputError(f"reading {what} failed part-way: {cause}. Repair or remove what cannot be read, and run again.")
+
+
+def _is_of_data(link: _Link) -> bool:
+    # SQL's class 22 is that of data exceptions, such as a cast of a word to a number.
+    return (link.condition or "").startswith("FAILED_READ_FILE") or link.state.startswith("22")
 
 
 def worker_message(error: BaseException) -> str | None:
@@ -113,18 +151,20 @@ def _java_chain(java: Any) -> Iterator[_Link]:
     for _ in range(_MOST_CAUSES):
         if java is None:
             return
-        condition, parameters = None, {}
-        with suppress(Exception):  # Java's own errors have neither
+        condition, parameters, state = None, {}, ""
+        with suppress(Exception):  # Java's own errors have none of these
             condition = java.getCondition()
             parameters = dict(java.getMessageParameters())
-        yield _Link(java.getClass().getName(), condition, parameters, java.getMessage() or "")
+            state = java.getSqlState() or ""
+        yield _Link(java.getClass().getName(), condition, parameters, java.getMessage() or "", state)
         java = java.getCause()
 
 
 def _pyspark_chain(error: PySparkException) -> Iterator[_Link]:
     kind, status = type(error).__name__, getattr(error, "getGrpcStatusCode", None)
     if error.getCondition() is not None:
-        yield _Link(kind, error.getCondition(), error.getMessageParameters() or {})
+        parameters = error.getMessageParameters() or {}
+        yield _Link(kind, error.getCondition(), parameters, state=error.getSqlState() or "")
     elif kind == "PythonException":
         yield _Link(kind, _WORKER, {"traceback": str(error)})
     else:

@@ -11,7 +11,7 @@ from pyspark.sql.types import StructField
 
 from schemas.errors import InputError, SourceError
 from schemas.table import name_parts, quoted
-from spark_jobs.runtime.spark_errors import cause_of
+from spark_jobs.runtime.spark_errors import cause_of, is_connection_lost, unreadable
 from spark_jobs.settings.sections import SourceSettings
 from spark_jobs.sources.columns import column_faults
 from spark_jobs.sources.location import survey
@@ -84,7 +84,9 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
     )
 
 
-def _unreadable(source: SourceSettings, error: Exception) -> InputError:
+def _unreadable(source: SourceSettings, error: Exception) -> Exception:
+    if is_connection_lost(error):
+        return error
     return InputError(f"the source {source.table or source.path} cannot be read as {source.format}: {cause_of(error)}")
 
 
@@ -112,7 +114,9 @@ def check_ids(source: Source, settings: SourceSettings) -> int:
             F.count_if(repeated),
         ).collect()[0]
     except Exception as error:  # Py4J raises it if a file cannot be read, PySpark if a plan is invalid
-        raise InputError(f"reading the source failed part-way: {cause_of(error)}") from error
+        if is_connection_lost(error):
+            raise
+        raise unreadable("the source", error) from error
     name = f"source.id_column {settings.id_name}"
     faults = []
     if nulls:

@@ -597,4 +597,11 @@ MUTANTS = [
         "if False and",
         "tests/unit/sources/test_columns.py",
     ),
+    Mutant(
+        "a file that cannot be read is an unexpected error",
+        "spark_jobs/runtime/spark_errors.py",
+        '(link.condition or "").startswith("FAILED_READ_FILE") or',
+        "",
+        "tests/spark/embedding/test_bad_input.py::test_a_damaged_file_is_named_when_its_texts_are_read",
+    ),
 ]

@@ -148,6 +148,24 @@ def test_files_that_are_not_utf8_are_quarantined_and_the_rest_goes_on(
     assert report.counts["library_quarantined"] == 2
 
 
+def test_a_damaged_file_is_named_when_its_texts_are_read(
+    spark: SparkSession, make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    rows = [(f"{number}", f"Text number {number}. " * 50) for number in range(50)]
+    # Without compression, so that the place of the texts is known.
+    path = str(tmp_path / "source")
+    spark.createDataFrame(rows, "id string, text string").coalesce(1).write.option("compression", "none").parquet(path)
+    (file,) = (tmp_path / "source").glob("*.parquet")
+    for checksum in (tmp_path / "source").glob(".*.crc"):
+        checksum.unlink()
+    content = file.read_bytes()
+    # The length of a value comes right before it; the ids are sound.
+    start = content.index(b"Text number 0.") - 4
+    file.write_bytes(content[:start] + b"\xff" * 4 + content[start + 4 :])
+    with pytest.raises(InputError, match=rf"reading the source and the ledger failed part-way: .*{file.name}"):
+        run(spark, make_settings(path, source={"format": "parquet"}))
+
+
 # Worth its time: the only test with a ten-megabyte document.
 def test_texts_of_all_sizes_and_payload_of_all_names_go_through(
     spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
