@@ -218,7 +218,7 @@ def test_the_library_is_loaded_without_a_word_of_it(lab: Lab) -> None:
     assert found(lab.loading.stdout + lab.loading.stderr + lab.records()) == set()
 
 
-# A command without a case here fails.
+# Worth its time: every command, as it succeeds and as it fails on data. A command without a case fails.
 @pytest.mark.parametrize(("verb", "name"), [(verb, name) for verb in VERBS for name in CASES.get(verb, ["no case"])])
 def test_nothing_that_is_written_has_data(
     lab: Lab,
