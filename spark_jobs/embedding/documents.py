@@ -15,6 +15,8 @@ from spark_jobs.settings.sections import SourceSettings
 # Fine enough to cut balanced slices, coarse enough that the driver easily holds one row for each key.
 SLICE_KEYS = 4096
 CHARACTERS_PER_TOKEN = 4
+# Columns of the ledger that decide what a document's change is, and what it costs.
+_RECORDED = ("text_hash", "payload_hash", "status", "attempts", "chunk_count")
 
 
 def _composed_text(source: SourceSettings) -> Column:
@@ -58,9 +60,10 @@ def only_differing(
         retry_below: Quarantined documents with fewer attempts are tried again.
 
     Returns:
-        The differing documents with `change`, `payload_changed` and `attempts`; unchanged ones are dropped.
+        The differing documents with `change`, `payload_changed`, `attempts` and `stored_chunks`; unchanged ones are
+        dropped.
     """
-    recorded = ledger.select("doc_id", F.struct("text_hash", "payload_hash", "status", "attempts").alias("recorded"))
+    recorded = ledger.select("doc_id", F.struct(*_RECORDED).alias("recorded"))
     rows = documents.join(recorded, "doc_id", "left")
     if suspects is None:
         rows = rows.withColumn("suspect", F.lit(False))
@@ -84,6 +87,7 @@ def only_differing(
                 "change": change,
                 "payload_changed": unlike | (F.col("recorded.text_hash") == REDO),
                 "attempts": F.when(same_text, F.col("recorded.attempts")).otherwise(0),
+                "stored_chunks": F.coalesce("recorded.chunk_count", F.lit(0)),
             }
         )
         .where(F.col("change").isNotNull())
@@ -100,9 +104,10 @@ def only_removed(ledger: DataFrame, documents: DataFrame, suspects: DataFrame | 
         suspects: Documents (`doc_id`) that may have chunks without a ledger row.
 
     Returns:
-        Columns doc_id, text_hash, payload_hash, attempts, `change` and `payload_changed`.
+        Columns doc_id, text_hash, payload_hash, attempts, `stored_chunks`, `change` and `payload_changed`.
     """
-    stored = ledger.select("doc_id", "text_hash", "payload_hash", "attempts")
+    chunks = F.col("chunk_count").alias("stored_chunks")
+    stored = ledger.select("doc_id", "text_hash", "payload_hash", "attempts", chunks)
     if suspects is not None:
         without_row = suspects.select("doc_id").join(stored, "doc_id", "left_anti")
         stored = stored.unionByName(without_row, allowMissingColumns=True)
@@ -119,6 +124,8 @@ def as_plan(differing: DataFrame, removed: DataFrame, payload: Sequence[StructFi
         {
             "slice_key": F.pmod(F.xxhash64("doc_id"), F.lit(SLICE_KEYS)).cast("int"),
             "estimated_tokens": F.when(to_embed, F.coalesce(tokens, F.lit(0))).otherwise(0).cast("long"),
+            # A suspect without a ledger row may have any number.
+            "stored_chunks": F.coalesce("stored_chunks", F.lit(0)),
             "text": F.when(to_embed, F.col("text")),
         }
     )

@@ -46,6 +46,7 @@ TRANSACTION = (
 _IN_FLIGHT = {
     "plan": {"delta.dataSkippingStatsColumns": "slice_key"},
     "staged_chunks": {"delta.dataSkippingStatsColumns": "run_id,slice_number"},
+    "staged_vectors": {"delta.dataSkippingStatsColumns": "run_number,slice_number"},
 }
 # How long Delta itself keeps removed files; it refuses anything shorter.
 RETENTION_HOURS = 168
