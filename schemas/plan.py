@@ -48,4 +48,5 @@ def plan_table(payload: Sequence[StructField] = ()) -> Table:
         *([column("payload", StructType(list(payload)), "payload columns of the source")] if payload else []),
         column("text", StringType(), "composed text to embed; null where it is not valid UTF-8"),
     ]
-    return Table("plan", "Documents of the source that the run in progress has to work on", StructType(fields))
+    what = "Documents of the source that the run in progress has to work on"
+    return Table("plan", what, StructType(fields), frozenset(["payload"]))
