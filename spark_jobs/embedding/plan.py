@@ -36,7 +36,8 @@ def plan_run(run: Run, allow_removals: bool = False, retry_quarantined: bool = F
         ReconciliationError: The source changed while it was read.
     """
     how, written = _write_plan(run, retry_quarantined)
-    work = _summed_plan(run, how)
+    note = run.preflight.source.note
+    work = _summed_plan(run, f"{how}; {note}" if note else how)
     if (sum(group.documents for group in work.groups), work.digest) != written:
         check_still_ours(run)
         raise ReconciliationError(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pyspark.errors import PySparkException
@@ -12,6 +13,7 @@ from pyspark.sql.types import ArrayType, DataType, IntegralType, MapType, NullTy
 from schemas.errors import InputError, SourceError
 from schemas.table import clashing, name_parts, quoted
 from schemas.vectors import vectors_table
+from spark_jobs.embedding.json_types import with_known_types
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.sections import SourceSettings
 
@@ -34,6 +36,7 @@ class Source:
         commit: Digest of the commit that made the version, or None. A table that was put back from a copy has the same
             id, and uses the numbers of its versions again.
         has_feed: Whether the table's change feed is on.
+        absent: Payload columns that no row has a value of, and that have the space's types for that reason.
         rule: Hash of what decides how rows become documents: settings, column types and, with a filter, how the session
             reads it.
     """
@@ -45,12 +48,30 @@ class Source:
     commit: str | None
     has_feed: bool
     rule: str
+    absent: tuple[str, ...] = ()
+
+    @property
+    def note(self) -> str:
+        """What a person should know of the source before its rows are taken; mostly empty."""
+        columns = ", ".join(self.absent)
+        return f"no document has a value of payload column {columns}, which becomes null everywhere" if columns else ""
 
 
-def open_source(spark: SparkSession, source: SourceSettings) -> Source:
+def open_source(
+    spark: SparkSession, source: SourceSettings, known: Callable[[], Mapping[str, DataType]] = dict
+) -> Source:
     """Pins a source and checks that it has the columns that the settings name.
 
-    Raises InputError if it cannot be read, and SourceError if columns are missing, have the wrong type or clash.
+    Args:
+        spark: The live session.
+        source: Where it is, and what its columns mean.
+        known: Finds the types of the space's columns by name; asked for JSON alone, whose files have no types.
+
+    Returns:
+        The source.
+
+    Raises:
+        InputError: It cannot be read; a SourceError if columns are missing, have the wrong type or clash.
     """
     location = source.table or source.path
     try:
@@ -58,6 +79,9 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
         newest = _commits(spark, source, 1)[0] if detail is not None else None
         version = int(newest.version) if newest is not None else None
         rows = _rows(spark, source, version)
+        absent: tuple[str, ...] = ()
+        if source.format == "json" and source.payload_columns:
+            rows, absent = with_known_types(spark, source, rows, known())
         if source.filter is not None:
             rows = rows.where(F.expr(source.filter))
         schema = rows.schema
@@ -76,6 +100,7 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
         commit=_commit_digest(newest) if newest is not None else None,
         has_feed=detail is not None and detail.properties.get("delta.enableChangeDataFeed") == "true",
         rule=_rule(spark, source, [fields[n] for n in (source.id_name, *source.text_names, *source.payload_columns)]),
+        absent=absent,
     )
 
 
