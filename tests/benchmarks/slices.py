@@ -18,7 +18,7 @@ _TOKENS_A_TEXT = 12
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def slices(outcome: Outcome, number: int = 20, texts_a_slice: int = 30_000) -> None:
+def slices(outcome: Outcome, number: int = 20, texts_a_slice: int = 10_000) -> None:
     """Compares the last slice of a first load with its second one; the first one also warms up the session.
 
     Processor seconds are compared, because other work on the machine changes the others.
