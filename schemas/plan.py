@@ -45,10 +45,12 @@ def plan_table(payload: Sequence[StructField] = ()) -> Table:
         column("text_hash", StringType(), "SHA-256 (hex) of the document's composed text"),
         column("payload_hash", StringType(), "SHA-256 (hex) of the document's payload as JSON"),
         column("estimated_tokens", LongType(), "characters / 4 of text to embed; 0 where nothing is to be embedded"),
+        column("stored_chunks", IntegerType(), "rows of the document in vectors, as the ledger counts them"),
         column("payload_changed", BooleanType(), "whether stored chunks may carry another payload"),
         column("attempts", IntegerType(), "earlier runs that tried to embed this very text"),
         *([column("payload", StructType(list(payload)), "payload columns of the source")] if payload else []),
         column("refused", REFUSED, "why the text cannot be embedded, found before a worker saw it"),
         column("text", StringType(), "composed text to embed; null where it is refused"),
     ]
-    return Table("plan", "Documents of the source that the run in progress has to work on", StructType(fields))
+    what = "Documents of the source that the run in progress has to work on"
+    return Table("plan", what, StructType(fields), frozenset(["payload"]))

@@ -1,6 +1,6 @@
 """`staged_chunks` and `staged_vectors`: the results of chunking and inference until they are merged."""
 
-from pyspark.sql.types import BooleanType, IntegerType, StringType, StructType
+from pyspark.sql.types import BooleanType, IntegerType, LongType, StringType, StructField, StructType
 
 from schemas.precision import OutputPrecision
 from schemas.table import Table, column
@@ -41,15 +41,24 @@ STAGED_CHUNKS = Table(
 )
 
 
-def staged_vectors_table(precision: OutputPrecision = "float32") -> Table:
-    """Describes the table of finished inference for one space: one row for each text."""
-    fields = [
+def inference_fields(precision: OutputPrecision = "float32") -> list[StructField]:
+    """Describes what a worker returns for each text; the driver adds the run and the slice."""
+    return [
         column("text_hash", StringType(), "SHA-256 (hex) of the text"),
         column("token_count", IntegerType(), "tokens of the text, prompt and special tokens included"),
         column("truncated", BooleanType(), "whether the model saw only the beginning"),
         column("reason", StringType(), "why there is no embedding"),
         column("detail", StringType(), "the reason in words"),
         column("embedding", embedding_type(precision), "embedding of the text; null where there is a reason"),
+    ]
+
+
+def staged_vectors_table(precision: OutputPrecision = "float32") -> Table:
+    """Describes the table of finished inference for one space: one row for each text of a slice."""
+    fields = [
+        column("run_number", LongType(), "run that staged the row"),
+        column("slice_number", IntegerType(), "slice of the run, from 1"),
+        *inference_fields(precision),
     ]
     what = "Embeddings by text hash, append-only, from inference until the run that needed them has ended well"
     return Table("staged_vectors", what, StructType(fields))

@@ -21,11 +21,33 @@ class Table:
         name: Last part of the table's full name, such as `vectors`.
         comment: What one row represents; written to the Delta table.
         schema: Columns in stored order, each with a comment.
+        from_source: Names of the columns that a source decides; None for a table that is the same for all sources.
     """
 
     name: str
     comment: str
     schema: StructType
+    from_source: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class MissingField:
+    """A column, or a field inside struct columns, that a table does not have yet.
+
+    Attributes:
+        parents: Names of the structs around it, outermost first.
+        field: The field.
+        after: Name of the field before it; None if it is the first one.
+    """
+
+    parents: tuple[str, ...]
+    field: StructField
+    after: str | None
+
+    @property
+    def name(self) -> str:
+        """Its path, joined by dots."""
+        return ".".join((*self.parents, self.field.name))
 
 
 def column(name: str, data_type: DataType, comment: str) -> StructField:
@@ -92,6 +114,68 @@ def discrepancies(actual: StructType, expected: StructType) -> list[str]:
     ]
     unexpected = {name: kind for name, kind in actual_types.items() if name not in expected_types}
     return faults + [f"column {name} ({kind}) is not expected" for name, kind in unexpected.items()]
+
+
+def missing_fields(actual: StructType, table: Table) -> list[MissingField]:
+    """Lists the fields that a table lacks because an earlier version of embedlake created it.
+
+    Args:
+        actual: Columns of the table as it is.
+        table: The table as it should be.
+
+    Returns:
+        The fields in stored order. A column that the source decides is not among them: without it, the table belongs
+        to another source.
+    """
+    return _missing_below(actual, table.schema, (), table.from_source or frozenset())
+
+
+def _missing_below(
+    actual: StructType, expected: StructType, parents: tuple[str, ...], left_out: frozenset[str]
+) -> list[MissingField]:
+    kinds, found, after = {field.name: field.dataType for field in actual}, [], None
+    for field in expected:
+        kind = kinds.get(field.name)
+        if field.name in left_out:
+            pass
+        elif kind is None:
+            found.append(MissingField(parents, field, after))
+        elif isinstance(kind, StructType) and isinstance(field.dataType, StructType):
+            found += _missing_below(kind, field.dataType, (*parents, field.name), frozenset())
+        after = field.name
+    return found
+
+
+def completed(actual: StructType, table: Table) -> StructType:
+    """Returns the columns that a table will have once `missing_fields` are added to it."""
+    return _completed(actual, table.schema, table.from_source or frozenset())
+
+
+def _completed(actual: StructType, expected: StructType, left_out: frozenset[str]) -> StructType:
+    kinds, fields = {field.name: field.dataType for field in actual}, []
+    for field in expected:
+        kind = kinds.pop(field.name, None)
+        if kind is None and field.name in left_out:
+            continue
+        if kind is None:
+            kind = field.dataType
+        elif isinstance(kind, StructType) and isinstance(field.dataType, StructType) and field.name not in left_out:
+            kind = _completed(kind, field.dataType, frozenset())
+        fields.append(StructField(field.name, kind))
+    return StructType([*fields, *(StructField(name, kind) for name, kind in kinds.items())])
+
+
+def with_missing(df: DataFrame, missing: Sequence[MissingField]) -> DataFrame:
+    """Adds fields that a table does not have yet, as nulls of their type."""
+    for each in missing:
+        null = F.lit(None).cast(each.field.dataType)
+        if each.parents:
+            outer, *inner = each.parents
+            path = ".".join(map(quoted, (*inner, each.field.name)))
+            df = df.withColumn(outer, F.col(quoted(outer)).withField(path, null))
+        else:
+            df = df.withColumn(each.field.name, null)
+    return df
 
 
 def conform(df: DataFrame, schema: StructType) -> DataFrame:

@@ -46,7 +46,8 @@ def vectors_table(payload: Sequence[StructField] = (), precision: OutputPrecisio
         RUN,
         column("embedding", embedding_type(precision), "embedding of the chunk"),
     ]
-    return Table("vectors", "One row for each chunk of each embedded document, with its embedding", StructType(fields))
+    what = "One row for each chunk of each embedded document, with its embedding"
+    return Table("vectors", what, StructType(fields), frozenset(field.name for field in payload))
 
 
 def embedding_type(precision: OutputPrecision) -> ArrayType:

@@ -12,7 +12,7 @@ from pyspark.sql.types import (
 )
 
 from schemas.precision import OutputPrecision
-from schemas.staged import staged_vectors_table
+from schemas.staged import inference_fields
 from schemas.table import column
 
 # Summed over the windows of all tasks. Each stage counts the seconds of its own thread, so their sum exceeds the task's
@@ -73,10 +73,10 @@ TRIALS = StructType(
 
 
 def inference_schema(precision: OutputPrecision = "float32") -> StructType:
-    """Describes what inference returns for each text: the columns of `staged_vectors`, and `meter`.
+    """Describes what inference returns for each text: columns of `staged_vectors`, and `meter`.
 
     `meter` is null except in the first row of each window, which contains the metrics of the whole window: METER, and
     a sum for each name in COUNTED.
     """
     meter = StructType([*METER.fields, *(StructField(name, DoubleType()) for name in COUNTED)])
-    return StructType([*staged_vectors_table(precision).schema.fields, StructField("meter", meter)])
+    return StructType([*inference_fields(precision), StructField("meter", meter)])

@@ -81,7 +81,7 @@ def run(
             preflight = run_preflight(spark, settings)
         with space_lock(settings, take_over), session_properties(spark, for_rows(preflight.documents)):
             with progress.step("open"):
-                made = create_tables(spark, settings, preflight)
+                made = create_tables(spark, settings, preflight, progress.say)
                 preflight = register_space(spark, settings, preflight, made)
                 opened = open_run(spark, settings, preflight, made, take_over)
             return _carry_out(opened, allow_removals, retry_quarantined, progress)

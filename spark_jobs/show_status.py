@@ -16,6 +16,7 @@ from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, output
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.ledger import summarise_ledger
+from spark_jobs.store.spaces import check_format
 from spark_jobs.store.tables import SpaceTables, TableLocation, delta_session, space_tables
 
 _RUNS_SHOWN = 10
@@ -29,6 +30,7 @@ def run(spark: SparkSession, settings: Settings, console: Console) -> None:
         if not tables.exists(SPACES.name):
             console.print("No run has written to this store yet.")
         else:
+            check_format(tables)
             console.print(_spaces(spark, settings))
         if tables.exists(RUNS.name):
             console.print(_runs(tables))

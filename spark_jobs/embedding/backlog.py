@@ -18,7 +18,7 @@ from spark_jobs.sources.source import Source, check_ids, open_source
 from spark_jobs.store.ledger import suspects
 from spark_jobs.store.runs import history
 from spark_jobs.store.spaces import registered
-from spark_jobs.store.tables import space_tables
+from spark_jobs.store.tables import space_tables, stored_types
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,14 @@ class Backlog:
         version: The source's newest version; None if it has none.
         last_finished: The space's last finished run (run_number, source_version), or None.
         faults: Why a run would refuse the source; empty if it would not.
+        note: What a person should know of the source; may be empty.
     """
 
     documents: Mapping[str, int]
     version: int | None
     last_finished: Row | None
     faults: tuple[str, ...]
+    note: str = ""
 
     def lines(self) -> list[tuple[str, str]]:
         """Renders the backlog as pairs of label and text."""
@@ -45,6 +47,8 @@ class Backlog:
             lines.append(("backlog", changes))
             version = "without versions" if self.version is None else f"at version {self.version}"
             lines.append(("source", f"{version}; {self._what_was_read()}"))
+        if self.note:
+            lines.append(("note", self.note))
         return lines
 
     def _what_was_read(self) -> str:
@@ -62,7 +66,7 @@ def backlog_of(spark: SparkSession, settings: Settings) -> Backlog:
     version = None
     try:
         registered(spark, settings)
-        source = open_source(spark, settings.source)
+        source = open_source(spark, settings.source, lambda: stored_types(tables))
         version = source.version
         left = check_ids(source, settings.source)
         # The next run redoes what an unfinished run left half done.
@@ -72,11 +76,12 @@ def backlog_of(spark: SparkSession, settings: Settings) -> Backlog:
     except Exception as error:  # PySpark raises it if a plan is invalid, Py4J if a file cannot be read
         return Backlog({}, version, last_finished, (f"the source cannot be compared: {cause_of(error)}",))
     known = left - documents[ADDED] + documents[REMOVED]
+    faults: tuple[str, ...] = ()
     try:
         guard_removals(documents[REMOVED], known, left, settings.run.max_removed_fraction)
     except InputError as error:
-        return Backlog(documents, version, last_finished, error.faults)
-    return Backlog(documents, version, last_finished, ())
+        faults = error.faults
+    return Backlog(documents, version, last_finished, faults, " · ".join(source.notes))
 
 
 def _counted(spark: SparkSession, settings: Settings, source: Source, left: int, is_clean: bool) -> dict[str, int]:

@@ -17,6 +17,8 @@ from spark_jobs.sources.location import REFUSED_COLUMN
 # Fine enough to cut balanced slices, coarse enough that the driver easily holds one row for each key.
 SLICE_KEYS = 4096
 CHARACTERS_PER_TOKEN = 4
+# Columns of the ledger that decide what a document's change is, and what it costs.
+_RECORDED = ("text_hash", "payload_hash", "status", "attempts", "chunk_count")
 
 
 def _composed_text(source: SourceSettings) -> Column:
@@ -77,9 +79,10 @@ def only_differing(
         retry_below: Quarantined documents with fewer attempts are tried again.
 
     Returns:
-        The differing documents with `change`, `payload_changed` and `attempts`; unchanged ones are dropped.
+        The differing documents with `change`, `payload_changed`, `attempts` and `stored_chunks`; unchanged ones are
+        dropped.
     """
-    recorded = ledger.select("doc_id", F.struct("text_hash", "payload_hash", "status", "attempts").alias("recorded"))
+    recorded = ledger.select("doc_id", F.struct(*_RECORDED).alias("recorded"))
     rows = documents.join(recorded, "doc_id", "left")
     if suspects is None:
         rows = rows.withColumn("suspect", F.lit(False))
@@ -103,6 +106,7 @@ def only_differing(
                 "change": change,
                 "payload_changed": unlike | (F.col("recorded.text_hash") == REDO),
                 "attempts": F.when(same_text, F.col("recorded.attempts")).otherwise(0),
+                "stored_chunks": F.coalesce("recorded.chunk_count", F.lit(0)),
             }
         )
         .where(F.col("change").isNotNull())
@@ -119,9 +123,10 @@ def only_removed(ledger: DataFrame, documents: DataFrame, suspects: DataFrame | 
         suspects: Documents (`doc_id`) that may have chunks without a ledger row.
 
     Returns:
-        Columns doc_id, text_hash, payload_hash, attempts, `change` and `payload_changed`.
+        Columns doc_id, text_hash, payload_hash, attempts, `stored_chunks`, `change` and `payload_changed`.
     """
-    stored = ledger.select("doc_id", "text_hash", "payload_hash", "attempts")
+    chunks = F.col("chunk_count").alias("stored_chunks")
+    stored = ledger.select("doc_id", "text_hash", "payload_hash", "attempts", chunks)
     if suspects is not None:
         without_row = suspects.select("doc_id").join(stored, "doc_id", "left_anti")
         stored = stored.unionByName(without_row, allowMissingColumns=True)
@@ -138,6 +143,8 @@ def as_plan(differing: DataFrame, removed: DataFrame, payload: Sequence[StructFi
         {
             "slice_key": F.pmod(F.xxhash64("doc_id"), F.lit(SLICE_KEYS)).cast("int"),
             "estimated_tokens": F.when(to_embed, F.coalesce(tokens, F.lit(0))).otherwise(0).cast("long"),
+            # A suspect without a ledger row may have any number.
+            "stored_chunks": F.coalesce("stored_chunks", F.lit(0)),
             "text": F.when(to_embed, F.col("text")),
             "refused": F.when(to_embed, F.col("refused")),
         }

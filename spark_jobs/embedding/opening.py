@@ -1,10 +1,12 @@
 """Opening a run: its tables, its space's row in the registry, and its claim to the space."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 from pyspark.sql import SparkSession
 
+from schemas.format import FORMAT
 from schemas.ledger import LEDGER
 from schemas.plan import plan_table
 from schemas.runs import RUNS, STARTED
@@ -18,19 +20,23 @@ from spark_jobs.embedding.sampling import measure_ranges
 from spark_jobs.runtime.threads import together
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.claims import claim_space
+from spark_jobs.store.format import raise_format
 from spark_jobs.store.locks import store_lock
 from spark_jobs.store.runs import history, refuse_second
-from spark_jobs.store.spaces import ranges_of, register, spaces_of_library
+from spark_jobs.store.spaces import check_format, ranges_of, register, spaces_of_library
 from spark_jobs.store.tables import space_tables
 
 
-def create_tables(spark: SparkSession, settings: Settings, preflight: PreflightResult) -> frozenset[str]:
-    """Creates the tables of store and space that do not exist, and checks the columns of those that do.
+def create_tables(
+    spark: SparkSession, settings: Settings, preflight: PreflightResult, say: Callable[[str], None]
+) -> frozenset[str]:
+    """Creates the tables of store and space that do not exist, and brings those of an earlier version up to date.
 
     Args:
         spark: A live session.
         settings: The whole configuration.
         preflight: What pre-flight found.
+        say: Receives a sentence about each table that was brought up to date.
 
     Returns:
         Names of the tables that are new, hence empty: nothing needs to be read from them.
@@ -43,12 +49,15 @@ def create_tables(spark: SparkSession, settings: Settings, preflight: PreflightR
     made: set[str] = set()
 
     def ensure(table: Table) -> None:
-        if tables.ensure(table):
+        if tables.ensure(table, say):
             made.add(table.name)
 
     with store_lock(settings):
         for table in (RUNS, SPACES):
             ensure(table)
+        # Before any table of the space changes, earlier versions must be able to tell why they are refused.
+        if SPACES.name not in made and check_format(tables) < FORMAT:
+            raise_format(spark, tables.name(SPACES.name))
     staged = (STAGED_CHUNKS, staged_vectors_table(precision))
     of_space = (vectors_table(payload, precision), LEDGER, plan_table(payload), *staged)
     together(spark, [partial(ensure, table) for table in of_space])

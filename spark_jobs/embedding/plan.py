@@ -118,6 +118,7 @@ def _summed_plan(run: Run, how: str) -> Work:
         .groupBy("slice_key", "change")
         .agg(
             F.sum("estimated_tokens").alias("tokens"),
+            F.sum("stored_chunks").alias("stored_chunks"),
             F.count(F.lit(1)).alias("documents"),
             F.count_distinct("doc_id").alias("ids"),
             as_digest(F.col("change") != REMOVED).alias("digest"),
@@ -125,7 +126,7 @@ def _summed_plan(run: Run, how: str) -> Work:
         .collect()
     )
     counts: Counter[str] = Counter(dict.fromkeys(CHANGES, 0))
-    tokens, documents, to_embed, added = (Counter[int]() for _ in range(4))
+    tokens, documents, to_embed, added, rewritten = (Counter[int]() for _ in range(5))
     digest = 0
     for row in rows:
         if row.ids != row.documents:
@@ -137,7 +138,9 @@ def _summed_plan(run: Run, how: str) -> Work:
         documents[row.slice_key] += row.documents
         to_embed[row.slice_key] += row.documents if row.change in TRIED else 0
         added[row.slice_key] += row.documents if row.change == ADDED else 0
+        rewritten[row.slice_key] += row.stored_chunks + (0 if row.change in TRIED else row.documents)
         digest ^= row.digest
     counts[UNCHANGED] = run.preflight.documents - sum(counts[change] for change in CHANGES if change != REMOVED)
-    groups = tuple(Group(key, tokens[key], documents[key], to_embed[key], added[key]) for key in sorted(documents))
+    sums = (tokens, documents, to_embed, added, rewritten)
+    groups = tuple(Group(key, *(each[key] for each in sums)) for key in sorted(documents))
     return Work(dict(counts), groups, how, digest)

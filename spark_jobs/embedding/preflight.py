@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ from spark_jobs.settings.sections import split_path
 from spark_jobs.settings.specs import chunk_spec, inference_spec
 from spark_jobs.sources.source import Source, check_ids, open_source
 from spark_jobs.store.spaces import check_space, registered
-from spark_jobs.store.tables import location_of
+from spark_jobs.store.tables import location_of, space_tables, stored_types
 from udfs.models.fingerprint import chunking_fingerprint, model_fingerprint
 from udfs.specs import ChunkSpec, InferenceSpec
 
@@ -64,9 +65,10 @@ def run_preflight(spark: SparkSession, settings: Settings) -> PreflightResult:
         InputError: Lists every fault found; a SourceError if all of them concern the source.
     """
     faults: list[InputError] = []
+    known = partial(stored_types, space_tables(spark, settings))
     space = beside(spark, lambda: registered(spark, settings))
     model = _collected(lambda: inference_spec(settings), faults)
-    source = _collected(lambda: open_source(spark, settings.source), faults)
+    source = _collected(lambda: open_source(spark, settings.source, known), faults)
     _collected(lambda: check_store(settings), faults)
     chunking = _collected(lambda: chunk_spec(settings, model.model), faults) if model else None
     documents = _collected(lambda: check_ids(source, settings.source), faults) if source else None

@@ -6,12 +6,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from schemas.runs import SLICE_COMMITTED
-from schemas.staged import STAGED, STAGED_CHUNKS, STAGED_VECTORS
+from schemas.staged import STAGED, STAGED_CHUNKS
 from spark_jobs.embedding.merging import as_ledger_changes, as_outcomes, as_vector_changes, merge_ledger, merge_vectors
 from spark_jobs.embedding.report import unread_warning
+from spark_jobs.embedding.reuse import finished_vectors
 from spark_jobs.embedding.run import Run, check_still_ours, record
 from spark_jobs.embedding.slicing import Slice, Work, first_slice_tokens, next_slice, slice_bound, with_rest
-from spark_jobs.embedding.staging import only_planned, stage_chunks, stage_reused, stage_vectors
+from spark_jobs.embedding.staging import only_planned, stage_chunks, stage_vectors
 from spark_jobs.embedding.tally import Tally
 from spark_jobs.runtime.parallelism import task_slots
 from spark_jobs.runtime.progress import Progress
@@ -40,7 +41,7 @@ def embed_slices(run: Run, work: Work, before: PinnedVectors, tally: Tally, prog
         rate = (last_tokens, work.tokens - left, tally.slice_seconds)
         bound = slice_bound(settings.slice_tokens, settings.slice_seconds, first, *rate)
         bound = with_rest(settings.slice_tokens, bound, left)
-        slice_, groups = next_slice(groups, tally.counts["slices"] + 1, bound)
+        slice_, groups = next_slice(groups, tally.counts["slices"] + 1, bound, settings.slice_rows)
         embed_slice(run, slice_, before, slots, tally, progress)
         progress.advance(tally.tokens, state_of(work, tally))
         progress.say(f"slice {slice_.number} committed: {state_of(work, tally)} · {rate_of(work, tally)}")
@@ -62,20 +63,17 @@ def embed_slice(run: Run, slice_: Slice, before: PinnedVectors, slots: int, tall
     vectors = run.tables.read("vectors")
     here = (F.col("run_id") == run.run_id) & (F.col("slice_number") == slice_.number)
     chunks = run.tables.read(STAGED_CHUNKS.name).where(here)
-    staged = run.tables.read(STAGED_VECTORS.name)
     with progress.step("chunk"):
         # Earlier slices of this run stored chunks of other documents only.
-        stored = only_planned(vectors, plan) if before.count else None
+        stored = only_planned(vectors, plan, slice_.documents) if before.count else None
         chunked = stage_chunks(run, slice_, plan, stored, slots)
     counts: Counter[str] = Counter(chunks=chunked["chunks"], tokens_saved=chunked["tokens"])
     counts.update(tokens_unknown=chunked["unknown"], chunks_unread=chunked["unread"])
     # Said before the first slice is embedded, because inference is what costs.
     if slice_.number == 1 and (warning := unread_warning(counts)):
         progress.say(f"warning: {warning}")
+    staged = finished_vectors(run, slice_, chunks, chunked["new"], before, progress)
     if chunked["new"]:
-        if before.count:
-            with progress.step("reuse"):
-                stage_reused(run, chunks, staged, before)
         with progress.step("embed"):
             counts += stage_vectors(run, slice_, chunks, staged, slots, tally, progress)
             counts["tokens_saved"] -= counts["tokens_embedded"]

@@ -29,6 +29,7 @@ class Group:
         documents: Planned documents, of any change.
         to_embed: Documents with text to embed.
         added: Documents without a ledger row.
+        rows: Stored chunks of all of them, which a commit may update or remove, and documents without text to embed.
     """
 
     key: int
@@ -36,6 +37,7 @@ class Group:
     documents: int
     to_embed: int
     added: int = 0
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,41 +95,44 @@ class Work:
         return f"{documents} · about {self.tokens:,} tokens · by {self.how}"
 
 
-def next_slice(groups: Sequence[Group], number: int, bound: int) -> tuple[Slice, tuple[Group, ...]]:
+def next_slice(groups: Sequence[Group], number: int, bound: int, rows_bound: int) -> tuple[Slice, tuple[Group, ...]]:
     """Cuts the next slice off the work.
 
     Args:
         groups: The work that is left: one or more groups, ordered by key.
         number: Number of the slice, from 1.
         bound: Estimated tokens after which the slice is closed.
+        rows_bound: Rows after which it is closed.
 
     Returns:
-        The slice, and what is left after it. A slice has at least one group, even if that group exceeds the bound.
+        The slice, and what is left after it. A slice has at least one group, even if that group exceeds a bound.
 
     Example:
-        >>> cut, rest = next_slice([Group(1, 50, 2, 2), Group(3, 60, 1, 1), Group(7, 10, 1, 1)], 1, 110)
+        >>> cut, rest = next_slice([Group(1, 50, 2, 2), Group(3, 60, 1, 1), Group(7, 10, 1, 1)], 1, 110, 1000)
         >>> (cut.first_key, cut.last_key, cut.tokens, cut.documents), [group.key for group in rest]
         ((1, 3, 110, 3), [7])
     """
-    count, tokens = 1, groups[0].tokens
-    while count < len(groups) and tokens + groups[count].tokens <= bound:
-        tokens += groups[count].tokens
+    count, tokens, rows = 1, groups[0].tokens, groups[0].rows
+    for group in groups[1:]:
+        tokens, rows = tokens + group.tokens, rows + group.rows
+        if tokens > bound or rows > rows_bound:
+            break
         count += 1
     taken = groups[:count]
-    documents, to_embed = sum(group.documents for group in taken), sum(group.to_embed for group in taken)
-    added = sum(group.added for group in taken)
+    tokens, documents = sum(group.tokens for group in taken), sum(group.documents for group in taken)
+    to_embed, added = sum(group.to_embed for group in taken), sum(group.added for group in taken)
     return Slice(number, taken[0].key, taken[-1].key, tokens, documents, to_embed, added), tuple(groups[count:])
 
 
 def reading_pays(texts: int, stored_rows: int, rows_per_text: int = 500) -> bool:
-    """Whether reading vectors that are already in the table is cheaper than embedding their texts again.
+    """Whether reading vectors that are already in a table is cheaper than embedding their texts again.
 
     Finding vectors means reading the whole column, however few the texts. Reading 500 rows takes about as long
     as embedding one text on a processor: each core reads 100,000 rows of 384 numbers a second and embeds 200 texts.
 
     Args:
-        texts: Number of texts whose vectors are in the table.
-        stored_rows: Rows of the table.
+        texts: Number of texts whose vectors are among the rows.
+        stored_rows: Rows of the table, or of its part that has them.
         rows_per_text: Rows read in the time that embedding one text takes.
 
     Returns:

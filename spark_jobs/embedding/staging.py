@@ -1,4 +1,4 @@
-"""Work in flight: chunks, reused vectors and new vectors, appended before anything becomes visible."""
+"""Work in flight: chunks and new vectors, appended before anything becomes visible."""
 
 from collections import Counter
 
@@ -6,18 +6,19 @@ from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
 from schemas.plan import TRIED
-from schemas.staged import CUT, READ_FIELDS, STAGED_CHUNKS, STAGED_VECTORS, staged_vectors_table
+from schemas.staged import CUT, READ_FIELDS, STAGED_CHUNKS, STAGED_VECTORS
 from schemas.table import conform
 from spark_jobs.embedding.run import Run
-from spark_jobs.embedding.slicing import Slice, reading_pays
+from spark_jobs.embedding.slicing import Slice
 from spark_jobs.embedding.tally import Tally, meter_columns
 from spark_jobs.runtime.inference import embed_rows
 from spark_jobs.runtime.parallelism import CHUNKED_TOKENS_PER_SECOND, partition_count
 from spark_jobs.runtime.progress import Progress
-from spark_jobs.store.versions import PinnedVectors
 from udfs.chunk_documents import chunk_documents
 
 POSITION = ("chunk_index", "char_start", "char_end")
+# Ids or hashes that each task can hold in memory.
+_FEW_KEYS = 250_000
 
 
 def stage_chunks(run: Run, slice_: Slice, plan: DataFrame, stored: DataFrame | None, slots: int) -> Counter[str]:
@@ -64,31 +65,6 @@ def stage_chunks(run: Run, slice_: Slice, plan: DataFrame, stored: DataFrame | N
     return Counter({name: int(value) for name, value in observed.get.items()})
 
 
-def stage_reused(run: Run, chunks: DataFrame, staged: DataFrame, before: PinnedVectors) -> None:
-    """Copies the vectors of texts that occur in another chunk of the space, if that is cheaper than embedding them.
-
-    Args:
-        run: The run.
-        chunks: Staged chunks of the slice.
-        staged: Staged vectors, including those that this run has embedded.
-        before: The space's vectors before the run.
-    """
-    missing = only_missing(chunks, staged).select("text_hash")
-    hashes = missing.join(before.rows.select("text_hash"), "text_hash", "left_semi")
-    texts = hashes.count()
-    if not texts or not reading_pays(texts, before.count):
-        return
-    reused = (
-        before.rows.join(hashes, "text_hash", "left_semi")
-        .groupBy("text_hash", "token_count", "truncated")
-        .agg(F.min("embedding").alias("embedding"))
-        .withColumns({"reason": F.lit(None).cast("string"), "detail": F.lit(None).cast("string")})
-    )
-    with run.fence.commit(run.tables.spark):
-        table = staged_vectors_table(run.preflight.inference.model.precision)
-        run.tables.append(conform(reused, table.schema), table.name)
-
-
 def stage_vectors(
     run: Run, slice_: Slice, chunks: DataFrame, staged: DataFrame, slots: int, tally: Tally, progress: Progress
 ) -> Counter[str]:
@@ -98,7 +74,7 @@ def stage_vectors(
         run: The run.
         slice_: The slice.
         chunks: Staged chunks of the slice.
-        staged: Staged vectors.
+        staged: Rows of `finished_vectors`.
         slots: Tasks that run at the same time.
         tally: Receives the slice's inference.
         progress: Where progress is shown.
@@ -119,6 +95,7 @@ def stage_vectors(
             F.count("reason").alias("chunks_failed"),
             *meter_columns(),
         )
+        .withColumns(place_of(run, slice_))
         .select(*STAGED_VECTORS.schema.names)
     )
     spark = run.tables.spark
@@ -137,9 +114,29 @@ def has_chunk() -> Column:
     return F.col("is_made") & F.col("chunk_id").isNotNull()
 
 
-def only_planned(vectors: DataFrame, plan: DataFrame) -> DataFrame:
+def place_of(run: Run, slice_: Slice) -> dict[str, Column]:
+    """Returns the columns of `staged_vectors` that say which slice staged a row."""
+    number = F.lit(slice_.number)
+    return {"run_number": F.lit(run.claim.number).cast("long"), "slice_number": number.cast("int")}
+
+
+def staged_by(run: Run, slice_: Slice) -> Column:
+    """Builds the condition that this slice staged a row of `staged_vectors`; Delta skips the files of others."""
+    return (F.col("run_number") == run.claim.number) & (F.col("slice_number") == slice_.number)
+
+
+def as_keys(keys: DataFrame, count: int) -> DataFrame:
+    """Has tasks look up the keys of a slice in memory if they are few: what is looked up is then not shuffled.
+
+    Spark would decide by the size of files, which have texts beside the keys.
+    """
+    return F.broadcast(keys) if count <= _FEW_KEYS else keys
+
+
+def only_planned(vectors: DataFrame, plan: DataFrame, documents: int) -> DataFrame:
     """Keeps ids and positions (doc_id, chunk_id, `POSITION`) of the planned documents' chunks; reads no vector."""
-    return vectors.select("doc_id", "chunk_id", *POSITION).join(plan.select("doc_id"), "doc_id", "left_semi")
+    planned = as_keys(plan.select("doc_id"), documents)
+    return vectors.select("doc_id", "chunk_id", *POSITION).join(planned, "doc_id", "left_semi")
 
 
 def as_staged_chunks(made: DataFrame, stored: DataFrame | None, run_id: str, slice_number: int) -> DataFrame:

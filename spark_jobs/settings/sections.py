@@ -203,6 +203,7 @@ class RunSettings(Section):
     """How a run is divided into slices, and when it stops."""
 
     slice_tokens: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    slice_rows: Annotated[int, Field(ge=1)] = 500_000
     slice_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600
     stale_after_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3600
     max_attempts: Annotated[int, Field(ge=1)] = 3

@@ -2,18 +2,20 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructField
+from pyspark.sql.types import DataType, StructField
 
 from schemas.errors import InputError, SourceError
 from schemas.table import name_parts, quoted
 from spark_jobs.runtime.spark_errors import cause_of, is_connection_lost, unreadable
 from spark_jobs.settings.sections import SourceSettings
 from spark_jobs.sources.columns import column_faults
+from spark_jobs.sources.json_types import with_known_types
 from spark_jobs.sources.location import survey
 from spark_jobs.sources.rows import read_rows
 
@@ -35,7 +37,7 @@ class Source:
         has_feed: Whether the table's change feed is on.
         rule: Hash of what decides how rows become documents: settings, column types and, with a filter, how the session
             reads it.
-        notes: What the plan line says of what was left out.
+        notes: What the plan line says of what was left out or is not there.
     """
 
     rows: DataFrame
@@ -48,10 +50,21 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def open_source(spark: SparkSession, source: SourceSettings) -> Source:
+def open_source(
+    spark: SparkSession, source: SourceSettings, known: Callable[[], Mapping[str, DataType]] = dict
+) -> Source:
     """Pins a source and checks that it has the columns that the settings name.
 
-    Raises InputError if it cannot be read, and SourceError if columns are missing, have the wrong type or clash.
+    Args:
+        spark: The live session.
+        source: Where it is, and what its columns mean.
+        known: Finds the types of the space's columns by name; asked for JSON alone, whose files have no types.
+
+    Returns:
+        The source.
+
+    Raises:
+        InputError: It cannot be read; a SourceError if columns are missing, have the wrong type or clash.
     """
     location = source.table or source.path
     notes = survey(spark, source)
@@ -59,7 +72,9 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
         detail = _delta_detail(spark, source)
         newest = _commits(spark, source, 1)[0] if detail is not None else None
         version = int(newest.version) if newest is not None else None
-        rows = read_rows(spark, source, version)
+        rows, absent = read_rows(spark, source, version), tuple[str, ...]()
+        if source.format == "json" and source.payload_columns:
+            rows, absent = with_known_types(spark, source, rows, known())
         fields = {field.name: field for field in rows.schema}
     except Exception as error:  # Py4J raises it if a file cannot be read, PySpark if a plan is invalid
         raise _unreadable(source, error) from error
@@ -80,8 +95,13 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
         commit=_commit_digest(newest) if newest is not None else None,
         has_feed=detail is not None and detail.properties.get("delta.enableChangeDataFeed") == "true",
         rule=_rule(spark, source, [fields[n] for n in (source.id_name, *source.text_names, *source.payload_columns)]),
-        notes=notes,
+        notes=(*notes, *_absence(absent)),
     )
+
+
+def _absence(columns: tuple[str, ...]) -> list[str]:
+    names = ", ".join(columns)
+    return [f"no document has a value of payload column {names}, which becomes null everywhere"] if columns else []
 
 
 def _unreadable(source: SourceSettings, error: Exception) -> Exception:

@@ -1,6 +1,10 @@
 """Every Delta and Spark property that the store sets, each with its reason."""
 
+from schemas.format import FORMAT, FORMAT_PROPERTY
+
 _EVERY_TABLE = {
+    # Which version's tables these are; see `schemas.format`.
+    FORMAT_PROPERTY: str(FORMAT),
     # A changed row is only marked, and the rows next to it stay where they are.
     "delta.enableDeletionVectors": "true",
     # The shuffle before each write would move every vector once more.
@@ -46,6 +50,7 @@ TRANSACTION = (
 _IN_FLIGHT = {
     "plan": {"delta.dataSkippingStatsColumns": "slice_key"},
     "staged_chunks": {"delta.dataSkippingStatsColumns": "run_id,slice_number"},
+    "staged_vectors": {"delta.dataSkippingStatsColumns": "run_number,slice_number"},
 }
 # How long Delta itself keeps removed files; it refuses anything shorter.
 RETENTION_HOURS = 168

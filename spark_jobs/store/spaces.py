@@ -10,10 +10,12 @@ from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F
 
 from schemas.errors import InputError
+from schemas.format import refuse_newer
 from schemas.spaces import READY, SPACES
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.sections import StoreSettings
+from spark_jobs.store.format import format_of
 from spark_jobs.store.locks import store_lock
 from spark_jobs.store.tables import SpaceTables, space_tables
 from udfs.models.fingerprint import chunking_fingerprint, model_fingerprint
@@ -29,10 +31,20 @@ _NO_VIEWS = ("MISSING_CATALOG_ABILITY", "UNSUPPORTED_FEATURE.CATALOG_OPERATION")
 
 
 def registered(spark: SparkSession, settings: Settings) -> Row | None:
-    """Looks up the row of the settings' space; None if no run has opened it yet."""
-    if not space_tables(spark, settings).exists(SPACES.name):
+    """Looks up the row of the settings' space; None if no run has opened it yet. Refuses a store of a newer format."""
+    tables = space_tables(spark, settings)
+    if not tables.exists(SPACES.name):
         return None
+    check_format(tables)
     return next((row for row in spaces_of_library(spark, settings) if row.space == settings.space), None)
+
+
+def check_format(tables: SpaceTables) -> int:
+    """Refuses a store that a later version of embedlake has written to; returns its format. `spaces` must exist."""
+    found = format_of(tables.spark, tables.name(SPACES.name))
+    store = tables.location.store
+    refuse_newer(found, store.path or f"{store.catalog}.{store.schema_}")
+    return found
 
 
 def spaces_of_library(spark: SparkSession, settings: Settings) -> list[Row]:

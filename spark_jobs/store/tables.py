@@ -1,19 +1,22 @@
 """Where the Delta tables of a space are, and a handle that creates, reads and writes them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import DataType
 
 from schemas.errors import InputError, SourceError
 from schemas.evaluations import EVALUATIONS
 from schemas.exports import EXPORTS
+from schemas.ledger import LEDGER
 from schemas.runs import RUNS
 from schemas.spaces import SPACES
-from schemas.table import Table, discrepancies, quoted
+from schemas.table import Table, completed, discrepancies, missing_fields, quoted, with_missing
+from schemas.vectors import vectors_table
 from spark_jobs.runtime.properties import session_properties, set_properties
 from spark_jobs.runtime.query_log import silent_query_log
 from spark_jobs.runtime.session import require_delta
@@ -21,9 +24,12 @@ from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.sections import StoreSettings
 from spark_jobs.store.failpoints import boundary
+from spark_jobs.store.format import add_fields, raise_format
 from spark_jobs.store.properties import SESSION, table_properties
 
 _STORE_WIDE = {RUNS.name, SPACES.name, EVALUATIONS.name, EXPORTS.name}
+# Tables that are also read where nothing is written, and may then lack the newest columns.
+_LASTING = {table.name: table for table in (RUNS, SPACES, EVALUATIONS, EXPORTS, LEDGER, vectors_table())}
 _ABSENT = {"DELTA_MISSING_DELTA_TABLE", "DELTA_PATH_DOES_NOT_EXIST", "DELTA_TABLE_NOT_FOUND", "TABLE_OR_VIEW_NOT_FOUND"}
 
 
@@ -76,19 +82,28 @@ class SpaceTables:
         return table_exists(self.spark, self.name(table))
 
     def read(self, table: str) -> DataFrame:
-        """Reads the table's current rows."""
-        return self.spark.table(self.name(table))
+        """Reads the table's current rows; columns that it does not have yet are null."""
+        return as_of_today(self.spark.table(self.name(table)), table)
 
-    def ensure(self, table: Table) -> bool:
-        """Creates a table that does not exist, and returns whether it did; refuses one with different columns."""
+    def ensure(self, table: Table, say: Callable[[str], None] = lambda _: None) -> bool:
+        """Creates a table that does not exist, and returns whether it did.
+
+        A table of an earlier version of embedlake gets the columns that it lacks.
+
+        Args:
+            table: The table.
+            say: Receives a sentence about columns that were added.
+
+        Returns:
+            Whether the table is new.
+
+        Raises:
+            InputError: The store cannot be written; a SourceError if the table has different columns.
+        """
         name = self.name(table.name)
         try:
             if table_exists(self.spark, name):
-                faults = discrepancies(self.spark.table(name).schema, table.schema)
-                if faults:
-                    raise SourceError(
-                        f"table {name}: {fault}. Give the changed library a space of its own." for fault in faults
-                    )
+                self._complete(table, say)
                 return False
             writer = self.spark.createDataFrame([], table.schema).writeTo(name).using("delta")
             properties = table_properties(table.name, self.location.store.vector_encoding)
@@ -104,6 +119,26 @@ class SpaceTables:
             raise InputError(
                 f"the store cannot be written at {name}: {cause}. Check that the job may write there."
             ) from error
+
+    def _complete(self, table: Table, say: Callable[[str], None]) -> None:
+        name = self.name(table.name)
+        actual = self.spark.table(name).schema
+        # Nothing is added to a table that is refused.
+        faults = discrepancies(completed(actual, table), table.schema)
+        if faults and table.from_source is None:
+            remedy = "Something other than embedlake changed it. Restore it, or choose another store."
+            raise InputError(f"table {name}: {fault}. {remedy}" for fault in faults)
+        if faults:
+            raise SourceError(
+                f"table {name}: {fault}. Give the changed library a space of its own." for fault in faults
+            )
+        missing = missing_fields(actual, table)
+        if missing:
+            with boundary("columns"):
+                add_fields(self.spark, name, missing)
+                if table.name in _STORE_WIDE:
+                    raise_format(self.spark, self.name(SPACES.name))
+            say(f"table {table.name} of an earlier version: added {', '.join(each.name for each in missing)}")
 
     def append(self, rows: DataFrame, table: str) -> None:
         """Appends rows with the table's columns in one commit."""
@@ -125,6 +160,28 @@ class SpaceTables:
             return []
         history = self.spark.sql(f"DESCRIBE HISTORY {self.name(table)}").select("userMetadata").dropna().distinct()
         return [row.userMetadata for row in history.collect()]
+
+
+def as_of_today(rows: DataFrame, table: str) -> DataFrame:
+    """Adds, as nulls, the columns that a table of an earlier version does not have yet.
+
+    Args:
+        rows: Rows of the table, at any version.
+        table: Last part of the table's name.
+
+    Returns:
+        The rows with every column that this version knows, unless it is one of the source or of work in flight.
+    """
+    known = _LASTING.get(table)
+    missing = missing_fields(rows.schema, known) if known is not None else []
+    return with_missing(rows, missing)
+
+
+def stored_types(tables: SpaceTables) -> dict[str, DataType]:
+    """Finds the types of the space's columns in `vectors` by name; none for a space without vectors."""
+    if not tables.exists("vectors"):
+        return {}
+    return {field.name: field.dataType for field in tables.read("vectors").schema}
 
 
 def location_of(settings: Settings) -> TableLocation:

@@ -7,7 +7,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from schemas.table import quoted
-from spark_jobs.store.tables import SpaceTables
+from spark_jobs.store.tables import SpaceTables, as_of_today
 
 
 def newest_changes(changes: DataFrame, identity: Column, state: Column) -> DataFrame:
@@ -49,7 +49,7 @@ def read_pinned(tables: SpaceTables, table: str, version: int | None = None) -> 
     Without a version, that is the newest one at the time of the call.
     """
     pinned = newest_version(tables, table) if version is None else version
-    return tables.spark.read.option("versionAsOf", pinned).table(tables.name(table))
+    return as_of_today(tables.spark.read.option("versionAsOf", pinned).table(tables.name(table)), table)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from tests.benchmarks.engine import engine  # noqa: E402
 from tests.benchmarks.fixed_cost import fixed, memory, scale  # noqa: E402
 from tests.benchmarks.job import job  # noqa: E402
 from tests.benchmarks.search import search  # noqa: E402
+from tests.benchmarks.slices import slices  # noqa: E402
 from tests.benchmarks.warm import warm  # noqa: E402
 from tests.validate.outcome import Outcome, processor, write_outcome  # noqa: E402
 
@@ -22,6 +23,7 @@ PARTS: dict[str, Callable[[Outcome], None]] = {
     "fixed": fixed,
     "memory": memory,
     "scale": scale,
+    "slices": slices,
     "search": search,
 }
 # Ratios differ from processor to processor: each kind has a file of its own.

@@ -6,6 +6,7 @@ _CASES = "tests/spark/embedding/test_refresh_cases.py::test_"
 _FAULTS = "tests/spark/embedding/test_faults.py::test_"
 _LIBRARY = "tests/spark/embedding/test_embed_library.py::test_"
 _CLAIMS = "tests/spark/store/test_claims.py::test_"
+_FORMAT = "tests/spark/store/test_format.py::test_"
 _LOCKS = "tests/unit/store/test_locks.py::test_"
 _SESSION = "tests/unit/runtime/test_session.py::test_"
 _SETTINGS = "tests/unit/settings/test_loading.py::test_"
@@ -230,6 +231,56 @@ MUTANTS = [
         "only_missing(chunks, staged).repartition(",
         "only_missing(chunks, staged.limit(0)).repartition(",
         _LIBRARY + "what_a_failed_run_left_is_used_and_nothing_is_written_twice",
+    ),
+    Mutant(
+        "every slice reads all that was staged",
+        "spark_jobs/embedding/reuse.py",
+        "own = run.tables.read(STAGED_VECTORS.name).where(staged_by(run, slice_))",
+        "own = run.tables.read(STAGED_VECTORS.name)",
+        _CASES + "texts_that_stand_elsewhere_are_not_embedded_again",
+    ),
+    Mutant(
+        "rows do not bound a slice",
+        "spark_jobs/embedding/slicing.py",
+        "if tokens > bound or rows > rows_bound:",
+        "if tokens > bound:",
+        "tests/unit/embedding/test_slicing.py",
+    ),
+    Mutant(
+        "removed documents count no rows",
+        "spark_jobs/embedding/documents.py",
+        'attempts", chunks)',
+        'attempts", F.lit(0).alias("stored_chunks"))',
+        "tests/spark/embedding/test_reuse.py::test_a_plan_counts_the_rows_that_a_commit_changes_without_embedding",
+    ),
+    Mutant(
+        "an older store gets no columns",
+        "spark_jobs/store/tables.py",
+        "add_fields(self.spark, name, missing)",
+        "pass",
+        _FORMAT + "a_store_of_the_first_format_is_read_as_it_is_and_brought_up_to_date",
+    ),
+    Mutant(
+        "a newer store is opened",
+        "spark_jobs/store/spaces.py",
+        "refuse_newer(found, ",
+        "refuse_newer(0, ",
+        _FORMAT + "columns_are_added_to_tables_of_the_store_and_a_newer_store_is_refused",
+    ),
+    Mutant(
+        "whole numbers of one delivery change a column's type",
+        "spark_jobs/sources/json_types.py",
+        "name in absent or holds(known[name], valued[name])",
+        "name in absent",
+        "tests/spark/sources/test_json_types.py::test_columns_without_values_have_the_types_of_the_space",
+    ),
+    Mutant(
+        "pre-flight does not ask the space for its types",
+        "spark_jobs/embedding/preflight.py",
+        "open_source(spark, settings.source, known)",
+        "open_source(spark, settings.source)",
+        "tests/spark/sources/test_json_types.py::"
+        "test_a_delivery_without_a_known_column_makes_it_null_and_the_plan_says_so",
     ),
     Mutant(
         "Spark speaks on the terminal",

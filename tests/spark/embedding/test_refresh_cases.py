@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 
 from schemas.errors import InputError, ReconciliationError, RunActiveError, SourceError
 from spark_jobs.embed_library import run
+from spark_jobs.embedding import slices
 from spark_jobs.settings import Settings
 from spark_jobs.store.failpoints import SimulatedCrash
 from spark_jobs.store.tables import delta_session, space_tables
@@ -122,9 +123,21 @@ def test_a_model_that_makes_other_vectors_is_refused(
 
 # Worth its time: it has one slice for each document.
 def test_texts_that_stand_elsewhere_are_not_embedded_again(
-    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings, loaded: Loaded
+    spark: SparkSession,
+    write_json: WriteJson,
+    make_settings: MakeSettings,
+    loaded: Loaded,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    files: list[int] = []
+    commit = slices._commit
+
+    def count_files(run_: Any, slice_: Any, plan: Any, chunks: Any, staged: Any, *rest: Any, **named: Any) -> None:
+        files.append(len([file for file in staged.inputFiles() if "/staged_vectors/" in file]))
+        commit(run_, slice_, plan, chunks, staged, *rest, **named)
+
     loaded(OWLS_AND_BEES)
+    monkeypatch.setattr(slices, "_commit", count_files)
     after = [{"id": n, "text": text} for n, text in (("b", "Owls."), ("c", "Bees."), ("d", "Elms."), ("e", "Elms."))]
     # One slice per document: texts are removed from `vectors` in one slice and looked up in another.
     settings = make_settings(write_json(after), run={"slice_tokens": 1})
@@ -134,6 +147,8 @@ def test_texts_that_stand_elsewhere_are_not_embedded_again(
     assert report.counts["slices"] > 3
     assert report.counts["tokens_saved"] == 3 * report.counts["tokens_embedded"]
     assert texts(settings) == [("b", "Owls."), ("c", "Bees."), ("d", "Elms."), ("e", "Elms.")]
+    # A slice reads the vectors that it staged, or those of the slice that embedded its text, and no others.
+    assert max(files) == 1 and sum(files) == 4
 
 
 def test_rows_that_vanished_are_named_and_the_next_run_makes_them_good(spark: SparkSession, loaded: Loaded) -> None:

@@ -101,6 +101,7 @@ def test_the_table_names_every_setting_and_no_other() -> None:
     ("key", "default"),
     [
         ("run.slice_tokens", "`auto`"),
+        ("run.slice_rows", "500,000"),
         ("run.slice_seconds", "600"),
         ("run.stale_after_seconds", "3,600"),
         ("run.max_attempts", "3"),

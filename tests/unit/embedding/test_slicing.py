@@ -10,14 +10,14 @@ from schemas.errors import InputError
 from spark_jobs.embedding.slicing import Group, Slice, Work, guard_removals, next_slice, reading_pays
 from spark_jobs.runtime.parallelism import partition_count
 
-Key = tuple[int, int, int, int]
+Key = tuple[int, ...]
 
 
-def cut_slices(keys: list[Key], slice_tokens: int) -> tuple[Slice, ...]:
-    """Cuts slices of one bound until no work is left."""
+def cut_slices(keys: list[Key], slice_tokens: int, slice_rows: int = 10**9) -> tuple[Slice, ...]:
+    """Cuts slices of the same bounds until no work is left."""
     groups, slices = tuple(Group(*key) for key in sorted(keys)), []
     while groups:
-        slice_, groups = next_slice(groups, len(slices) + 1, slice_tokens)
+        slice_, groups = next_slice(groups, len(slices) + 1, slice_tokens, slice_rows)
         slices.append(slice_)
     return tuple(slices)
 
@@ -56,6 +56,16 @@ def cut_slices(keys: list[Key], slice_tokens: int) -> tuple[Slice, ...]:
 )
 def test_slices_match_those_cut_by_hand(keys: list[Key], slice_tokens: int, expected: list[Slice]) -> None:
     assert cut_slices(keys, slice_tokens) == tuple(expected)
+
+
+def test_rows_without_tokens_close_a_slice_too() -> None:
+    # Three documents with new payload only, two that are removed, and one key of an added document among them.
+    keys = [(1, 0, 3, 0, 0, 600), (2, 0, 1, 0, 0, 400), (3, 50, 1, 1, 1, 0), (4, 0, 1, 0, 0, 1), (5, 0, 1, 0, 0, 5000)]
+    assert cut_slices(keys, 100, 1000) == (
+        Slice(1, 1, 3, 50, 5, 1, 1),
+        Slice(2, 4, 4, 0, 1, 0, 0),
+        Slice(3, 5, 5, 0, 1, 0, 0),
+    )
 
 
 KEYS = st.lists(

@@ -1,8 +1,10 @@
-"""Names of tables are split as Spark splits them."""
+"""Names of tables are split as Spark splits them, and the columns that a table lacks are found."""
 
 import pytest
+from pyspark.sql.types import IntegerType, LongType, StringType, StructField, StructType
 
-from schemas.table import name_parts, quoted
+from schemas.table import Table, column, completed, discrepancies, missing_fields, name_parts, quoted
+from schemas.vectors import KEY_AND_TEXT, vectors_table
 
 
 @pytest.mark.parametrize(
@@ -27,3 +29,25 @@ def test_a_name_is_split_at_dots_outside_backticks(name: str, parts: list[str]) 
 def test_what_is_no_name_of_a_table_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="is not the name of a table"):
         name_parts(name)
+
+
+def test_missing_fields_are_found_inside_structs_and_in_their_place() -> None:
+    inner = StructType([column("a", LongType(), "a"), column("b", LongType(), "b")])
+    table = Table("t", "x", StructType([column("id", StringType(), "id"), column("n", IntegerType(), "n")]))
+    nested = Table("t", "x", StructType([*table.schema.fields, column("s", inner, "s")]))
+    assert missing_fields(table.schema, table) == []
+    found = missing_fields(StructType([StructField("s", StructType([StructField("b", LongType())]))]), nested)
+    assert [(each.name, each.after) for each in found] == [("id", None), ("n", "id"), ("s.a", None)]
+    outside = StructType([StructField("z", LongType()), StructField("s", StructType([StructField("b", LongType())]))])
+    assert completed(outside, nested).simpleString() == "struct<id:string,n:int,s:struct<a:bigint,b:bigint>,z:bigint>"
+    # Columns that nobody asked for, and those of another type, are no business of this function.
+    assert missing_fields(StructType([StructField("id", LongType()), StructField("z", LongType())]), table) == [
+        *missing_fields(StructType([StructField("id", StringType())]), table)
+    ]
+
+
+def test_columns_of_the_source_are_never_added() -> None:
+    whole = vectors_table([StructField("tags", StringType()), StructField("n", LongType())])
+    without = StructType([field for field in whole.schema if field.name not in ("tags", KEY_AND_TEXT[0].name)])
+    assert [each.name for each in missing_fields(without, whole)] == ["chunk_id"]
+    assert discrepancies(completed(without, whole), whole.schema) == ["column tags (string) is missing"]

@@ -94,6 +94,7 @@ def test_everything_but_the_essentials_has_a_default() -> None:
         "inference": {"device": "auto", "token_budget": "auto", "backend": "torch", "resource_profile": "auto"},
         "run": {
             "slice_tokens": "auto",
+            "slice_rows": 500_000,
             "slice_seconds": 600,
             "stale_after_seconds": 3600,
             "max_attempts": 3,

@@ -16,6 +16,7 @@ CODE = read_code()
 DELTA = re.compile(r"\b(?:delta\.|DeltaTable|MERGE INTO|OPTIMIZE|VACUUM|TBLPROPERTIES)")
 KNOW_DELTA = {
     "spark_jobs.store.tables",
+    "spark_jobs.store.format",
     "spark_jobs.store.properties",
     "spark_jobs.store.faults",
     "spark_jobs.sources.source",

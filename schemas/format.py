@@ -1,0 +1,28 @@
+"""The format of a store: a number that grows whenever its tables change.
+
+1. Stores without a number: all that were written before there was one.
+2. `staged_vectors` has `run_number` and `slice_number`, `plan` has `stored_chunks`.
+"""
+
+from schemas.errors import InputError
+
+FORMAT = 2
+# A property of every table that embedlake creates. Delta keeps it, and every reader of Delta shows it.
+FORMAT_PROPERTY = "embedlake.format"
+
+
+def refuse_newer(found: int, store: str) -> None:
+    """Refuses a store whose format this version does not know.
+
+    Args:
+        found: The store's format.
+        store: Where the store is.
+
+    Raises:
+        InputError: The format is newer.
+    """
+    if found > FORMAT:
+        raise InputError(
+            f"the store at {store} has format {found}, and this version of embedlake knows formats up to {FORMAT}. "
+            "Install the version that wrote to it last, or a later one."
+        )
