@@ -187,15 +187,15 @@ MUTANTS = [
         "a crashed run is not shut out",
         "spark_jobs/store/claims.py",
         "if last is not None and not last.clean:",
-        "if False:",
-        "tests/spark/embedding/test_refresh_model_after.py",
+        "if last is not None and not last.clean and last.ended:",
+        _CLAIMS + "a_commit_of_a_run_that_did_not_finish_is_skipped_if_it_lands_late[dies]",
     ),
     Mutant(
         "a run that failed is not shut out",
         "spark_jobs/store/claims.py",
         "if last is not None and not last.clean:",
         "if last is not None and not last.ended:",
-        _CLAIMS + "a_commit_of_a_failed_run_that_lands_late_is_skipped",
+        _CLAIMS + "a_commit_of_a_run_that_did_not_finish_is_skipped_if_it_lands_late[fails]",
     ),
     Mutant(
         "a plan that was emptied passes for done",

@@ -14,6 +14,7 @@ from spark_jobs import maintain_space, verify_space
 from spark_jobs.embed_library import run
 from spark_jobs.runtime.properties import set_properties, unset_properties
 from spark_jobs.settings import Settings
+from spark_jobs.store.failpoints import SimulatedCrash
 from spark_jobs.store.properties import TRANSACTION
 from spark_jobs.store.runs import history, refuse_second
 from spark_jobs.store.tables import SpaceTables, delta_session, space_tables
@@ -127,9 +128,14 @@ def test_a_run_that_is_overtaken_while_it_stages_ends(
     assert texts(settings) == ["Bees.", "Elms.", "Owls."]
 
 
-# Worth its time: a run fails while its server goes on, and its commit lands after the next run has looked.
-def test_a_commit_of_a_failed_run_that_lands_late_is_skipped(
-    spark: SparkSession, loaded: Loaded, write_json: WriteJson, monkeypatch: pytest.MonkeyPatch
+# Worth its time: a run ends while its server goes on, and its commit lands after the next run has looked.
+@pytest.mark.parametrize("end", [ConnectionError, SimulatedCrash], ids=["fails", "dies"])
+def test_a_commit_of_a_run_that_did_not_finish_is_skipped_if_it_lands_late(
+    spark: SparkSession,
+    loaded: Loaded,
+    write_json: WriteJson,
+    monkeypatch: pytest.MonkeyPatch,
+    end: type[BaseException],
 ) -> None:
     settings = loaded(OWLS_AND_BEES)
     write_json(AFTER)
@@ -141,11 +147,11 @@ def test_a_commit_of_a_failed_run_that_lands_late_is_skipped(
             append(tables, rows, table)
             return
         late.append((rows.localCheckpoint(), {key: spark.conf.get(key) for key in TRANSACTION}))
-        raise ConnectionError("the server does not answer")
+        raise end("the server does not answer")
 
     with monkeypatch.context() as patch:
         patch.setattr(SpaceTables, "append", lose)
-        with pytest.raises(ConnectionError):
+        with pytest.raises(end):
             run(spark, settings)
     ((rows, transaction),) = late
 
@@ -158,7 +164,7 @@ def test_a_commit_of_a_failed_run_that_lands_late_is_skipped(
 
     # The run has looked for stored chunks of its documents, and appends theirs next.
     with at(("staged_chunks.after", 1), land):
-        assert run(spark, settings).counts["added"] == 1
+        assert run(spark, settings, take_over=True).counts["added"] == 1
     assert texts(settings) == ["Bees.", "Elms.", "Owls."]
 
 
