@@ -212,7 +212,7 @@ def test_what_cannot_be_searched_is_refused(
     ("name", "text", "message"),
     [
         ("none.jsonl", None, "cannot be read"),
-        ("names.csv", "a,b\n1,2\n", "are a, b. Name them text, and _id, id or query_id."),
+        ("names.csv", "a,b\n1,2\n", "is no header. Write one that names text, and _id, id or query_id."),
         ("empty.csv", "id,text\n", "there are no queries in"),
         ("blank.csv", "id,text\n1,owls\n2,\n3,\n", "blank.csv, line 3: query '2' has an empty text"),
         ("none.csv", "id,text\nnone,owls\n,bees\n", "none.csv, line 3: has no id that is text or a whole number"),
