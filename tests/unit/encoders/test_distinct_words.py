@@ -15,7 +15,8 @@ from udfs.encoders.tokens import TextTokenizer
 SPECIAL = ["[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # White space of every kind, characters that BERT removes, combining and composed ones, and other scripts.
 CHARACTERS = "aabbcé\u0301\u0338≠=σΣİß日本가\u1100\u1161 \t\n\r\x0b\x0c\x1c\x85\u00a0\u3000\u2028\x00\ufffd\u200d\u00ad"
-PIECES = [*CHARACTERS, *"  ..,,-_'()[]{}<>@#$^~|", "ab", "cab", "[MASK]", "[SEP]", "<x-y>", "héb", "\U0001f989", "b" * 120]
+LONGER = ["ab", "cab", "[MASK]", "[SEP]", "<x-y>", "héb", "\U0001f989", "b" * 120]
+PIECES = [*CHARACTERS, *"  ..,,-_'()[]{}<>@#$^~|", *LONGER]
 
 
 def bert(*added: AddedToken, lowercase: bool = True, **options: Any) -> Tokenizer:
