@@ -5,7 +5,6 @@ The first two run in their own threads, each a limited number of steps ahead of 
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -18,14 +17,12 @@ from udfs.encoders.encoder import Encoder
 from udfs.encoders.tokens import Tokenized
 from udfs.inference.meter import Meter
 from udfs.inference.passes import Pass, passes_of
-from udfs.inference.prefetch import looking_ahead, prefetch
+from udfs.inference.prefetch import prefetch
 from udfs.inference.token_budget import TokenBudget, token_budget
 from udfs.specs import InferenceSpec
 
 # One window is read while another is computed, so memory does not grow with the size of the partition.
 _WINDOWS_AHEAD = 1
-# Each window has steps for all cores and steps for one.
-_TOKENIZED_AT_ONCE = 2
 # Number of passes that may wait to be copied: enough to keep a GPU busy.
 _PASSES_AHEAD = 4
 
@@ -88,24 +85,14 @@ def embed_texts(encoder: Encoder, texts: Sequence[str], spec: InferenceSpec) -> 
 
 
 def _tokenized(encoder: Encoder, windows: Iterator[Sequence[str]], meter: Meter) -> Iterator[Tokenized]:
-    with ThreadPoolExecutor(_TOKENIZED_AT_ONCE) as pool:
-        started = (pool.submit(_tokenize, encoder, texts, meter) for texts in _read(windows, meter))
-        for window in looking_ahead(started, _TOKENIZED_AT_ONCE - 1):
-            yield window.result()
-
-
-def _read(windows: Iterator[Sequence[str]], meter: Meter) -> Iterator[Sequence[str]]:
     while True:
         with meter.timed("read"):
             texts = next(windows, None)
         if texts is None:
             return
-        yield texts
-
-
-def _tokenize(encoder: Encoder, texts: Sequence[str], meter: Meter) -> Tokenized:
-    with meter.timed("tokenise"):
-        return encoder.tokenize(texts)
+        with meter.timed("tokenise"):
+            window = encoder.tokenize(texts)
+        yield window
 
 
 def _empty(window: Tokenized, spec: InferenceSpec) -> Embeddings:

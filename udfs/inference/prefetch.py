@@ -1,7 +1,6 @@
 """Input for the stages of a pipeline: reads an iterator ahead in a thread, and regroups record batches into windows."""
 
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
@@ -80,22 +79,6 @@ def _fill(source: Iterator[Item], queue: Queue[_Taken[Item] | _Ended], stop: thr
     except BaseException as raised:  # otherwise the consumer would wait forever
         error = raised
     queue.put(_Ended(error))
-
-
-def looking_ahead(source: Iterator[Item], count: int) -> Iterator[Item]:
-    """Asks an iterator for a number of items more than were taken. An error is raised in place of its own item."""
-    held = deque[Item]()
-    error = None
-    try:
-        for item in source:
-            held.append(item)
-            if len(held) > count:
-                yield held.popleft()
-    except Exception as raised:  # the items before it come first
-        error = raised
-    yield from held
-    if error is not None:
-        raise error
 
 
 def windows(
