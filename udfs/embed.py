@@ -83,7 +83,8 @@ def embed_arrow(spec: InferenceSpec) -> Callable[[Batches], Batches]:
         def texts() -> Iterator[list[str]]:
             for window in windows(batches):
                 hashes.append(window.column("text_hash"))
-                yield [text.as_py() for text in window.column("text")]
+                column: Any = window.column("text")
+                yield column.to_pylist()
 
         for embeddings in embed_windows(encoder, texts(), spec, budget, meter):
             with meter.timed("encode"):

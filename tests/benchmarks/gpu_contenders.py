@@ -251,7 +251,7 @@ def _windows(texts: Sequence[str]) -> Iterator[list[str]]:
         pa.RecordBatch.from_pydict({"text": pa.array(texts[start : start + _ARROW_ROWS])})
         for start in range(0, len(texts), _ARROW_ROWS)
     )
-    return ([text.as_py() for text in window.column("text")] for window in windows(batches))
+    return (window.column("text").to_pylist() for window in windows(batches))
 
 
 def seen_lengths(engine: Engine, texts: Sequence[str]) -> list[int]:

@@ -501,6 +501,21 @@ MUTANTS = [
         "test_ranges_of_a_single_text_fit_a_library_that_grows_or_are_reported",
     ),
     Mutant(
+        "texts are cut within added tokens",
+        "udfs/encoders/distinct_words.py",
+        "frozenset(string.punctuation) - kept_whole",
+        "frozenset(string.punctuation)",
+        "tests/unit/encoders/test_distinct_words.py::test_ids_equal_those_of_whole_texts",
+    ),
+    Mutant(
+        "a word is read again in each batch",
+        "udfs/encoders/distinct_words.py",
+        "tokens = self._read(words[0].dictionary.to_pylist())",
+        "[self._read(batch.dictionary.to_pylist()) for batch, _ in batches]\n"
+        "        tokens = self._read(words[0].dictionary.to_pylist())",
+        "tests/unit/encoders/test_distinct_words.py::test_each_distinct_word_of_all_batches_is_read_once",
+    ),
+    Mutant(
         "tokens that the model does not know are not counted",
         "udfs/encoders/token_counter.py",
         "unknown = encoding.ids.count(self._unknown) if self._unknown is not None else 0",

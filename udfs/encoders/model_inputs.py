@@ -10,6 +10,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer
 
+from udfs.encoders.distinct_words import distinct_words
 from udfs.encoders.token_counter import load_token_counter
 from udfs.encoders.tokens import TextTokenizer, Tokenized
 from udfs.specs import ModelSpec
@@ -20,7 +21,14 @@ BuildFeatures = Callable[[Sequence[Any]], Features]
 Tokenize = Callable[[Sequence[str]], Tokenized]
 # Texts for which this module and the library must give the same result: truncated, padded, with words that are special
 # to tokenizers, in other scripts, and without any token.
-_PROBES = ("Who hunts at night?", "[CLS] <s> </s> [MASK]", " Two  spaces\nÜBER 日本語 \U0001f989 ", "x", "")
+_PROBES = (
+    "Who hunts at night?",
+    "[CLS] <s> </s> [MASK]",
+    " Two  spaces\nÜBER 日本語 \U0001f989 ",
+    "a_b (e\u0301.g.)\t=\u0338\r\x0b",
+    "x",
+    "",
+)
 
 
 def read_and_build(model: SentenceTransformer, spec: ModelSpec, prompt: str) -> tuple[Tokenize, BuildFeatures]:
@@ -42,13 +50,14 @@ def read_and_build(model: SentenceTransformer, spec: ModelSpec, prompt: str) -> 
         own.no_truncation()
         own.no_padding()
         keeps_end = getattr(tokenizer, "truncation_side", "right") == "left"
-        tokenize = TextTokenizer(own, prompt, not is_static, spec.max_tokens, keeps_end)
         build = build_bags if is_static else _padded_builder_for(tokenizer)
         probes = [*_PROBES, "night " * (spec.max_tokens or 1)]
         expected = model.preprocess(probes, prompt=prompt)
         guides = {name: value for name, value in expected.items() if not isinstance(value, torch.Tensor)}
-        if same_features(build(tokenize(probes).items), expected):
-            return tokenize, lambda items: build(items) | guides
+        for by_words in dict.fromkeys((distinct_words(own), None)):
+            tokenize = TextTokenizer(own, prompt, not is_static, spec.max_tokens, keeps_end, by_words)
+            if same_features(build(tokenize(probes).items), expected):
+                return tokenize, lambda items: build(items) | guides
 
     counter = load_token_counter(spec, prompt)
 
