@@ -90,8 +90,8 @@ soak: install ## Random refreshes, crashes and take-overs against an oracle (RUN
 	$(JAVA) $(BIN)/python tests/soak/soak.py --runs $(RUNS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED)) \
 	    --out tests/soak/results/soak.json
 
-mutants: install ## Seed bugs, one at a time, and expect a test to fail (JOBS=1)
-	$(JAVA) $(BIN)/python tests/mutants/mutants.py --jobs $(JOBS) --out tests/mutants/results/mutants.json
+mutants: install ## Seed bugs, one at a time, and expect a test to fail (JOBS=1 ONLY="part of their names")
+	$(JAVA) $(BIN)/python tests/mutants/mutants.py --jobs $(JOBS) $(if $(ONLY),--only "$(ONLY)") --out tests/mutants/results/mutants.json
 
 wheel: $(STAMP) ## Build dist/embedlake-*.whl
 	@rm -rf build dist

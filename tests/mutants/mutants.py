@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -91,18 +92,23 @@ def caught(mutant: Mutant, live: LiveTests) -> tuple[bool, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", help="part of a fault's name")
+    parser.add_argument("--only", help="regular expression for the names of the faults to try")
     parser.add_argument("--jobs", type=int, default=1, help="mutants at a time, each in a process of its own")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    results = []
-    wanted = [mutant for mutant in MUTANTS if not arguments.only or arguments.only in mutant.fault]
+    wanted = [mutant for mutant in MUTANTS if not arguments.only or re.search(arguments.only, mutant.fault)]
+    known = {mutant.fault for mutant in MUTANTS} - {mutant.fault for mutant in wanted}
+    # Of faults that are not tried now, the result of the last time stays.
+    earlier = json.loads(arguments.out.read_text()) if arguments.out and arguments.out.exists() else []
+    results = [result for result in earlier if result["fault"] in known]
     with closing(LiveTests()) as live, ThreadPoolExecutor(arguments.jobs) as pool:
         for mutant, (is_caught, seconds) in zip(wanted, pool.map(lambda one: caught(one, live), wanted), strict=True):
             print(f"{'caught' if is_caught else 'SURVIVED':9}{seconds:6.0f} s  {mutant.fault}", flush=True)
             results.append({"fault": mutant.fault, "caught": is_caught, "by": mutant.test})
             if arguments.out:
-                lines = ",\n".join(" " + json.dumps(result) for result in results)
+                order = [mutant.fault for mutant in MUTANTS]
+                ordered = sorted(results, key=lambda result: order.index(result["fault"]))
+                lines = ",\n".join(" " + json.dumps(result) for result in ordered)
                 arguments.out.write_text(f"[\n{lines}\n]\n")
     survivors = [result["fault"] for result in results if not result["caught"]]
     print(f"{len(results) - len(survivors)} of {len(results)} caught")
