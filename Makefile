@@ -50,7 +50,7 @@ test: install ## Run every test that needs no GPU; prints the twenty slowest
 	$(JAVA) $(BIN)/python -m pytest tests --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=20
 
 test-fast: install ## Run the unit tests, which start no Spark
-	$(JAVA) $(BIN)/python -m pytest tests/unit
+	$(JAVA) $(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile
 
 check: $(STAMP) ## Check format, style, types and docstrings
 	$(BIN)/ruff format --check $(CODE)

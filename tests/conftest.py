@@ -25,7 +25,8 @@ get_session(SparkSettings(master="local[1]"), quiet=True).stop()
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Has Spark fetch Delta's jars once before several workers start it: its folder for them is not made for two."""
     is_worker = hasattr(session.config, "workerinput")
-    if getattr(session.config.option, "numprocesses", None) and not is_worker:
+    needs_spark = any(not Path(argument).is_relative_to("tests/unit") for argument in session.config.args)
+    if getattr(session.config.option, "numprocesses", None) and not is_worker and needs_spark:
         subprocess.run([sys.executable, "-c", _START], check=True)
 
 
