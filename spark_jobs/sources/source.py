@@ -14,7 +14,9 @@ from schemas.table import name_parts, quoted
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.sections import SourceSettings
 from spark_jobs.sources.columns import column_faults
-from spark_jobs.sources.location import survey
+from spark_jobs.sources.csv_rows import csv_fault
+from spark_jobs.sources.faulty_rows import FAULT_COLUMN, describe_faults, is_faulty
+from spark_jobs.sources.location import REFUSED_COLUMN, survey
 from spark_jobs.sources.rows import read_rows
 
 # A filter means something else if they change: literals of times, failing casts, and names of columns.
@@ -61,12 +63,14 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
         version = int(newest.version) if newest is not None else None
         rows = read_rows(spark, source, version)
         if source.filter is not None:
-            rows = rows.where(F.expr(source.filter))
+            # What is no document stays, because a filter on values in the wrong column would hide it.
+            rows = rows.where(is_faulty(rows) | F.expr(source.filter))
         schema = rows.schema
+    except InputError as error:
+        raise InputError(f"the source {location}: {fault}" for fault in error.faults) from error
     except Exception as error:  # Py4J raises it if a file cannot be read, PySpark if a plan is invalid
-        cause = cause_of(error)
-        raise InputError(f"the source {location} cannot be read as {source.format}: {cause}") from error
-    fields = {field.name: field for field in schema}
+        raise _unreadable(source, error, f"the source {location} cannot be read as {source.format}") from error
+    fields = {field.name: field for field in schema if field.name not in (REFUSED_COLUMN, FAULT_COLUMN)}
     faults = column_faults(source, fields)
     if faults:
         raise SourceError(f"the source {location}: {fault}" for fault in faults)
@@ -82,6 +86,11 @@ def open_source(spark: SparkSession, source: SourceSettings) -> Source:
     )
 
 
+def _unreadable(settings: SourceSettings, error: Exception, otherwise: str) -> InputError:
+    fault = csv_fault(error) if settings.format == "csv" else None
+    return InputError(f"the source {settings.path}: {fault}" if fault else f"{otherwise}: {cause_of(error)}")
+
+
 def check_ids(source: Source, settings: SourceSettings) -> int:
     """Checks that ids identify documents, because MERGE would insert a null or repeated id again in every run.
 
@@ -93,22 +102,26 @@ def check_ids(source: Source, settings: SourceSettings) -> int:
         Number of documents, which may be 0.
 
     Raises:
-        InputError: Ids are null, repeated or not UTF-8.
+        InputError: Ids are null, repeated or not UTF-8, or rows are no documents because their file is broken.
     """
-    ids = source.rows.select(F.col(quoted(settings.id_name)).cast("string").alias("id"))
-    groups = ids.groupBy("id").agg(F.count(F.lit(1)).alias("n"))
+    faulty = is_faulty(source.rows)
+    ids = source.rows.select(
+        F.when(~faulty, F.col(quoted(settings.id_name)).cast("string")).alias("id"), faulty.alias("is_faulty")
+    )
+    groups = ids.groupBy("id", "is_faulty").agg(F.count(F.lit(1)).alias("n"))
     repeated = F.col("id").isNotNull() & (F.col("n") > 1)
     try:
-        total, nulls, invalid, repeats = groups.agg(
+        total, broken, nulls, invalid, repeats = groups.agg(
             F.coalesce(F.sum("n"), F.lit(0)),
-            F.coalesce(F.sum(F.when(F.col("id").isNull(), F.col("n"))), F.lit(0)),
+            F.count_if("is_faulty"),
+            F.coalesce(F.sum(F.when(F.col("id").isNull() & ~F.col("is_faulty"), F.col("n"))), F.lit(0)),
             F.count_if(~F.is_valid_utf8("id")),
             F.count_if(repeated),
         ).collect()[0]
+        faults = describe_faults(source.rows, settings.id_name) if broken else []
     except Exception as error:  # Py4J raises it if a file cannot be read, PySpark if a plan is invalid
-        raise InputError(f"reading the source failed part-way: {cause_of(error)}") from error
+        raise _unreadable(settings, error, "reading the source failed part-way") from error
     name = f"source.id_column {settings.id_name}"
-    faults = []
     if nulls:
         faults.append(
             f"{name} is null in {nulls} rows. Give every document an id, or exclude these rows by source.filter."
