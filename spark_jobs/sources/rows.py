@@ -5,9 +5,10 @@ from pyspark.sql import DataFrame, SparkSession
 from spark_jobs.settings.sections import SourceSettings
 from spark_jobs.sources.csv_rows import read_csv
 from spark_jobs.sources.files import read_files
+from spark_jobs.sources.json_rows import read_json
 from spark_jobs.sources.location import load_path
 
-_READERS = {"files": read_files, "csv": read_csv}
+_READERS = {"files": read_files, "csv": read_csv, "json": read_json}
 
 
 def read_rows(spark: SparkSession, source: SourceSettings, version: int | None) -> DataFrame:
