@@ -6,9 +6,9 @@ from spark_jobs.settings.sections import SourceSettings
 from spark_jobs.sources.csv_rows import read_csv
 from spark_jobs.sources.files import read_files
 from spark_jobs.sources.json_rows import read_json
-from spark_jobs.sources.location import load_path
+from spark_jobs.sources.typed_rows import read_typed
 
-_READERS = {"files": read_files, "csv": read_csv, "json": read_json}
+_READERS = {"files": read_files, "csv": read_csv, "json": read_json, "parquet": read_typed, "orc": read_typed}
 
 
 def read_rows(spark: SparkSession, source: SourceSettings, version: int | None) -> DataFrame:
@@ -21,5 +21,4 @@ def read_rows(spark: SparkSession, source: SourceSettings, version: int | None) 
         reader = reader.option("versionAsOf", version)
     if source.format == "table":
         return reader.table(source.table or "")
-    path = source.path or ""
-    return reader.format(source.format).load(path if source.format == "delta" else load_path(path))
+    return reader.format("delta").load(source.path or "")
