@@ -190,8 +190,8 @@ def csv_fault(error: BaseException) -> str | None:
         return None
     if "CSV header does not conform to the schema" in text:
         return (
-            f"{found[1]} has other columns in its header than the first file, or in another order, or begins with a byte "
-            "order mark as not all files do. Give all files the same header, or make them libraries of their own."
+            f"{found[1]} has other columns in its header than the first file, or in another order, or begins with a "
+            "byte order mark as not all files do. Give all files the same header, or make them libraries of their own."
         )
     if "Unescaped quote character" in text:
         line = _LINE_OF_ERROR.search(text)
