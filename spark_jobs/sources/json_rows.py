@@ -142,7 +142,8 @@ def _rows(
     # In brackets, a line with anything after its object is no JSON, and is not cut short.
     as_array = F.when(F.startswith(value, F.lit("[")), whole).otherwise(F.concat(F.lit("["), whole, F.lit("]")))
     of_values = {name: text for name, text in options.items() if name not in (*_NOT_OF_LINES, "linesep")}
-    objects = F.from_json(as_array, ArrayType(StructType(fields)), of_values)
+    # Spark Connect refuses options that are empty.
+    objects = F.from_json(as_array, ArrayType(StructType(fields)), of_values or None)
     nothing = F.array(F.lit(None).cast(StructType(fields)))
     of_folders = [F.col(quoted(name)) for name in folders]
     items = texts.select(*of_folders, "file", flaw.alias("flaw"), F.explode(F.coalesce(objects, nothing)).alias("item"))

@@ -610,4 +610,18 @@ MUTANTS = [
         "if False]",
         _FORMATS + "columns_that_nobody_named_and_columns_without_a_value_do_no_harm",
     ),
+    Mutant(
+        "an array over several lines is read line by line",
+        "spark_jobs/sources/json_rows.py",
+        "if _BROKEN in inferred.names and not is_whole and _are_arrays(texts):",
+        "if False:",
+        _FORMATS + "json_arrays_and_halves_of_characters",
+    ),
+    Mutant(
+        "a column of nanoseconds that nobody named stops the run",
+        "spark_jobs/sources/typed_rows.py",
+        'if "TIMESTAMP(NANOS" not in str(error):',
+        "if error:",
+        _FORMATS + "columns_that_nobody_named_and_columns_without_a_value_do_no_harm",
+    ),
 ]
