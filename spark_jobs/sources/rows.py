@@ -1,23 +1,41 @@
 """The rows of a source, format by format."""
 
+from collections.abc import Callable, Mapping
+
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import DataType
 
 from spark_jobs.settings.sections import SourceSettings
+from spark_jobs.sources.csv_rows import read_csv
 from spark_jobs.sources.files import read_files
-from spark_jobs.sources.location import load_path
+from spark_jobs.sources.json_rows import read_json
+from spark_jobs.sources.typed_rows import read_typed
+
+_READERS = {"files": read_files, "csv": read_csv, "parquet": read_typed, "orc": read_typed}
 
 
-def read_rows(spark: SparkSession, source: SourceSettings, version: int | None) -> DataFrame:
-    """Reads a source as it was written, at a version if it has versions."""
-    if source.format == "files":
-        return read_files(spark, source)
+def read_rows(
+    spark: SparkSession, source: SourceSettings, version: int | None, known: Callable[[], Mapping[str, DataType]]
+) -> tuple[DataFrame, tuple[str, ...]]:
+    """Reads a source as it was written, at a version if it has versions.
+
+    Args:
+        spark: A live session.
+        source: The source's settings.
+        version: Version of a Delta source.
+        known: Finds the types of the space's columns by name; asked for JSON alone, whose files have no types.
+
+    Returns:
+        The rows, and the payload columns that have the space's types because no row has a value of them.
+    """
+    if source.format == "json":
+        return read_json(spark, source, known)
+    read = _READERS.get(source.format)
+    if read is not None:
+        return read(spark, source), ()
     reader = spark.read.options(**source.options)
     if version is not None:
         reader = reader.option("versionAsOf", version)
     if source.format == "table":
-        return reader.table(source.table or "")
-    if source.format == "csv":
-        # Settings name columns, so a header is the default; `source.options` may turn it off.
-        reader = spark.read.options(**{"header": "true", **source.options})
-    path = source.path or ""
-    return reader.format(source.format).load(path if source.format == "delta" else load_path(path))
+        return reader.table(source.table or ""), ()
+    return reader.format("delta").load(source.path or ""), ()

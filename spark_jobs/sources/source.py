@@ -15,8 +15,9 @@ from schemas.table import name_parts, quoted
 from spark_jobs.runtime.spark_errors import cause_of, is_connection_lost, unreadable
 from spark_jobs.settings.sections import SourceSettings
 from spark_jobs.sources.columns import column_faults
-from spark_jobs.sources.json_types import with_known_types
-from spark_jobs.sources.location import survey
+from spark_jobs.sources.csv_rows import csv_fault
+from spark_jobs.sources.faulty_rows import FAULT_COLUMN, describe_faults, is_faulty
+from spark_jobs.sources.location import REFUSED_COLUMN, survey
 from spark_jobs.sources.rows import read_rows
 
 # A filter means something else if they change: literals of times, failing casts, and names of columns.
@@ -72,10 +73,10 @@ def open_source(
         detail = _delta_detail(spark, source)
         newest = _commits(spark, source, 1)[0] if detail is not None else None
         version = int(newest.version) if newest is not None else None
-        rows, absent = read_rows(spark, source, version), tuple[str, ...]()
-        if source.format == "json" and source.payload_columns:
-            rows, absent = with_known_types(spark, source, rows, known())
-        fields = {field.name: field for field in rows.schema}
+        rows, absent = read_rows(spark, source, version, known)
+        fields = {field.name: field for field in rows.schema if field.name not in (REFUSED_COLUMN, FAULT_COLUMN)}
+    except InputError as error:
+        raise InputError(f"the source {location}: {fault}" for fault in error.faults) from error
     except Exception as error:  # Py4J raises it if a file cannot be read, PySpark if a plan is invalid
         raise _unreadable(source, error) from error
     # Before the filter: of one that names an unknown column, Spark tells all columns, which may be a CSV's first row.
@@ -83,7 +84,9 @@ def open_source(
     if faults:
         raise SourceError(f"the source {location}: {fault}" for fault in faults)
     try:
-        rows = rows if source.filter is None else rows.where(F.expr(source.filter))
+        if source.filter is not None:
+            # What is no document stays, because a filter on values in the wrong column would hide it.
+            rows = rows.where(is_faulty(rows) | F.expr(source.filter))
         rows.schema  # noqa: B018  # Connect analyzes an expression only when a result is needed
     except Exception as error:  # raised by the parser, the analyzer or Connect
         raise _unreadable(source, error) from error
@@ -104,10 +107,14 @@ def _absence(columns: tuple[str, ...]) -> list[str]:
     return [f"no document has a value of payload column {names}, which becomes null everywhere"] if columns else []
 
 
-def _unreadable(source: SourceSettings, error: Exception) -> Exception:
+def _unreadable(source: SourceSettings, error: Exception, otherwise: InputError | None = None) -> Exception:
     if is_connection_lost(error):
         return error
-    return InputError(f"the source {source.table or source.path} cannot be read as {source.format}: {cause_of(error)}")
+    location = source.table or source.path
+    fault = csv_fault(error) if source.format == "csv" else None
+    if fault is not None:
+        return InputError(f"the source {location}: {fault}")
+    return otherwise or InputError(f"the source {location} cannot be read as {source.format}: {cause_of(error)}")
 
 
 def check_ids(source: Source, settings: SourceSettings) -> int:
@@ -121,24 +128,26 @@ def check_ids(source: Source, settings: SourceSettings) -> int:
         Number of documents, which may be 0.
 
     Raises:
-        InputError: Ids are null, repeated or not UTF-8.
+        InputError: Ids are null, repeated or not UTF-8, or rows are no documents because their file is broken.
     """
-    ids = source.rows.select(F.col(quoted(settings.id_name)).cast("string").alias("id"))
-    groups = ids.groupBy("id").agg(F.count(F.lit(1)).alias("n"))
+    faulty = is_faulty(source.rows)
+    ids = source.rows.select(
+        F.when(~faulty, F.col(quoted(settings.id_name)).cast("string")).alias("id"), faulty.alias("is_faulty")
+    )
+    groups = ids.groupBy("id", "is_faulty").agg(F.count(F.lit(1)).alias("n"))
     repeated = F.col("id").isNotNull() & (F.col("n") > 1)
     try:
-        total, nulls, invalid, repeats = groups.agg(
+        total, broken, nulls, invalid, repeats = groups.agg(
             F.coalesce(F.sum("n"), F.lit(0)),
-            F.coalesce(F.sum(F.when(F.col("id").isNull(), F.col("n"))), F.lit(0)),
+            F.count_if("is_faulty"),
+            F.coalesce(F.sum(F.when(F.col("id").isNull() & ~F.col("is_faulty"), F.col("n"))), F.lit(0)),
             F.count_if(~F.is_valid_utf8("id")),
             F.count_if(repeated),
         ).collect()[0]
+        faults = describe_faults(source.rows, settings.id_name) if broken else []
     except Exception as error:  # Py4J raises it if a file cannot be read, PySpark if a plan is invalid
-        if is_connection_lost(error):
-            raise
-        raise unreadable("the source", error) from error
+        raise _unreadable(settings, error, unreadable("the source", error)) from error
     name = f"source.id_column {settings.id_name}"
-    faults = []
     if nulls:
         faults.append(
             f"{name} is null in {nulls} rows. Give every document an id, or exclude these rows by source.filter."

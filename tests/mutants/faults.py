@@ -14,6 +14,7 @@ _SENTENCE = "tests/unit/encoders/test_sentence.py::test_"
 _ERRORS = "tests/unit/runtime/test_spark_errors.py::test_"
 _CANARIES = "tests/spark/jobs/test_canaries.py::test_nothing_that_is_written_has_data"
 _JOBS = "tests/jobs/"
+_FORMATS = "tests/spark/sources/test_text_formats.py::test_"
 
 
 class Mutant(NamedTuple):
@@ -669,5 +670,110 @@ MUTANTS = [
         '(link.condition or "").startswith("FAILED_READ_FILE") or',
         "",
         "tests/spark/embedding/test_bad_input.py::test_a_damaged_file_is_named_when_its_texts_are_read",
+    ),
+    Mutant(
+        "a quotation mark within quotes ends the field",
+        "spark_jobs/sources/csv_rows.py",
+        '"escape": given.get("quote", \'"\')',
+        '"escape": "\\\\"',
+        _FORMATS + "csv_of_pandas_and_python_comes_back_as_it_was",
+    ),
+    Mutant(
+        "a row with too many fields is a document",
+        "spark_jobs/sources/csv_rows.py",
+        "conditions = {FIELDS: F.col(_BROKEN).isNotNull() & other, **conditions}",
+        "pass",
+        _FORMATS + "csv_that_would_be_read_wrong_is_refused_by_file[fields]",
+    ),
+    Mutant(
+        "a filter hides broken rows",
+        "spark_jobs/sources/source.py",
+        "rows.where(is_faulty(rows) | F.expr(source.filter))",
+        "rows.where(F.expr(source.filter))",
+        _FORMATS + "csv_that_would_be_read_wrong_is_refused_by_file[fields]",
+    ),
+    Mutant(
+        "columns of another order are read by position",
+        "spark_jobs/sources/csv_rows.py",
+        '"enforceschema": "false"',
+        '"enforceschema": "true"',
+        _FORMATS + "csv_that_would_be_read_wrong_is_refused_by_file[header]",
+    ),
+    Mutant(
+        "a quotation mark that is not closed takes in the rest of the file",
+        "spark_jobs/sources/csv_rows.py",
+        "    if not odd:\n",
+        "    if odd or not odd:\n",
+        _FORMATS + "csv_that_would_be_read_wrong_is_refused_by_file[open]",
+    ),
+    Mutant(
+        "bytes that are not UTF-8 are replaced",
+        "spark_jobs/sources/csv_rows.py",
+        "LATIN_1 if charset == UTF_8 else charset\n",
+        "charset\n",
+        _FORMATS + "bytes_that_are_not_utf8_are_noticed_and_encodings_have_any_name[csv]",
+    ),
+    Mutant(
+        "an encoding goes by Spark's name alone",
+        "spark_jobs/sources/charsets.py",
+        "_KNOWN.get(codecs.lookup(name).name)",
+        "_KNOWN.get(name.lower())",
+        "tests/unit/sources/test_csv_rows.py",
+    ),
+    Mutant(
+        "replaced bytes of JSON are embedded",
+        "spark_jobs/sources/json_rows.py",
+        '~F.col("is_valid"), "the row',
+        'F.lit(False), "the row',
+        _FORMATS + "bytes_that_are_not_utf8_are_noticed_and_encodings_have_any_name[json]",
+    ),
+    Mutant(
+        "half of a character becomes a question mark",
+        "spark_jobs/sources/json_rows.py",
+        "& value.rlike(_HALF)",
+        "& F.lit(False)",
+        _FORMATS + "json_arrays_and_halves_of_characters",
+    ),
+    Mutant(
+        "what follows a line's object is lost",
+        "spark_jobs/sources/json_rows.py",
+        'F.concat(F.lit("["), whole, F.lit("]"))',
+        "whole",
+        _FORMATS + "json_that_would_be_cut_short_is_refused_by_file[lines]",
+    ),
+    Mutant(
+        "what follows a file's array is lost",
+        "spark_jobs/sources/json_rows.py",
+        "F.explode(F.when(is_one, elements).otherwise(nothing))",
+        "F.explode(elements)",
+        _FORMATS + "json_that_would_be_cut_short_is_refused_by_file[two]",
+    ),
+    Mutant(
+        "ids of folder names are numbers",
+        "spark_jobs/sources/typed_rows.py",
+        "    if texts:\n",
+        "    if False:\n",
+        _FORMATS + "values_of_folder_names_are_strings_as_they_are_written[parquet]",
+    ),
+    Mutant(
+        "a text column without values has a type of its own",
+        "spark_jobs/sources/typed_rows.py",
+        "if not count]",
+        "if False]",
+        _FORMATS + "columns_that_nobody_named_and_columns_without_a_value_do_no_harm",
+    ),
+    Mutant(
+        "an array over several lines is read line by line",
+        "spark_jobs/sources/json_rows.py",
+        "if _BROKEN in inferred.names and not is_whole and _are_arrays(texts):",
+        "if False:",
+        _FORMATS + "json_arrays_and_halves_of_characters",
+    ),
+    Mutant(
+        "a column of nanoseconds that nobody named stops the run",
+        "spark_jobs/sources/typed_rows.py",
+        'if "TIMESTAMP(NANOS" not in str(error):',
+        "if error:",
+        _FORMATS + "columns_that_nobody_named_and_columns_without_a_value_do_no_harm",
     ),
 ]

@@ -41,13 +41,15 @@ def test_columns_without_values_have_the_types_of_the_space(spark: SparkSession,
     )
     rows = source.rows.select("n", "share", "tags", "place", "language").orderBy("share").collect()
     assert [tuple(row) for row in rows] == [(None, 1.0, [], ("Bonn", None), None), (None, 2.0, [], None, None)]
-    assert source.absent == ("n", "tags", "language")
+    assert source.notes == (
+        "no document has a value of payload column n, tags, language, which becomes null everywhere",
+    )
 
 
 def test_values_that_the_space_cannot_hold_keep_their_own_type(spark: SparkSession, tmp_path: Path) -> None:
     source = opened(spark, tmp_path / "s.jsonl", ["n", "place"], {"n": 1.5, "place": {"town": "Bonn"}}, {"n": 2})
     assert [field.dataType.simpleString() for field in source.payload] == ["double", "struct<town:string>"]
-    assert source.absent == ()
+    assert source.notes == ()
     with pytest.raises(SourceError, match=r"it has no column 'colour', which source\.payload_columns names"):
         opened(spark, tmp_path / "s.jsonl", ["colour"], {"n": 1})
 
@@ -61,7 +63,7 @@ def test_a_delivery_without_a_known_column_makes_it_null_and_the_plan_says_so(
     write_source(tmp_path / "source.jsonl", without)
     report = run(spark, settings, take_over=True)
     assert report.how == (
-        "full comparison: the source has no versions; no document has a value of payload column legs, which becomes "
+        "full comparison: the source has no versions · no document has a value of payload column legs, which becomes "
         "null everywhere"
     )
     rows = query(tmp_path / "store" / "birds" / "main" / "vectors", "select doc_id, legs from t order by doc_id")
