@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
 from schemas.errors import InputError
-from schemas.reasons import INVALID_UTF8
+from schemas.reasons import INVALID_UTF8, MAX_BYTES
 from schemas.table import quoted
 from spark_jobs.settings.sections import SourceSettings
 from spark_jobs.sources.charsets import LATIN_1, UTF_8, charset_of, from_one_character_per_byte, one_character_per_byte
@@ -91,7 +91,14 @@ def reader_options(source: SourceSettings) -> tuple[dict[str, str], str]:
     """
     given = {name.lower(): value for name, value in source.options.items()}
     charset = charset_of(given)
-    options = {**_RFC_4180, "escape": given.get("quote", '"'), **given, "columnnameofcorruptrecord": _BROKEN}
+    # Without a bound, the rest of a file behind an open quotation mark takes all memory.
+    options = {
+        **_RFC_4180,
+        "maxcharspercolumn": str(MAX_BYTES),
+        "escape": given.get("quote", '"'),
+        **given,
+        "columnnameofcorruptrecord": _BROKEN,
+    }
     options.pop("charset", None)
     if charset == UTF_8:
         options.update({name: one_character_per_byte(options[name]) for name in _OF_CONTENT if name in options})
@@ -186,6 +193,11 @@ def csv_fault(error: BaseException) -> str | None:
     """Says in words of CSV why reading failed; None if it is nothing of CSV."""
     text = str(error)
     found = _FILE_OF_ERROR.search(text)
+    if "characters per column" in text:
+        return (
+            f"{found[1] if found else 'one of its files'} has a field of more than {MAX_BYTES:,} bytes, or a quotation "
+            "mark that is never closed. Shorten the field, or close it."
+        )
     if found is None:
         return None
     if "CSV header does not conform to the schema" in text:

@@ -46,7 +46,9 @@ def read_json(
         InputError: Some files are lines and others are arrays over several lines.
     """
     path = load_path(source.path or "")
-    options = {name.lower(): value for name, value in source.options.items()}
+    given = {name.lower(): value for name, value in source.options.items()}
+    # By default a string of 20 million characters is no JSON. A text that is too large is told from that later.
+    options = {"maxstringlen": str(2**31 - 1), **given}
     charset = charset_of(options)
     options.pop("charset", None)
     if charset != UTF_8:

@@ -620,7 +620,7 @@ MUTANTS = [
         "spark_jobs/embedding/run.py",
         "cause_of(error)[:_MESSAGE_CHARACTERS]",
         "str(error)[:_MESSAGE_CHARACTERS]",
-        _CANARIES + "[embed-a text fails during the run]",
+        _CANARIES + "[embed-the run fails unexpectedly]",
     ),
     Mutant(
         "one job's end lets PySpark log the queries of another",
@@ -775,5 +775,19 @@ MUTANTS = [
         'if "TIMESTAMP(NANOS" not in str(error):',
         "if error:",
         _FORMATS + "columns_that_nobody_named_and_columns_without_a_value_do_no_harm",
+    ),
+    Mutant(
+        "long texts of JSON are no JSON",
+        "spark_jobs/sources/json_rows.py",
+        '"maxstringlen": str(2**31 - 1),',
+        "",
+        "tests/spark/sources/test_text_formats.py::test_rows_that_are_too_large_do_not_end_the_run",
+    ),
+    Mutant(
+        "a field of CSV has no bound",
+        "spark_jobs/sources/csv_rows.py",
+        '"maxcharspercolumn": str(MAX_BYTES),',
+        "",
+        "tests/spark/sources/test_text_formats.py::test_rows_that_are_too_large_do_not_end_the_run",
     ),
 ]

@@ -51,10 +51,10 @@ class Lab:
         path.write_text(content)
         return str(path)
 
-    def view(self) -> list[str]:
-        """A source whose texts can be checked and counted, but not read."""
+    def view(self, text: str) -> list[str]:
+        """A source whose documents can be checked and counted, but their texts, an expression in SQL, not read."""
         self.spark.sql(
-            "CREATE OR REPLACE TEMPORARY VIEW canaries AS SELECT id, string(int(text)) AS text, note FROM "
+            f"CREATE OR REPLACE TEMPORARY VIEW canaries AS SELECT id, {text} AS text, note FROM "
             f"json.`{self.folder}/source.jsonl`"
         )
         return ["--set=source.format=table", "--set=source.path=null", "--set=source.table=canaries"]
@@ -95,7 +95,10 @@ CASES: dict[str, dict[str, Case]] = {
     "embed": {
         # It succeeds when the library is loaded.
         "a filter fails": case(lambda lab: ["--set", FAILING], CAST, 2),
-        "a text fails during the run": case(Lab.view, CAST, 2),
+        "a text fails during the run": case(lambda lab: lab.view("string(int(text))"), CAST, 2),
+        "the run fails unexpectedly": case(
+            lambda lab: lab.view("coalesce(raise_error(text), text)"), "[USER_RAISED_EXCEPTION] (unexpected; --debug", 1
+        ),
         "a header is missing": case(
             lambda lab: [
                 *("--set=source.format=csv", f"--set=source.path={lab.file('source.csv', f'{ID},{TEXT}')}"),

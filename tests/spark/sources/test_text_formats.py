@@ -12,8 +12,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 from schemas.errors import InputError
+from spark_jobs.embedding import documents
 from spark_jobs.embedding.documents import as_documents
 from spark_jobs.settings.sections import SourceSettings
+from spark_jobs.sources import csv_rows
 from spark_jobs.sources.source import check_ids, open_source
 
 pytestmark = pytest.mark.spark
@@ -212,3 +214,20 @@ def test_columns_that_nobody_named_and_columns_without_a_value_do_no_harm(spark:
     }
     with pytest.raises(InputError, match="text column 'n' is bigint, not string"):
         open_source(spark, settings("parquet", path, text_columns=["n"]))
+
+
+def test_rows_that_are_too_large_do_not_end_the_run(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "MAX_BYTES", 20_000_050)
+    monkeypatch.setattr(csv_rows, "MAX_BYTES", 1000)
+    # Spark takes a string of JSON for broken above 20 million characters.
+    texts = {"a": "small", "b": "b" * 20_000_010, "c": "c" * 20_000_060, "d": "small too"}
+    lines = "".join(json.dumps({"id": key, "text": text}) + "\n" for key, text in texts.items())
+    assert read(spark, settings("json", files(tmp_path / "json", a_jsonl=lines))) == {
+        **{key: (text, None) for key, text in texts.items()},
+        "c": (None, "too_large"),
+    }
+    most, more = (files(tmp_path / f"{size}", a_csv=f"id,text\na,{'m' * size}\nb,small\n") for size in (1000, 1001))
+    assert read(spark, settings("csv", most)) == {"a": ("m" * 1000, None), "b": ("small", None)}
+    assert " has a field of more than 1,000 bytes" in refusal(spark, settings("csv", more))
