@@ -193,7 +193,7 @@ def csv_fault(error: BaseException) -> str | None:
     """Says in words of CSV why reading failed; None if it is nothing of CSV."""
     text = str(error)
     found = _FILE_OF_ERROR.search(text)
-    if "characters per column" in text:
+    if "exceeds the maximum number of characters" in text:
         return (
             f"{found[1] if found else 'one of its files'} has a field of more than {MAX_BYTES:,} bytes, or a quotation "
             "mark that is never closed. Shorten the field, or close it."

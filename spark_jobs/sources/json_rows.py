@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, StringType, StructField, StructType
 
 from schemas.errors import InputError
-from schemas.reasons import INVALID_UTF8
+from schemas.reasons import INVALID_UTF8, MAX_BYTES, TOO_LARGE
 from schemas.table import quoted
 from spark_jobs.settings.sections import SourceSettings
 from spark_jobs.sources.charsets import LATIN_1, UTF_8, charset_of
@@ -47,8 +47,8 @@ def read_json(
     """
     path = load_path(source.path or "")
     given = {name.lower(): value for name, value in source.options.items()}
-    # By default a string of 20 million characters is no JSON. A text that is too large is told from that later.
-    options = {"maxstringlen": str(2**31 - 1), **given}
+    # By default a string of 20 million characters is no JSON.
+    options = {"maxstringlen": str(MAX_BYTES), **given}
     charset = charset_of(options)
     options.pop("charset", None)
     if charset != UTF_8:
@@ -161,20 +161,49 @@ def _rows(
     # In brackets, a line with anything after its object is no JSON, and is not cut short.
     as_array = F.when(F.startswith(value, F.lit("[")), whole).otherwise(F.concat(F.lit("["), whole, F.lit("]")))
     of_values = {name: text for name, text in options.items() if name not in (*_NOT_OF_LINES, "linesep")}
-    # Spark Connect refuses options that are empty.
-    objects = F.from_json(as_array, ArrayType(StructType(fields)), of_values or None)
+    size = F.octet_length(value)
+    objects = F.when(size > MAX_BYTES, _without_texts(as_array, source, fields, of_values)).otherwise(
+        F.from_json(as_array, ArrayType(StructType(fields)), of_values)
+    )
     nothing = F.array(F.lit(None).cast(StructType(fields)))
     of_folders = [F.col(quoted(name)) for name in folders]
-    items = texts.select(*of_folders, "file", flaw.alias("flaw"), F.explode(F.coalesce(objects, nothing)).alias("item"))
-    values = {field.name: F.col("item").getField(field.name) for field in fields}
-    refused = F.when(
-        _is_replaced([values[n] for n in (*source.text_names, *source.payload_columns) if n in values]),
-        F.struct(F.lit(INVALID_UTF8).alias("reason"), F.col("flaw").alias("detail")),
+    items = texts.select(
+        *of_folders,
+        "file",
+        flaw.alias("flaw"),
+        size.alias("size"),
+        F.explode(F.coalesce(objects, nothing)).alias("item"),
     )
+    values = {field.name: F.col("item").getField(field.name) for field in fields}
+    refused = _refusal(values, source)
     ids = [values[source.id_name]] if source.id_name in values else []
     fault = row_fault(F.col("file"), {broken: F.col("item").isNull(), ID: _is_replaced(ids)})
     columns = [value.alias(name) for name, value in values.items()]
     return items.select(*columns, *of_folders, refused.alias(REFUSED_COLUMN), fault)
+
+
+def _refusal(values: dict[str, Column], source: SourceSettings) -> Column:
+    too_large = F.concat(F.col("size").cast("string"), F.lit(f" bytes in its line, at most {MAX_BYTES} are taken"))
+    shown = [values[name] for name in (*source.text_names, *source.payload_columns) if name in values]
+    return F.when(
+        F.col("size") > MAX_BYTES, F.struct(F.lit(TOO_LARGE).alias("reason"), too_large.alias("detail"))
+    ).when(_is_replaced(shown), F.struct(F.lit(INVALID_UTF8).alias("reason"), F.col("flaw").alias("detail")))
+
+
+def _without_texts(array: Column, source: SourceSettings, fields: list[StructField], options: dict[str, str]) -> Column:
+    """Parses all but the texts, which the parser then steps over without a copy of them."""
+    parsed = [field for field in fields if field.name not in source.text_names]
+    objects = F.from_json(array, ArrayType(StructType(parsed)), options)
+
+    def as_whole(item: Column) -> Column:
+        return F.struct(
+            *[
+                (item.getField(field.name) if field in parsed else F.lit(None).cast(field.dataType)).alias(field.name)
+                for field in fields
+            ]
+        )
+
+    return F.transform(objects, lambda item: F.when(item.isNotNull(), as_whole(item)))
 
 
 def _is_replaced(values: list[Column]) -> Column:

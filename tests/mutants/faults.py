@@ -779,8 +779,8 @@ MUTANTS = [
     Mutant(
         "long texts of JSON are no JSON",
         "spark_jobs/sources/json_rows.py",
-        '"maxstringlen": str(2**31 - 1),',
-        "",
+        '{"maxstringlen": str(MAX_BYTES), **given}',
+        "given",
         "tests/spark/sources/test_text_formats.py::test_rows_that_are_too_large_do_not_end_the_run",
     ),
     Mutant(

@@ -12,10 +12,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from schemas.errors import InputError
-from spark_jobs.embedding import documents
 from spark_jobs.embedding.documents import as_documents
 from spark_jobs.settings.sections import SourceSettings
-from spark_jobs.sources import csv_rows
+from spark_jobs.sources import csv_rows, json_rows
 from spark_jobs.sources.source import check_ids, open_source
 
 pytestmark = pytest.mark.spark
@@ -219,13 +218,14 @@ def test_columns_that_nobody_named_and_columns_without_a_value_do_no_harm(spark:
 def test_rows_that_are_too_large_do_not_end_the_run(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(documents, "MAX_BYTES", 20_000_050)
+    monkeypatch.setattr(json_rows, "MAX_BYTES", 20_000_100)
     monkeypatch.setattr(csv_rows, "MAX_BYTES", 1000)
-    # Spark takes a string of JSON for broken above 20 million characters.
-    texts = {"a": "small", "b": "b" * 20_000_010, "c": "c" * 20_000_060, "d": "small too"}
-    lines = "".join(json.dumps({"id": key, "text": text}) + "\n" for key, text in texts.items())
-    assert read(spark, settings("json", files(tmp_path / "json", a_jsonl=lines))) == {
-        **{key: (text, None) for key, text in texts.items()},
+    # Spark takes a string of JSON for broken above 20 million characters, and the reader above the limit.
+    texts = {"a": "small", "b": "b" * 20_000_010, "c": "c" * 20_000_200, "d": "small too"}
+    lines = "".join(json.dumps({"text": text, "id": key, "n": 1}) + "\n" for key, text in texts.items())
+    source = settings("json", files(tmp_path / "json", a_jsonl=lines), payload_columns=["n"])
+    assert read(spark, source) == {
+        **{key: (f"{text}|1", None) for key, text in texts.items()},
         "c": (None, "too_large"),
     }
     most, more = (files(tmp_path / f"{size}", a_csv=f"id,text\na,{'m' * size}\nb,small\n") for size in (1000, 1001))
