@@ -790,4 +790,11 @@ MUTANTS = [
         "",
         "tests/spark/sources/test_text_formats.py::test_rows_that_are_too_large_do_not_end_the_run",
     ),
+    Mutant(
+        "a session that cannot decode names is trusted",
+        "spark_jobs/sources/location.py",
+        'if encoding.upper().replace("-", "") == "UTF8":',
+        "if encoding:",
+        "tests/unit/sources/test_location.py",
+    ),
 ]
