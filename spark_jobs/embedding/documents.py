@@ -8,11 +8,11 @@ from pyspark.sql.types import StructField, StructType
 
 from schemas.ledger import QUARANTINED, REDO
 from schemas.plan import ADDED, CHANGED, PAYLOAD, REFUSED, REMOVED, RETRY, TRIED, plan_table
-from schemas.reasons import INVALID_UTF8, MAX_BYTES, REASONS, TOO_LARGE
+from schemas.reasons import INVALID_UTF8, MAX_BYTES, REASONS
 from schemas.table import conform, quoted
 from spark_jobs.embedding.payload_hash import payload_hash
 from spark_jobs.settings.sections import SourceSettings
-from spark_jobs.sources.location import REFUSED_COLUMN
+from spark_jobs.sources.refusals import REFUSED_COLUMN, refusal, too_large
 
 # Fine enough to cut balanced slices, coarse enough that the driver easily holds one row for each key.
 SLICE_KEYS = 4096
@@ -29,10 +29,8 @@ def _composed_text(source: SourceSettings) -> Column:
 def _text_fault(text: Column) -> Column:
     """Refuses a text that Python could not take; workers check the others."""
     size = F.octet_length(text)
-    too_large = F.concat(size.cast("string"), F.lit(f" bytes, at most {MAX_BYTES} are taken"))
-    return F.when(size > MAX_BYTES, F.struct(F.lit(TOO_LARGE).alias("reason"), too_large.alias("detail"))).when(
-        ~F.is_valid_utf8(text),
-        F.struct(F.lit(INVALID_UTF8).alias("reason"), F.lit(REASONS[INVALID_UTF8]).alias("detail")),
+    return F.when(size > MAX_BYTES, too_large(size, MAX_BYTES)).when(
+        ~F.is_valid_utf8(text), refusal(INVALID_UTF8, F.lit(REASONS[INVALID_UTF8]))
     )
 
 

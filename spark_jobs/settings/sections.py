@@ -160,6 +160,11 @@ class SourceSettings(Section):
         """The text columns; a folder of files has its own."""
         return self.text_columns or ["text"]
 
+    @property
+    def named_columns(self) -> list[str]:
+        """All columns that the settings name: id, texts and payload."""
+        return [self.id_name, *self.text_names, *self.payload_columns]
+
 
 class ChunkingSettings(Section):
     """How documents are cut into chunks; sizes are in the model's tokens, special tokens and prompt included."""

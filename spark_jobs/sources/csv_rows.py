@@ -12,7 +12,8 @@ from schemas.table import quoted
 from spark_jobs.settings.sections import SourceSettings
 from spark_jobs.sources.charsets import LATIN_1, UTF_8, charset_of, from_one_character_per_byte, one_character_per_byte
 from spark_jobs.sources.faulty_rows import FIELDS, FILE, ID, row_fault
-from spark_jobs.sources.location import REFUSED_COLUMN, load_path
+from spark_jobs.sources.location import as_written, load_path
+from spark_jobs.sources.refusals import REFUSED_COLUMN, refusal
 
 _RFC_4180 = {
     "header": "true",
@@ -65,8 +66,7 @@ def read_csv(spark: SparkSession, source: SourceSettings) -> DataFrame:
     if options["enforceschema"].lower() == "true":
         header = names
     schema = [StructField(name, StringType()) for name in (*header, _BROKEN)]
-    # Spark would read the name 007 as the number 7.
-    schema += [StructField(f.name, StringType()) if f.name in _named(source) else f for f in folders]
+    schema += as_written(folders, source.named_columns)
     read = spark.read.format("csv").options(**options).schema(StructType(schema)).load(path)
     # By position, because a name of the header may be empty.
     by_position = read.toDF(*[f"_{index}" for index in range(width)], _BROKEN, *[field.name for field in folders])
@@ -119,10 +119,6 @@ def column_names(header: list[str], charset: str) -> list[str]:
         f"_c{index}" if not name else name if lowered.count(name.lower()) == 1 else f"{name}{index}"
         for index, name in enumerate(header)
     ]
-
-
-def _named(source: SourceSettings) -> set[str]:
-    return {source.id_name, *source.text_names, *source.payload_columns}
 
 
 def _is_ambiguous(cells: DataFrame, header: list[str], folders: list[str]) -> bool:
@@ -179,7 +175,7 @@ def _flags(source: SourceSettings, values: dict[str, Column], charset: str, is_c
         return damaged
 
     detail = f"the row holds bytes that are not {charset}; encoding in source.options names another encoding"
-    reason = F.struct(F.lit(INVALID_UTF8).alias("reason"), F.lit(detail).alias("detail"))
+    reason = refusal(INVALID_UTF8, F.lit(detail))
     conditions = {ID: is_damaged([source.id_name])}
     if is_checked:
         # Spark refuses a query that needs no other column of the files than the record that is broken.

@@ -6,9 +6,11 @@ import posixpath
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from schemas.reasons import MAX_BYTES, TOO_LARGE
+from schemas.plan import REFUSED
+from schemas.reasons import MAX_BYTES
 from spark_jobs.settings.sections import SourceSettings, split_path
-from spark_jobs.sources.location import REFUSED_COLUMN, as_is, local_path
+from spark_jobs.sources.location import as_is, local_path
+from spark_jobs.sources.refusals import REFUSED_COLUMN, too_large
 
 # Hadoop's usual file system on a disk looks for a checksum beside each file, under a name that it cannot form if the
 # file's name holds a colon. Not from its cache, which has the usual one.
@@ -39,10 +41,8 @@ def read_files(spark: SparkSession, source: SourceSettings) -> DataFrame:
     files = spark.read.format("binaryFile").options(**options).load(as_is(root))
     # A filter on the length alone reaches the reader, which then does not open the others.
     small, large = files.where(F.col("length") <= MAX_BYTES), files.where(F.col("length") > MAX_BYTES)
-    detail = F.concat(F.col("length").cast("string"), F.lit(f" bytes, at most {MAX_BYTES} are taken"))
-    reason = F.struct(F.lit(TOO_LARGE).alias("reason"), detail.alias("detail"))
     return _as_rows(small, folder, _decoded(F.col("content")), F.lit(None)).unionByName(
-        _as_rows(large, folder, F.lit(None), reason)
+        _as_rows(large, folder, F.lit(None), too_large(F.col("length"), MAX_BYTES))
     )
 
 
@@ -62,7 +62,7 @@ def _as_rows(files: DataFrame, folder: str, text: Column, refused: Column) -> Da
         text.cast("string").alias("text"),
         F.col("length").alias("size"),
         F.col("modificationTime").alias("modified"),
-        refused.cast("struct<reason string, detail string>").alias(REFUSED_COLUMN),
+        refused.cast(REFUSED).alias(REFUSED_COLUMN),
     )
 
 

@@ -7,13 +7,14 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, StringType, StructField, StructType
 
 from schemas.errors import InputError
-from schemas.reasons import INVALID_UTF8, MAX_BYTES, TOO_LARGE
+from schemas.reasons import INVALID_UTF8, MAX_BYTES
 from schemas.table import quoted
 from spark_jobs.settings.sections import SourceSettings
 from spark_jobs.sources.charsets import LATIN_1, UTF_8, charset_of
 from spark_jobs.sources.faulty_rows import FILE, ID, LINE, VALUE, row_fault
 from spark_jobs.sources.json_types import with_known_types
-from spark_jobs.sources.location import REFUSED_COLUMN, load_path
+from spark_jobs.sources.location import as_written, load_path
+from spark_jobs.sources.refusals import REFUSED_COLUMN, refusal, too_large
 
 _BROKEN = "_broken_record"
 _REPLACEMENT = "\ufffd"
@@ -70,7 +71,7 @@ def read_json(
     fields = [field for field in inferred if field.name not in (_BROKEN, *folders)]
     if not fields and _BROKEN in inferred.names:
         # Every line is broken, and the count says so.
-        fields = [StructField(name, StringType()) for name in sorted(_named(source).difference(folders))]
+        fields = [StructField(name, StringType()) for name in sorted(set(source.named_columns).difference(folders))]
     if not fields:
         return spark.read.format("json").options(**options).load(path), ()
     payload = [name for name in source.payload_columns if name not in folders]
@@ -86,10 +87,6 @@ def _types(fields: Iterable[StructField]) -> dict[str, DataType]:
     return {field.name: field.dataType for field in fields}
 
 
-def _named(source: SourceSettings) -> set[str]:
-    return {source.id_name, *source.text_names, *source.payload_columns}
-
-
 def _inferred(spark: SparkSession, path: str, options: dict[str, str]) -> StructType:
     options = {**options, "columnnameofcorruptrecord": _BROKEN}
     return spark.read.format("json").options(**options).load(path).schema
@@ -102,9 +99,7 @@ def _texts(
     of_lines = {name: value for name, value in options.items() if name not in _NOT_OF_LINES}
     reader = spark.read.format("text").options(**of_lines, wholetext=str(is_whole).lower())
     value, *folders = reader.load(path).schema
-    # Spark would read the name 007 as the number 7.
-    folders = [StructField(f.name, StringType()) if f.name in _named(source) else f for f in folders]
-    raw = reader.schema(StructType([value, *folders])).load(path)
+    raw = reader.schema(StructType([value, *as_written(folders, source.named_columns)])).load(path)
     if charset == LATIN_1:
         raw = raw.withColumn("value", F.decode(F.col("value").cast("binary"), LATIN_1))
     # Without blanks and a byte order mark at the start.
@@ -183,11 +178,10 @@ def _rows(
 
 
 def _refusal(values: dict[str, Column], source: SourceSettings) -> Column:
-    too_large = F.concat(F.col("size").cast("string"), F.lit(f" bytes in its line, at most {MAX_BYTES} are taken"))
     shown = [values[name] for name in (*source.text_names, *source.payload_columns) if name in values]
-    return F.when(
-        F.col("size") > MAX_BYTES, F.struct(F.lit(TOO_LARGE).alias("reason"), too_large.alias("detail"))
-    ).when(_is_replaced(shown), F.struct(F.lit(INVALID_UTF8).alias("reason"), F.col("flaw").alias("detail")))
+    return F.when(F.col("size") > MAX_BYTES, too_large(F.col("size"), MAX_BYTES, "bytes in its line")).when(
+        _is_replaced(shown), refusal(INVALID_UTF8, F.col("flaw"))
+    )
 
 
 def _without_texts(array: Column, source: SourceSettings, fields: list[StructField], options: dict[str, str]) -> Column:

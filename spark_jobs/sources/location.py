@@ -3,17 +3,15 @@
 import os
 import posixpath
 import re
+from collections.abc import Collection, Iterable
 
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
+from pyspark.sql.types import StringType, StructField
 
 from schemas.errors import InputError
 from spark_jobs.settings.sections import SourceSettings, split_path
 from spark_jobs.sources.local_folder import Listing, list_folder
-
-# Rows of some formats have this column, of type `schemas.plan.REFUSED`: why a document's text cannot be embedded. It is
-# null for all others.
-REFUSED_COLUMN = "_refused"
 
 _PATTERN = re.compile(r"([\\\[\]{}*?])")
 
@@ -34,6 +32,11 @@ def as_is(path: str) -> str:
 def load_path(path: str) -> str:
     """Returns a path for a reader: a pattern, unless this machine has a file or folder of that very name."""
     return as_is(path) if local_path(path) is not None else path
+
+
+def as_written(fields: Iterable[StructField], names: Collection[str]) -> list[StructField]:
+    """Makes strings of columns that come from names of folders: Spark would read the name 007 as the number 7."""
+    return [StructField(field.name, StringType()) if field.name in names else field for field in fields]
 
 
 def survey(spark: SparkSession, source: SourceSettings) -> tuple[str, ...]:

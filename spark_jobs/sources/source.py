@@ -17,7 +17,8 @@ from spark_jobs.settings.sections import SourceSettings
 from spark_jobs.sources.columns import column_faults
 from spark_jobs.sources.csv_rows import csv_fault
 from spark_jobs.sources.faulty_rows import FAULT_COLUMN, describe_faults, is_faulty
-from spark_jobs.sources.location import REFUSED_COLUMN, survey
+from spark_jobs.sources.location import survey
+from spark_jobs.sources.refusals import REFUSED_COLUMN
 from spark_jobs.sources.rows import read_rows
 
 # A filter means something else if they change: literals of times, failing casts, and names of columns.
@@ -97,7 +98,7 @@ def open_source(
         table_id=detail.id if detail is not None else None,
         commit=_commit_digest(newest) if newest is not None else None,
         has_feed=detail is not None and detail.properties.get("delta.enableChangeDataFeed") == "true",
-        rule=_rule(spark, source, [fields[n] for n in (source.id_name, *source.text_names, *source.payload_columns)]),
+        rule=_rule(spark, source, [fields[name] for name in source.named_columns]),
         notes=(*notes, *_absence(absent)),
     )
 

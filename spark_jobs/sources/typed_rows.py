@@ -1,16 +1,14 @@
 """Parquet and ORC as a source: names of folders as they are written, and columns that nobody named do no harm."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StringType, StructField, StructType
+from pyspark.sql.types import StringType, StructType
 
 from schemas.table import quoted
+from spark_jobs.runtime.properties import session_properties
 from spark_jobs.settings.sections import SourceSettings
-from spark_jobs.sources.location import load_path
+from spark_jobs.sources.location import as_written, load_path
 
 _NANOSECONDS = "spark.sql.legacy.parquet.nanosAsLong"
 
@@ -33,34 +31,22 @@ def read_typed(spark: SparkSession, source: SourceSettings) -> DataFrame:
     except PySparkException as error:
         if "TIMESTAMP(NANOS" not in str(error):
             raise
-        with _nanoseconds(spark):
+        with session_properties(spark, {_NANOSECONDS: "true"}):
             schema = reader.load(path).schema
         rows = reader.schema(schema).load(path)
     texts = _folder_names(spark, source, path, schema)
     if texts:
-        # Spark would read the name 007 as the number 7.
-        schema = StructType([StructField(f.name, StringType()) if f.name in texts else f for f in schema])
-        rows = reader.schema(schema).load(path)
+        rows = reader.schema(StructType(as_written(schema, texts))).load(path)
     return _with_empty_texts(rows, source)
-
-
-@contextmanager
-def _nanoseconds(spark: SparkSession) -> Iterator[None]:
-    before = spark.conf.get(_NANOSECONDS, None)
-    spark.conf.set(_NANOSECONDS, "true")
-    try:
-        yield
-    finally:
-        if before is None:
-            spark.conf.unset(_NANOSECONDS)
-        else:
-            spark.conf.set(_NANOSECONDS, before)
 
 
 def _folder_names(spark: SparkSession, source: SourceSettings, path: str, schema: StructType) -> set[str]:
     """Finds the columns that the settings name, that folder names hold, and that Spark would not read as strings."""
-    named = {source.id_name, *source.text_names, *source.payload_columns}
-    others = {field.name for field in schema if field.name in named and not isinstance(field.dataType, StringType)}
+    others = {
+        field.name
+        for field in schema
+        if field.name in source.named_columns and not isinstance(field.dataType, StringType)
+    }
     # As lines of text, the files have only one column that is not from the names of folders.
     return others.intersection(
         spark.read.format("text").options(**source.options).load(path).columns[1:] if others else ()

@@ -100,14 +100,14 @@ def _parts(encoding: Encoding) -> tuple[list[int], list[int], list[int]]:
     return ids[:before], ids[before : len(ids) - after], ids[len(ids) - after :]
 
 
-def tokenizer_batches(texts: Sequence[str], most: int = _BATCH_CHARACTERS) -> Iterator[list[str]]:
-    """Divides texts, in order, into batches of about so many characters, to limit the tokenizer's memory."""
+def tokenizer_batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Divides texts, in order, into batches of about a million characters, to limit the tokenizer's memory."""
     batch: list[str] = []
     characters = 0
     for text in texts:
         batch.append(text)
         characters += len(text)
-        if characters >= most:
+        if characters >= _BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
     if batch:
