@@ -1,7 +1,7 @@
 """The format of a store: a number that grows whenever its tables change.
 
 1. Stores without a number: all that were written before there was one.
-2. `staged_vectors` has `run_number` and `slice_number`, `plan` has `stored_chunks`.
+2. `staged_vectors` has `run_number` and `slice_number`, `plan` has `stored_chunks` and `refused`.
 """
 
 from schemas.errors import InputError
