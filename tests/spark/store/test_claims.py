@@ -106,7 +106,7 @@ def test_a_plan_that_somebody_emptied_does_not_pass_for_done(
             run(spark, settings)
     else:
         with monkeypatch.context() as patch:
-            patch.setattr("spark_jobs.embed_library.pin_vectors", pin)
+            patch.setattr("spark_jobs.embedding.refresh.pin_vectors", pin)
             with pytest.raises(ReconciliationError, match="1 documents were planned, and the ledger has rows of 0 of"):
                 run(spark, settings)
     assert run(spark, settings).counts["changed"] == 1
