@@ -1,6 +1,7 @@
 """From source rows to planned work: DataFrames in, DataFrames out, no I/O."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -18,7 +19,7 @@ from spark_jobs.sources.refusals import REFUSED_COLUMN, refusal, too_large
 SLICE_KEYS = 4096
 CHARACTERS_PER_TOKEN = 4
 # Columns of the ledger that decide what a document's change is, and what it costs.
-_RECORDED = ("text_hash", "payload_hash", "status", "attempts", "chunk_count")
+RECORDED = ("text_hash", "payload_hash", "status", "attempts", "chunk_count")
 
 
 def _composed_text(source: SourceSettings) -> Column:
@@ -34,16 +35,23 @@ def _text_fault(text: Column) -> Column:
     )
 
 
-def as_documents(rows: DataFrame, source: SourceSettings, payload: Sequence[StructField]) -> DataFrame:
+def as_documents(
+    rows: DataFrame,
+    source: SourceSettings,
+    payload: Sequence[StructField],
+    also: Mapping[str, Column] = MappingProxyType({}),
+) -> DataFrame:
     """Builds documents from source rows.
 
     Args:
         rows: Rows of the source; they may have `REFUSED_COLUMN`.
         source: Which columns form a document; null and empty text columns are skipped.
         payload: Fields of the payload columns.
+        also: Further columns by name.
 
     Returns:
-        Columns doc_id, text (null if it is refused), refused, text_hash, payload_hash and, with payload, payload.
+        Columns doc_id, text (null if it is refused), refused, text_hash, payload_hash and, with payload, payload; then
+        the further ones.
     """
     text, refused = _composed_text(source), F.lit(None).cast(REFUSED)
     hashed = text
@@ -59,6 +67,7 @@ def as_documents(rows: DataFrame, source: SourceSettings, payload: Sequence[Stru
         # Of bytes too, because it has to show whether a text that cannot be embedded changes.
         F.sha2(hashed.cast("binary"), 256).alias("text_hash"),
         payload_hash(payload).alias("payload_hash"),
+        *(column.alias(name) for name, column in also.items()),
     ]
     if payload:
         columns.append(F.struct(*[F.col(quoted(field.name)).alias(field.name) for field in payload]).alias("payload"))
@@ -80,35 +89,43 @@ def only_differing(
         The differing documents with `change`, `payload_changed`, `attempts` and `stored_chunks`; unchanged ones are
         dropped.
     """
-    recorded = ledger.select("doc_id", F.struct(*_RECORDED).alias("recorded"))
+    recorded = ledger.select("doc_id", F.struct(*RECORDED).alias("recorded"))
     rows = documents.join(recorded, "doc_id", "left")
-    if suspects is None:
-        rows = rows.withColumn("suspect", F.lit(False))
-    else:
-        marked = suspects.select("doc_id", F.lit(True).alias("suspect"))
-        rows = rows.join(marked, "doc_id", "left").withColumn("suspect", F.coalesce("suspect", F.lit(False)))
+    if suspects is not None:
+        rows = rows.join(suspects.select("doc_id", F.lit(True).alias("suspect")), "doc_id", "left")
+    return with_change(rows, retry_below).where(F.col("change").isNotNull()).drop("recorded", "suspect")
+
+
+def with_change(rows: DataFrame, retry_below: int = 0) -> DataFrame:
+    """Decides how documents differ from what the ledger records of them.
+
+    Args:
+        rows: Columns doc_id, text_hash, payload_hash, `recorded` (a struct of the ledger's columns, null for a document
+            that it does not have) and, if there are suspects, `suspect`.
+        retry_below: Quarantined documents with fewer attempts are tried again.
+
+    Returns:
+        The rows with `change` (null for unchanged ones), `payload_changed`, `attempts` and `stored_chunks`.
+    """
+    suspect = F.coalesce("suspect", F.lit(False)) if "suspect" in rows.columns else F.lit(False)
     same_text = F.col("recorded.text_hash") == F.col("text_hash")
     same_payload = F.col("recorded.payload_hash") == F.col("payload_hash")
     quarantined = F.col("recorded.status") == QUARANTINED
     change = (
         F.when(F.col("recorded").isNull(), ADDED)
         .when(~same_text, CHANGED)
-        .when(F.col("suspect") | (quarantined & (F.col("recorded.attempts") < retry_below)), RETRY)
+        .when(suspect | (quarantined & (F.col("recorded.attempts") < retry_below)), RETRY)
         .when(~same_payload, PAYLOAD)
     )
     # A failed document's chunks kept their old payload; a suspect's chunks may have any.
-    unlike = F.col("suspect") | F.coalesce(quarantined | ~same_payload, F.lit(True))
-    return (
-        rows.withColumns(
-            {
-                "change": change,
-                "payload_changed": unlike | (F.col("recorded.text_hash") == REDO),
-                "attempts": F.when(same_text, F.col("recorded.attempts")).otherwise(0),
-                "stored_chunks": F.coalesce("recorded.chunk_count", F.lit(0)),
-            }
-        )
-        .where(F.col("change").isNotNull())
-        .drop("recorded", "suspect")
+    unlike = suspect | F.coalesce(quarantined | ~same_payload, F.lit(True))
+    return rows.withColumns(
+        {
+            "change": change,
+            "payload_changed": unlike | (F.col("recorded.text_hash") == REDO),
+            "attempts": F.when(same_text, F.col("recorded.attempts")).otherwise(0),
+            "stored_chunks": F.coalesce("recorded.chunk_count", F.lit(0)),
+        }
     )
 
 
@@ -133,10 +150,15 @@ def only_removed(ledger: DataFrame, documents: DataFrame, suspects: DataFrame | 
     )
 
 
+def estimated_tokens() -> Column:
+    """Estimates the tokens of the column `text`; null where it is null."""
+    return F.ceil(F.length("text") / CHARACTERS_PER_TOKEN)
+
+
 def as_plan(differing: DataFrame, removed: DataFrame, payload: Sequence[StructField]) -> DataFrame:
     """Combines the rows of `only_differing` and `only_removed` into rows of the plan table."""
     to_embed = F.col("change").isin(*TRIED)
-    tokens = F.ceil(F.length("text") / CHARACTERS_PER_TOKEN)
+    tokens = estimated_tokens()
     rows = differing.unionByName(removed, allowMissingColumns=True).withColumns(
         {
             "slice_key": F.pmod(F.xxhash64("doc_id"), F.lit(SLICE_KEYS)).cast("int"),

@@ -9,7 +9,7 @@ from pyspark.sql.types import StructField
 from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED
 from schemas.plan import PAYLOAD, REMOVED, TRIED
 from schemas.reasons import INVALID_VECTOR
-from schemas.table import quoted
+from schemas.table import Table, quoted
 from schemas.vectors import vectors_table
 from spark_jobs.embedding.staging import POSITION, has_chunk
 from spark_jobs.store.failpoints import boundary
@@ -37,7 +37,12 @@ def _renamed(changes: DataFrame) -> DataFrame:
 
 
 def merge_vectors(
-    changes: DataFrame, tables: SpaceTables, payload: Sequence[StructField], insert_only: bool, is_fenced: bool
+    changes: DataFrame,
+    tables: SpaceTables,
+    table: Table,
+    payload: Sequence[StructField],
+    insert_only: bool,
+    is_fenced: bool,
 ) -> None:
     """Merges a slice's chunks into `vectors` in one commit, upserts and deletes together.
 
@@ -46,15 +51,16 @@ def merge_vectors(
     Args:
         changes: Rows of `as_vector_changes`.
         tables: The space's tables.
+        table: `vectors`.
         payload: Fields of the payload columns.
         insert_only: Whether none of the documents has a stored chunk. Delta then writes no second copy of each vector
             for the change feed, which reads inserts from the data files themselves.
         is_fenced: Whether no other run can commit meanwhile. Inserts alone are then appended: nothing stored is read,
-            and MERGE does not copy its source.
+            and MERGE does not copy its source. The first rows make the table, which no two runs can.
     """
-    names = vectors_table(payload).schema.names
-    if insert_only and is_fenced:
-        tables.append(changes.where(F.col(OPERATION) == UPSERT).select(*map(quoted, names)), "vectors")
+    names = table.schema.names
+    if insert_only and (is_fenced or not tables.exists(table.name)):
+        tables.append(changes.where(F.col(OPERATION) == UPSERT).select(*map(quoted, names)), table)
         return
     moved = F.lit(False)
     for name in POSITION:
@@ -81,8 +87,8 @@ def merge_ledger(changes: DataFrame, tables: SpaceTables, is_new: bool) -> None:
         tables: The space's tables.
         is_new: Whether none of the documents has a row and the commit is fenced; see `merge_vectors`.
     """
-    if is_new:
-        tables.append(changes.select(*LEDGER.schema.names), LEDGER.name)
+    if is_new or not tables.exists(LEDGER.name):
+        tables.append(changes.select(*LEDGER.schema.names), LEDGER)
         return
     every = {quoted(name): _incoming(name) for name in LEDGER.schema.names}
     merge = (

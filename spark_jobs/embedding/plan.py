@@ -1,118 +1,188 @@
-"""The plan of a run: source compared with ledger, written to the plan table once."""
+"""The plan of a run: the documents that differ, with their texts, read from the source once."""
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
+    BooleanType,
+    DataType,
+    DateType,
+    NumericType,
+    StringType,
+    StructType,
+    TimestampNTZType,
+    TimestampType,
+)
 
-from schemas.errors import ReconciliationError, SourceError
+from schemas.errors import ReconciliationError
 from schemas.ledger import LEDGER
-from schemas.plan import ADDED, CHANGES, REMOVED, TRIED, UNCHANGED
-from spark_jobs.embedding.documents import as_documents, as_plan, only_differing, only_removed
+from schemas.plan import ADDED, REMOVED, TRIED, UNCHANGED, plan_table
+from schemas.staged import STAGED_CHUNKS, staged_vectors_table
+from spark_jobs.embedding.comparison import Comparison
+from spark_jobs.embedding.documents import SLICE_KEYS, as_documents, as_plan, only_differing, only_removed
+from spark_jobs.embedding.preflight import PreflightResult
 from spark_jobs.embedding.run import Run, check_still_ours
-from spark_jobs.embedding.slicing import Group, Work, guard_removals
-from spark_jobs.embedding.source_feed import changed_rows, why_no_feed
-from spark_jobs.runtime.spark_errors import cause_of, is_connection_lost, reading
-from spark_jobs.store.ledger import as_digest, suspects
+from spark_jobs.embedding.slicing import Group, Work, fits_in_memory
+from spark_jobs.embedding.source_feed import changed_rows
+from spark_jobs.runtime.held_rows import in_memory
+from spark_jobs.runtime.spark_errors import reading
+from spark_jobs.settings.loading import Settings
+from spark_jobs.sources.source import Source
+from spark_jobs.store.ledger import as_digest
+
+# Values of these types are the same after a way to the driver and back.
+_HELD = (
+    *(StringType, BinaryType, BooleanType, NumericType, DateType, TimestampType, TimestampNTZType),
+    *(ArrayType, StructType),
+)
 
 
-def plan_run(run: Run, allow_removals: bool = False, retry_quarantined: bool = False) -> Work:
-    """Compares the source with the ledger and writes the documents that differ to the plan.
+@dataclass(frozen=True)
+class Plan:
+    """What a run has to do.
 
-    The plan contains the text of these documents: each text is read from the source once and stays the same for the
-    whole run, whatever happens to the source meanwhile.
+    Attributes:
+        work: Its documents by change and by slice key.
+        ids: Column doc_id of all planned documents; None if there are too many to look up.
+        held: Rows of the plan if the run is small enough to keep its work in memory; else None, and they are in the
+            table `plan`.
+    """
+
+    work: Work
+    ids: DataFrame | None
+    held: DataFrame | None
+
+
+def plan_run(
+    run: Run, found: Comparison, half_done: DataFrame | None, retry_below: int, say: Callable[[str], None]
+) -> Plan:
+    """Reads the documents that differ, for the whole run: later changes of the source have no effect on it.
 
     Args:
         run: The run.
-        allow_removals: Whether more documents than `run.max_removed_fraction` may be removed.
-        retry_quarantined: Whether to try quarantined documents again, up to `run.max_attempts` times.
+        found: How source and ledger differ.
+        half_done: Documents that an earlier run left half done, or None.
+        retry_below: Quarantined documents with fewer attempts are tried again.
+        say: Receives a sentence about each table that was brought up to date.
 
     Returns:
-        Counts by change, and the planned documents by slice key.
+        The plan.
 
     Raises:
-        InputError: More documents are gone than the settings allow, or a file or value of the source cannot be read.
-        SourceError: `source.track` is `feed`, and the feed has a gap.
+        InputError: A file or value of the source cannot be read.
         ReconciliationError: The source changed while it was read.
     """
-    with reading("the source and the ledger"):
-        how, written = _write_plan(run, retry_quarantined)
-    work = _summed_plan(run, " · ".join([how, *run.preflight.source.notes]))
-    if (sum(group.documents for group in work.groups), work.digest) != written:
+    spark, payload = run.tables.spark, run.preflight.source.payload
+    changes = spark.createDataFrame(found.changes) if found.changes is not None else None
+    ids = changes.select("doc_id") if changes is not None else None
+    if not found.planned:
+        return Plan(as_work(run.preflight, found, ()), ids, None)
+    with reading("the source"):
+        if changes is not None:
+            rows = as_plan(*_few(run, found, changes), payload)
+        else:
+            rows = as_plan(*_many(run, half_done, retry_below), payload)
+        # An unfinished run may have left vectors in tables.
+        if run.is_clean and is_small(run.settings, run.preflight.source, found):
+            held, written = _hold(rows)
+        else:
+            held, written = None, _write(run, rows, say)
+    if written != (found.planned, found.digest):
         check_still_ours(run)
         raise ReconciliationError(
-            f"the plan is not the one that was written, of {written[0]} documents: something else wrote to the tables "
-            "of this space. Run again."
+            f"{found.planned} documents differed from the ledger, and {written[0]} of them, or others, were read. The "
+            "source has changed since. Run again."
         )
-    left = run.preflight.documents
-    known = left - work.documents[ADDED] + work.documents[REMOVED]
-    if not allow_removals:
-        guard_removals(work.documents[REMOVED], known, left, run.settings.run.max_removed_fraction)
-    return work
+    groups = (_whole(found),) if held is not None else _groups(run, found)
+    return Plan(as_work(run.preflight, found, groups), ids, held)
 
 
-def _write_plan(run: Run, retry_quarantined: bool) -> tuple[str, tuple[int, int]]:
-    """Writes the plan; returns how it was made, and what `_replace_plan` returns."""
-    half_done = _half_done(run)
-    gap = why_no_feed(run, retry_quarantined) if half_done is None else "the last run left documents half done"
-    track = run.settings.source.track
-    if track == "feed" and gap is not None and run.before is not None:
-        raise SourceError(f"the change feed cannot be used: {gap}. Set source.track to auto for a full comparison.")
-    if track != "compare" and gap is None:
-        try:
-            written = _replace_plan(run, _from_feed(run))
-            return f"change feed since version {run.before.source_version if run.before else 0}", written
-        except Exception as error:  # PySpark raises it if a version is gone, Py4J if a file is
-            if is_connection_lost(error):
-                raise
-            gap = f"its history cannot be read: {cause_of(error)}"
-            if track == "feed":
-                raise SourceError(
-                    f"the change feed has a gap: {gap}. Set source.track to auto for a full comparison."
-                ) from error
-    retry_below = run.settings.run.max_attempts if retry_quarantined else 0
-    written = _replace_plan(run, _from_comparison(run, half_done, retry_below))
-    return "full comparison" if track == "compare" or gap is None else f"full comparison: {gap}", written
+def is_small(settings: Settings, source: Source, found: Comparison) -> bool:
+    """Whether a run may hold its plan, chunks and vectors in memory instead of in tables."""
+    are_held = all(_is_held(field.dataType) for field in source.payload)
+    return (
+        found.changes is not None
+        and are_held
+        and fits_in_memory(settings.run, found.planned, found.tokens, found.bytes, found.stored_chunks)
+    )
 
 
-def _half_done(run: Run) -> DataFrame | None:
-    if run.is_clean:
-        return None
-    half_done = suspects(run.tables.read(LEDGER.name), run.tables.read("vectors"))
-    return None if half_done.isEmpty() else half_done
+def _is_held(kind: DataType) -> bool:
+    if isinstance(kind, ArrayType):
+        return _is_held(kind.elementType)
+    if isinstance(kind, StructType):
+        return all(_is_held(field.dataType) for field in kind)
+    return isinstance(kind, _HELD)
 
 
-def _from_comparison(run: Run, half_done: DataFrame | None, retry_below: int) -> DataFrame:
-    source, ledger = run.preflight.source, run.tables.read(LEDGER.name)
+def _few(run: Run, found: Comparison, changes: DataFrame) -> tuple[DataFrame, DataFrame]:
+    """Looks up the texts of documents that are known to differ; returns differing and removed ones."""
+    spark, source, settings = run.tables.spark, run.preflight.source, run.settings.source
+    rows = source.rows if found.feed is None else changed_rows(spark, settings, *found.feed)
+    wanted = changes.where(F.col("change") != REMOVED).drop("text_hash", "payload_hash")
+    documents = as_documents(rows, settings, source.payload)
+    # So that no text of the other documents is moved to where a join would need it.
+    differing = documents.join(F.broadcast(wanted), "doc_id")
+    return differing, changes.where(F.col("change") == REMOVED)
+
+
+def _many(run: Run, half_done: DataFrame | None, retry_below: int) -> tuple[DataFrame, DataFrame]:
+    """Compares texts and all with the ledger; returns differing and removed documents."""
+    source, spark = run.preflight.source, run.tables.spark
+    has_ledger = LEDGER.name in run.state.existing
+    ledger = run.tables.read(LEDGER.name) if has_ledger else spark.createDataFrame([], LEDGER.schema)
     documents = as_documents(source.rows, run.settings.source, source.payload)
-    removed = only_removed(ledger, documents, half_done)
-    return as_plan(only_differing(documents, ledger, half_done, retry_below), removed, source.payload)
+    differing = only_differing(documents, ledger, half_done, retry_below)
+    return differing, only_removed(ledger, documents, half_done)
 
 
-def _from_feed(run: Run) -> DataFrame:
-    source, ledger = run.preflight.source, run.tables.read(LEDGER.name)
-    first = (run.before.source_version if run.before else 0) + 1
-    last = source.version or 0
-    if first > last:
-        rows, gone = source.rows.limit(0), ledger.select("doc_id").limit(0)
-    else:
-        rows, gone = changed_rows(run.tables.spark, run.settings.source, first, last)
-    documents = as_documents(rows, run.settings.source, source.payload)
-    removed = only_removed(ledger.join(gone, "doc_id", "left_semi"), documents)
-    return as_plan(only_differing(documents, ledger), removed, source.payload)
-
-
-def _replace_plan(run: Run, plan: DataFrame) -> tuple[int, int]:
-    """Writes the plan; returns the number of its rows, and the digest of those that get a row in the ledger."""
-    observed = Observation("plan")
-    gets_row = F.col("change") != REMOVED
-    rows = plan.observe(observed, F.count(F.lit(1)).alias("documents"), as_digest(gets_row).alias("digest"))
-    with run.fence.commit(run.tables.spark):
-        run.tables.replace(rows, "plan")
+def _counts(observed: Observation) -> tuple[int, int]:
     return int(observed.get["documents"]), int(observed.get["digest"])
 
 
-def _summed_plan(run: Run, how: str) -> Work:
+def _observed(rows: DataFrame) -> tuple[DataFrame, Observation]:
+    observed = Observation("plan")
+    gets_row = F.col("change") != REMOVED
+    return rows.observe(observed, F.count(F.lit(1)).alias("documents"), as_digest(gets_row).alias("digest")), observed
+
+
+def _hold(rows: DataFrame) -> tuple[DataFrame, tuple[int, int]]:
+    counted, observed = _observed(rows)
+    held = in_memory(counted)
+    return held, _counts(observed)
+
+
+def _write(run: Run, rows: DataFrame, say: Callable[[str], None]) -> tuple[int, int]:
+    precision = run.preflight.inference.model.precision
+    table = plan_table(run.preflight.source.payload)
+    for work_table in (table, STAGED_CHUNKS, staged_vectors_table(precision)):
+        run.tables.complete(work_table, say)
+    counted, observed = _observed(rows)
+    with run.fence.commit(run.tables.spark):
+        run.tables.replace(counted, table)
+    return _counts(observed)
+
+
+def _whole(found: Comparison) -> Group:
+    to_embed = sum(found.by_change[change] for change in TRIED)
+    rows = found.stored_chunks + found.planned - to_embed
+    return Group(SLICE_KEYS, found.tokens, found.planned, to_embed, found.by_change[ADDED], rows)
+
+
+def as_work(preflight: PreflightResult, found: Comparison, groups: tuple[Group, ...]) -> Work:
+    """Describes what a run has to do: documents by change, unchanged ones included, and by slice key."""
+    unchanged = found.documents - (found.planned - found.by_change[REMOVED])
+    how = " · ".join([found.how, *preflight.source.notes])
+    return Work({**found.by_change, UNCHANGED: unchanged}, groups, how, found.digest)
+
+
+def _groups(run: Run, found: Comparison) -> tuple[Group, ...]:
+    """Adds up the plan that was written by slice key."""
     rows = (
         run.tables.read("plan")
         .groupBy("slice_key", "change")
@@ -120,27 +190,21 @@ def _summed_plan(run: Run, how: str) -> Work:
             F.sum("estimated_tokens").alias("tokens"),
             F.sum("stored_chunks").alias("stored_chunks"),
             F.count(F.lit(1)).alias("documents"),
-            F.count_distinct("doc_id").alias("ids"),
-            as_digest(F.col("change") != REMOVED).alias("digest"),
         )
         .collect()
     )
-    counts: Counter[str] = Counter(dict.fromkeys(CHANGES, 0))
     tokens, documents, to_embed, added, rewritten = (Counter[int]() for _ in range(5))
-    digest = 0
     for row in rows:
-        if row.ids != row.documents:
-            raise ReconciliationError(
-                "ids occur in more than one row because the source changed while it was read. Run again."
-            )
-        counts[row.change] += row.documents
         tokens[row.slice_key] += row.tokens
         documents[row.slice_key] += row.documents
         to_embed[row.slice_key] += row.documents if row.change in TRIED else 0
         added[row.slice_key] += row.documents if row.change == ADDED else 0
         rewritten[row.slice_key] += row.stored_chunks + (0 if row.change in TRIED else row.documents)
-        digest ^= row.digest
-    counts[UNCHANGED] = run.preflight.documents - sum(counts[change] for change in CHANGES if change != REMOVED)
+    if sum(documents.values()) != found.planned:
+        check_still_ours(run)
+        raise ReconciliationError(
+            f"the plan is not the one that was written, of {found.planned} documents: something else wrote to the "
+            "tables of this space. Run again."
+        )
     sums = (tokens, documents, to_embed, added, rewritten)
-    groups = tuple(Group(key, *(each[key] for each in sums)) for key in sorted(documents))
-    return Work(dict(counts), groups, how, digest)
+    return tuple(Group(key, *(each[key] for each in sums)) for key in sorted(documents))

@@ -16,7 +16,7 @@ from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.sections import split_path
 from spark_jobs.settings.specs import chunk_spec, inference_spec
 from spark_jobs.sources.source import Source, check_ids, open_source
-from spark_jobs.store.spaces import check_space, registered
+from spark_jobs.store.spaces import Registry, check_space, read_registry
 from spark_jobs.store.tables import location_of, space_tables, stored_types
 from udfs.models.fingerprint import chunking_fingerprint, model_fingerprint
 from udfs.specs import ChunkSpec, InferenceSpec
@@ -34,25 +34,26 @@ class PreflightResult:
 
     Attributes:
         source: The pinned source.
-        documents: Number of documents in the source.
         inference: The model and how it runs.
         chunking: The chunking rule.
         model_fingerprint: Hash of everything that decides a vector.
         chunking_fingerprint: Hash of the chunking rule.
-        registered: Whether the space is in the registry.
+        registry: What the store's registry says of the library.
     """
 
     source: Source
-    documents: int
     inference: InferenceSpec
     chunking: ChunkSpec
     model_fingerprint: str
     chunking_fingerprint: str
-    registered: bool
+    registry: Registry
 
 
 def run_preflight(spark: SparkSession, settings: Settings) -> PreflightResult:
-    """Checks model, chunking, source, store and space; writes nothing.
+    """Checks model, chunking, columns of the source, store and space; writes nothing.
+
+    Ids are checked while source and ledger are compared. Only if something else is wrong are they checked here, so that
+    one message has all faults.
 
     Args:
         spark: A live session.
@@ -66,27 +67,26 @@ def run_preflight(spark: SparkSession, settings: Settings) -> PreflightResult:
     """
     faults: list[InputError] = []
     known = partial(stored_types, space_tables(spark, settings))
-    space = beside(spark, lambda: registered(spark, settings))
+    found = beside(spark, lambda: read_registry(spark, settings))
     model = _collected(lambda: inference_spec(settings), faults)
     source = _collected(lambda: open_source(spark, settings.source, known), faults)
     _collected(lambda: check_store(settings), faults)
     chunking = _collected(lambda: chunk_spec(settings, model.model), faults) if model else None
-    documents = _collected(lambda: check_ids(source, settings.source), faults) if source else None
-    if faults or model is None or source is None or chunking is None or documents is None:
+    if faults or model is None or source is None or chunking is None:
+        if source is not None:
+            _collected(lambda: check_ids(source, settings.source), faults)
         # A source that no longer fits has an exit code of its own, unless something else is wrong too.
         kind = SourceError if all(isinstance(fault, SourceError) for fault in faults) else InputError
         raise kind(sentence for fault in faults for sentence in fault.faults)
-    is_registered = check_space(space(), settings.space, model.model, chunking)
-    if not documents and not is_registered:
-        raise InputError("the source has no documents. Check source.path, source.table and source.filter.")
+    registry = found()
+    check_space(registry.row, settings.space, model.model, chunking)
     return PreflightResult(
         source=source,
-        documents=documents,
         inference=model,
         chunking=chunking,
         model_fingerprint=model_fingerprint(model.model),
         chunking_fingerprint=chunking_fingerprint(chunking, model.model),
-        registered=is_registered,
+        registry=registry,
     )
 
 

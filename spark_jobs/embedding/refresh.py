@@ -1,20 +1,27 @@
 """A run from its pre-flight to its summary, for the jobs that embed: every step, one line each."""
 
+from dataclasses import replace
+
 from pyspark.sql import SparkSession
 
 from schemas.runs import FINISHED
-from spark_jobs.embedding.opening import create_tables, open_run, register_space
-from spark_jobs.embedding.plan import plan_run
-from spark_jobs.embedding.preflight import run_preflight
+from spark_jobs.embedding.comparing import check_comparison, compare_source, find_half_done, is_in_step
+from spark_jobs.embedding.comparison import Comparison
+from spark_jobs.embedding.held_slice import embed_held
+from spark_jobs.embedding.opening import open_run, register_space
+from spark_jobs.embedding.plan import as_work, plan_run
+from spark_jobs.embedding.preflight import PreflightResult, run_preflight
 from spark_jobs.embedding.reconcile import reconcile
 from spark_jobs.embedding.report import RunReport, summarise
-from spark_jobs.embedding.run import Run, check_still_ours, record, recorded_end
+from spark_jobs.embedding.run import Run, check_still_ours, event_values, record, recorded_end
 from spark_jobs.embedding.self_check import check_model
 from spark_jobs.embedding.slices import embed_slices, empty_work_tables
+from spark_jobs.embedding.store_state import StoreState, read_store
 from spark_jobs.embedding.tally import Tally
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.properties import session_properties
 from spark_jobs.settings.loading import Settings
+from spark_jobs.sources.source import check_ids
 from spark_jobs.store.file_system import with_file_system
 from spark_jobs.store.locks import space_lock
 from spark_jobs.store.properties import for_rows
@@ -33,37 +40,80 @@ def refresh(
 ) -> RunReport:
     """Brings a space up to date with its library; `spark_jobs.embed_library.run` says how."""
     progress = progress or Progress()
+    retry_below = settings.run.max_attempts if retry_quarantined else 0
     with delta_session(spark):
         with progress.step("pre-flight"):
             settings = with_file_system(spark, settings)
             preflight = run_preflight(spark, settings)
-        with space_lock(settings, take_over), session_properties(spark, for_rows(preflight.documents)):
-            with progress.step("open"):
-                made = create_tables(spark, settings, preflight, progress.say)
-                preflight = register_space(spark, settings, preflight, made)
-                opened = open_run(spark, settings, preflight, made, take_over)
-            return _carry_out(opened, allow_removals, retry_quarantined, progress)
+        with space_lock(settings, take_over) as is_alone:
+            with progress.step("compare"):
+                state = read_store(spark, settings, preflight, take_over, progress.say)
+                # What an unfinished run may still commit is shut out first.
+                found = compare_source(settings, preflight, state, retry_below) if state.was_clean else None
+                if found is None:
+                    documents = check_ids(preflight.source, settings.source)
+                else:
+                    check_comparison(settings, preflight, found, allow_removals)
+                    documents = found.documents
+            if found is not None and is_in_step(settings, state, found):
+                return _close_at_once(settings, preflight, state, found, is_alone, progress)
+            with session_properties(spark, for_rows(documents)):
+                with progress.step("open"):
+                    preflight = register_space(spark, settings, preflight)
+                    run = open_run(settings, preflight, state, is_alone)
+                return _carry_out(run, found, allow_removals, retry_below, progress)
 
 
-def _carry_out(run: Run, allow_removals: bool, retry_quarantined: bool, progress: Progress) -> RunReport:
-    tally = Tally(progress.seconds)
+def _close_at_once(
+    settings: Settings,
+    preflight: PreflightResult,
+    state: StoreState,
+    found: Comparison,
+    is_alone: bool,
+    progress: Progress,
+) -> RunReport:
+    """Ends a run that has nothing to do: the record of its end is its only commit."""
+    tally, work = Tally(progress.seconds), as_work(preflight, found, ())
+    progress.say(f"plan: {work}")
+    with progress.step("close"):
+        report = summarise(preflight.inference, state.tables.name(state.vectors.name), work, tally, found.ledger)
+        values = event_values(preflight, report.counts, tally, plan=work.how)
+        run = open_run(settings, preflight, state, is_alone, FINISHED, values)
+    return replace(report, run_id=run.run_id)
+
+
+def _carry_out(
+    run: Run, found: Comparison | None, allow_removals: bool, retry_below: int, progress: Progress
+) -> RunReport:
+    tally, tables = Tally(progress.seconds), run.tables
     with recorded_end(run, tally):
+        half_done = None
+        if found is None:
+            with progress.step("compare"):
+                half_done = find_half_done(run)
+                found = compare_source(run.settings, run.preflight, run.state, retry_below, half_done)
+                check_comparison(run.settings, run.preflight, found, allow_removals)
         with progress.step("plan"):
-            work = plan_run(run, allow_removals, retry_quarantined)
-        progress.say(f"plan: {work}")
-        progress.expect(work.tokens)
-        if work.groups:
-            before = pin_vectors(run.tables)
-            if work.tokens:
+            plan = plan_run(run, found, half_done, retry_below, progress.say)
+        progress.say(f"plan: {plan.work}")
+        progress.expect(plan.work.tokens)
+        if plan.work.groups:
+            has_vectors = run.state.vectors.name in run.state.existing
+            if plan.work.tokens and has_vectors:
                 with progress.step("self-check"):
-                    check_model(run, before)
-            embed_slices(run, work, before, tally, progress)
+                    check_model(run, tables.read("vectors"))
+            if plan.held is not None:
+                vectors = tables.read("vectors") if has_vectors else None
+                embed_held(run, plan.work, plan.held, vectors, tally, progress)
+            else:
+                embed_slices(run, plan.work, pin_vectors(tables) if has_vectors else None, tally, progress)
         with progress.step("reconcile"):
-            ledger = reconcile(run, work)
+            ledger = reconcile(run, plan)
         with progress.step("close"):
             # A run that was overtaken must not empty what the other one works on.
             check_still_ours(run)
-            empty_work_tables(run, work)
-        report = summarise(run, work, tally, ledger)
-        record(run, FINISHED, report.counts, tally, plan=work.how)
+            empty_work_tables(run, was_staged=bool(plan.work.groups) and plan.held is None)
+        name = tables.name(run.state.vectors.name)
+        report = summarise(run.preflight.inference, name, plan.work, tally, ledger, run.run_id)
+        record(run, FINISHED, report.counts, tally, plan=plan.work.how)
     return report

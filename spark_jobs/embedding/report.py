@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from schemas.ledger import EMBEDDED, EMPTY, QUARANTINED
 from schemas.plan import CHANGE_WORDS
-from spark_jobs.embedding.run import Run
 from spark_jobs.embedding.slicing import Work
 from spark_jobs.embedding.tally import InferenceSummary, Tally
 from spark_jobs.runtime.report import render_lines
@@ -92,8 +91,22 @@ class RunReport:
         ]
 
 
-def summarise(run: Run, work: Work, tally: Tally, ledger: LedgerSummary) -> RunReport:
-    """Adds up a run: what it had to do, what it did, and what the ledger contains now."""
+def summarise(
+    inference: InferenceSpec, vectors: str, work: Work, tally: Tally, ledger: LedgerSummary, run_id: str = ""
+) -> RunReport:
+    """Adds up a run.
+
+    Args:
+        inference: The model.
+        vectors: Quoted name of the vectors table.
+        work: What the run had to do.
+        tally: What it did.
+        ledger: What the ledger contains now.
+        run_id: The run.
+
+    Returns:
+        The summary.
+    """
     committed = {name: tally.counts[name] for name in _COUNTED}
     counts = {
         **work.documents,
@@ -104,13 +117,12 @@ def summarise(run: Run, work: Work, tally: Tally, ledger: LedgerSummary) -> RunR
         "truncated": ledger.truncated,
     }
     notes: list[tuple[str, str]] = []
-    if run.preflight.inference.model.precision == "int8":
+    if inference.model.precision == "int8":
         counts["values_clipped"] = tally.counts["values_clipped"]
-        notes += int8_notes(counts, run.preflight.inference)
+        notes += int8_notes(counts, inference)
     if warning := unread_warning(counts):
         notes.append(("warning", warning))
-    vectors = run.tables.name("vectors")
-    return RunReport(run.run_id, work.how, vectors, counts, dict(tally.seconds), tally.inference, tuple(notes))
+    return RunReport(run_id, work.how, vectors, counts, dict(tally.seconds), tally.inference, tuple(notes))
 
 
 def unread_warning(counts: Mapping[str, int]) -> str:

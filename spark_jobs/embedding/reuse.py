@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from schemas.staged import STAGED_VECTORS, staged_vectors_table
+from schemas.staged import staged_vectors_table
 from schemas.table import conform
 from spark_jobs.embedding.run import Run
 from spark_jobs.embedding.slicing import Slice, reading_pays
@@ -16,9 +16,9 @@ from spark_jobs.store.versions import PinnedVectors
 _PLACE = ("run_number", "slice_number")
 
 
-def finished_vectors(
-    run: Run, slice_: Slice, chunks: DataFrame, new: int, before: PinnedVectors, progress: Progress
-) -> DataFrame:
+def find_vectors(
+    run: Run, slice_: Slice, chunks: DataFrame, new: int, before: PinnedVectors | None, progress: Progress
+) -> Column:
     """Finds the vectors that a slice need not compute, and copies those of stored chunks to `staged_vectors`.
 
     All hashes are read, but of the embeddings only those of places (a slice of this run or of a dead one, or the table
@@ -29,31 +29,38 @@ def finished_vectors(
         slice_: The slice.
         chunks: Staged chunks of the slice.
         new: How many of them need a vector.
-        before: The space's vectors as they were before the first slice of the run.
+        before: The space's vectors as they were before the first slice of the run; None if there were none.
         progress: Where progress is shown.
 
     Returns:
-        Rows of `staged_vectors` that the slice can use, including those that it is yet to stage.
+        The condition that the slice can use a row of `staged_vectors`, for `staged_rows`.
     """
-    own = run.tables.read(STAGED_VECTORS.name).where(staged_by(run, slice_))
+    usable = staged_by(run, slice_)
     # A run that finished left the table empty.
     is_empty = run.is_clean and slice_.number == 1
-    if not new or (is_empty and not before.count):
-        return own
+    if not new or (is_empty and before is None):
+        return usable
     with progress.step("reuse"):
-        staged = own if is_empty else _with_earlier(run, slice_, own, as_keys(needed_hashes(chunks), new))
-        if before.count:
+        if not is_empty:
+            usable = usable | _earlier(run, as_keys(needed_hashes(chunks), new))
+        if before is not None and reading_pays(new, before.count):
+            staged = staged_rows(run, usable)
             _stage_stored(run, slice_, as_keys(only_missing(chunks, staged).select("text_hash"), new), before)
-    return staged
+    return usable
 
 
-def _with_earlier(run: Run, slice_: Slice, own: DataFrame, hashes: DataFrame) -> DataFrame:
-    """Adds what earlier slices and dead runs staged, where reading it pays."""
-    staged = run.tables.read(STAGED_VECTORS.name)
-    places = [row for row in places_of(staged, hashes).collect() if reading_pays(row.texts, row.rows)]
-    if not places:
-        return own
-    return staged.where(staged_by(run, slice_) | is_in(places)).join(hashes, "text_hash", "left_semi")
+def staged_rows(run: Run, usable: Column) -> DataFrame:
+    """Reads the rows of `staged_vectors` that meet a condition; there are none before a slice has staged its first."""
+    table = staged_vectors_table(run.preflight.inference.model.precision)
+    if not run.tables.exists(table.name):
+        return run.tables.spark.createDataFrame([], table.schema)
+    return run.tables.read(table.name).where(usable)
+
+
+def _earlier(run: Run, hashes: DataFrame) -> Column:
+    """Builds the condition that earlier slices or dead runs staged a row, where reading it pays."""
+    staged = staged_rows(run, F.lit(True))
+    return is_in([row for row in places_of(staged, hashes).collect() if reading_pays(row.texts, row.rows)])
 
 
 def needed_hashes(chunks: DataFrame) -> DataFrame:
@@ -92,13 +99,18 @@ def _stage_stored(run: Run, slice_: Slice, missing: DataFrame, before: PinnedVec
     texts = before.rows.select("text_hash").join(missing, "text_hash", "left_semi").distinct().count()
     if not reading_pays(texts, before.count):
         return
+    reused = stored_rows(run, slice_, before.rows, missing)
+    with run.fence.commit(run.tables.spark):
+        run.tables.append(reused, staged_vectors_table(run.preflight.inference.model.precision))
+
+
+def stored_rows(run: Run, slice_: Slice, vectors: DataFrame, missing: DataFrame) -> DataFrame:
+    """Builds rows of `staged_vectors` from the stored chunks with these texts (text_hash)."""
     reused = (
-        before.rows.join(missing, "text_hash", "left_semi")
+        vectors.join(missing, "text_hash", "left_semi")
         .groupBy("text_hash", "token_count", "truncated")
         .agg(F.min("embedding").alias("embedding"))
         .withColumns({"reason": F.lit(None).cast("string"), "detail": F.lit(None).cast("string")})
         .withColumns(place_of(run, slice_))
     )
-    with run.fence.commit(run.tables.spark):
-        table = staged_vectors_table(run.preflight.inference.model.precision)
-        run.tables.append(conform(reused, table.schema), table.name)
+    return conform(reused, staged_vectors_table(run.preflight.inference.model.precision).schema)

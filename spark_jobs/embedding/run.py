@@ -5,11 +5,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pyspark.sql import Row
-
 from schemas.errors import RunActiveError
 from schemas.runs import FAILED, STOPPED
 from spark_jobs.embedding.preflight import PreflightResult
+from spark_jobs.embedding.store_state import StoreState
 from spark_jobs.embedding.tally import Tally
 from spark_jobs.runtime.signals import interruption_of
 from spark_jobs.runtime.spark_errors import cause_of
@@ -29,15 +28,18 @@ class Run:
         claim: Its number, and who it is.
         settings: The whole configuration.
         preflight: What pre-flight found.
-        tables: The space's tables, through the run's session.
-        before: The latest finished run of the space: run_number, source_version, source_id and source_rule; or None.
+        state: The store as the run found it.
     """
 
     claim: Claim
     settings: Settings
     preflight: PreflightResult
-    tables: SpaceTables
-    before: Row | None
+    state: StoreState
+
+    @property
+    def tables(self) -> SpaceTables:
+        """The space's tables, through the run's session."""
+        return self.state.tables
 
     @property
     def run_id(self) -> str:
@@ -80,16 +82,28 @@ def record(
         message: What went wrong; never the text of a document.
         plan: How the plan was made, in words.
     """
-    values = {
-        **recorded_values(run.preflight),
+    values = event_values(run.preflight, counts or {}, tally, slice_number, message, plan)
+    append_event(run.tables, run.settings, run.claim, event, values)
+
+
+def event_values(
+    preflight: PreflightResult,
+    counts: Mapping[str, int],
+    tally: Tally | None,
+    slice_number: int | None = None,
+    message: str | None = None,
+    plan: str | None = None,
+) -> dict[str, Any]:
+    """Returns the columns of an event of a run; see `record`."""
+    return {
+        **recorded_values(preflight),
         "slice_number": slice_number,
         "plan": plan,
-        "counts": dict(counts or {}),
+        "counts": dict(counts),
         "seconds": {step: round(value, 3) for step, value in tally.seconds.items()} if tally else {},
         "inference": dict(tally.inference.values) or None if tally else None,
         "message": message,
     }
-    append_event(run.tables, run.settings, run.claim, event, values)
 
 
 def recorded_values(preflight: PreflightResult) -> dict[str, Any]:

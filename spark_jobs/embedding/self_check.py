@@ -8,7 +8,6 @@ from schemas.errors import InputError
 from schemas.precision import OutputPrecision
 from spark_jobs.embedding.run import Run
 from spark_jobs.runtime.inference import embed_rows
-from spark_jobs.store.versions import PinnedVectors
 from udfs.quantization import restored
 from udfs.specs import InferenceSpec
 
@@ -18,14 +17,14 @@ _TEXTS = 8
 _LEAST_COSINE: dict[OutputPrecision, float] = {"float32": 0.999, "int8": 0.999, "binary": 0.97}
 
 
-def check_model(run: Run, before: PinnedVectors) -> None:
+def check_model(run: Run, vectors: DataFrame) -> None:
     """Embeds a handful of stored texts again and compares their vectors.
 
     Raises InputError if a vector differs: a package version changed, or the model changed under the same name.
     """
-    if not before.count:
+    stored = vectors.select("text_hash", "text", "embedding").limit(_TEXTS).collect()
+    if not stored:
         return
-    stored = before.rows.select("text_hash", "text", "embedding").limit(_TEXTS).collect()
     rows = [(row.text_hash, row.text) for row in stored]
     texts = run.tables.spark.createDataFrame(rows, "text_hash string, text string")
     embedded = {row.text_hash: row.embedding for row in _embedded(texts, run).collect()}

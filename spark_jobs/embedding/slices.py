@@ -9,7 +9,7 @@ from schemas.runs import SLICE_COMMITTED
 from schemas.staged import STAGED, STAGED_CHUNKS
 from spark_jobs.embedding.merging import as_ledger_changes, as_outcomes, as_vector_changes, merge_ledger, merge_vectors
 from spark_jobs.embedding.report import unread_warning
-from spark_jobs.embedding.reuse import finished_vectors
+from spark_jobs.embedding.reuse import find_vectors, staged_rows
 from spark_jobs.embedding.run import Run, check_still_ours, record
 from spark_jobs.embedding.slicing import Slice, Work, first_slice_tokens, next_slice, slice_bound, with_rest
 from spark_jobs.embedding.staging import only_planned, stage_chunks, stage_vectors
@@ -20,14 +20,14 @@ from spark_jobs.store.versions import PinnedVectors
 from udfs.models.source import weight_bytes
 
 
-def embed_slices(run: Run, work: Work, before: PinnedVectors, tally: Tally, progress: Progress) -> None:
+def embed_slices(run: Run, work: Work, before: PinnedVectors | None, tally: Tally, progress: Progress) -> None:
     """Does the work of a run slice by slice, and adds each slice to the tally once it is committed.
 
     Args:
         run: The run.
         work: What it has to do.
         before: The space's vectors as they were before the first slice of the run. A text that moves from one document
-            to another may have left `vectors` before the slice that looks for it.
+            to another may have left `vectors` before the slice that looks for it. None if there were none.
         tally: Receives each slice once it is committed.
         progress: Where progress is shown.
     """
@@ -42,60 +42,74 @@ def embed_slices(run: Run, work: Work, before: PinnedVectors, tally: Tally, prog
         bound = slice_bound(settings.slice_tokens, settings.slice_seconds, first, *rate)
         bound = with_rest(settings.slice_tokens, bound, left)
         slice_, groups = next_slice(groups, tally.counts["slices"] + 1, bound, settings.slice_rows)
-        embed_slice(run, slice_, before, slots, tally, progress)
+        counts = embed_slice(run, slice_, before, slots, tally, progress)
+        if groups or slice_.number > 1:
+            # The end of the run records a single slice.
+            record(run, SLICE_COMMITTED, counts, tally, slice_.number)
         progress.advance(tally.tokens, state_of(work, tally))
         progress.say(f"slice {slice_.number} committed: {state_of(work, tally)} · {rate_of(work, tally)}")
         last_tokens = slice_.tokens
 
 
-def embed_slice(run: Run, slice_: Slice, before: PinnedVectors, slots: int, tally: Tally, progress: Progress) -> None:
+def embed_slice(
+    run: Run, slice_: Slice, before: PinnedVectors | None, slots: int, tally: Tally, progress: Progress
+) -> Counter[str]:
     """Chunks, embeds and commits one slice; its documents become visible together.
 
     Args:
         run: The run.
         slice_: The slice.
-        before: The space's vectors as they were before the first slice of the run.
+        before: The space's vectors as they were before the first slice of the run; None if there were none.
         slots: Tasks that run at the same time.
         tally: Receives the slice once it is committed.
         progress: Where progress is shown.
+
+    Returns:
+        Its counts.
     """
     plan = run.tables.read("plan").where(F.col("slice_key").between(slice_.first_key, slice_.last_key))
-    vectors = run.tables.read("vectors")
-    here = (F.col("run_id") == run.run_id) & (F.col("slice_number") == slice_.number)
-    chunks = run.tables.read(STAGED_CHUNKS.name).where(here)
     with progress.step("chunk"):
         # Earlier slices of this run stored chunks of other documents only.
-        stored = only_planned(vectors, plan, slice_.documents) if before.count else None
+        stored = only_planned(run.tables.read("vectors"), plan, slice_.documents) if before is not None else None
         chunked = stage_chunks(run, slice_, plan, stored, slots)
+    here = (F.col("run_id") == run.run_id) & (F.col("slice_number") == slice_.number)
+    chunks = run.tables.read(STAGED_CHUNKS.name).where(here)
+    counts = counted_chunks(slice_, chunked, progress)
+    usable = find_vectors(run, slice_, chunks, chunked["new"], before, progress)
+    if chunked["new"]:
+        with progress.step("embed"):
+            counts += stage_vectors(run, slice_, chunks, staged_rows(run, usable), slots, tally, progress)
+            counts["tokens_saved"] -= counts["tokens_embedded"]
+    commit_slice(run, slice_, plan, chunks, staged_rows(run, usable), progress, is_fresh=not chunked["stored"])
+    # Delta skips an overtaken run's commits without an error, so they must not count as committed.
+    check_still_ours(run)
+    tally.add_slice(counts, slice_.documents, slice_.tokens)
+    return counts
+
+
+def counted_chunks(slice_: Slice, chunked: Counter[str], progress: Progress) -> Counter[str]:
+    """Begins a slice's counts with those of its chunks, and warns of a library that the model can hardly read."""
     counts: Counter[str] = Counter(chunks=chunked["chunks"], tokens_saved=chunked["tokens"])
     counts.update(tokens_unknown=chunked["unknown"], chunks_unread=chunked["unread"])
     # Said before the first slice is embedded, because inference is what costs.
     if slice_.number == 1 and (warning := unread_warning(counts)):
         progress.say(f"warning: {warning}")
-    staged = finished_vectors(run, slice_, chunks, chunked["new"], before, progress)
-    if chunked["new"]:
-        with progress.step("embed"):
-            counts += stage_vectors(run, slice_, chunks, staged, slots, tally, progress)
-            counts["tokens_saved"] -= counts["tokens_embedded"]
-    _commit(run, slice_, plan, chunks, staged, progress, is_fresh=not chunked["stored"])
-    tally.add_slice(counts, slice_.documents, slice_.tokens)
-    record(run, SLICE_COMMITTED, counts, tally, slice_.number)
+    return counts
 
 
-def _commit(
+def commit_slice(
     run: Run, slice_: Slice, plan: DataFrame, chunks: DataFrame, staged: DataFrame, progress: Progress, is_fresh: bool
 ) -> None:
+    """Commits a slice to `vectors`, then to `ledger`; the caller finds out whether Delta skipped them."""
     spark, payload, keep = run.tables.spark, run.preflight.source.payload, run.settings.run.on_failed_update == "keep"
     check_still_ours(run)
     with progress.step("merge vectors"), run.fence.commit(spark) as is_fenced:
         changes = as_vector_changes(plan, chunks, staged, payload, run.run_id, keep)
-        merge_vectors(changes, run.tables, payload, is_fresh, is_fenced)
+        merge_vectors(changes, run.tables, run.state.vectors, payload, is_fresh, is_fenced)
     with progress.step("merge ledger"), run.fence.commit(spark) as is_fenced:
         outcomes = as_outcomes(chunks, staged, keep)
         rows = as_ledger_changes(plan, outcomes, run.preflight.source.version, run.run_id)
         merge_ledger(rows, run.tables, is_new=is_fenced and slice_.added == slice_.documents)
-    # Delta skips an overtaken run's commits without an error, so they must not count as committed.
-    check_still_ours(run)
 
 
 def state_of(work: Work, tally: Tally) -> str:
@@ -111,12 +125,16 @@ def rate_of(work: Work, tally: Tally) -> str:
     return f"{rate:,.0f} tokens/s · {left:,.0f} s left"
 
 
-def empty_work_tables(run: Run, work: Work) -> None:
-    """Empties the tables of work in flight at the end of a run."""
-    # A run that finished left them empty, and a run without work adds nothing.
-    if run.is_clean and not work.groups:
+def empty_work_tables(run: Run, was_staged: bool) -> None:
+    """Empties the tables of work in flight at the end of a run.
+
+    Args:
+        run: The run.
+        was_staged: Whether the run itself wrote to them. A run that finished left them empty.
+    """
+    if run.is_clean and not was_staged:
         return
     for table in ("plan", *(staged.name for staged in STAGED)):
-        if run.tables.read(table).count():
+        if run.tables.exists(table):
             with run.fence.commit(run.tables.spark):
                 run.tables.empty(table)

@@ -6,7 +6,11 @@ from typing import Literal
 
 from schemas.errors import InputError
 from schemas.plan import CHANGE_WORDS, REMOVED, UNCHANGED
+from spark_jobs.settings.sections import RunSettings
 
+# What a small run keeps in memory: rows without texts, and beside them ids and payload.
+_MOST_HELD_ROWS = 20_000
+_MOST_HELD_BYTES = 16 << 20
 # Enough to measure a rate, and few enough to be committed within minutes on any machine.
 LEAST_TOKENS = 250_000
 # Limits the work lost if a run is killed, however small the model is.
@@ -89,10 +93,37 @@ class Work:
         """Documents that get a row in the ledger."""
         return sum(number for change, number in self.documents.items() if change not in (REMOVED, UNCHANGED))
 
+    @property
+    def source_documents(self) -> int:
+        """Documents in the source."""
+        return sum(number for change, number in self.documents.items() if change != REMOVED)
+
     def __str__(self) -> str:
         """Renders the plan in one line."""
         documents = " · ".join(f"{self.documents[change]:,} {words}" for change, words in CHANGE_WORDS.items())
         return f"{documents} · about {self.tokens:,} tokens · by {self.how}"
+
+
+def fits_in_memory(settings: RunSettings, documents: int, tokens: int, size: int, stored_chunks: int) -> bool:
+    """Whether a run may keep its work in the driver's memory.
+
+    If it is killed, what it embedded is lost, so its tokens are bounded by a setting.
+
+    Args:
+        settings: How runs are divided.
+        documents: Planned documents.
+        tokens: Estimated tokens to embed.
+        size: Bytes of the documents' ids and payload.
+        stored_chunks: Chunks of these documents that are stored.
+
+    Returns:
+        Whether it may.
+    """
+    bound = settings.memory_tokens
+    if settings.slice_tokens != "auto":
+        bound = min(bound, settings.slice_tokens)
+    rows = stored_chunks + documents
+    return tokens <= bound and rows <= min(_MOST_HELD_ROWS, settings.slice_rows) and size <= _MOST_HELD_BYTES
 
 
 def next_slice(groups: Sequence[Group], number: int, bound: int, rows_bound: int) -> tuple[Slice, tuple[Group, ...]]:

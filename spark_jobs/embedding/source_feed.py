@@ -1,46 +1,54 @@
 """What changed in a Delta source since the last finished run, from the table's own change feed."""
 
 import re
+from dataclasses import replace
 
-from pyspark.sql import DataFrame, Row, SparkSession
+import pyarrow as pa
+from pyspark.sql import DataFrame, DataFrameReader, Row, SparkSession
 from pyspark.sql import functions as F
 
-from schemas.ledger import LEDGER, REDO
+from schemas.ledger import LEDGER
 from schemas.table import quoted
-from spark_jobs.embedding.run import Run
+from spark_jobs.embedding.comparison import COMPARED, MOST_CHANGES, Comparison, as_recorded, compare, hashed_documents
+from spark_jobs.embedding.store_state import StoreState
+from spark_jobs.runtime.threads import beside
+from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.sections import SourceSettings
-from spark_jobs.sources.source import commit_of
+from spark_jobs.sources.source import Source, commit_of
+from spark_jobs.store.ledger import summarise_ledger
 from spark_jobs.store.versions import arrives, newest_changes
 
 # A filter of these words, columns, literals and operators depends on the row alone: an unchanged row stays in or out.
 # Functions may read the clock or other tables.
 _WORDS = {"and", "or", "not", "in", "is", "null", "like", "between", "true", "false"}
+_CANDIDATE = "doc_id string, net long, arrives boolean, text_hash string, payload_hash string, tokens long, bytes long"
 _TOKENS = re.compile(r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)+`|[A-Za-z_][A-Za-z0-9_.]*|[^\sA-Za-z_'`]+")
 
 
-def why_no_feed(run: Run, retry_quarantined: bool) -> str | None:
-    """Explains why the feed cannot determine this run's work; returns None if it can."""
-    source, before = run.preflight.source, run.before
+def why_no_feed(store: StoreState, settings: Settings, source: Source, retry_quarantined: bool) -> str | None:
+    """Explains why the feed cannot determine a run's work; returns None if it can."""
+    before = store.before
     if source.version is None:
         return "the source has no versions"
     if before is None:
         return "no run has finished yet"
+    if not store.was_clean:
+        return "an earlier run has not finished"
     if not source.has_feed:
         return "the source's change feed is off"
-    other = _why_other_source(run, before)
+    other = _why_other_source(store.tables.spark, settings.source, source, before)
     if other is not None:
         return other
-    if not _depends_on_row_alone(run.settings.source.filter, source.rows.columns):
+    if not _depends_on_row_alone(settings.source.filter, source.rows.columns):
         return "source.filter calls functions, which may answer otherwise today"
     if retry_quarantined:
         return "quarantined documents are tried again"
-    if not run.tables.read(LEDGER.name).where(F.col("text_hash") == REDO).isEmpty():
-        return "a repair marked documents to be done again"
+    if store.is_check_due(settings.run.full_check_every):
+        return f"every {settings.run.full_check_every} runs everything is read"
     return None
 
 
-def _why_other_source(run: Run, before: Row) -> str | None:
-    source = run.preflight.source
+def _why_other_source(spark: SparkSession, settings: SourceSettings, source: Source, before: Row) -> str | None:
     table_id, _, commit = (before.source_id or "").partition(" ")
     if table_id != source.table_id:
         return "the source is another table than the last finished run read"
@@ -48,34 +56,90 @@ def _why_other_source(run: Run, before: Row) -> str | None:
         return "the settings or types of the source's columns are others than in the last finished run"
     if before.source_version is None or before.source_version > source.version:
         return "the source's version went back"
-    if commit_of(run.tables.spark, run.settings.source, source, before.source_version) != commit:
+    if commit_of(spark, settings, source, before.source_version) != commit:
         return f"the source's version {before.source_version} is not the one that the last finished run read"
     return None
 
 
-def changed_rows(spark: SparkSession, settings: SourceSettings, first: int, last: int) -> tuple[DataFrame, DataFrame]:
-    """Reads the documents in the change feed from version `first` to `last`, each in its latest state.
+def compare_changed(
+    store: StoreState, settings: SourceSettings, source: Source, first: int, last: int
+) -> Comparison | None:
+    """Compares the documents in the change feed with the ledger; reads no other row of the source.
+
+    The ledger tells which ids the source had when the last run finished, and the feed which have come and gone since.
+    So both together tell how many rows have an id now. How many rows there are is in Delta's log.
 
     Args:
-        spark: A live session.
-        settings: Format, location, columns and filter of the source.
-        first: First version to include.
+        store: The store, whose last run finished.
+        settings: Settings of the source.
+        source: The opened source.
+        first: First version of the feed to include.
         last: Last version to include.
 
     Returns:
-        Source rows that are in the library now, and the ids (`doc_id`) of documents that no longer are.
+        The comparison; None if feed, ledger and log contradict each other, or too much has changed. Only a full
+        comparison can tell why, and which ids are repeated.
     """
-    reader = spark.read.options(**settings.options).option("readChangeFeed", "true")
-    reader = reader.option("startingVersion", first).option("endingVersion", last)
-    rows = (
-        reader.table(settings.table or "") if settings.format == "table" else reader.format("delta").load(settings.path)
+    spark, ledger = store.tables.spark, store.tables.read(LEDGER.name)
+    summarised = beside(spark, lambda: summarise_ledger(ledger))
+    candidates = _candidates(spark, settings, source, first, last)
+    summary = summarised()
+    if candidates.num_rows > MOST_CHANGES or summary.to_redo:
+        return None
+    documents = spark.createDataFrame(candidates, _CANDIDATE)
+    known = ledger.join(F.broadcast(documents.select("doc_id")), "doc_id", "left_semi")
+    recorded = known.select("doc_id", as_recorded())
+    held = spark.createDataFrame(recorded.toArrow(), recorded.schema)
+    counted = documents.join(F.broadcast(held), "doc_id", "left").withColumn(
+        "n", F.col("net") + F.col("recorded").isNotNull().cast("long")
     )
-    if settings.filter is not None:
-        rows = rows.where(F.expr(settings.filter))
+    fits = F.col("doc_id").isNotNull() & (F.col("n") == F.col("arrives").cast("long"))
+    total, contradictions = counted.agg(
+        F.coalesce(F.sum("net"), F.lit(0)), F.count_if(~F.coalesce(fits, F.lit(False)))
+    ).collect()[0]
+    here = summary.documents + int(total)
+    if contradictions or (settings.filter is None and here != _rows_in_log(spark, settings, last)):
+        return None
+    present = counted.where("arrives").withColumn("is_faulty", F.lit(False)).select(*COMPARED)
+    found = compare(present, held)
+    return replace(found, documents=here, ledger=summary, feed=(first, last))
+
+
+def _candidates(spark: SparkSession, settings: SourceSettings, source: Source, first: int, last: int) -> pa.Table:
+    """Finds each id in the feed, its newest state, and how many rows more than before it has."""
+    if first > last:
+        return spark.createDataFrame([], _CANDIDATE).toArrow()
+    order = {"order": F.struct("_commit_version", arrives().alias("arrives"))}
+    rows = hashed_documents(_feed(spark, settings, first, last), settings, source.payload, order)
+    newest = F.max_by(F.struct(F.col("order.arrives"), "text_hash", "payload_hash", "tokens", "bytes"), "order")
+    net = F.sum(F.when(F.col("order.arrives"), 1).otherwise(-1))
+    grouped = rows.groupBy("doc_id").agg(net.alias("net"), newest.alias("newest")).select("doc_id", "net", "newest.*")
+    return grouped.orderBy("doc_id").limit(MOST_CHANGES + 1).toArrow()
+
+
+def _rows_in_log(spark: SparkSession, settings: SourceSettings, version: int) -> int:
+    # Delta answers this without reading a row.
+    return _table(settings, spark.read.options(**settings.options).option("versionAsOf", version)).count()
+
+
+def changed_rows(spark: SparkSession, settings: SourceSettings, first: int, last: int) -> DataFrame:
+    """Reads the rows of the library that changed from version `first` to `last`, as they are now."""
+    rows = _feed(spark, settings, first, last)
     identity = F.col(quoted(settings.id_name)).cast("string").alias("doc_id")
     columns = [F.col(f"row.{quoted(name)}").alias(name) for name in rows.columns]
-    ends = newest_changes(rows, identity, F.struct("*")).select(*columns)
-    return ends.where(arrives()), ends.where(~arrives()).select(identity)
+    return newest_changes(rows, identity, F.struct("*")).select(*columns).where(arrives())
+
+
+def _feed(spark: SparkSession, settings: SourceSettings, first: int, last: int) -> DataFrame:
+    reader = spark.read.options(**settings.options).option("readChangeFeed", "true")
+    rows = _table(settings, reader.option("startingVersion", first).option("endingVersion", last))
+    return rows if settings.filter is None else rows.where(F.expr(settings.filter))
+
+
+def _table(settings: SourceSettings, reader: DataFrameReader) -> DataFrame:
+    return (
+        reader.table(settings.table or "") if settings.format == "table" else reader.format("delta").load(settings.path)
+    )
 
 
 def _depends_on_row_alone(expression: str | None, columns: list[str]) -> bool:

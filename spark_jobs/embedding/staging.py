@@ -6,7 +6,7 @@ from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
 from schemas.plan import TRIED
-from schemas.staged import CUT, READ_FIELDS, STAGED_CHUNKS, STAGED_VECTORS
+from schemas.staged import CUT, READ_FIELDS, STAGED_CHUNKS, STAGED_VECTORS, staged_vectors_table
 from schemas.table import conform
 from spark_jobs.embedding.run import Run
 from spark_jobs.embedding.slicing import Slice
@@ -21,8 +21,10 @@ POSITION = ("chunk_index", "char_start", "char_end")
 _FEW_KEYS = 250_000
 
 
-def stage_chunks(run: Run, slice_: Slice, plan: DataFrame, stored: DataFrame | None, slots: int) -> Counter[str]:
-    """Cuts the slice's new texts into chunks, and appends them with the stored chunks of the same documents.
+def chunk_rows(
+    run: Run, slice_: Slice, plan: DataFrame, stored: DataFrame | None, slots: int
+) -> tuple[DataFrame, Observation]:
+    """Cuts the slice's new texts into chunks, beside the stored chunks of the same documents.
 
     Args:
         run: The run.
@@ -32,13 +34,10 @@ def stage_chunks(run: Run, slice_: Slice, plan: DataFrame, stored: DataFrame | N
         slots: Tasks that run at the same time.
 
     Returns:
-        Counts: `chunks` that were cut, how many of them are `new` (not stored yet), `tokens` of all that were cut, how
-        many of those are `unknown` to the model, `unread` chunks that it can hardly read for that reason, and `stored`
-        chunks of the slice's documents.
+        Rows of `staged_chunks`, and what is observed once they are evaluated: see `chunk_counts`.
     """
-    spark = run.tables.spark
     observed = Observation("chunking")
-    made = spark.createDataFrame([], CUT)
+    made = run.tables.spark.createDataFrame([], CUT)
     if slice_.to_embed:
         partitions = partition_count(slice_.tokens, slots, slots * CHUNKED_TOKENS_PER_SECOND)
         cut = chunk_documents(run.settings.library, run.preflight.chunking, run.preflight.inference.model)
@@ -59,16 +58,79 @@ def stage_chunks(run: Run, slice_: Slice, plan: DataFrame, stored: DataFrame | N
         F.coalesce(F.sum("unknown"), F.lit(0)).alias("unknown"),
         F.count_if("unread").alias("unread"),
     )
-    with run.fence.commit(spark):
-        stored_rows = rows.drop(*(field.name for field in READ_FIELDS))
-        run.tables.append(conform(stored_rows, STAGED_CHUNKS.schema), STAGED_CHUNKS.name)
+    return conform(rows.drop(*(field.name for field in READ_FIELDS)), STAGED_CHUNKS.schema), observed
+
+
+def chunk_counts(observed: Observation) -> Counter[str]:
+    """Returns what `chunk_rows` observed.
+
+    Args:
+        observed: Of rows that were evaluated.
+
+    Returns:
+        Counts: `chunks` that were cut, how many of them are `new` (not stored yet), `tokens` of all that were cut, how
+        many of those are `unknown` to the model, `unread` chunks that it can hardly read for that reason, and `stored`
+        chunks of the slice's documents.
+    """
     return Counter({name: int(value) for name, value in observed.get.items()})
+
+
+def stage_chunks(run: Run, slice_: Slice, plan: DataFrame, stored: DataFrame | None, slots: int) -> Counter[str]:
+    """Appends the rows of `chunk_rows` to `staged_chunks`, and returns their `chunk_counts`."""
+    rows, observed = chunk_rows(run, slice_, plan, stored, slots)
+    with run.fence.commit(run.tables.spark):
+        run.tables.append(rows, STAGED_CHUNKS)
+    return chunk_counts(observed)
+
+
+def vector_rows(run: Run, slice_: Slice, texts: DataFrame, partitions: int) -> tuple[DataFrame, Observation]:
+    """Embeds texts: the only place that creates vectors to store.
+
+    Args:
+        run: The run.
+        slice_: The slice.
+        texts: Rows of `only_missing`.
+        partitions: Tasks to spread them over.
+
+    Returns:
+        Rows of `staged_vectors`, and what is observed once they are evaluated: see `vector_counts`.
+    """
+    observed = Observation("inference")
+    embedded = embed_rows(texts.repartition(partitions, "text_hash"), run.preflight.inference, run.settings.inference)
+    # Counted on the way, because a separate count() would run the model again.
+    counted = embedded.observe(
+        observed,
+        F.count(F.lit(1)).alias("chunks_embedded"),
+        F.coalesce(F.sum("token_count"), F.lit(0)).alias("tokens_embedded"),
+        F.count("reason").alias("chunks_failed"),
+        *meter_columns(),
+    )
+    return counted.withColumns(place_of(run, slice_)).select(*STAGED_VECTORS.schema.names), observed
+
+
+def vector_counts(run: Run, observed: Observation, tally: Tally) -> Counter[str]:
+    """Adds the inference that `vector_rows` observed to the tally.
+
+    Args:
+        run: The run.
+        observed: Of rows that were evaluated.
+        tally: Receives the slice's inference.
+
+    Returns:
+        Counts: chunks_embedded, tokens_embedded, chunks_failed; for int8 also values_clipped.
+    """
+    totals = observed.get
+    tally.inference.add(totals)
+    counts = Counter({name: int(totals[name]) for name in ("chunks_embedded", "tokens_embedded", "chunks_failed")})
+    if run.preflight.inference.model.precision == "int8":
+        counts["values_clipped"] = int(totals["clipped"])
+    return counts
 
 
 def stage_vectors(
     run: Run, slice_: Slice, chunks: DataFrame, staged: DataFrame, slots: int, tally: Tally, progress: Progress
 ) -> Counter[str]:
-    """Embeds texts and appends their vectors to `staged_vectors`: the only place that creates vectors to store.
+    """Embeds texts and appends their vectors to `staged_vectors`.
 
     Args:
         run: The run.
@@ -80,33 +142,13 @@ def stage_vectors(
         progress: Where progress is shown.
 
     Returns:
-        Counts: chunks_embedded, tokens_embedded, chunks_failed; for int8 also values_clipped.
+        The slice's `vector_counts`.
     """
-    partitions = partition_count(slice_.tokens, slots, tally.tokens_per_second)
-    observed = Observation("inference")
-    missing = only_missing(chunks, staged).repartition(partitions, "text_hash")
-    rows = (
-        embed_rows(missing, run.preflight.inference, run.settings.inference)
-        # Counted on the way to the table, because a separate count() would run the model again.
-        .observe(
-            observed,
-            F.count(F.lit(1)).alias("chunks_embedded"),
-            F.coalesce(F.sum("token_count"), F.lit(0)).alias("tokens_embedded"),
-            F.count("reason").alias("chunks_failed"),
-            *meter_columns(),
-        )
-        .withColumns(place_of(run, slice_))
-        .select(*STAGED_VECTORS.schema.names)
-    )
-    spark = run.tables.spark
+    spark, partitions = run.tables.spark, partition_count(slice_.tokens, slots, tally.tokens_per_second)
+    rows, observed = vector_rows(run, slice_, only_missing(chunks, staged), partitions)
     with progress.watching(spark, partitions, slice_.tokens), run.fence.commit(spark):
-        run.tables.append(rows, STAGED_VECTORS.name)
-    totals = observed.get
-    tally.inference.add(totals)
-    counts = Counter({name: int(totals[name]) for name in ("chunks_embedded", "tokens_embedded", "chunks_failed")})
-    if run.preflight.inference.model.precision == "int8":
-        counts["values_clipped"] = int(totals["clipped"])
-    return counts
+        run.tables.append(rows, staged_vectors_table(run.preflight.inference.model.precision))
+    return vector_counts(run, observed, tally)
 
 
 def has_chunk() -> Column:

@@ -191,7 +191,7 @@ def record_evaluation(spark: SparkSession, settings: Settings, rows: Iterable[Ro
     complete = ({**common, **row, "versions": {**versions, **row.get("versions", {})}} for row in rows)
     values = [tuple(row.get(name) for name in EVALUATIONS.schema.names) for row in complete]
     with store_lock(settings):
-        space_tables(spark, settings).append(spark.createDataFrame(values, EVALUATIONS.schema), EVALUATIONS.name)
+        space_tables(spark, settings).append(spark.createDataFrame(values, EVALUATIONS.schema), EVALUATIONS)
 
 
 def rows_of(evaluation: Evaluation) -> list[Row]:

@@ -81,7 +81,7 @@ def forget_held(space: OpenSpace, target_name: str) -> None:
     """Empties the table in which a target's ids were compared."""
     table = held_table(_digest(target_name)).name
     if space.tables.exists(table):
-        space.tables.replace(space.tables.spark.createDataFrame([], HELD_PAIR), table)
+        space.tables.empty(table)
 
 
 def held_tables(tables: SpaceTables) -> list[str]:
@@ -164,10 +164,9 @@ def _held(export_run: ExportRun, target: Target) -> int | None:
 def _write_held(space: OpenSpace, held: Iterator[pa.RecordBatch], target_name: str) -> DataFrame:
     # In a table, because executors cannot read the driver's disk. Each target has its own table, protected by its lock.
     table, tables = held_table(_digest(target_name)), space.tables
-    tables.ensure(table)
-    tables.replace(tables.spark.createDataFrame([], HELD_PAIR), table.name)
+    tables.replace(tables.spark.createDataFrame([], HELD_PAIR), table)
     for pairs in _regroup(held):
-        tables.append(tables.spark.createDataFrame(pairs, HELD_PAIR), table.name)
+        tables.append(tables.spark.createDataFrame(pairs, HELD_PAIR), table)
     return read_pinned(tables, table.name)
 
 

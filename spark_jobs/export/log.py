@@ -120,8 +120,8 @@ def record(
     }
     values = tuple(row.get(name) for name in EXPORTS.schema.names)
     with store_lock(export_run.settings):
-        tables.ensure(EXPORTS)
-        tables.append(tables.spark.createDataFrame([values], EXPORTS.schema), EXPORTS.name)
+        tables.complete(EXPORTS)
+        tables.append(tables.spark.createDataFrame([values], EXPORTS.schema), EXPORTS)
 
 
 def check_alone(export_run: ExportRun, plan: ExportPlan) -> None:

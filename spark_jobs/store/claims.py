@@ -4,7 +4,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,8 @@ from pyspark.sql import functions as F
 
 from schemas.errors import RunActiveError
 from schemas.ledger import LEDGER
-from schemas.runs import AT_WORK, FAILED, MAINTENANCE_ENDED, MAINTENANCE_STARTED, RUNS, STARTED, WAS_CLEAN
+from schemas.runs import AT_WORK, FAILED, MAINTENANCE_ENDED, MAINTENANCE_STARTED, RUNS, WAS_CLEAN
+from schemas.table import Table
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.fence import Fence, transaction
 from spark_jobs.store.file_system import with_file_system
@@ -54,17 +55,20 @@ def claim_space(
     last: Row | None,
     event: str,
     values: Mapping[str, Any],
-    made: frozenset[str] = frozenset(),
+    fenced: Sequence[Table] = (),
+    is_alone: bool = False,
 ) -> Claim:
     """Takes the next number of a space, records it, and shuts out every earlier run that did not finish.
 
     Args:
-        tables: The space's tables; `runs` exists.
+        tables: The space's tables.
         settings: Names the space and its store.
         last: What began last, as `history` finds it.
         event: How the beginning is recorded.
         values: Other columns of the event.
-        made: Names of the tables that are new.
+        fenced: The tables `vectors` and `ledger` as a run makes them. Maintenance makes none: without them, the next
+            run shuts out what came before.
+        is_alone: Whether a lock keeps every other process away.
 
     Returns:
         The claim.
@@ -72,7 +76,7 @@ def claim_space(
     Raises:
         RunActiveError: Another process took the number first.
     """
-    number = (last.run_number if last is not None else _number_from_tables(tables, made)) + 1
+    number = (last.run_number if last is not None else _number_from_tables(tables)) + 1
     app_id = f"{settings.library}.{settings.space}"
     claim = Claim(
         number=number,
@@ -84,20 +88,26 @@ def claim_space(
     # If two take the same number, Delta commits one; the other fails, or its commit is skipped without an error.
     with transaction(tables.spark, f"{app_id}.runs", number, claim.run_id):
         append_event(tables, settings, claim, event, values)
-    is_start = F.col("event").isin(STARTED, MAINTENANCE_STARTED)
-    starts = events(tables).where((F.col("run_number") == number) & is_start)
-    if [row.owner for row in starts.select("owner").collect()] != [claim.owner]:
-        raise RunActiveError(f"another run started as {claim.run_id} at the same moment. Wait for it to finish.")
+    if not is_alone:
+        _check_number_is_ours(tables, claim)
     # Also one that is on record as failed or stopped: its server may still be at work on a commit.
     if last is not None and not last.clean:
-        _shut_out_earlier_runs(tables, claim)
+        _shut_out_earlier_runs(tables, claim, fenced)
     return claim
 
 
+def _check_number_is_ours(tables: SpaceTables, claim: Claim) -> None:
+    owners = events(tables).where(F.col("run_number") == claim.number).select("owner").distinct().collect()
+    if [row.owner for row in owners] != [claim.owner]:
+        raise RunActiveError(f"another run started as {claim.run_id} at the same moment. Wait for it to finish.")
+
+
 def check_still_held(tables: SpaceTables, claim: Claim) -> None:
-    """Raises RunActiveError once a later run has taken over the space."""
-    # Delta's statistics show that files of earlier runs have no such row, so nearly always no file is read.
-    later = events(tables).where(F.col("run_number") > claim.number).select("run_id").limit(1).collect()
+    """Raises RunActiveError once a later run, or another one of the same number, has taken over the space."""
+    # Delta's statistics show that files of earlier runs have no such row, so hardly any file is read.
+    number = F.col("run_number")
+    is_other = (number > claim.number) | ((number == claim.number) & (F.col("owner") != claim.owner))
+    later = events(tables).where(is_other).select("run_id").limit(1).collect()
     if later:
         raise RunActiveError(
             f"run {later[0].run_id} has taken over from {claim.run_id}. This run ends here; what it committed stays."
@@ -108,7 +118,7 @@ def append_event(tables: SpaceTables, settings: Settings, claim: Claim, event: s
     """Appends an event to the store's `runs` table; columns that are not given are null."""
     rows = _as_rows(tables.spark, settings, claim, event, values)
     with store_lock(settings):
-        tables.append(rows, RUNS.name)
+        tables.append(rows, RUNS)
 
 
 @contextmanager
@@ -182,15 +192,15 @@ def exclusive(spark: SparkSession, settings: Settings, work: str) -> Iterator[Cl
     """
     settings = with_file_system(spark, settings)
     tables = space_tables(spark, settings)
-    with space_lock(settings):
+    with space_lock(settings) as is_alone:
         with store_lock(settings):
-            tables.ensure(RUNS)
-        last, _ = history(tables)
+            has_record = tables.complete(RUNS)
+        last = history(tables)[0] if has_record else None
         refuse_second(last, settings, take_over=False)
         # Without a record nothing is known about what came before.
         clean = last is not None and last.clean
         values = {"plan": work, "counts": {WAS_CLEAN: int(clean)}}
-        claim = claim_space(tables, settings, last, MAINTENANCE_STARTED, values)
+        claim = claim_space(tables, settings, last, MAINTENANCE_STARTED, values, is_alone=is_alone)
         try:
             with kept_alive(tables, settings, claim):
                 yield claim
@@ -204,14 +214,21 @@ def exclusive(spark: SparkSession, settings: Settings, work: str) -> Iterator[Cl
         append_event(tables, settings, claim, MAINTENANCE_ENDED, values)
 
 
-def _number_from_tables(tables: SpaceTables, made: frozenset[str]) -> int:
+def _number_from_tables(tables: SpaceTables) -> int:
     # If the record of runs was lost, the tables still hold their highest commit number and skip lower ones.
-    ids = {run_id for table in _FENCED_TABLES if table not in made for run_id in tables.last_committers(table)}
+    ids = {run_id for table in _FENCED_TABLES for run_id in tables.last_committers(table)}
     return max((int(run_id.rpartition(".")[2]) for run_id in ids), default=0)
 
 
-def _shut_out_earlier_runs(tables: SpaceTables, claim: Claim) -> None:
-    for table in _FENCED_TABLES:
-        no_rows = tables.spark.createDataFrame([], tables.read(table).schema)
+def _shut_out_earlier_runs(tables: SpaceTables, claim: Claim, fenced: Sequence[Table]) -> None:
+    described = {table.name: table for table in fenced}
+    for name in _FENCED_TABLES:
+        if name in described:
+            schema, table = described[name].schema, described[name]
+        elif tables.exists(name):
+            schema = tables.read(name).schema
+            table = Table(name, "", schema)
+        else:
+            continue
         with claim.fence.commit(tables.spark):
-            tables.append(no_rows, table)
+            tables.append(tables.spark.createDataFrame([], schema), table)

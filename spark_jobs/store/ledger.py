@@ -7,7 +7,7 @@ from operator import xor
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from schemas.ledger import QUARANTINED
+from schemas.ledger import QUARANTINED, REDO
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class LedgerSummary:
         truncated: Chunks written by the given run that the model saw only in part.
         wrong: Documents on which ledger and vectors disagree; 0 if only the ledger was read.
         written: Documents whose row the given run wrote.
-        digest: `as_digest` of those rows; 0 if only the ledger was read.
+        digest: `as_digest` of those rows.
+        to_redo: Documents that a repair marked to be done again.
     """
 
     statuses: dict[str, int]
@@ -31,6 +32,7 @@ class LedgerSummary:
     wrong: int
     written: int = 0
     digest: int = 0
+    to_redo: int = 0
 
     @property
     def documents(self) -> int:
@@ -42,7 +44,8 @@ def summarise_ledger(ledger: DataFrame, run_id: str = "") -> LedgerSummary:
     """Counts a ledger, or the rows of `compared`, in one pass; `run_id` is the run whose own rows are counted too."""
     is_written = F.col("run_id") == run_id
     cut = F.when(is_written, F.col("truncated_count")).otherwise(0)
-    digest = F.col("digest") if "digest" in ledger.columns else F.lit(0)
+    digest = F.col("digest") if "digest" in ledger.columns else _hashed()
+    redo = F.col("text_hash") == REDO if "text_hash" in ledger.columns else F.lit(False)
     wrong = F.count_if("wrong") if "wrong" in ledger.columns else F.lit(0)
     groups = (
         ledger.groupBy("status", "reason")
@@ -53,6 +56,7 @@ def summarise_ledger(ledger: DataFrame, run_id: str = "") -> LedgerSummary:
             wrong.alias("wrong"),
             F.count_if(is_written).alias("written"),
             F.coalesce(F.bit_xor(F.when(is_written, digest)), F.lit(0)).alias("digest"),
+            F.count_if(redo).alias("to_redo"),
         )
         .collect()
     )
@@ -68,13 +72,17 @@ def summarise_ledger(ledger: DataFrame, run_id: str = "") -> LedgerSummary:
         wrong=sum(group.wrong for group in groups),
         written=sum(group.written for group in groups),
         digest=reduce(xor, (group.digest for group in groups), 0),
+        to_redo=sum(group.to_redo for group in groups),
     )
 
 
 def as_digest(counts: Column) -> Column:
     """Builds the digest of the documents that count, with their hashes: an aggregate in which order does not matter."""
-    hashed = F.xxhash64("doc_id", "text_hash", "payload_hash")
-    return F.coalesce(F.bit_xor(F.when(counts, hashed)), F.lit(0).cast("long"))
+    return F.coalesce(F.bit_xor(F.when(counts, _hashed())), F.lit(0).cast("long"))
+
+
+def _hashed() -> Column:
+    return F.xxhash64("doc_id", "text_hash", "payload_hash")
 
 
 def compared(ledger: DataFrame, vectors: DataFrame) -> DataFrame:

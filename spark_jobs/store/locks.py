@@ -18,19 +18,22 @@ _APPEND_SECONDS = 60
 
 
 @contextmanager
-def space_lock(settings: Settings, take_over: bool = False) -> Iterator[None]:
+def space_lock(settings: Settings, take_over: bool = False) -> Iterator[bool]:
     """Holds the settings' space for this process.
 
     Args:
         settings: The space and its store.
         take_over: Whether to take it from another process; that process keeps a lock that nobody checks.
 
+    Yields:
+        Whether no other process can be at work on the space: false without a lock, and after taking it over.
+
     Raises:
         RunActiveError: Another process holds it.
     """
     lock = _lock(settings, f"{settings.library}__{settings.space}")
     if lock is None:
-        yield
+        yield False
         return
     if take_over:
         with suppress(FileNotFoundError):
@@ -40,7 +43,7 @@ def space_lock(settings: Settings, take_over: bool = False) -> Iterator[None]:
         f"{lock.lock_file}. Wait for it to finish, or take over from it with --take-over."
     )
     with _held(lock, 0, refusal):
-        yield
+        yield not take_over
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 import json
 import os
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from pyspark.errors import PySparkException
@@ -30,13 +31,34 @@ _OTHER_CASE = (
 _NO_VIEWS = ("MISSING_CATALOG_ABILITY", "UNSUPPORTED_FEATURE.CATALOG_OPERATION")
 
 
-def registered(spark: SparkSession, settings: Settings) -> Row | None:
-    """Looks up the row of the settings' space; None if no run has opened it yet. Refuses a store of a newer format."""
+@dataclass(frozen=True)
+class Registry:
+    """The registry of a store, as far as it concerns one space.
+
+    Attributes:
+        format: The store's format; None if the store has no registry yet.
+        spaces: Rows of the library's spaces, the oldest first.
+        row: The row of the settings' space; None if no run has opened it yet.
+    """
+
+    format: int | None
+    spaces: Sequence[Row]
+    row: Row | None
+
+
+def read_registry(spark: SparkSession, settings: Settings) -> Registry:
+    """Reads what the registry says of the settings' library; refuses a store of a newer format."""
     tables = space_tables(spark, settings)
     if not tables.exists(SPACES.name):
-        return None
-    check_format(tables)
-    return next((row for row in spaces_of_library(spark, settings) if row.space == settings.space), None)
+        return Registry(None, (), None)
+    found = check_format(tables)
+    rows = spaces_of_library(spark, settings)
+    return Registry(found, rows, next((row for row in rows if row.space == settings.space), None))
+
+
+def registered(spark: SparkSession, settings: Settings) -> Row | None:
+    """Looks up the row of the settings' space; None if no run has opened it yet. Refuses a store of a newer format."""
+    return read_registry(spark, settings).row
 
 
 def check_format(tables: SpaceTables) -> int:
@@ -105,7 +127,7 @@ def require_space(spark: SparkSession, settings: Settings) -> Row:
     return row
 
 
-def check_space(row: Row | None, name: str, model: ModelSpec, chunking: ChunkSpec) -> bool:
+def check_space(row: Row | None, name: str, model: ModelSpec, chunking: ChunkSpec) -> None:
     """Refuses to mix vectors of two models or chunking rules in one space.
 
     Args:
@@ -114,14 +136,11 @@ def check_space(row: Row | None, name: str, model: ModelSpec, chunking: ChunkSpe
         model: The configured model.
         chunking: The configured chunking rule.
 
-    Returns:
-        Whether the space is in the registry.
-
     Raises:
         InputError: The space has another model or chunking rule; the message names the differences.
     """
     if row is None:
-        return False
+        return
     remedy = "Go back to it, or name a new space with the setting `space`."
     faults = []
     if row.model_fingerprint != model_fingerprint(model):
@@ -130,7 +149,6 @@ def check_space(row: Row | None, name: str, model: ModelSpec, chunking: ChunkSpe
         faults.append(f"space {name} was chunked by another rule ({_difference(row.chunking, chunking)}). {remedy}")
     if faults:
         raise InputError(faults)
-    return True
 
 
 def ranges_of(row: Row) -> Ranges | None:
@@ -180,7 +198,7 @@ def register(
         datetime.now().astimezone(),
     )
     with store_lock(settings):
-        tables.append(spark.createDataFrame([row], SPACES.schema), SPACES.name)
+        tables.append(spark.createDataFrame([row], SPACES.schema), SPACES)
 
 
 def make_view(tables: SpaceTables) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import DataType
+from pyspark.sql.types import DataType, StructType
 
 from schemas.errors import InputError, SourceError
 from schemas.evaluations import EVALUATIONS
@@ -30,7 +30,14 @@ from spark_jobs.store.properties import SESSION, table_properties
 _STORE_WIDE = {RUNS.name, SPACES.name, EVALUATIONS.name, EXPORTS.name}
 # Tables that are also read where nothing is written, and may then lack the newest columns.
 _LASTING = {table.name: table for table in (RUNS, SPACES, EVALUATIONS, EXPORTS, LEDGER, vectors_table())}
-_ABSENT = {"DELTA_MISSING_DELTA_TABLE", "DELTA_PATH_DOES_NOT_EXIST", "DELTA_TABLE_NOT_FOUND", "TABLE_OR_VIEW_NOT_FOUND"}
+_ABSENT = {
+    "DELTA_MISSING_DELTA_TABLE",
+    "DELTA_PATH_DOES_NOT_EXIST",
+    "DELTA_TABLE_NOT_FOUND",
+    "TABLE_OR_VIEW_NOT_FOUND",
+    # Of a path where there is no Delta table yet.
+    "PATH_NOT_FOUND",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,44 +92,50 @@ class SpaceTables:
         """Reads the table's current rows; columns that it does not have yet are null."""
         return as_of_today(self.spark.table(self.name(table)), table)
 
-    def ensure(self, table: Table, say: Callable[[str], None] = lambda _: None) -> bool:
-        """Creates a table that does not exist, and returns whether it did.
-
-        A table of an earlier version of embedlake gets the columns that it lacks.
+    def complete(self, table: Table, say: Callable[[str], None] = lambda _: None) -> bool:
+        """Adds the columns that a table of an earlier version of embedlake lacks.
 
         Args:
-            table: The table.
+            table: The table as it should be.
             say: Receives a sentence about columns that were added.
 
         Returns:
-            Whether the table is new.
+            Whether the table exists.
 
         Raises:
-            InputError: The store cannot be written; a SourceError if the table has different columns.
+            InputError: Its columns cannot be added; a SourceError if the table has different columns.
         """
         name = self.name(table.name)
-        try:
-            if table_exists(self.spark, name):
-                self._complete(table, say)
-                return False
-            writer = self.spark.createDataFrame([], table.schema).writeTo(name).using("delta")
-            properties = table_properties(table.name, self.location.store.vector_encoding)
-            for key, text in {**properties, "comment": table.comment}.items():
-                writer = writer.tableProperty(key, text)
-            with boundary("create"):
-                writer.create()
-            return True
-        except InputError:
-            raise
-        except Exception as error:  # Java's I/O errors come from Py4J or PySpark
-            cause = cause_of(error).rstrip(".")
-            raise InputError(
-                f"the store cannot be written at {name}: {cause}. Check that the job may write there."
-            ) from error
+        with _writing(name):
+            try:
+                actual = self.spark.table(name).schema
+            except AnalysisException as error:
+                if error.getCondition() in _ABSENT:
+                    return False
+                raise
+            self._complete(table, actual, say)
+        return True
 
-    def _complete(self, table: Table, say: Callable[[str], None]) -> None:
+    def ensure(self, table: Table, say: Callable[[str], None] = lambda _: None) -> bool:
+        """Creates a table without rows if it does not exist, and returns whether it did; completes one that exists."""
+        if self.complete(table, say):
+            return False
+        with boundary(table.name):
+            self._create(self.spark.createDataFrame([], table.schema), table)
+        return True
+
+    def _create(self, rows: DataFrame, table: Table) -> None:
         name = self.name(table.name)
-        actual = self.spark.table(name).schema
+        # Types, comments and order as described, whatever the query says.
+        writer = rows.to(table.schema).writeTo(name).using("delta")
+        properties = table_properties(table.name, self.location.store.vector_encoding)
+        for key, text in {**properties, "comment": table.comment}.items():
+            writer = writer.tableProperty(key, text)
+        with _writing(name):
+            writer.create()
+
+    def _complete(self, table: Table, actual: StructType, say: Callable[[str], None]) -> None:
+        name = self.name(table.name)
         # Nothing is added to a table that is refused.
         faults = discrepancies(completed(actual, table), table.schema)
         if faults and table.from_source is None:
@@ -140,19 +153,38 @@ class SpaceTables:
                     raise_format(self.spark, self.name(SPACES.name))
             say(f"table {table.name} of an earlier version: added {', '.join(each.name for each in missing)}")
 
-    def append(self, rows: DataFrame, table: str) -> None:
-        """Appends rows with the table's columns in one commit."""
-        with boundary(table):
-            rows.writeTo(self.name(table)).append()
+    def append(self, rows: DataFrame, table: Table) -> None:
+        """Appends rows with the table's columns in one commit, which makes the table if there is none.
 
-    def replace(self, rows: DataFrame, table: str) -> None:
-        """Replaces all rows of the table in one commit."""
-        with boundary(table):
-            rows.writeTo(self.name(table)).overwrite(F.lit(True))
+        Args:
+            rows: The rows.
+            table: The table.
+
+        Raises:
+            InputError: The table has to be made, and the store cannot be written.
+        """
+        with boundary(table.name):
+            try:
+                rows.writeTo(self.name(table.name)).append()
+            except AnalysisException as error:
+                if error.getCondition() not in _ABSENT:
+                    raise
+                self._create(rows, table)
+
+    def replace(self, rows: DataFrame, table: Table) -> None:
+        """Replaces all rows of the table in one commit, which makes the table if there is none."""
+        with boundary(table.name):
+            try:
+                rows.writeTo(self.name(table.name)).overwrite(F.lit(True))
+            except AnalysisException as error:
+                if error.getCondition() not in _ABSENT:
+                    raise
+                self._create(rows, table)
 
     def empty(self, table: str) -> None:
-        """Removes all rows of the table in one commit."""
-        self.replace(self.spark.createDataFrame([], self.read(table).schema), table)
+        """Removes all rows of the table in one commit, without reading them."""
+        with boundary(table):
+            self.spark.sql(f"DELETE FROM {self.name(table)}")
 
     def last_committers(self, table: str) -> list[str]:
         """Lists the ids of the runs that committed to the table; none if it does not exist."""
@@ -192,6 +224,19 @@ def location_of(settings: Settings) -> TableLocation:
 def space_tables(spark: SparkSession, settings: Settings) -> SpaceTables:
     """Returns a handle on the tables of the settings' space."""
     return SpaceTables(spark, location_of(settings))
+
+
+@contextmanager
+def _writing(name: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # Java's I/O errors come from Py4J or PySpark
+        cause = cause_of(error).rstrip(".")
+        raise InputError(
+            f"the store cannot be written at {name}: {cause}. Check that the job may write there."
+        ) from error
 
 
 @contextmanager

@@ -1,0 +1,96 @@
+"""What a run finds in the store before it writes anything: which tables there are, and how the last runs ended."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from pyspark.sql import Row, SparkSession
+
+from schemas.format import FORMAT
+from schemas.ledger import LEDGER
+from schemas.runs import RUNS
+from schemas.spaces import SPACES
+from schemas.table import Table
+from schemas.vectors import vectors_table
+from spark_jobs.embedding.preflight import PreflightResult
+from spark_jobs.runtime.threads import together
+from spark_jobs.settings.loading import Settings
+from spark_jobs.store.format import raise_format
+from spark_jobs.store.locks import store_lock
+from spark_jobs.store.runs import history, refuse_second
+from spark_jobs.store.tables import SpaceTables, space_tables
+
+
+@dataclass(frozen=True)
+class StoreState:
+    """The store, as a run that holds the space's lock finds it.
+
+    Attributes:
+        tables: The space's tables.
+        vectors: The table `vectors`, as this run makes or extends it.
+        existing: Names of the tables that exist, among `runs`, `spaces`, `vectors` and `ledger`.
+        last: The last run or maintenance of the space, as `history` finds it; or None.
+        before: The latest finished run: run_number, source_version, source_id and source_rule; or None.
+    """
+
+    tables: SpaceTables
+    vectors: Table
+    existing: frozenset[str]
+    last: Row | None
+    before: Row | None
+
+    @property
+    def was_clean(self) -> bool:
+        """Whether all that began earlier has finished, so that no document is half done and nobody else commits."""
+        if self.last is not None:
+            return bool(self.last.clean)
+        return not self.existing & {self.vectors.name, LEDGER.name}
+
+    def is_check_due(self, every: int) -> bool:
+        """Whether the next run is one of those that read everything."""
+        number = (self.last.run_number if self.last is not None else 0) + 1
+        return number % every == 0
+
+
+def read_store(
+    spark: SparkSession,
+    settings: Settings,
+    preflight: PreflightResult,
+    take_over: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> StoreState:
+    """Finds the state of the store, and brings tables of an earlier version up to date.
+
+    Args:
+        spark: A live session.
+        settings: The whole configuration.
+        preflight: What pre-flight found.
+        take_over: Whether to go on although another run has not finished.
+        say: Receives a sentence about each table that was brought up to date.
+
+    Returns:
+        The state.
+
+    Raises:
+        InputError: The store cannot be written; a SourceError if a table has other columns than the source.
+        RunActiveError: Another run is active.
+    """
+    tables = space_tables(spark, settings)
+    vectors = vectors_table(preflight.source.payload, preflight.inference.model.precision)
+    existing: set[str] = set()
+
+    def complete(table: Table) -> None:
+        if tables.complete(table, say):
+            existing.add(table.name)
+
+    if preflight.registry.format is not None:
+        with store_lock(settings):
+            # Before any table of the space changes, earlier versions must be able to tell why they are refused.
+            if preflight.registry.format < FORMAT:
+                raise_format(spark, tables.name(SPACES.name))
+            together(spark, [partial(complete, table) for table in (RUNS, SPACES)])
+    # A store whose registry was lost may have the others.
+    together(spark, [partial(complete, table) for table in (RUNS, vectors, LEDGER) if table.name not in existing])
+    last, before = history(tables) if RUNS.name in existing else (None, None)
+    refuse_second(last, settings, take_over)
+    return StoreState(tables, vectors, frozenset(existing), last, before)

@@ -1,0 +1,34 @@
+"""Rows that the driver holds, for work that is too small for a table of its own."""
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, DataType, MapType, StructField, StructType
+
+from schemas.table import quoted
+
+
+def in_memory(rows: DataFrame) -> DataFrame:
+    """Evaluates rows once and keeps them on the driver: however often they are used, they stay the same.
+
+    Args:
+        rows: Rows whose number does not grow with the library.
+
+    Returns:
+        The same rows, as part of every query that uses them.
+    """
+    spark: SparkSession = rows.sparkSession
+    # Arrow takes no null for a struct whose fields cannot be null.
+    kinds = {field.name: _nullable(field.dataType) for field in rows.schema}
+    columns = [F.col(quoted(name)).cast(kind).alias(name) for name, kind in kinds.items()]
+    schema = StructType([StructField(name, kind) for name, kind in kinds.items()])
+    return spark.createDataFrame(rows.select(columns).toArrow(), schema)
+
+
+def _nullable(kind: DataType) -> DataType:
+    if isinstance(kind, StructType):
+        return StructType([StructField(field.name, _nullable(field.dataType)) for field in kind])
+    if isinstance(kind, ArrayType):
+        return ArrayType(_nullable(kind.elementType))
+    if isinstance(kind, MapType):
+        return MapType(_nullable(kind.keyType), _nullable(kind.valueType))
+    return kind
