@@ -20,6 +20,8 @@ from spark_jobs.embedding.tally import Tally
 from spark_jobs.runtime.held_rows import in_memory
 from spark_jobs.runtime.parallelism import partition_count, task_slots
 from spark_jobs.runtime.progress import Progress
+from spark_jobs.runtime.properties import session_properties
+from spark_jobs.store.properties import UNCOPIED_SOURCE
 
 
 def embed_held(
@@ -57,6 +59,9 @@ def embed_held(
                 staged = staged.unionByName(in_memory(rows))
             counts += vector_counts(run, observed, tally)
             counts["tokens_saved"] -= counts["tokens_embedded"]
-    commit_slice(run, slice_, plan, chunks, staged, progress, is_fresh=not chunked["stored"])
+    # Held too, so that MERGE needs no copy of its source to see the same rows again.
+    with session_properties(run.tables.spark, UNCOPIED_SOURCE):
+        is_fresh = not chunked["stored"]
+        commit_slice(run, slice_, plan, chunks, staged, progress, is_fresh, settled=in_memory)
     tally.add_slice(counts, slice_.documents, slice_.tokens)
     progress.advance(tally.tokens, state_of(work, tally))

@@ -14,6 +14,7 @@ from spark_jobs.embedding.sampling import measure_ranges
 from spark_jobs.embedding.store_state import StoreState
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.claims import claim_space
+from spark_jobs.store.locks import SpaceLock
 from spark_jobs.store.spaces import ranges_of, read_registry, register
 
 
@@ -45,7 +46,7 @@ def open_run(
     settings: Settings,
     preflight: PreflightResult,
     state: StoreState,
-    is_alone: bool = False,
+    lock: SpaceLock,
     event: str = STARTED,
     values: Mapping[str, Any] | None = None,
 ) -> Run:
@@ -55,7 +56,7 @@ def open_run(
         settings: The whole configuration.
         preflight: What pre-flight found.
         state: The store as the run found it.
-        is_alone: Whether a lock keeps every other process away.
+        lock: What keeps other processes of this machine away.
         event: How the beginning is recorded.
         values: Further columns of that event.
 
@@ -66,5 +67,5 @@ def open_run(
         RunActiveError: Another run took the number first.
     """
     recorded = {**recorded_values(preflight), **(values or {})}
-    claim = claim_space(state.tables, settings, state.last, event, recorded, (state.vectors, LEDGER), is_alone)
+    claim = claim_space(state.tables, settings, state.last, event, recorded, lock, (state.vectors, LEDGER))
     return Run(claim=claim, settings=settings, preflight=preflight, state=state)

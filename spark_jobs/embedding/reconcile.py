@@ -12,14 +12,16 @@ from spark_jobs.settings.loading import Settings
 from spark_jobs.store.ledger import LedgerSummary, compared, summarise_ledger
 
 _NAMED = 5
+# Up to so many documents, one pass over all takes no longer than two over some.
+_ONE_PASS = 50_000
 
 
 def reconcile(run: Run, plan: Plan) -> LedgerSummary:
     """Fails the run unless every document of the source has one ledger row, and every row its chunks.
 
     Every planned document's row must also be this run's, with the planned hashes: a plan that somebody else emptied
-    would otherwise look like work that is done. If the last run finished and few documents differed, only these are
-    looked up, and of the others the totals.
+    would otherwise look like work that is done. If the library is large, the last run finished and few documents
+    differed, only these are looked up, and of the others the totals.
 
     Args:
         run: The run, after its last commit.
@@ -36,7 +38,9 @@ def reconcile(run: Run, plan: Plan) -> LedgerSummary:
     if not plan.work.groups and not run.state.existing >= {LEDGER.name, run.state.vectors.name}:
         return summarise_ledger(spark.createDataFrame([], LEDGER.schema))
     ledger, vectors, work = tables.read(LEDGER.name), tables.read("vectors"), plan.work
-    is_full = not run.is_clean or plan.ids is None or run.state.is_check_due(run.settings.run.full_check_every)
+    is_large = work.source_documents > _ONE_PASS
+    is_due = run.state.is_check_due(run.settings.run.full_check_every)
+    is_full = not (run.is_clean and is_large) or plan.ids is None or is_due
     if not is_full and plan.ids is not None:
         few = F.broadcast(plan.ids)
         rows = compared(ledger.join(few, "doc_id", "left_semi"), vectors.join(few, "doc_id", "left_semi"))

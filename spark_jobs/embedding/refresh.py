@@ -23,7 +23,7 @@ from spark_jobs.runtime.properties import session_properties
 from spark_jobs.settings.loading import Settings
 from spark_jobs.sources.source import check_ids
 from spark_jobs.store.file_system import with_file_system
-from spark_jobs.store.locks import space_lock
+from spark_jobs.store.locks import SpaceLock, space_lock
 from spark_jobs.store.properties import for_rows
 from spark_jobs.store.tables import delta_session
 from spark_jobs.store.versions import pin_vectors
@@ -42,26 +42,34 @@ def refresh(
     progress = progress or Progress()
     retry_below = settings.run.max_attempts if retry_quarantined else 0
     with delta_session(spark):
-        with progress.step("pre-flight"):
+        with progress.step("pre-flight"), session_properties(spark, for_rows(0)):
             settings = with_file_system(spark, settings)
             preflight = run_preflight(spark, settings)
-        with space_lock(settings, take_over) as is_alone:
+        with space_lock(settings, take_over) as lock:
             with progress.step("compare"):
-                state = read_store(spark, settings, preflight, take_over, progress.say)
-                # What an unfinished run may still commit is shut out first.
-                found = compare_source(settings, preflight, state, retry_below) if state.was_clean else None
-                if found is None:
-                    documents = check_ids(preflight.source, settings.source)
-                else:
-                    check_comparison(settings, preflight, found, allow_removals)
-                    documents = found.documents
-            if found is not None and is_in_step(settings, state, found):
-                return _close_at_once(settings, preflight, state, found, is_alone, progress)
+                with session_properties(spark, for_rows(0)):
+                    state = read_store(spark, settings, preflight, take_over, progress.say)
+                with session_properties(spark, for_rows(state.documents)):
+                    found, documents = _compare(settings, preflight, state, allow_removals, retry_below)
             with session_properties(spark, for_rows(documents)):
+                if found is not None and is_in_step(settings, state, found):
+                    return _close_at_once(settings, preflight, state, found, lock, progress)
                 with progress.step("open"):
                     preflight = register_space(spark, settings, preflight)
-                    run = open_run(settings, preflight, state, is_alone)
+                    run = open_run(settings, preflight, state, lock)
                 return _carry_out(run, found, allow_removals, retry_below, progress)
+
+
+def _compare(
+    settings: Settings, preflight: PreflightResult, state: StoreState, allow_removals: bool, retry_below: int
+) -> tuple[Comparison | None, int]:
+    """Compares source and ledger before anything is written; returns the comparison and the number of documents."""
+    if not state.was_clean:
+        # What an unfinished run may still commit must be shut out before the ledger is read.
+        return None, check_ids(preflight.source, settings.source)
+    found = compare_source(settings, preflight, state, retry_below)
+    check_comparison(settings, preflight, found, allow_removals)
+    return found, found.documents
 
 
 def _close_at_once(
@@ -69,7 +77,7 @@ def _close_at_once(
     preflight: PreflightResult,
     state: StoreState,
     found: Comparison,
-    is_alone: bool,
+    lock: SpaceLock,
     progress: Progress,
 ) -> RunReport:
     """Ends a run that has nothing to do: the record of its end is its only commit."""
@@ -78,7 +86,7 @@ def _close_at_once(
     with progress.step("close"):
         report = summarise(preflight.inference, state.tables.name(state.vectors.name), work, tally, found.ledger)
         values = event_values(preflight, report.counts, tally, plan=work.how)
-        run = open_run(settings, preflight, state, is_alone, FINISHED, values)
+        run = open_run(settings, preflight, state, lock, FINISHED, values)
     return replace(report, run_id=run.run_id)
 
 

@@ -1,6 +1,7 @@
 """Works through slices one by one: chunk, embed, commit. Staged rows come first, then vectors, then the ledger."""
 
 from collections import Counter
+from collections.abc import Callable
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -98,17 +99,38 @@ def counted_chunks(slice_: Slice, chunked: Counter[str], progress: Progress) -> 
 
 
 def commit_slice(
-    run: Run, slice_: Slice, plan: DataFrame, chunks: DataFrame, staged: DataFrame, progress: Progress, is_fresh: bool
+    run: Run,
+    slice_: Slice,
+    plan: DataFrame,
+    chunks: DataFrame,
+    staged: DataFrame,
+    progress: Progress,
+    is_fresh: bool,
+    settled: Callable[[DataFrame], DataFrame] = lambda rows: rows,
 ) -> None:
-    """Commits a slice to `vectors`, then to `ledger`; the caller finds out whether Delta skipped them."""
+    """Commits a slice to `vectors`, then to `ledger`.
+
+    Args:
+        run: The run.
+        slice_: The slice.
+        plan: Its plan rows.
+        chunks: Its staged chunks.
+        staged: The staged vectors that it can use.
+        progress: Where progress is shown.
+        is_fresh: Whether none of its documents has a stored chunk.
+        settled: Applied to the rows of both commits.
+
+    Raises:
+        RunActiveError: A later run has taken over. After the commits, the caller must ask again.
+    """
     spark, payload, keep = run.tables.spark, run.preflight.source.payload, run.settings.run.on_failed_update == "keep"
     check_still_ours(run)
     with progress.step("merge vectors"), run.fence.commit(spark) as is_fenced:
-        changes = as_vector_changes(plan, chunks, staged, payload, run.run_id, keep)
+        changes = settled(as_vector_changes(plan, chunks, staged, payload, run.run_id, keep))
         merge_vectors(changes, run.tables, run.state.vectors, payload, is_fresh, is_fenced)
     with progress.step("merge ledger"), run.fence.commit(spark) as is_fenced:
         outcomes = as_outcomes(chunks, staged, keep)
-        rows = as_ledger_changes(plan, outcomes, run.preflight.source.version, run.run_id)
+        rows = settled(as_ledger_changes(plan, outcomes, run.preflight.source.version, run.run_id))
         merge_ledger(rows, run.tables, is_new=is_fenced and slice_.added == slice_.documents)
 
 

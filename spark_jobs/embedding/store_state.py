@@ -7,7 +7,7 @@ from functools import partial
 from pyspark.sql import Row, SparkSession
 
 from schemas.format import FORMAT
-from schemas.ledger import LEDGER
+from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED
 from schemas.runs import RUNS
 from schemas.spaces import SPACES
 from schemas.table import Table
@@ -30,7 +30,7 @@ class StoreState:
         vectors: The table `vectors`, as this run makes or extends it.
         existing: Names of the tables that exist, among `runs`, `spaces`, `vectors` and `ledger`.
         last: The last run or maintenance of the space, as `history` finds it; or None.
-        before: The latest finished run: run_number, source_version, source_id and source_rule; or None.
+        before: The latest finished run, as `history` finds it; or None.
     """
 
     tables: SpaceTables
@@ -45,6 +45,12 @@ class StoreState:
         if self.last is not None:
             return bool(self.last.clean)
         return not self.existing & {self.vectors.name, LEDGER.name}
+
+    @property
+    def documents(self) -> int:
+        """Documents in the ledger when the last run finished; 0 if none has."""
+        counts = self.before.counts or {} if self.before is not None else {}
+        return sum(counts.get(f"library_{status}", 0) for status in (EMBEDDED, EMPTY, QUARANTINED))
 
     def is_check_due(self, every: int) -> bool:
         """Whether the next run is one of those that read everything."""

@@ -21,7 +21,7 @@ from schemas.table import Table
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.fence import Fence, transaction
 from spark_jobs.store.file_system import with_file_system
-from spark_jobs.store.locks import space_lock, store_lock
+from spark_jobs.store.locks import SpaceLock, space_lock, store_lock
 from spark_jobs.store.runs import events, history, installed_versions, refuse_second
 from spark_jobs.store.tables import SpaceTables, space_tables
 
@@ -40,6 +40,7 @@ class Claim:
         owner: Host, process and a random word.
         fence: Numbers its commits.
         was_clean: Whether all that began earlier has finished, so no document can be half done.
+        lock: What keeps other processes of this machine away.
     """
 
     number: int
@@ -47,6 +48,7 @@ class Claim:
     owner: str
     fence: Fence
     was_clean: bool
+    lock: SpaceLock
 
 
 def claim_space(
@@ -55,8 +57,8 @@ def claim_space(
     last: Row | None,
     event: str,
     values: Mapping[str, Any],
+    lock: SpaceLock,
     fenced: Sequence[Table] = (),
-    is_alone: bool = False,
 ) -> Claim:
     """Takes the next number of a space, records it, and shuts out every earlier run that did not finish.
 
@@ -66,9 +68,9 @@ def claim_space(
         last: What began last, as `history` finds it.
         event: How the beginning is recorded.
         values: Other columns of the event.
+        lock: What keeps other processes of this machine away.
         fenced: The tables `vectors` and `ledger` as a run makes them. Maintenance makes none: without them, the next
             run shuts out what came before.
-        is_alone: Whether a lock keeps every other process away.
 
     Returns:
         The claim.
@@ -84,11 +86,12 @@ def claim_space(
         owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
         fence=Fence(app_id, number),
         was_clean=last.clean if last is not None else number == 1,
+        lock=lock,
     )
     # If two take the same number, Delta commits one; the other fails, or its commit is skipped without an error.
     with transaction(tables.spark, f"{app_id}.runs", number, claim.run_id):
         append_event(tables, settings, claim, event, values)
-    if not is_alone:
+    if not lock.is_alone():
         _check_number_is_ours(tables, claim)
     # Also one that is on record as failed or stopped: its server may still be at work on a commit.
     if last is not None and not last.clean:
@@ -104,6 +107,8 @@ def _check_number_is_ours(tables: SpaceTables, claim: Claim) -> None:
 
 def check_still_held(tables: SpaceTables, claim: Claim) -> None:
     """Raises RunActiveError once a later run, or another one of the same number, has taken over the space."""
+    if claim.lock.is_alone():
+        return
     # Delta's statistics show that files of earlier runs have no such row, so hardly any file is read.
     number = F.col("run_number")
     is_other = (number > claim.number) | ((number == claim.number) & (F.col("owner") != claim.owner))
@@ -192,7 +197,7 @@ def exclusive(spark: SparkSession, settings: Settings, work: str) -> Iterator[Cl
     """
     settings = with_file_system(spark, settings)
     tables = space_tables(spark, settings)
-    with space_lock(settings) as is_alone:
+    with space_lock(settings) as lock:
         with store_lock(settings):
             has_record = tables.complete(RUNS)
         last = history(tables)[0] if has_record else None
@@ -200,7 +205,7 @@ def exclusive(spark: SparkSession, settings: Settings, work: str) -> Iterator[Cl
         # Without a record nothing is known about what came before.
         clean = last is not None and last.clean
         values = {"plan": work, "counts": {WAS_CLEAN: int(clean)}}
-        claim = claim_space(tables, settings, last, MAINTENANCE_STARTED, values, is_alone=is_alone)
+        claim = claim_space(tables, settings, last, MAINTENANCE_STARTED, values, lock)
         try:
             with kept_alive(tables, settings, claim):
                 yield claim

@@ -8,6 +8,8 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -17,8 +19,30 @@ from spark_jobs.settings.loading import Settings
 _APPEND_SECONDS = 60
 
 
+@dataclass(frozen=True)
+class SpaceLock:
+    """A space that is held, or that cannot be locked.
+
+    Attributes:
+        file: The lock's file; None without a lock.
+        inode: Number of the file when it was locked. It stays in use as long as the lock is held.
+    """
+
+    file: Path | None = None
+    inode: int = 0
+
+    def is_alone(self) -> bool:
+        """Whether no other process can be at work on the space: a run that takes over removes the file first."""
+        if self.file is None:
+            return False
+        try:
+            return self.file.stat().st_ino == self.inode
+        except OSError:
+            return False
+
+
 @contextmanager
-def space_lock(settings: Settings, take_over: bool = False) -> Iterator[bool]:
+def space_lock(settings: Settings, take_over: bool = False) -> Iterator[SpaceLock]:
     """Holds the settings' space for this process.
 
     Args:
@@ -26,14 +50,14 @@ def space_lock(settings: Settings, take_over: bool = False) -> Iterator[bool]:
         take_over: Whether to take it from another process; that process keeps a lock that nobody checks.
 
     Yields:
-        Whether no other process can be at work on the space: false without a lock, and after taking it over.
+        The lock.
 
     Raises:
         RunActiveError: Another process holds it.
     """
     lock = _lock(settings, f"{settings.library}__{settings.space}")
     if lock is None:
-        yield False
+        yield SpaceLock()
         return
     if take_over:
         with suppress(FileNotFoundError):
@@ -43,7 +67,9 @@ def space_lock(settings: Settings, take_over: bool = False) -> Iterator[bool]:
         f"{lock.lock_file}. Wait for it to finish, or take over from it with --take-over."
     )
     with _held(lock, 0, refusal):
-        yield not take_over
+        file = Path(lock.lock_file)
+        # The process from which the space was taken goes on until it asks the record.
+        yield SpaceLock() if take_over else SpaceLock(file, file.stat().st_ino)
 
 
 @contextmanager

@@ -45,6 +45,9 @@ TRANSACTION = (
     "spark.databricks.delta.write.txnVersion",
     "spark.databricks.delta.commitInfo.userMetadata",
 )
+# Set for the duration of a MERGE whose source is held in memory. Delta copies other sources, because they could yield
+# other rows when they are read again.
+UNCOPIED_SOURCE = {"spark.databricks.delta.merge.materializeSource": "none"}
 # Statistics of texts would put their beginnings into the log, which outlives the files that VACUUM removes. Only slices
 # are looked up.
 _IN_FLIGHT = {

@@ -26,15 +26,15 @@ def history(tables: SpaceTables) -> tuple[Row | None, Row | None]:
     """Finds the last run of a space and the last one that finished; run numbers decide, not clocks.
 
     The last run, or maintenance, has run_number, ended, clean (whether it and all before it finished), event_time and
-    owner; the last finished run has run_number, source_version, source_id and source_rule. Either is None if there is
-    none.
+    owner; the last finished run has run_number, source_version, source_id, source_rule and counts. Either is None if
+    there is none.
     """
     left_clean = (F.col("event") == MAINTENANCE_ENDED) & (F.try_element_at("counts", F.lit(WAS_CLEAN)) == 1)
     is_clean = (F.col("event") == FINISHED) | F.coalesce(left_clean, F.lit(False))
     is_end = [F.col("event").isin(*ENDS).alias("ended"), is_clean.alias("clean")]
     last = F.max(F.struct("run_number", *is_end, "event_time", "owner"))
-    source = F.struct("run_number", "source_version", "source_id", "source_rule")
-    finished = F.max(F.when(F.col("event") == FINISHED, source))
+    kept = F.struct("run_number", "source_version", "source_id", "source_rule", "counts")
+    finished = F.max_by(kept, F.when(F.col("event") == FINISHED, F.col("run_number")))
     row = events(tables).agg(last.alias("last"), finished.alias("finished")).collect()[0]
     return row["last"], row["finished"]
 
