@@ -18,13 +18,16 @@ from spark_jobs.store.locks import SpaceLock
 from spark_jobs.store.spaces import ranges_of, read_registry, register
 
 
-def register_space(spark: SparkSession, settings: Settings, preflight: PreflightResult) -> PreflightResult:
+def register_space(
+    spark: SparkSession, settings: Settings, preflight: PreflightResult, state: StoreState
+) -> PreflightResult:
     """Adds a new space to the registry; for int8, first loads the model to measure the range of each number.
 
     Args:
         spark: A live session.
         settings: The whole configuration.
         preflight: What pre-flight found.
+        state: The store as the run found it.
 
     Returns:
         The same with the space's ranges, measured now or earlier; None unless the space stores int8.
@@ -38,6 +41,9 @@ def register_space(spark: SparkSession, settings: Settings, preflight: Preflight
     else:
         model, chunking = preflight.inference.model, preflight.chunking
         ranges = measure_ranges(settings, preflight) if model.precision == "int8" else None
+        if state.tables.location.view is not None:
+            # The library's view needs a table.
+            state.tables.ensure(state.vectors)
         register(spark, settings, model, chunking, ranges, is_first=not registry.spaces)
     return replace(preflight, inference=replace(preflight.inference, ranges=ranges))
 

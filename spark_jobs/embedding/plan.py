@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame, Observation
+from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
     ArrayType,
@@ -40,6 +40,9 @@ _HELD = (
     *(StringType, BinaryType, BooleanType, NumericType, DateType, TimestampType, TimestampNTZType),
     *(ArrayType, StructType),
 )
+
+# A plan's rows if they are held, its groups, and the number and the digest of the documents that were read.
+Read = tuple[DataFrame | None, tuple[Group, ...], tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -89,16 +92,15 @@ def plan_run(
             rows = as_plan(*_many(run, half_done, retry_below), payload)
         # An unfinished run may have left vectors in tables.
         if run.is_clean and is_small(run.settings, run.preflight.source, found):
-            held, written = _hold(rows)
+            held, groups, written = _hold(rows, found)
         else:
-            held, written = None, _write(run, rows, say)
+            held, groups, written = _write(run, rows, say)
     if written != (found.planned, found.digest):
         check_still_ours(run)
         raise ReconciliationError(
-            f"{found.planned} documents differed from the ledger, and {written[0]} of them, or others, were read. The "
-            "source has changed since. Run again."
+            f"the plan is not the one that was compared, of {found.planned} documents: the source has changed since, "
+            "or something else wrote to the tables of this space. Run again."
         )
-    groups = (_whole(found),) if held is not None else _groups(run, found)
     return Plan(as_work(run.preflight, found, groups), ids, held)
 
 
@@ -141,31 +143,27 @@ def _many(run: Run, half_done: DataFrame | None, retry_below: int) -> tuple[Data
     return differing, only_removed(ledger, documents, half_done)
 
 
-def _counts(observed: Observation) -> tuple[int, int]:
-    return int(observed.get["documents"]), int(observed.get["digest"])
-
-
-def _observed(rows: DataFrame) -> tuple[DataFrame, Observation]:
+def _hold(rows: DataFrame, found: Comparison) -> Read:
     observed = Observation("plan")
-    gets_row = F.col("change") != REMOVED
-    return rows.observe(observed, F.count(F.lit(1)).alias("documents"), as_digest(gets_row).alias("digest")), observed
+    held = in_memory(rows.observe(observed, *_totals()))
+    return held, (_whole(found),), (int(observed.get["documents"]), int(observed.get["digest"]))
 
 
-def _hold(rows: DataFrame) -> tuple[DataFrame, tuple[int, int]]:
-    counted, observed = _observed(rows)
-    held = in_memory(counted)
-    return held, _counts(observed)
+def _totals() -> tuple[Column, Column]:
+    """Builds the number of planned documents, and the digest of those that get a row in the ledger."""
+    return F.count(F.lit(1)).alias("documents"), as_digest(F.col("change") != REMOVED).alias("digest")
 
 
-def _write(run: Run, rows: DataFrame, say: Callable[[str], None]) -> tuple[int, int]:
+def _write(run: Run, rows: DataFrame, say: Callable[[str], None]) -> Read:
     precision = run.preflight.inference.model.precision
     table = plan_table(run.preflight.source.payload)
-    for work_table in (table, STAGED_CHUNKS, staged_vectors_table(precision)):
-        run.tables.complete(work_table, say)
-    counted, observed = _observed(rows)
+    run.tables.complete(table, say)
+    # The two that have to exist before their first rows, which are counted on their way.
+    for staged in (STAGED_CHUNKS, staged_vectors_table(precision)):
+        run.tables.ensure(staged, say)
     with run.fence.commit(run.tables.spark):
-        run.tables.replace(counted, table)
-    return _counts(observed)
+        run.tables.replace(rows, table)
+    return _added_up(run)
 
 
 def _whole(found: Comparison) -> Group:
@@ -181,30 +179,27 @@ def as_work(preflight: PreflightResult, found: Comparison, groups: tuple[Group, 
     return Work({**found.by_change, UNCHANGED: unchanged}, groups, how, found.digest)
 
 
-def _groups(run: Run, found: Comparison) -> tuple[Group, ...]:
-    """Adds up the plan that was written by slice key."""
+def _added_up(run: Run) -> Read:
+    """Adds up the plan that was written: by slice key, and as a whole."""
     rows = (
         run.tables.read("plan")
         .groupBy("slice_key", "change")
         .agg(
             F.sum("estimated_tokens").alias("tokens"),
             F.sum("stored_chunks").alias("stored_chunks"),
-            F.count(F.lit(1)).alias("documents"),
+            *_totals(),
         )
         .collect()
     )
     tokens, documents, to_embed, added, rewritten = (Counter[int]() for _ in range(5))
+    digest = 0
     for row in rows:
         tokens[row.slice_key] += row.tokens
         documents[row.slice_key] += row.documents
         to_embed[row.slice_key] += row.documents if row.change in TRIED else 0
         added[row.slice_key] += row.documents if row.change == ADDED else 0
         rewritten[row.slice_key] += row.stored_chunks + (0 if row.change in TRIED else row.documents)
-    if sum(documents.values()) != found.planned:
-        check_still_ours(run)
-        raise ReconciliationError(
-            f"the plan is not the one that was written, of {found.planned} documents: something else wrote to the "
-            "tables of this space. Run again."
-        )
+        digest ^= row.digest
     sums = (tokens, documents, to_embed, added, rewritten)
-    return tuple(Group(key, *(each[key] for each in sums)) for key in sorted(documents))
+    groups = tuple(Group(key, *(each[key] for each in sums)) for key in sorted(documents))
+    return None, groups, (sum(documents.values()), digest)

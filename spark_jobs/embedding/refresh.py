@@ -55,7 +55,7 @@ def refresh(
                 if found is not None and is_in_step(settings, state, found):
                     return _close_at_once(settings, preflight, state, found, lock, progress)
                 with progress.step("open"):
-                    preflight = register_space(spark, settings, preflight)
+                    preflight = register_space(spark, settings, preflight, state)
                     run = open_run(settings, preflight, state, lock)
                 return _carry_out(run, found, allow_removals, retry_below, progress)
 

@@ -28,6 +28,7 @@ from spark_jobs.store.format import add_fields, raise_format
 from spark_jobs.store.properties import SESSION, table_properties
 
 _STORE_WIDE = {RUNS.name, SPACES.name, EVALUATIONS.name, EXPORTS.name}
+_EXISTS = "TABLE_OR_VIEW_ALREADY_EXISTS"
 # Tables that are also read where nothing is written, and may then lack the newest columns.
 _LASTING = {table.name: table for table in (RUNS, SPACES, EVALUATIONS, EXPORTS, LEDGER, vectors_table())}
 _ABSENT = {
@@ -124,7 +125,8 @@ class SpaceTables:
             self._create(self.spark.createDataFrame([], table.schema), table)
         return True
 
-    def _create(self, rows: DataFrame, table: Table) -> None:
+    def _create(self, rows: DataFrame, table: Table) -> bool:
+        """Creates the table from its first rows; returns whether it did, and not somebody else meanwhile."""
         name = self.name(table.name)
         # Types, comments and order as described, whatever the query says.
         writer = rows.to(table.schema).writeTo(name).using("delta")
@@ -132,7 +134,13 @@ class SpaceTables:
         for key, text in {**properties, "comment": table.comment}.items():
             writer = writer.tableProperty(key, text)
         with _writing(name):
-            writer.create()
+            try:
+                writer.create()
+            except AnalysisException as error:
+                if error.getCondition() != _EXISTS:
+                    raise
+                return False
+        return True
 
     def _complete(self, table: Table, actual: StructType, say: Callable[[str], None]) -> None:
         name = self.name(table.name)
@@ -157,29 +165,23 @@ class SpaceTables:
         """Appends rows with the table's columns in one commit, which makes the table if there is none.
 
         Args:
-            rows: The rows.
+            rows: The rows. Spark loses what is observed of them if they make a table.
             table: The table.
 
         Raises:
             InputError: The table has to be made, and the store cannot be written.
         """
         with boundary(table.name):
-            try:
-                rows.writeTo(self.name(table.name)).append()
-            except AnalysisException as error:
-                if error.getCondition() not in _ABSENT:
-                    raise
-                self._create(rows, table)
+            if not self.exists(table.name) and self._create(rows, table):
+                return
+            rows.writeTo(self.name(table.name)).append()
 
     def replace(self, rows: DataFrame, table: Table) -> None:
         """Replaces all rows of the table in one commit, which makes the table if there is none."""
         with boundary(table.name):
-            try:
-                rows.writeTo(self.name(table.name)).overwrite(F.lit(True))
-            except AnalysisException as error:
-                if error.getCondition() not in _ABSENT:
-                    raise
-                self._create(rows, table)
+            if not self.exists(table.name) and self._create(rows, table):
+                return
+            rows.writeTo(self.name(table.name)).overwrite(F.lit(True))
 
     def empty(self, table: str) -> None:
         """Removes all rows of the table in one commit, without reading them."""

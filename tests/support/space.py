@@ -75,7 +75,7 @@ class Space:
         if self.runs == 1:
             # Appending to an empty table takes a fraction of the time of a merge.
             with delta_session(self.spark):
-                return self.tables.append(frame, "vectors")
+                return self.tables.append(frame, self.table)
         renamed = frame.select([F.col(quoted(name)).alias(f"new_{name}") for name in frame.columns])
         every = {quoted(name): F.col(quoted(f"new_{name}")) for name in frame.columns}
         merge = renamed.mergeInto(self.name, F.col("chunk_id") == F.col("new_chunk_id"))

@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from schemas.errors import InputError, ReconciliationError, RunActiveError
-from schemas.exports import COMPARISON, FULL, INCREMENTAL
+from schemas.exports import COMPARISON, EXPORTS, FULL, INCREMENTAL
 from schemas.runs import FINISHED, STARTED
 from spark_jobs import maintain_space
 from spark_jobs.embed_library import run as embed
@@ -281,7 +281,7 @@ def test_a_count_that_differs_at_the_end_is_said_and_does_not_pass_for_finished(
     space.put({"a": 1, "b": 1})
     with delta_session(spark):
         copy = space.tables.read("vectors").where("doc_id = 'a'")
-        space.tables.append(copy, "vectors")
+        space.tables.append(copy, space.table)
     with pytest.raises(ReconciliationError, match=r"holds 2 rows, but vectors of space toy\.main has 3") as caught:
         run(spark, space.settings, to)
     assert caught.value.exit_code == 6
@@ -298,7 +298,7 @@ def test_an_export_that_another_machine_overlapped_is_not_finished(
         monkeypatch.undo()
         with delta_session(spark):
             mine = space.tables.read(events).localCheckpoint()
-            space.tables.append(mine.withColumn("owner", F.lit("elsewhere:1:abcd")), events)
+            space.tables.append(mine.withColumn("owner", F.lit("elsewhere:1:abcd")), EXPORTS)
 
     monkeypatch.setattr(arrow_stream, "failpoint", other_begins)
     with pytest.raises(RunActiveError, match=r"another export to parquet:.* \(elsewhere:1:abcd\) began"):

@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from schemas.errors import ReconciliationError, RunActiveError
 from schemas.runs import AT_WORK
+from schemas.table import Table
 from spark_jobs import maintain_space, verify_space
 from spark_jobs.embed_library import run
 from spark_jobs.runtime.properties import set_properties, unset_properties
@@ -27,6 +28,8 @@ pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
 
 Loaded = Callable[..., Settings]
 WriteJson = Callable[..., str]
+# A run that stages its work in tables, as large ones do.
+STAGED = {"run": {"memory_tokens": 0}}
 AFTER = [*OWLS_AND_BEES, {"id": "c", "text": "Elms."}]
 
 
@@ -46,7 +49,7 @@ def texts(settings: Settings) -> list[str]:
 def test_maintenance_shuts_out_the_run_that_it_did_not_see(
     spark: SparkSession, loaded: Loaded, write_json: WriteJson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = loaded(OWLS_AND_BEES)
+    settings = loaded(OWLS_AND_BEES, **STAGED)
     write_json(AFTER)
 
     def maintain() -> None:
@@ -89,7 +92,7 @@ def test_a_run_is_refused_while_other_work_holds_the_space(
 def test_a_plan_that_somebody_emptied_does_not_pass_for_done(
     spark: SparkSession, loaded: Loaded, write_json: WriteJson, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    settings = loaded(OWLS_AND_BEES)
+    settings = loaded(OWLS_AND_BEES, **STAGED)
     # A changed document: the number of documents in the ledger stays what it should be.
     write_json([OWLS_AND_BEES[0], {"id": "b", "text": "Elms."}])
     plan = space_tables(spark, settings).name("plan")
@@ -102,7 +105,7 @@ def test_a_plan_that_somebody_emptied_does_not_pass_for_done(
         return pin_vectors(tables)
 
     if when == "before it is read":
-        with at(("plan.after", 1), empty), pytest.raises(ReconciliationError, match="not the one that was written"):
+        with at(("plan.after", 1), empty), pytest.raises(ReconciliationError, match="not the one that was compared"):
             run(spark, settings)
     else:
         with monkeypatch.context() as patch:
@@ -117,7 +120,7 @@ def test_a_plan_that_somebody_emptied_does_not_pass_for_done(
 def test_a_run_that_is_overtaken_while_it_stages_ends(
     spark: SparkSession, loaded: Loaded, write_json: WriteJson, point: str
 ) -> None:
-    settings = loaded(OWLS_AND_BEES)
+    settings = loaded(OWLS_AND_BEES, **STAGED)
     write_json(AFTER)
 
     def overtake() -> None:
@@ -137,13 +140,13 @@ def test_a_commit_of_a_run_that_did_not_finish_is_skipped_if_it_lands_late(
     monkeypatch: pytest.MonkeyPatch,
     end: type[BaseException],
 ) -> None:
-    settings = loaded(OWLS_AND_BEES)
+    settings = loaded(OWLS_AND_BEES, **STAGED)
     write_json(AFTER)
     name = space_tables(spark, settings).name("vectors")
     late: list[tuple[DataFrame, dict[str, str | None]]] = []
 
-    def lose(tables: SpaceTables, rows: DataFrame, table: str, append: Any = SpaceTables.append) -> None:
-        if table != "vectors":
+    def lose(tables: SpaceTables, rows: DataFrame, table: Table, append: Any = SpaceTables.append) -> None:
+        if table.name != "vectors":
             append(tables, rows, table)
             return
         late.append((rows.localCheckpoint(), {key: spark.conf.get(key) for key in TRANSACTION}))
@@ -172,7 +175,7 @@ def test_a_commit_of_a_run_that_did_not_finish_is_skipped_if_it_lands_late(
 def test_a_run_is_known_to_live_while_a_long_slice_embeds(
     spark: SparkSession, loaded: Loaded, write_json: WriteJson
 ) -> None:
-    settings = loaded(OWLS_AND_BEES)
+    settings = loaded(OWLS_AND_BEES, **STAGED)
     write_json(AFTER)
     settings = settings.model_copy(update={"run": settings.run.model_copy(update={"stale_after_seconds": 12.0})})
     refusals: list[str] = []

@@ -8,19 +8,24 @@ import pytest
 from spark_jobs.embedding.source_feed import why_no_feed
 
 
-def run_with(**changes: Any) -> Any:
-    """A run over a source that has everything the feed needs, but for what is named."""
+def answer_with(retry_quarantined: bool = False, **changes: Any) -> str | None:
+    """Asks of a source that has everything the feed needs, but for what is named."""
     source = {"version": 9, "has_feed": True, "table_id": "t1", "commit": "c9", "rule": "r1"}
     before = {"source_version": 9, "source_id": "t1 c9", "source_rule": "r1"}
     source |= {key: value for key, value in changes.items() if key in source}
     before |= {key: value for key, value in changes.items() if key in before}
     columns = SimpleNamespace(columns=["id", "text", "lang", "n"])
-    return SimpleNamespace(
-        preflight=SimpleNamespace(source=SimpleNamespace(**source, rows=columns)),
+    state: Any = SimpleNamespace(
         before=None if changes.get("first") else SimpleNamespace(**before),
         tables=SimpleNamespace(spark=None),
-        settings=SimpleNamespace(source=SimpleNamespace(filter=changes.get("filter"))),
+        was_clean=changes.get("was_clean", True),
+        is_check_due=lambda every: changes.get("number", 7) % every == 0,
     )
+    settings: Any = SimpleNamespace(
+        source=SimpleNamespace(filter=changes.get("filter")), run=SimpleNamespace(full_check_every=20)
+    )
+    read: Any = SimpleNamespace(**source, rows=columns)
+    return why_no_feed(state, settings, read, retry_quarantined)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +33,9 @@ def run_with(**changes: Any) -> Any:
     [
         ({"version": None}, "the source has no versions"),
         ({"first": True}, "no run has finished yet"),
+        ({"was_clean": False}, "an earlier run has not finished"),
         ({"has_feed": False}, "the source's change feed is off"),
+        ({"number": 40}, "every 20 runs everything is read"),
         ({"table_id": "t2"}, "the source is another table than the last finished run read"),
         ({"source_rule": "r0"}, "the settings or types of the source's columns are others than in the last"),
         ({"version": 4}, "the source's version went back"),
@@ -45,7 +52,7 @@ def run_with(**changes: Any) -> Any:
     ],
 )
 def test_the_reason_for_not_using_the_feed_is_given(changes: dict[str, Any], reason: str) -> None:
-    assert (why_no_feed(run_with(**changes), False) or "").startswith(reason)
+    assert (answer_with(**changes) or "").startswith(reason)
 
 
 @pytest.mark.parametrize(
@@ -53,5 +60,5 @@ def test_the_reason_for_not_using_the_feed_is_given(changes: dict[str, Any], rea
 )
 def test_filters_on_single_rows_still_allow_the_feed(expression: str | None) -> None:
     # The last question, about retries, is reached only when nothing before it speaks against the feed.
-    answer = why_no_feed(run_with(filter=expression), True)
+    answer = answer_with(retry_quarantined=True, filter=expression)
     assert answer == "quarantined documents are tried again"
