@@ -130,14 +130,14 @@ def test_texts_that_stand_elsewhere_are_not_embedded_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     files: list[int] = []
-    commit = slices._commit
+    commit = slices.commit_slice
 
     def count_files(run_: Any, slice_: Any, plan: Any, chunks: Any, staged: Any, *rest: Any, **named: Any) -> None:
         files.append(len([file for file in staged.inputFiles() if "/staged_vectors/" in file]))
         commit(run_, slice_, plan, chunks, staged, *rest, **named)
 
     loaded(OWLS_AND_BEES)
-    monkeypatch.setattr(slices, "_commit", count_files)
+    monkeypatch.setattr(slices, "commit_slice", count_files)
     after = [{"id": n, "text": text} for n, text in (("b", "Owls."), ("c", "Bees."), ("d", "Elms."), ("e", "Elms."))]
     # One slice per document: texts are removed from `vectors` in one slice and looked up in another.
     settings = make_settings(write_json(after), run={"slice_tokens": 1})

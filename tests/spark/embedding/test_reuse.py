@@ -9,7 +9,7 @@ from pyspark.sql.types import LongType, StructField
 
 from schemas.ledger import EMBEDDED, LEDGER
 from spark_jobs.embedding.documents import as_plan, only_differing, only_removed
-from spark_jobs.embedding.plan import _summed_plan
+from spark_jobs.embedding.plan import _added_up
 from spark_jobs.embedding.reuse import is_in, places_of
 
 pytestmark = pytest.mark.spark
@@ -59,10 +59,9 @@ def test_a_plan_counts_the_rows_that_a_commit_changes_without_embedding(spark: S
     )
     payload = [StructField("n", LongType())]
     plan = as_plan(only_differing(documents, ledger), only_removed(ledger, documents), payload)
-    run: Any = SimpleNamespace(
-        tables=SimpleNamespace(read=lambda _: plan), preflight=SimpleNamespace(documents=3), settings=None
-    )
-    work = _summed_plan(run, "full comparison")
+    run: Any = SimpleNamespace(tables=SimpleNamespace(read=lambda _: plan))
+    _, groups, (documents, _) = _added_up(run)
+    assert documents == 4
     # Stored chunks of all, and one more for each document without text to embed.
-    assert sum(group.rows for group in work.groups) == (4 + 1) + 3 + (2 + 1) + 0
-    assert sorted(group.rows for group in work.groups) == [0, 3, 3, 5]
+    assert sum(group.rows for group in groups) == (4 + 1) + 3 + (2 + 1) + 0
+    assert sorted(group.rows for group in groups) == [0, 3, 3, 5]
