@@ -1,10 +1,10 @@
-"""A follower takes in what changes, pauses after faults, and gives every space its turn; the clock is the test's own."""
+"""A follower takes in what changes, pauses after faults, and gives every space its turn; the clock is the test's."""
 
 import json
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
@@ -20,9 +20,9 @@ from tests.support.template import OWLS_AND_BEES, Document, write_documents
 
 pytestmark = pytest.mark.spark
 
-MakeSettings = Callable[..., Settings]
 Loaded = Callable[..., Settings]
 Step = Callable[[], object]
+WITH_ANTS: list[Document] = [*OWLS_AND_BEES, {"id": "c", "text": "Ants."}]
 
 
 def nothing() -> None:
@@ -48,7 +48,9 @@ class Story:
             changes = {c: event.report.counts[c] for c in ("added", "changed", "removed") if event.report.counts[c]}
             self.told.append(f"{self.seconds:g} {event.space.name} {json.dumps(changes)}")
         elif isinstance(event, Failed):
-            self.told.append(f"{self.seconds:g} {event.space.name} {type(event.error).__name__} {event.seconds_to_next}")
+            self.told.append(
+                f"{self.seconds:g} {event.space.name} {type(event.error).__name__} {event.seconds_to_next}"
+            )
 
     def tell(self, *steps: Step, seconds: float = 30) -> list[str]:
         """Follows until the steps are used up, one a wait; returns what was told, with the time of the clock."""
@@ -66,6 +68,10 @@ class Story:
         return self.told
 
 
+def path_of(settings: Settings) -> Path:
+    return Path(str(settings.source.path))
+
+
 def write(spark: SparkSession, path: Path, texts: dict[str | None, str]) -> None:
     rows = spark.createDataFrame(list(texts.items()), "id string, text string").coalesce(1)
     writer = rows.write.format("delta").option("delta.enableChangeDataFeed", "true")
@@ -74,12 +80,13 @@ def write(spark: SparkSession, path: Path, texts: dict[str | None, str]) -> None
 
 # Worth its time: one store, and the ways in which a source of versions changes or fails, in one story.
 def test_versions_are_taken_in_and_a_fault_makes_pauses_that_grow_and_end(
-    spark: SparkSession, make_settings: MakeSettings, tmp_path: Path
+    spark: SparkSession, loaded: Loaded, tmp_path: Path
 ) -> None:
     source, away = tmp_path / "source", tmp_path / "away"
     write(spark, source, {"a": "Owls.", "b": "Bees."})
-    settings = make_settings(str(source), source={"format": "delta"})
-    story = Story(spark, toy=settings)
+    toy = loaded(OWLS_AND_BEES)
+    versions = toy.source.model_copy(update={"format": "delta", "path": str(source)})
+    story = Story(spark, toy=toy.model_copy(update={"source": versions}))
     told = story.tell(
         nothing,
         lambda: write(spark, source, {"a": "Owls.", "b": "Bees fly."}),
@@ -88,10 +95,12 @@ def test_versions_are_taken_in_and_a_fault_makes_pauses_that_grow_and_end(
         lambda: away.rename(source),
         lambda: write(spark, source, {"a": "Owls.", None: "Bees."}),
         nothing,
-        lambda: write(spark, source, {"a": "Owls.", "b": "Ants."}),
+        lambda: write(spark, source, {"a": "Owls.", "b": "Bees fly."}),
+        nothing,
     )
     assert told == [
-        '0 toy {"added": 2}',
+        # What happened before the follower began is not known, so it begins with a run.
+        "0 toy {}",
         '60 toy {"changed": 1}',
         # It is looked for every 30 s, and missed aloud after 30, 60 and 120 s.
         "90 toy InputError 30.0",
@@ -101,6 +110,67 @@ def test_versions_are_taken_in_and_a_fault_makes_pauses_that_grow_and_end(
         # After a success the pause is short again, and a change ends it early.
         "270 toy InputError 30.0",
         "300 toy InputError 60.0",
-        '330 toy {"changed": 1}',
+        "330 toy {}",
     ]
     assert set(story.waits) == {30.0}
+
+
+def test_a_space_that_fails_does_not_keep_the_next_one_from_its_turn(
+    spark: SparkSession, load_template: Loaded, tmp_path: Path
+) -> None:
+    toy, other = (load_template(tmp_path / name, OWLS_AND_BEES) for name in ("toy", "other"))
+    write_documents(OWLS_AND_BEES[:1], path_of(toy))
+    story, held = Story(spark, toy=toy, other=other), ExitStack()
+    held.enter_context(space_lock(toy))
+    told = story.tell(
+        held.close,
+        lambda: write_documents(WITH_ANTS, path_of(other)),
+        # Somebody looked at the source, and allows what it asks for.
+        lambda: embed(spark, toy, allow_removals=True),
+        nothing,
+        nothing,
+    )
+    assert told == [
+        # Another process is at work: it is never taken over from.
+        "0 toy RunActiveError 30.0",
+        "0 other {}",
+        "30 toy InputError 60.0",
+        '60 other {"added": 1}',
+        "90 toy {}",
+    ]
+
+
+def test_until_idle_ends_after_a_look_that_finds_nothing_and_takes_in_what_came_during_a_run(
+    spark: SparkSession, loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = loaded(OWLS_AND_BEES)
+    gone = toy.model_copy(update={"space": "gone", "source": toy.source.model_copy(update={"path": "/no/such.jsonl"})})
+    write_documents(WITH_ANTS, path_of(toy))
+    late = iter([[*WITH_ANTS, {"id": "d", "text": "Dogs."}]])
+
+    def change(point: str) -> None:
+        for documents in late if point == "vectors.before" else []:
+            write_documents(documents, path_of(toy))
+
+    monkeypatch.setattr(failpoints, "failpoint", change)
+    story = Story(spark, gone=gone, toy=toy)
+    ending = {"show_event": story.show, "now": lambda: story.seconds}
+    assert run(spark, story.settings, until="idle", **ending) == {"gone": 2, "toy": 0}
+    assert story.told == ["0 gone InputError None", '0 toy {"added": 1}', '0 toy {"added": 1}']
+    assert run(spark, {"toy": toy}, until="once", **ending) == {"toy": 0}
+    assert story.told[3:] == ["0 toy {}"]
+
+
+def test_a_view_tells_no_state_and_is_compared_at_every_look_without_a_run(spark: SparkSession, loaded: Loaded) -> None:
+    toy = loaded(OWLS_AND_BEES)
+    view = toy.source.model_copy(update={"format": "table", "path": None, "table": "followed"})
+    show_in_view(spark, path_of(toy), OWLS_AND_BEES)
+    story = Story(spark, toy=toy.model_copy(update={"source": view}))
+    told = story.tell(nothing, nothing, lambda: show_in_view(spark, path_of(toy), WITH_ANTS))
+    assert told == ["0 toy {}", '90 toy {"added": 1}']
+
+
+def show_in_view(spark: SparkSession, path: Path, documents: list[Document]) -> None:
+    write_documents(documents, path)
+    # Again each time, because a view of files keeps their list.
+    spark.sql(f"CREATE OR REPLACE TEMPORARY VIEW followed AS SELECT id, text FROM json.`{path}`")
