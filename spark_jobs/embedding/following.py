@@ -121,6 +121,9 @@ def _turn(
     now: Callable[[], float],
 ) -> Refreshed | Failed | None:
     began, state = now(), None
+    # A listing asks nothing of Spark, so that a follower of files would not notice for days that it is alone. And a
+    # server of Connect forgets a session that is silent for an hour.
+    spark.conf.get("spark.sql.session.timeZone", None)
     try:
         # Before the run reads it: what changes meanwhile is found by the next look.
         state = source_state(spark, space.settings.source)
@@ -155,7 +158,7 @@ def _may_differ(spark: SparkSession, space: Followed, state: str | None, now: fl
 
 
 def _ask(spark: SparkSession) -> None:
-    """Raises an error if the session is gone: nothing can be done in it any more, whatever happens to the source."""
+    """Raises an error if the session can do no work any more, whatever happens to the source."""
     spark.range(1).count()
 
 

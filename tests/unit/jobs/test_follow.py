@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from schemas.errors import InputError, StoppedError
 from spark_jobs.cli import app
 from spark_jobs.embedding import following
-from spark_jobs.embedding.following import Followed, follow
+from spark_jobs.embedding.following import Followed, Waiting, follow
 from spark_jobs.follow_library import load_all, worst
 from spark_jobs.settings import as_settings
 
@@ -80,10 +80,18 @@ def test_a_fault_that_needs_a_person_is_not_hidden_by_one_that_goes_by_itself(co
 
 
 class Gone:
-    """A session whose process has ended: whatever it is asked, the connection is refused."""
+    """A session that ends some questions after the first one: then, the connection is refused."""
 
-    def range(self, _: int) -> Any:
-        raise ConnectionRefusedError(111, "Connection refused")
+    def __init__(self, answers: int) -> None:
+        self.answers, self.conf = answers, self
+
+    def get(self, *_: object) -> str:
+        if not self.answers:
+            raise ConnectionRefusedError(111, "Connection refused")
+        self.answers -= 1
+        return "UTC"
+
+    range = get
 
 
 SETTINGS = as_settings(
@@ -112,14 +120,25 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException, cause: BaseEx
 @pytest.mark.parametrize("failures", [0, 1])
 def test_a_session_that_is_gone_ends_the_follower(monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
     failing(monkeypatch, InputError("the source cannot be read"))
-    session: Any = Gone()
+    session: Any = Gone(answers=1)
     with pytest.raises(ConnectionRefusedError):
         next(follow(session, [Followed("books.main", SETTINGS, failures=failures, try_at=1e18)]))
+
+
+def test_a_session_that_goes_while_nothing_changes_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "source_state", lambda *_: "3 files")
+    session: Any = Gone(answers=2)
+    events = follow(
+        session, [Followed("books.main", SETTINGS, done="3 files", runs=1)], now=iter(range(10**6)).__next__
+    )
+    with pytest.raises(ConnectionRefusedError):
+        for event in events:
+            assert isinstance(event, Waiting)
 
 
 def test_a_signal_that_breaks_a_question_ends_the_follower(monkeypatch: pytest.MonkeyPatch) -> None:
     # As a signal in the middle of a call of Java does it.
     failing(monkeypatch, ConnectionError("the answer did not come"), StoppedError(15))
-    session: Any = Gone()
+    session: Any = Gone(answers=9)
     with pytest.raises(StoppedError):
         next(follow(session, [Followed("books.main", SETTINGS)]))
