@@ -25,10 +25,11 @@ from spark_jobs.store.file_system import with_file_system
 from spark_jobs.store.tables import delta_session, location_of
 
 Configs = Annotated[
-    list[Path], typer.Option("--config", help="Settings file (YAML). Can be repeated: one session follows them all.")
+    list[Path],
+    typer.Option("--config", metavar="FILE", help="Settings file (YAML). Can be repeated: one session follows all."),
 ]
-Once = Annotated[bool, typer.Option("--once", help="Look at each source once, run if there is something new, and end.")]
-UntilIdle = Annotated[bool, typer.Option("--until-idle", help="End as soon as a look finds nothing new.")]
+Once = Annotated[bool, typer.Option("--once", help="Run once for each space, and end.")]
+UntilIdle = Annotated[bool, typer.Option("--until-idle", help="End as soon as a look finds nothing new at any source.")]
 
 # The first ones may go by themselves. Those that need a person must not be hidden by them.
 _FROM_LEAST_TO_WORST = (0, 4, 1, 2, 3, 5, 6)
