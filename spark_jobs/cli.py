@@ -12,6 +12,7 @@ from spark_jobs import (
     embed_library,
     evaluate_library,
     export_library,
+    follow_library,
     list_quarantine,
     maintain_space,
     search_library,
@@ -49,6 +50,7 @@ app = typer.Typer(
 )
 BUILD, RETRIEVE, OPERATE = "Build and refresh", "Search, evaluate and export", "Operate"
 app.command("embed", cls=_Command, rich_help_panel=BUILD)(embed_library.command)
+app.command("follow", cls=_Command, rich_help_panel=BUILD)(follow_library.command)
 app.command("calibrate", cls=_Command, rich_help_panel=BUILD)(calibrate_inference.command)
 app.command("search", cls=_Command, rich_help_panel=RETRIEVE)(search_library.command)
 app.command("evaluate", cls=_Command, rich_help_panel=RETRIEVE)(evaluate_library.command)

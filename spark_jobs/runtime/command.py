@@ -80,10 +80,15 @@ def guarded(job: Callable[[Settings], object], config: Path, overrides: list[str
     Raises:
         SystemExit: The job failed or was stopped; the message is on standard error.
     """
+    ended(lambda: job(load_settings(config, overrides)), debug)
+
+
+def ended(work: Callable[[], object], debug: bool) -> None:
+    """Does what a command is for; if it fails, ends the process with the error's exit code, as `guarded` says."""
     try:
         _check_encoding()
         with nullcontext() if debug else silent_query_log():
-            job(load_settings(config, overrides))
+            work()
     except KeyboardInterrupt as error:
         typer.echo(
             "embedlake: stopped. What was committed stays. Run the same command again to continue.",
@@ -95,7 +100,7 @@ def guarded(job: Callable[[Settings], object], config: Path, overrides: list[str
             # Printed here, not left to typer: its own traces can show local variables, which hold texts of documents.
             traceback.print_exc()
             raise SystemExit(1) from None
-        message, code = _explained(error)
+        message, code = explained(error)
         typer.echo(f"embedlake: {message}", err=True)
         raise SystemExit(code) from None
 
@@ -109,7 +114,8 @@ def _check_encoding() -> None:
         )
 
 
-def _explained(error: Exception) -> tuple[str, int]:
+def explained(error: Exception) -> tuple[str, int]:
+    """Returns what a person is told of an error, and its exit code."""
     if isinstance(error, EmbedlakeError):
         return str(error), error.exit_code
     if ends_java(error):

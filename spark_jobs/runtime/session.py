@@ -51,6 +51,11 @@ _LOCAL = {
     # The UI would be open to everyone on the network, for a job that ends on its own.
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
+    # Spark keeps plans and tasks of finished statements for the UI even where it is off: 1,000 statements by default,
+    # a third of what a follower of a small library holds in Java, for good.
+    "spark.sql.ui.retainedExecutions": "50",
+    "spark.ui.retainedJobs": "50",
+    "spark.ui.retainedStages": "50",
     # Nothing outside this machine needs to reach the driver.
     "spark.driver.host": "localhost",
     "spark.driver.bindAddress": "127.0.0.1",

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from schemas.errors import InputError
 from spark_jobs.settings.sections import (
     ChunkingSettings,
+    FollowSettings,
     InferenceSettings,
     MaintenanceSettings,
     ModelSettings,
@@ -45,6 +46,7 @@ class Settings(Section):
     inference: InferenceSettings = InferenceSettings()
     run: RunSettings = RunSettings()
     maintenance: MaintenanceSettings = MaintenanceSettings()
+    follow: FollowSettings = FollowSettings()
     spark: SparkSettings = SparkSettings()
 
 

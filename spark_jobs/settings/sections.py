@@ -226,6 +226,12 @@ class MaintenanceSettings(Section):
     retention_hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 168
 
 
+class FollowSettings(Section):
+    """How `embedlake follow` waits for changes."""
+
+    poll_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30
+
+
 class SparkSettings(Section):
     """The local session; used only where no session is live."""
 

@@ -1,5 +1,6 @@
 """What Spark leaves out of a folder on this machine, or could not read, found by walking the folder; no Spark."""
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ class Listing:
         undecodable: Paths below the folder whose bytes are not UTF-8.
         unreadable: Files that this process may not read, and folders that it may not list.
         loops: Links that lead back to a folder above themselves.
+        digest: Digest of the paths, sizes and times of the files that Spark reads, whatever their order.
     """
 
     read: int = 0
@@ -34,6 +36,12 @@ class Listing:
     undecodable: list[bytes] = field(default_factory=list)
     unreadable: list[bytes] = field(default_factory=list)
     loops: list[bytes] = field(default_factory=list)
+    digest: int = 0
+
+    @property
+    def state(self) -> str:
+        """A text that is another one once a file has come, gone or been written."""
+        return f"{self.read} {self.digest:032x}"
 
     def faults(self) -> list[str]:
         """Describes why the folder cannot be a source, a sentence of cause and one of advice each."""
@@ -115,12 +123,23 @@ def _add(listing: Listing, path: bytes, below: bytes, is_hidden: bool) -> None:
         listing.passed_over += 1
         return
     listing.read += 1
+    listing.digest ^= _digest(path)
     if not below.isascii():
         listing.beyond_ascii += 1
         try:
             below.decode("utf-8")
         except UnicodeDecodeError:
             listing.undecodable.append(path)
+
+
+def _digest(path: bytes) -> int:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:  # gone meanwhile
+        return 0
+    # A copy can keep the time of its original, but not when it was put in place.
+    told = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return int.from_bytes(hashlib.blake2b(repr((path, told)).encode(), digest_size=16).digest())
 
 
 def _named(paths: list[bytes]) -> str:

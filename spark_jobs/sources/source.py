@@ -17,7 +17,9 @@ from spark_jobs.settings.sections import SourceSettings
 from spark_jobs.sources.columns import column_faults
 from spark_jobs.sources.csv_rows import csv_fault
 from spark_jobs.sources.faulty_rows import FAULT_COLUMN, describe_faults, is_faulty
-from spark_jobs.sources.location import survey
+from spark_jobs.sources.files import root_of
+from spark_jobs.sources.local_folder import list_folder
+from spark_jobs.sources.location import as_is, load_path, local_path, survey
 from spark_jobs.sources.refusals import REFUSED_COLUMN
 from spark_jobs.sources.rows import read_rows
 
@@ -205,6 +207,48 @@ def commit_of(spark: SparkSession, settings: SourceSettings, source: Source, ver
     # One line of the log each, of the versions since then only.
     commits = _commits(spark, settings, source.version - version + 1)
     return next((_commit_digest(commit) for commit in commits if commit.version == version), None)
+
+
+def source_state(spark: SparkSession, source: SourceSettings) -> str | None:
+    """Tells in what state a source is, without reading its files: its newest version, or which files it consists of.
+
+    Args:
+        spark: The live session.
+        source: Where it is.
+
+    Returns:
+        A text that is another one once rows of the source may have changed. None if the source does not tell: a view,
+        or a table of a catalog that is not one of Delta.
+
+    Raises:
+        InputError: It cannot be found.
+    """
+    try:
+        if source.format not in ("delta", "table"):
+            return _state_of_files(spark, source)
+        newest = _commits(spark, source, 1)[0]
+        return f"{newest.version} {_commit_digest(newest)}"
+    except Exception as error:  # Py4J raises it if a file cannot be read, PySpark if a plan is invalid
+        try:
+            if source.format == "table" and _delta_detail(spark, source) is None:
+                return None
+        except Exception as another:
+            raise _unreadable(source, another) from another
+        raise _unreadable(source, error) from error
+
+
+def _state_of_files(spark: SparkSession, source: SourceSettings) -> str:
+    path = source.path or ""
+    local = local_path(path)
+    if local is not None:
+        return list_folder(local).state
+    path = as_is(root_of(path)) if source.format == "files" else load_path(path)
+    # Only the content would be read, and it is not asked for. Nothing but sums comes to the driver.
+    options = {**source.options, "recursiveFileLookup": "true"}
+    files = spark.read.format("binaryFile").options(**options).load(path)
+    each = F.xxhash64("path", "length", "modificationTime")
+    sums = files.agg(F.count(F.lit(1)), F.sum("length"), F.bit_xor(each)).collect()[0]
+    return " ".join(map(str, sums))
 
 
 def _rule(spark: SparkSession, source: SourceSettings, fields: list[StructField]) -> str:

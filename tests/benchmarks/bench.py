@@ -10,6 +10,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.benchmarks.engine import engine  # noqa: E402
 from tests.benchmarks.fixed_cost import fixed, memory, scale  # noqa: E402
+from tests.benchmarks.follow import follow  # noqa: E402
 from tests.benchmarks.job import job  # noqa: E402
 from tests.benchmarks.search import search  # noqa: E402
 from tests.benchmarks.slices import slices  # noqa: E402
@@ -25,6 +26,7 @@ PARTS: dict[str, Callable[[Outcome], None]] = {
     "scale": scale,
     "slices": slices,
     "search": search,
+    "follow": follow,
 }
 # Ratios differ from processor to processor: each kind has a file of its own.
 _KIND = processor().lower().replace(" ", "-")

@@ -14,6 +14,7 @@ _SENTENCE = "tests/unit/encoders/test_sentence.py::test_"
 _ERRORS = "tests/unit/runtime/test_spark_errors.py::test_"
 _CANARIES = "tests/spark/jobs/test_canaries.py::test_nothing_that_is_written_has_data"
 _JOBS = "tests/jobs/"
+_FOLLOW = "tests/spark/jobs/test_follow.py::test_"
 _FORMATS = "tests/spark/sources/test_text_formats.py::test_"
 
 
@@ -796,5 +797,62 @@ MUTANTS = [
         'if encoding.upper().replace("-", "") == "UTF8":',
         "if encoding:",
         "tests/unit/sources/test_location.py",
+    ),
+    Mutant(
+        "a follower notes the state of a source as taken in whether or not the run succeeds",
+        "spark_jobs/embedding/following.py",
+        "        return Failed(space, error, _pause(space, state, until, now))",
+        "        space.done, space.runs = state, 1\n        return Failed(space, error, 30.0)",
+        _FOLLOW + "a_space_that_fails_does_not_keep_the_next_one_from_its_turn",
+    ),
+    Mutant(
+        "a follower's pauses do not end with a success",
+        "spark_jobs/embedding/following.py",
+        "space.done, space.failures = state, 0",
+        "space.done = state",
+        _FOLLOW + "versions_are_taken_in_and_a_fault_makes_pauses_that_grow_and_end",
+    ),
+    Mutant(
+        "a fault ends the follower",
+        "spark_jobs/embedding/following.py",
+        "        return Failed(space, error, _pause(space, state, until, now))",
+        "        raise",
+        _FOLLOW + "a_space_that_fails_does_not_keep_the_next_one_from_its_turn",
+    ),
+    Mutant(
+        "a space that fails takes the turn of the next one",
+        "spark_jobs/embedding/following.py",
+        "                yield event\n",
+        "                yield event\n                if isinstance(event, Failed):\n                    break\n",
+        _FOLLOW + "a_space_that_fails_does_not_keep_the_next_one_from_its_turn",
+    ),
+    Mutant(
+        "a follower asks for the state of a source after the run",
+        "spark_jobs/embedding/following.py",
+        "space.done, space.failures = state, 0",
+        "space.done, space.failures = source_state(spark, space.settings.source), 0",
+        _FOLLOW + "until_idle_ends_after_a_look_that_finds_nothing_and_takes_in_what_came_during_a_run",
+    ),
+    Mutant(
+        "a follower without a session goes on",
+        "spark_jobs/embedding/following.py",
+        "        _ask(spark)\n",
+        "",
+        "tests/unit/jobs/test_follow.py::test_a_session_that_is_gone_ends_the_follower",
+    ),
+    Mutant(
+        "a signal is taken for a fault",
+        "spark_jobs/embedding/following.py",
+        "if stop is not None:",
+        "if stop is None:",
+        "tests/unit/jobs/test_follow.py::test_a_signal_that_breaks_a_question_ends_the_follower",
+    ),
+    Mutant(
+        "files are told apart by their sizes alone",
+        "spark_jobs/sources/local_folder.py",
+        "told = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)",
+        "told = (found.st_size,)",
+        "tests/unit/sources/test_local_folder.py"
+        "::test_the_state_is_another_one_once_a_file_that_is_read_comes_goes_or_is_written",
     ),
 ]

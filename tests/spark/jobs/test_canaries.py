@@ -109,6 +109,11 @@ CASES: dict[str, dict[str, Case]] = {
         ),
         "a setting fails": case(lambda lab: ["--set", f"source.options=[{SECRET}"], "cannot be parsed", 2),
     },
+    "follow": {
+        "it succeeds": case(lambda lab: ["--once"], "toy.main: nothing changed"),
+        "a filter fails": case(lambda lab: ["--once", "--set", FAILING], CAST, 2),
+        "a text fails during the run": case(lambda lab: ["--until-idle", *lab.view("string(int(text))")], CAST, 2),
+    },
     "calibrate": {
         "it succeeds": case(
             lambda lab: [f"--set=source.filter=id != '{ID} 3'", f"--out={lab.folder}/out/calibration"],

@@ -1,5 +1,7 @@
 """Every source format gives the same documents, and a Delta source is read at one version."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from schemas.errors import InputError
 from spark_jobs.embedding.documents import as_documents
 from spark_jobs.settings.sections import SourceSettings
-from spark_jobs.sources.source import check_ids, open_source
+from spark_jobs.sources.source import check_ids, open_source, source_state
 
 pytestmark = pytest.mark.spark
 
@@ -141,3 +143,49 @@ def test_the_rule_of_a_filter_includes_how_the_session_reads_it(spark: SparkSess
         spark.conf.set(name, old)
     assert after[0] != before[0]
     assert after[1] == before[1]
+
+
+@pytest.mark.parametrize("kind", ["delta", "table"])
+def test_the_state_of_a_table_with_versions_is_another_one_after_each_commit(
+    spark: SparkSession, rows: DataFrame, tmp_path: Path, kind: str
+) -> None:
+    source_settings = settings(**written(rows, kind, tmp_path / "source"))
+    before = source_state(spark, source_settings)
+    assert before is not None and source_state(spark, source_settings) == before
+    if kind == "delta":
+        # Another table at the same path, which begins to count its versions anew.
+        shutil.rmtree(tmp_path / "source")
+    written(rows, kind, tmp_path / "source")
+    assert source_state(spark, source_settings) not in (before, None)
+
+
+def test_views_and_tables_without_versions_tell_no_state_and_missing_ones_are_named(
+    spark: SparkSession, rows: DataFrame, tmp_path: Path
+) -> None:
+    rows.createOrReplaceTempView("stateless")
+    rows.write.format("parquet").mode("overwrite").saveAsTable("default.stateless_files")
+    for table in ("stateless", "default.stateless_files"):
+        assert source_state(spark, settings(format="table", table=table)) is None
+    for missing in ({"format": "table", "table": "no.such.table"}, {"format": "delta", "path": str(tmp_path / "none")}):
+        with pytest.raises(InputError, match=r"^the source .* cannot be read as"):
+            source_state(spark, settings(**missing))
+
+
+def test_the_state_of_files_behind_a_pattern_is_their_listing(spark: SparkSession, tmp_path: Path) -> None:
+    # A pattern is listed by Spark, as every path is that is not of this machine.
+    source_settings = settings(format="json", path=str(tmp_path / "2*"), options={"pathGlobFilter": "*.json"})
+    with pytest.raises(InputError, match="cannot be read as json"):
+        source_state(spark, source_settings)
+    (tmp_path / "2026").mkdir()
+    (tmp_path / "2026" / "a.json").write_text("{}")
+    states = [source_state(spark, source_settings)]
+    (tmp_path / "2026" / "notes.txt").write_text("of no interest")
+    assert source_state(spark, source_settings) == states[0]
+    for name, text in [("a.json", "{} "), ("b.json", "{}"), ("b.json", "[]")]:
+        (tmp_path / "2026" / name).write_text(text)
+        os.utime(tmp_path / "2026" / name, (len(states), len(states)))
+        states.append(source_state(spark, source_settings))
+    (tmp_path / "2026" / "b.json").unlink()
+    states.append(source_state(spark, source_settings))
+    # The last state is one that was there before.
+    assert len(set(states)) == 4 and states[-1] == states[1]

@@ -108,6 +108,7 @@ def test_the_table_names_every_setting_and_no_other() -> None:
         ("run.on_failed_update", "`keep`"),
         ("maintenance.file_megabytes", "256"),
         ("maintenance.retention_hours", "168"),
+        ("follow.poll_seconds", "30"),
         ("run.max_quarantined_fraction", "0.01"),
         ("run.max_removed_fraction", "0.3"),
         ("source.track", "`auto`"),

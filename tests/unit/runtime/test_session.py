@@ -18,6 +18,7 @@ from schemas.errors import InputError
 from spark_jobs import (
     embed_library,
     export_library,
+    follow_library,
     list_quarantine,
     maintain_space,
     search_library,
@@ -134,6 +135,7 @@ def test_a_session_without_delta_is_refused(answer: str) -> None:
     "job",
     [
         embed_library.run,
+        lambda spark, settings: follow_library.run(spark, {"toy.main": settings}),
         maintain_space.run,
         verify_space.run,
         read_vectors,

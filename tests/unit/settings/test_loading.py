@@ -103,6 +103,7 @@ def test_everything_but_the_essentials_has_a_default() -> None:
             "max_removed_fraction": 0.3,
         },
         "maintenance": {"file_megabytes": 256, "retention_hours": 168},
+        "follow": {"poll_seconds": 30},
         "spark": {"master": "local[*]", "properties": {}},
     }
 

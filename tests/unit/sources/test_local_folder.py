@@ -75,5 +75,34 @@ def test_files_that_may_not_be_read_are_named_up_to_five(tmp_path: Path, monkeyp
     ]
 
 
+def test_the_state_is_another_one_once_a_file_that_is_read_comes_goes_or_is_written(tmp_path: Path) -> None:
+    made(tmp_path, "a.txt", "sub/b.txt", "_draft.txt")
+    states = [list_folder(str(tmp_path)).state]
+
+    def is_new() -> bool:
+        states.append(list_folder(str(tmp_path)).state)
+        return states[-1] not in states[:-1]
+
+    assert not is_new()
+    (tmp_path / "_draft.txt").write_text("another text")
+    os.utime(tmp_path / "sub")
+    assert not is_new()
+    (tmp_path / "a.txt").write_text("longer text")
+    assert is_new()
+    # As long and as old as the one before, as `cp --preserve` and `rsync --times` make it.
+    old = (tmp_path / "a.txt").stat()
+    (tmp_path / "copy").write_text("other text.")
+    os.utime(tmp_path / "copy", ns=(old.st_atime_ns, old.st_mtime_ns))
+    (tmp_path / "copy").replace(tmp_path / "a.txt")
+    assert is_new()
+    (tmp_path / "a.txt").rename(tmp_path / "c.txt")
+    assert is_new()
+    (tmp_path / "sub" / "b.txt").unlink()
+    assert is_new()
+    single = list_folder(str(tmp_path / "c.txt")).state
+    (tmp_path / "c.txt").write_text("a text of its own")
+    assert list_folder(str(tmp_path / "c.txt")).state != single
+
+
 def test_a_listing_without_files_has_no_faults() -> None:
     assert Listing().faults() == []

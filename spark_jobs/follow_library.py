@@ -1,0 +1,194 @@
+"""The follow job: a session that stays up and refreshes spaces as their sources change, until it is told to stop.
+
+Start it as `embedlake follow --config F`, or by `spark-submit spark_jobs/follow_library.py --config F`.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pyspark.sql import SparkSession
+from rich.console import Console
+
+from schemas.errors import InputError
+from schemas.plan import CHANGE_WORDS, UNCHANGED
+from spark_jobs.embedding.following import Failed, Followed, Refreshed, Until, Waiting, follow
+from spark_jobs.runtime.command import Debug, Overrides, ended, explained, session, show
+from spark_jobs.runtime.progress import Progress
+from spark_jobs.runtime.signals import stop_in_order
+from spark_jobs.settings.loading import Settings, load_settings
+from spark_jobs.store.file_system import with_file_system
+from spark_jobs.store.tables import delta_session, location_of
+
+Configs = Annotated[
+    list[Path],
+    typer.Option("--config", metavar="FILE", help="Settings file (YAML). Can be repeated: one session follows all."),
+]
+Once = Annotated[bool, typer.Option("--once", help="Run once for each space, and end.")]
+UntilIdle = Annotated[bool, typer.Option("--until-idle", help="End as soon as a look finds nothing new at any source.")]
+
+# The first ones may go by themselves. Those that need a person must not be hidden by them.
+_FROM_LEAST_TO_WORST = (0, 4, 1, 2, 3, 5, 6)
+
+
+def run(
+    spark: SparkSession,
+    settings: Mapping[str, Settings],
+    *,
+    until: Until = "stopped",
+    show_event: Callable[[Refreshed | Failed | Waiting], None] = lambda _: None,
+    wait: Callable[[float], None] = time.sleep,
+    now: Callable[[], float] = time.monotonic,
+    console: Console | None = None,
+) -> dict[str, int]:
+    """Follows the sources of spaces: looks for changes, and refreshes the space whenever there are some.
+
+    Args:
+        spark: A live session, classic or Connect.
+        settings: The whole configuration of each space, by the name that events give it.
+        until: `stopped` goes on until a signal comes, `idle` ends once a look finds nothing new at any source, and
+            `once` looks at each source once.
+        show_event: Receives what happens.
+        wait: Waits for so many seconds.
+        now: Clock, in seconds.
+        console: Terminal to show the progress of runs on.
+
+    Returns:
+        Exit code of the last attempt, by name; 0 where it succeeded.
+
+    Raises:
+        InputError: The session cannot use Delta tables.
+        Exception: The session is gone.
+    """
+    codes = dict.fromkeys(settings, 0)
+    with delta_session(spark):
+        spaces = [Followed(name, with_file_system(spark, one)) for name, one in settings.items()]
+        for event in follow(spark, spaces, until, lambda: Progress(console).live(), now):
+            show_event(event)
+            if isinstance(event, Waiting):
+                wait(event.seconds)
+            else:
+                codes[event.space.name] = explained(event.error)[1] if isinstance(event, Failed) else 0
+    return codes
+
+
+def load_all(configs: Sequence[Path], overrides: list[str] | None) -> dict[str, Settings]:
+    """Loads settings files that one session is to follow.
+
+    Args:
+        configs: Settings files.
+        overrides: Settings that override all of them.
+
+    Returns:
+        The settings by library and space, and by file too where that is not enough.
+
+    Raises:
+        InputError: A file is invalid, two name the same space, or their settings of the session differ.
+    """
+    loaded: list[Settings] = []
+    faults: list[str] = []
+    for config in configs:
+        try:
+            loaded.append(load_settings(config, overrides))
+        except InputError as error:
+            faults += error.faults if len(configs) == 1 else [f"{config}: {fault}" for fault in error.faults]
+    if faults:
+        raise InputError(faults)
+    faults = _clashes(configs, loaded)
+    if faults:
+        raise InputError(faults)
+    spaces = [f"{one.library}.{one.space}" for one in loaded]
+    files = zip(configs, spaces, strict=True)
+    names = [space if spaces.count(space) == 1 else f"{config} {space}" for config, space in files]
+    return dict(zip(names, loaded, strict=True))
+
+
+def _clashes(configs: Sequence[Path], loaded: Sequence[Settings]) -> list[str]:
+    faults, first = [], dict[str, Path]()
+    for config, one in zip(configs, loaded, strict=True):
+        other = first.setdefault(location_of(one).name("vectors"), config)
+        if other is not config:
+            faults.append(
+                f"{other} and {config} name the same space {one.library}.{one.space}. Give each a space of its own."
+            )
+        if one.spark != loaded[0].spark:
+            faults.append(
+                f"{configs[0]} and {config} have different settings in spark, but one session follows both. Make them "
+                "equal, or start a command for each."
+            )
+    return faults
+
+
+def worst(codes: Iterable[int]) -> int:
+    """Chooses the exit code that a person must see: success, then what goes by itself, then what does not."""
+    return max(codes, key=_FROM_LEAST_TO_WORST.index)
+
+
+def _show_event(event: Refreshed | Failed | Waiting, debug: bool) -> None:
+    """Prints one line for a refresh on standard output, and one for a fault on standard error."""
+    if isinstance(event, Waiting):
+        return
+    start = f"{datetime.now().astimezone().isoformat(timespec='seconds')} {event.space.name}:"
+    if isinstance(event, Refreshed):
+        counts = event.report.counts
+        changes = [f"{counts[c]:,} {words}" for c, words in CHANGE_WORDS.items() if c != UNCHANGED and counts[c]]
+        changed = " · ".join(changes) or "nothing changed"
+        show(f"{start} {changed} · {event.seconds:.1f} s · run {event.report.run_id}")
+        for label, text in event.report.notes:
+            if label == "warning":
+                typer.echo(f"{start} {text}", err=True)
+        return
+    if debug:
+        traceback.print_exception(event.error)
+    # A message with several faults has several lines.
+    message = " ".join(explained(event.error)[0].split())
+    again = f" Next attempt in {event.seconds_to_next:.0f} s." if event.seconds_to_next is not None else ""
+    typer.echo(f"{start} {message}{again}", err=True)
+
+
+def _wait(seconds: float, names: Sequence[str], console: Console) -> None:
+    if not console.is_terminal:
+        time.sleep(seconds)
+        return
+    with console.status(f"waiting for changes of {', '.join(names)}"):
+        time.sleep(seconds)
+
+
+def command(
+    config: Configs,
+    overrides: Overrides = None,
+    once: Once = False,
+    until_idle: UntilIdle = False,
+    debug: Debug = False,
+) -> None:
+    """Keep spaces up to date: wait for changes of their sources, and refresh them, until stopped."""
+
+    def work() -> None:
+        if once and until_idle:
+            raise InputError("--once and --until-idle exclude each other. Choose one.")
+        settings = load_all(config, overrides)
+        console = Console(stderr=True)
+        with Progress(console).live() as progress, progress.step("session"):
+            spark = session(next(iter(settings.values())), debug)
+        # Only now, because Java sets handlers of its own when it starts.
+        with stop_in_order():
+            codes = run(
+                spark,
+                settings,
+                until="once" if once else "idle" if until_idle else "stopped",
+                show_event=lambda event: _show_event(event, debug),
+                wait=lambda seconds: _wait(seconds, list(settings), console),
+                # Where nobody watches, a refresh is one line.
+                console=console if console.is_terminal else None,
+            )
+        raise SystemExit(worst(codes.values()))
+
+    ended(work, debug)
+
+
+if __name__ == "__main__":
+    typer.run(command)
