@@ -54,9 +54,9 @@ MUTANTS = [
     ),
     Mutant(
         "half-done documents are not looked for",
-        "spark_jobs/embedding/plan.py",
-        "if run.is_clean:",
-        "if run:",
+        "spark_jobs/embedding/comparing.py",
+        "if run.is_clean or not run.state.existing >=",
+        "if run.run_id or not run.state.existing >=",
         _CASES + "a_text_that_goes_back_after_a_crash_between_the_commits",
     ),
     Mutant(
@@ -111,8 +111,8 @@ MUTANTS = [
     Mutant(
         "rows that leave the filter stay",
         "spark_jobs/embedding/source_feed.py",
-        "ends.where(~arrives())",
-        'ends.where(F.col("_change_type") == "delete")',
+        "return rows if settings.filter is None else rows.where(F.expr(settings.filter))",
+        "return rows",
         _CASES + "feed_and_comparison_find_the_same_work",
     ),
     Mutant(
@@ -167,7 +167,7 @@ MUTANTS = [
     Mutant(
         "rows appended without a fence",
         "spark_jobs/embedding/merging.py",
-        "if insert_only and is_fenced:",
+        "if insert_only and (is_fenced or not tables.exists(table.name)):",
         "if insert_only:",
         _LIBRARY + "slices_are_commits_and_add_up_to_one_load_without_a_fence_too",
     ),
@@ -181,7 +181,7 @@ MUTANTS = [
     Mutant(
         "any number of documents may be quarantined",
         "spark_jobs/embedding/reconcile.py",
-        "limit = run.settings.run.max_quarantined_fraction",
+        "limit = settings.run.max_quarantined_fraction",
         "limit = 1.0",
         _LIBRARY + "what_a_failed_run_left_is_used_and_nothing_is_written_twice",
     ),
@@ -230,15 +230,15 @@ MUTANTS = [
     Mutant(
         "what a killed run has embedded is embedded again",
         "spark_jobs/embedding/staging.py",
-        "only_missing(chunks, staged).repartition(",
-        "only_missing(chunks, staged.limit(0)).repartition(",
+        "vector_rows(run, slice_, only_missing(chunks, staged), partitions)",
+        "vector_rows(run, slice_, only_missing(chunks, staged.limit(0)), partitions)",
         _LIBRARY + "what_a_failed_run_left_is_used_and_nothing_is_written_twice",
     ),
     Mutant(
         "every slice reads all that was staged",
         "spark_jobs/embedding/reuse.py",
-        "own = run.tables.read(STAGED_VECTORS.name).where(staged_by(run, slice_))",
-        "own = run.tables.read(STAGED_VECTORS.name)",
+        "usable = staged_by(run, slice_)",
+        "usable = F.lit(True)",
         _CASES + "texts_that_stand_elsewhere_are_not_embedded_again",
     ),
     Mutant(
@@ -854,5 +854,68 @@ MUTANTS = [
         "told = (found.st_size,)",
         "tests/unit/sources/test_local_folder.py"
         "::test_the_state_is_another_one_once_a_file_that_is_read_comes_goes_or_is_written",
+    ),
+    Mutant(
+        "a small run embeds again what a dead run staged",
+        "spark_jobs/embedding/plan.py",
+        "if run.is_clean and is_small(",
+        "if is_small(",
+        _LIBRARY + "a_small_run_uses_the_vectors_that_a_dead_run_staged",
+    ),
+    Mutant(
+        "an id that the feed repeats is taken for a change",
+        "spark_jobs/embedding/source_feed.py",
+        'fits = F.col("doc_id").isNotNull() & (F.col("n") == F.col("arrives").cast("long"))',
+        'fits = F.col("doc_id").isNotNull()',
+        _CASES + "ids_that_the_feed_repeats_are_refused",
+    ),
+    Mutant(
+        "the number of rows in the source's log is not compared",
+        "spark_jobs/embedding/source_feed.py",
+        "here != _rows_in_log(spark, settings, last)",
+        "here < 0",
+        _CASES + "a_ledger_that_does_not_fit_the_feed_is_compared_in_full",
+    ),
+    Mutant(
+        "no run reads everything again",
+        "spark_jobs/embedding/store_state.py",
+        "return number % every == 0",
+        "return every == 0",
+        _CASES + "every_so_many_runs_everything_is_read",
+    ),
+    Mutant(
+        "the totals of a large library are not compared",
+        "spark_jobs/embedding/reconcile.py",
+        "is_full = bool(wrong()) or summary.chunks != vectors.count()",
+        "is_full = bool(wrong())",
+        _CASES + "damage_to_a_large_library_is_noticed_by_a_refresh[untouched]",
+    ),
+    Mutant(
+        "the documents that a refresh touched are not compared",
+        "spark_jobs/embedding/reconcile.py",
+        "is_full = bool(wrong()) or summary.chunks != vectors.count()",
+        "is_full = wrong() < 0 or summary.chunks != vectors.count()",
+        _CASES + "damage_to_a_large_library_is_noticed_by_a_refresh[touched]",
+    ),
+    Mutant(
+        "a run with nothing to do does not count the vectors",
+        "spark_jobs/embedding/comparing.py",
+        "return state.tables.read(state.vectors.name).count() == found.ledger.chunks",
+        "return True",
+        _CASES + "rows_that_vanished_are_named_and_the_next_run_makes_them_good",
+    ),
+    Mutant(
+        "a lock that was taken over still counts",
+        "spark_jobs/store/locks.py",
+        "return self.file.stat().st_ino == self.inode",
+        "return True",
+        _CASES + "a_run_that_is_overtaken_writes_nothing_and_one_that_may_be_alive_is_not_overtaken",
+    ),
+    Mutant(
+        "other texts than those that were compared are embedded",
+        "spark_jobs/embedding/plan.py",
+        "if written != (found.planned, found.digest):",
+        "if written[0] != found.planned:",
+        _FAULTS + "a_source_that_is_rewritten_during_the_run",
     ),
 ]

@@ -13,7 +13,9 @@ from schemas.errors import InputError, QuarantineLimitError
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
 from spark_jobs.store import failpoints
+from spark_jobs.store.failpoints import SimulatedCrash
 from spark_jobs.store.tables import delta_session, space_tables
+from tests.support.refresh.machine import at
 from udfs.chunk_documents import chunk_id
 from udfs.encoders.fake import FakeEncoder, FakeTokenCounter
 
@@ -267,3 +269,17 @@ def test_what_a_failed_run_left_is_used_and_nothing_is_written_twice(
     with delta_session(spark):
         for table in ("plan", "staged_chunks", "staged_vectors"):
             assert space_tables(spark, settings).read(table).count() == 0
+
+
+def test_a_small_run_uses_the_vectors_that_a_dead_run_staged(
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings
+) -> None:
+    source = write_json([{"id": "a", "text": "Alpha."}, {"id": "b", "text": "Beta."}])
+
+    def crash() -> None:
+        raise SimulatedCrash
+
+    with at(("vectors.before", 1), crash), pytest.raises(SimulatedCrash):
+        run(spark, make_settings(source, run={"memory_tokens": 0}))
+    report = run(spark, make_settings(source))
+    assert (report.counts["chunks"], report.counts["chunks_embedded"]) == (2, 0)

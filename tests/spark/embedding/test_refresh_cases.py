@@ -215,6 +215,91 @@ def test_feed_and_comparison_find_the_same_work(
     assert caught.value.exit_code == 5
 
 
+def follow_rows(tmp_path: Path, make_settings: MakeSettings, **own: Any) -> tuple[Callable[..., None], Settings]:
+    """A Delta source with its change feed on; the function appends texts, whose first letter is their id."""
+    source = tmp_path / "source"
+
+    def append(*texts: str) -> None:
+        rows = pa.table({"id": [text[0].lower() for text in texts], "text": list(texts)})
+        write_deltalake(source, rows, mode="append", configuration={"delta.enableChangeDataFeed": "true"})
+
+    return append, make_settings(str(source), source={"format": "delta"}, run={"max_removed_fraction": 1.0, **own})
+
+
+def test_ids_that_the_feed_repeats_are_refused(
+    spark: SparkSession, tmp_path: Path, make_settings: MakeSettings
+) -> None:
+    append, settings = follow_rows(tmp_path, make_settings)
+    append("Owls.", "Bees.")
+    run(spark, settings)
+    table = DeltaTable(tmp_path / "source")
+    # It arrives without having left; both rows are in the source.
+    append("Old.")
+    before = DeltaTable(space(settings) / "vectors").version()
+    with pytest.raises(InputError, match=r"1 ids occur in more than one row, such as \['o'\]"):
+        run(spark, settings)
+    assert DeltaTable(space(settings) / "vectors").version() == before
+    # It leaves and arrives again, in two versions and in one.
+    table.update_incremental()
+    table.delete("id = 'o'")
+    append("Oaks.")
+    write_deltalake(
+        tmp_path / "source", pa.table({"id": ["b"], "text": ["Bats."]}), mode="overwrite", predicate="id = 'b'"
+    )
+    report = run(spark, settings)
+    assert report.how == "change feed since version 0"
+    assert texts(settings) == [("b", "Bats."), ("o", "Oaks.")]
+
+
+def test_a_ledger_that_does_not_fit_the_feed_is_compared_in_full(
+    spark: SparkSession, tmp_path: Path, make_settings: MakeSettings
+) -> None:
+    append, settings = follow_rows(tmp_path, make_settings)
+    append("Owls.", "Bees.")
+    run(spark, settings)
+    spark.sql(f"DELETE FROM {space_tables(spark, settings).name('ledger')} WHERE doc_id = 'b'")
+    append("Elms.")
+    report = run(spark, settings)
+    assert report.how.startswith("full comparison: its rows and the ledger contradict each other")
+    assert (report.counts["added"], texts(settings)) == (2, [("b", "Bees."), ("e", "Elms."), ("o", "Owls.")])
+
+
+def test_every_so_many_runs_everything_is_read(
+    spark: SparkSession, tmp_path: Path, make_settings: MakeSettings
+) -> None:
+    append, settings = follow_rows(tmp_path, make_settings, full_check_every=3)
+    append("Owls.", "Bees.")
+    run(spark, settings)
+    hows = [run(spark, settings).how for _ in range(2)]
+    assert hows == ["change feed since version 0", "full comparison: every 3 runs everything is read"]
+
+
+@pytest.mark.parametrize("document", ["untouched", "touched"])
+def test_damage_to_a_large_library_is_noticed_by_a_refresh(
+    spark: SparkSession,
+    write_json: WriteJson,
+    loaded: Loaded,
+    monkeypatch: pytest.MonkeyPatch,
+    document: str,
+) -> None:
+    settings = loaded(OWLS_AND_BEES)
+    write_json([{"id": "a", "text": "Elms."}, {"id": "b", "text": "Bees."}])
+    name = space_tables(spark, settings).name("vectors")
+    # As if it were too large to be read as a whole.
+    monkeypatch.setattr("spark_jobs.embedding.reconcile._ONE_PASS", 0)
+
+    def damage() -> None:
+        other = spark.newSession()
+        if document == "untouched":
+            other.sql(f"DELETE FROM {name} WHERE doc_id = 'b'")
+        else:
+            # The number of all rows stays what it should be.
+            other.sql(f"UPDATE {name} SET doc_id = 'b' WHERE doc_id = 'a'")
+
+    with at(("ledger.after", 1), damage), pytest.raises(ReconciliationError, match="ledger and vectors disagree"):
+        run(spark, settings)
+
+
 @pytest.mark.parametrize("later", [0, 1], ids=["as many versions", "more versions"])
 def test_a_source_put_back_from_a_copy_is_compared_in_full(
     spark: SparkSession, tmp_path: Path, make_settings: MakeSettings, later: int

@@ -1,0 +1,45 @@
+"""How many statements and commits a run of a small library takes; ARCHITECTURE has the same numbers."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from spark_jobs.embed_library import run
+from spark_jobs.settings import Settings
+from tests.conftest import ROOT
+
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(300)]
+
+_ROW = re.compile(r"^\| (first load|nothing to do|refresh of one slice) \| (\d+) \| (\d+) \|", re.MULTILINE)
+
+
+def statements(spark: Any) -> int:
+    """Counts what the driver has asked for so far; the steps into which Delta divides a statement have a root."""
+    found = spark._jsparkSession.sharedState().statusStore().executionsList()
+    every = [found.apply(number) for number in range(found.size())]
+    return sum(each.executionId() == each.rootExecutionId() for each in every)
+
+
+def commits(settings: Settings) -> int:
+    return sum(1 for _ in Path(str(settings.store.path)).glob("**/_delta_log/*.json"))
+
+
+def test_a_small_run_takes_few_statements_and_commits(
+    spark: SparkSession, write_json: Callable[..., str], make_settings: Callable[..., Settings]
+) -> None:
+    documents = [{"id": f"d{number}", "text": f"Owls hunt mouse {number}."} for number in range(200)]
+    settings = make_settings(write_json(documents))
+    spark.conf.set("spark.sql.ui.retainedExecutions", "10000")
+    found = {}
+    for name in ("first load", "nothing to do", "refresh of one slice"):
+        if name == "refresh of one slice":
+            write_json([{"id": "d0", "text": "Bees make honey."}, *documents[1:-1], {"id": "new", "text": "Elms."}])
+        before = statements(spark), commits(settings)
+        run(spark, settings)
+        found[name] = (statements(spark) - before[0], commits(settings) - before[1])
+    stated = _ROW.findall((ROOT / "ARCHITECTURE.md").read_text())
+    assert found == {name: (int(number), int(made)) for name, number, made in stated}
