@@ -44,16 +44,16 @@ def compare_source(
         SourceError: `source.track` is `feed`, and the feed cannot be used.
     """
     source, track = preflight.source, settings.source.track
-    gap = why_no_feed(state, settings, source, bool(retry_below))
+    gap, fault = why_no_feed(state, settings, source, bool(retry_below)), "cannot be used"
     if half_done is not None:
         gap = "the last run left documents half done"
     if track != "compare" and gap is None and state.before is not None and source.version is not None:
         since = int(state.before.source_version)
-        found, gap = _by_feed(state, settings, preflight, since)
+        (found, gap), fault = _by_feed(state, settings, preflight, since), "has a gap"
         if found is not None:
             return replace(found, how=f"change feed since version {since}")
     if track == "feed" and gap is not None and state.before is not None:
-        raise SourceError(f"the change feed cannot be used: {gap}. Set source.track to auto for a full comparison.")
+        raise SourceError(f"the change feed {fault}: {gap}. Set source.track to auto for a full comparison.")
     ledger = state.tables.read(LEDGER.name) if LEDGER.name in state.existing else None
     try:
         found = compare_all(state.tables.spark, settings.source, source, ledger, half_done, retry_below)

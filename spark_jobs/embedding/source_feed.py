@@ -114,7 +114,7 @@ def _candidates(spark: SparkSession, settings: SourceSettings, source: Source, f
     newest = F.max_by(F.struct(F.col("order.arrives"), "text_hash", "payload_hash", "tokens", "bytes"), "order")
     net = F.sum(F.when(F.col("order.arrives"), 1).otherwise(-1))
     grouped = rows.groupBy("doc_id").agg(net.alias("net"), newest.alias("newest")).select("doc_id", "net", "newest.*")
-    return grouped.orderBy("doc_id").limit(MOST_CHANGES + 1).toArrow()
+    return grouped.limit(MOST_CHANGES + 1).toArrow()
 
 
 def _rows_in_log(spark: SparkSession, settings: SourceSettings, version: int) -> int:
