@@ -40,6 +40,8 @@ _PACKAGES, _EXTENSIONS = "spark.jars.packages", "spark.sql.extensions"
 _CATALOG, _DELTA_CATALOG = "spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"
 _DELTA_PACKAGE, _DELTA_EXTENSION = "io.delta:delta-spark", "io.delta.sql.DeltaSparkSessionExtension"
 _LOG_LEVEL = "spark.log.level"
+# Variables of processes that use a session of spark-submit or of a Connect server.
+_STARTED_ELSEWHERE = {"PYSPARK_GATEWAY_PORT", "SPARK_REMOTE"}
 _LOCAL = {
     # Java refuses to start with two garbage collectors, so options of the user's own replace these.
     "spark.driver.extraJavaOptions": _JAVA,
@@ -104,11 +106,24 @@ def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
         from delta import configure_spark_with_delta_pip
     except ImportError as error:
         raise InputError("Delta is not installed. Run: pip install 'embedlake[spark]'") from error
+    is_first = pyspark.SparkContext._active_spark_context is None
     builder = configure_spark_with_delta_pip(
         SparkSession.builder.master(settings.master).appName("embedlake"), _listed(settings.properties, _PACKAGES)
     )
     with _kept_messages() if quiet else nullcontext(), _names_in_utf_8():
-        return _configured(builder, _local_properties(settings.properties))
+        spark = _configured(builder, _local_properties(settings.properties))
+    if is_first and _CATALOG not in settings.properties:
+        # It was given package, extension and catalog.
+        _with_delta.add(spark)
+    return spark
+
+
+def starts_here(settings: SparkSettings) -> bool:
+    """Whether `get_session` would start a session whose workers are on this machine."""
+    if SparkSession.getActiveSession() is not None or not _STARTED_ELSEWHERE.isdisjoint(os.environ):
+        return False
+    master = settings.properties.get("spark.master", settings.master)
+    return "spark.remote" not in settings.properties and re.fullmatch(r"local(\[.*\])?", master) is not None
 
 
 def _with_log_level(spark: SparkSession, settings: SparkSettings, quiet: bool) -> SparkSession:

@@ -190,7 +190,7 @@ def test_a_question_longer_than_the_model_says_so(spark: SparkSession, settings:
 )
 def test_a_filter_that_is_no_boolean_expression_is_refused(searchable: OpenSpace, where: str, message: str) -> None:
     with pytest.raises(InputError, match=f"(?s)^--where takes one boolean SQL expression .*({message})"):
-        matching(searchable, where)
+        matching(searchable.vectors.rows, where)
 
 
 def test_what_cannot_be_searched_is_refused(
@@ -204,7 +204,7 @@ def test_what_cannot_be_searched_is_refused(
     refused(r"library toy has no space main \(no run has written to it yet\)", make_settings(str(tmp_path / "none")))
     other = settings.model_copy(update={"model": settings.model.model_copy(update={"path": "fake:8"})})
     refused("space toy.main was made by the model fake:16. The configured model fake:8 differs from it", other)
-    refused("query 'question' has an empty text", settings, question=" \n")
+    refused(r"the question is empty\. Write a question", settings, question=" \n")
     refused("query 'question' cannot be embedded: model_error", settings, question="FAKE-ENCODER-RAISES")
 
 
