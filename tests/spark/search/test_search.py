@@ -187,8 +187,8 @@ def test_a_question_is_one_scan(spark: SparkSession, settings: Settings) -> None
     search_library.answer(spark, settings, "owls", SearchOptions())
     before = jobs()
     search_library.answer(spark, settings, "owls", SearchOptions())
-    # Two read Delta's log, one scans. In a live session one more embeds the question, and three read the registry. Before
-    # the hits came with their rows, an answer took 20 jobs.
+    # Two read Delta's log, one scans. In a live session one more embeds the question, and three read the registry.
+    # Before hits came with their rows, an answer took 20 jobs.
     assert (by_itself, jobs() - before) == (3, 7)
 
 
