@@ -106,16 +106,11 @@ def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
         from delta import configure_spark_with_delta_pip
     except ImportError as error:
         raise InputError("Delta is not installed. Run: pip install 'embedlake[spark]'") from error
-    is_first = pyspark.SparkContext._active_spark_context is None
     builder = configure_spark_with_delta_pip(
         SparkSession.builder.master(settings.master).appName("embedlake"), _listed(settings.properties, _PACKAGES)
     )
     with _kept_messages() if quiet else nullcontext(), _names_in_utf_8():
-        spark = _configured(builder, _local_properties(settings.properties))
-    if is_first and _CATALOG not in settings.properties:
-        # It was given package, extension and catalog.
-        _with_delta.add(spark)
-    return spark
+        return _configured(builder, _local_properties(settings.properties))
 
 
 def starts_here(settings: SparkSettings) -> bool:

@@ -11,7 +11,6 @@ from pyspark.sql import SparkSession
 from schemas.errors import StoppedError
 
 Answer = TypeVar("Answer")
-_TAG = "embedlake-question"
 _POLL_SECONDS = 0.1
 
 
@@ -63,6 +62,8 @@ def stoppable(spark: SparkSession, question: Callable[[], Answer]) -> Answer:
     """Asks a question that Ctrl-C ends without breaking the session.
 
     An interrupt in the middle of a call would break the connection to Java, so the call is made in another thread.
+    Nothing else may be at work in the session: all of its jobs are cancelled. A tag would not do, because a classic
+    session knows the tags of the calling thread alone.
 
     Args:
         spark: The live session, classic or Connect.
@@ -77,15 +78,13 @@ def stoppable(spark: SparkSession, question: Callable[[], Answer]) -> Answer:
     """
     is_over = threading.Event()
 
-    def tagged() -> Answer:
-        spark.addTag(_TAG)
+    def ask() -> Answer:
         try:
             return question()
         finally:
-            spark.removeTag(_TAG)
             is_over.set()
 
-    answer = beside(spark, tagged)
+    answer = beside(spark, ask)
     try:
         return answer()
     except KeyboardInterrupt:
@@ -97,7 +96,7 @@ def _cancel(spark: SparkSession, is_over: threading.Event) -> None:
     try:
         # Again and again, because its next job may start only now.
         while not is_over.wait(_POLL_SECONDS):
-            spark.interruptTag(_TAG)
+            spark.interruptAll()
     except KeyboardInterrupt as error:
         raise StoppedError(signal.SIGINT) from error
 

@@ -60,8 +60,8 @@ def query_model(model: InferenceSpec, rescore: bool = False) -> InferenceSpec:
     Returns:
         The model with its query prompt and the precision of the queries.
     """
-    precision = "float32" if rescore else model.model.precision
-    return replace(model, role="query", model=replace(model.model, precision=precision))
+    kept = replace(model.model, precision="float32" if rescore else model.model.precision)
+    return replace(model, role="query", model=kept)
 
 
 def embed_queries(
