@@ -24,7 +24,6 @@ from pyspark.sql import DataFrame, SparkSession
 
 from schemas.errors import InputError
 from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, session, show, tell
-from spark_jobs.runtime.properties import session_properties
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.runtime.session import ends_java, starts_here
 from spark_jobs.runtime.spark_errors import cause_of
@@ -37,7 +36,6 @@ from spark_jobs.search.query_rows import Query, check_question, shown
 from spark_jobs.search.question import LocalModel, PreparedSearch, ask, ask_once, load_here, prepare_search
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.open_space import OpenSpace, open_space, search_model
-from spark_jobs.store.properties import for_question
 from spark_jobs.store.tables import delta_session
 
 Where = Annotated[str | None, typer.Option(help="Boolean SQL expression, such as \"package = 'numpy'\".")]
@@ -95,10 +93,9 @@ def answer(
     Raises:
         InputError: The space, the question or the filter cannot be used.
     """
-    with delta_session(spark), session_properties(spark, for_question(options.per_document)):
-        if space is None:
-            return ask_once(spark, settings, question, options)
-        return ask(prepare_search(spark, settings, space), question, options)
+    if space is None:
+        return ask_once(spark, settings, question, options)
+    return ask(prepare_search(spark, settings, space), question, options)
 
 
 def run(
@@ -233,14 +230,13 @@ def _answer(
     spark = session(settings, output.debug)
     if question is not None and load is None:
         return output.answer(answer(spark, settings, question, options, space))
-    with delta_session(spark), session_properties(spark, for_question(options.per_document)):
-        prepared = prepare_search(spark, settings, space, load)
-        if question is not None:
-            output.answer(ask(prepared, question, options))
-        elif lines is not None:
-            _answer_lines(lines, prepared, options, output)
-        else:
-            _converse(spark, prepared, options, output)
+    prepared = prepare_search(spark, settings, space, load)
+    if question is not None:
+        output.answer(ask(prepared, question, options))
+    elif lines is not None:
+        _answer_lines(lines, prepared, options, output)
+    else:
+        _converse(spark, prepared, options, output)
     return None
 
 

@@ -28,11 +28,12 @@ def beside(spark: SparkSession, question: Callable[[], Answer]) -> Callable[[], 
     return aside(inheritable_thread_target(spark)(question))
 
 
-def aside(work: Callable[[], Answer]) -> Callable[[], Answer]:
-    """Starts work that needs no session in its own thread, which ends with the process.
+def aside(work: Callable[[], Answer], is_awaited: bool = False) -> Callable[[], Answer]:
+    """Starts work that needs no session in its own thread.
 
     Args:
         work: Must not share state with anything that runs meanwhile.
+        is_awaited: Whether the process ends only after the work; otherwise its end cuts it short.
 
     Returns:
         A function that waits for the result, and raises what the work raised; it can be called again.
@@ -46,7 +47,7 @@ def aside(work: Callable[[], Answer]) -> Callable[[], Answer]:
         except BaseException as error:  # raised when the caller waits for the answer
             errors.append(error)
 
-    thread = threading.Thread(target=keep, name="embedlake-beside", daemon=True)
+    thread = threading.Thread(target=keep, name="embedlake-beside", daemon=not is_awaited)
     thread.start()
 
     def answer() -> Answer:

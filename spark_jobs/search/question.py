@@ -1,4 +1,11 @@
-"""One question after another of the same space: what they share, and the single scan that each of them costs."""
+"""One question after another of the same space: what they share, and the single scan that each of them costs.
+
+In a live session:
+
+    prepared = prepare_search(spark, settings)
+    for question in questions:
+        print(as_lines(ask(prepared, question, SearchOptions(k=5))))
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +14,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql.types import StructType
 
 from schemas.worker_rows import RANKED
+from spark_jobs.runtime.properties import session_properties
 from spark_jobs.runtime.threads import aside, together
 from spark_jobs.search.hits import SearchResult, collect_hits
 from spark_jobs.search.nearest import SearchOptions, matching, nearest_to_one
@@ -15,6 +23,8 @@ from spark_jobs.search.query_rows import check_question
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.specs import inference_spec
 from spark_jobs.store.open_space import StoredSpace, find_space, newest_rows, search_model
+from spark_jobs.store.properties import for_question
+from spark_jobs.store.tables import delta_session
 from udfs.encoders.encoder import Encoder, load_encoder
 from udfs.specs import InferenceSpec
 
@@ -66,7 +76,8 @@ def load_here(settings: Settings) -> LocalModel:
     """
     described = inference_spec(settings)
     wanted = query_model(described)
-    return LocalModel(described, aside(lambda: load_encoder(wanted)))
+    # A process that ended amid torch's imports would abort.
+    return LocalModel(described, aside(lambda: load_encoder(wanted), is_awaited=True))
 
 
 def prepare_search(
@@ -78,7 +89,7 @@ def prepare_search(
     """Finds a space and its model, for any number of questions.
 
     Args:
-        spark: The live session, with the properties of `delta_session`.
+        spark: The live session.
         settings: The configuration, which names a space.
         space: A space of the library to search instead of the configured one.
         load: How this process loads the space's model, such as `load_here`; without it, executors embed the questions.
@@ -89,7 +100,8 @@ def prepare_search(
     Raises:
         InputError: The space does not exist, or the model is not the one that created it.
     """
-    found = find_space(spark, settings, space)
+    with delta_session(spark), session_properties(spark, for_question(per_document=False)):
+        found = find_space(spark, settings, space)
     local = load(found.settings) if load is not None else None
     return PreparedSearch(found, search_model(found, local.described if local is not None else None), local)
 
@@ -98,7 +110,7 @@ def ask(prepared: PreparedSearch, question: str, options: SearchOptions) -> Sear
     """Finds the chunks nearest to a question, by exact search of the rows as they are now.
 
     Args:
-        prepared: What `prepare_search` returned, in a session with the properties of `delta_session`.
+        prepared: What `prepare_search` returned.
         question: Any text that is not blank.
         options: How many hits to return, and from which rows.
 
@@ -109,20 +121,22 @@ def ask(prepared: PreparedSearch, question: str, options: SearchOptions) -> Sear
         InputError: The question or the filter cannot be used.
     """
     check_question(question)
-    rows = matching(newest_rows(prepared.space), options.where)
+    space, spark = prepared.space, prepared.space.tables.spark
     model, queries = query_model(prepared.model, options.rescore), [(_QUESTION, question)]
-    if prepared.local is not None:
-        embedded = embed_here(prepared.local.encoder(), model, queries)
-    else:
-        embedded = embed_on_executors(prepared.space.tables.spark, model, queries, prepared.space.settings.inference)
-    return _found(prepared.space, rows, embedded, options)
+    with delta_session(spark), session_properties(spark, for_question(options.per_document)):
+        rows = matching(newest_rows(space), options.where)
+        if prepared.local is not None:
+            embedded = embed_here(prepared.local.encoder(), model, queries)
+        else:
+            embedded = embed_on_executors(spark, model, queries, space.settings.inference)
+        return _found(space, rows, embedded, options)
 
 
 def ask_once(spark: SparkSession, settings: Settings, question: str, options: SearchOptions) -> SearchResult:
     """Finds the chunks nearest to a question in the configured space; executors embed it while the space is found.
 
     Args:
-        spark: The live session, with the properties of `delta_session`.
+        spark: The live session.
         settings: The configuration, which names a space.
         question: Any text that is not blank.
         options: How many hits to return, and from which rows.
@@ -140,15 +154,16 @@ def ask_once(spark: SparkSession, settings: Settings, question: str, options: Se
     model = query_model(inference_spec(settings), options.rescore)
     prepared, embedded = list[PreparedSearch](), list[EmbeddedQueries]()
     queries = [(_QUESTION, question)]
-    together(
-        spark,
-        [
-            lambda: prepared.append(prepare_search(spark, settings)),
-            lambda: embedded.append(embed_on_executors(spark, model, queries, settings.inference)),
-        ],
-    )
-    space = prepared[0].space
-    return _found(space, matching(newest_rows(space), options.where), embedded[0], options)
+    with delta_session(spark), session_properties(spark, for_question(options.per_document)):
+        together(
+            spark,
+            [
+                lambda: prepared.append(prepare_search(spark, settings)),
+                lambda: embedded.append(embed_on_executors(spark, model, queries, settings.inference)),
+            ],
+        )
+        space = prepared[0].space
+        return _found(space, matching(newest_rows(space), options.where), embedded[0], options)
 
 
 def _found(space: StoredSpace, rows: DataFrame, embedded: EmbeddedQueries, options: SearchOptions) -> SearchResult:

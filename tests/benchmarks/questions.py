@@ -56,24 +56,20 @@ def ask_questions(source: str, store: str, count: int) -> list[float]:
         Seconds until the first answer, then those of each further one.
     """
     began = time.perf_counter()
-    from spark_jobs.runtime.properties import session_properties
     from spark_jobs.runtime.session import get_session
     from spark_jobs.search.nearest import SearchOptions
     from spark_jobs.search.question import ask, load_here, prepare_search
-    from spark_jobs.store.properties import for_question
-    from spark_jobs.store.tables import delta_session
 
     settings = _asked(source, store)
     local = load_here(settings)
     spark = get_session(settings.spark, quiet=True)
     seconds = []
-    with delta_session(spark), session_properties(spark, for_question(False)):
-        prepared = prepare_search(spark, settings, load=lambda _: local)
-        for number in range(count):
-            hits = ask(prepared, f"a bird that hunts {number} mice", SearchOptions()).hits
-            assert len(hits) == 10
-            seconds.append(time.perf_counter() - began)
-            began = time.perf_counter()
+    prepared = prepare_search(spark, settings, load=lambda _: local)
+    for number in range(count):
+        hits = ask(prepared, f"a bird that hunts {number} mice", SearchOptions()).hits
+        assert len(hits) == 10
+        seconds.append(time.perf_counter() - began)
+        began = time.perf_counter()
     return seconds
 
 

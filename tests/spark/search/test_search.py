@@ -144,14 +144,12 @@ def test_bytes_and_bits_are_searched_in_their_own_metric(
         own = (low + (np.clip(np.floor((vector - low) / steps), 0, 255) + 0.5) * steps).astype(np.float32)
     for row, numbers in zip(rows, matrix, strict=True):
         row["embedding"] = numbers
-    with delta_session(spark):
-        prepared = prepare_search(spark, settings, load=load_here)
+    prepared = prepare_search(spark, settings, load=load_here)
     for rescore, query in ((False, own), (True, vector)):
         options = SearchOptions(k=8, rescore=rescore)
         expected = by_brute_force(rows, query, 8)
         # Embedded by executors, and by the process of a local session.
-        with delta_session(spark):
-            answers = [search_library.answer(spark, settings, "owls", options), ask(prepared, "owls", options)]
+        answers = [search_library.answer(spark, settings, "owls", options), ask(prepared, "owls", options)]
         for hits in (found.hits for found in answers):
             assert [hit.chunk_id for hit in hits] == [chunk_id for chunk_id, _ in expected]
             assert [hit.score for hit in hits] == pytest.approx([score for _, score in expected], abs=1e-6)
@@ -162,13 +160,11 @@ def test_each_question_sees_the_newest_vectors(
 ) -> None:
     documents = [{"id": f"d{number}", "text": f"Owls hunt mouse {number}."} for number in range(3)]
     settings = loaded(documents)
-    with delta_session(spark):
-        prepared = prepare_search(spark, settings, load=load_here)
-        before = ask(prepared, "Bees dance.", SearchOptions())
+    prepared = prepare_search(spark, settings, load=load_here)
+    before = ask(prepared, "Bees dance.", SearchOptions())
     write_json([*documents[1:], {"id": "bee", "text": "Bees dance."}])
     embed(spark, settings, allow_removals=True)
-    with delta_session(spark):
-        after = ask(prepared, "Bees dance.", SearchOptions())
+    after = ask(prepared, "Bees dance.", SearchOptions())
     assert {hit.doc_id for hit in before.hits} == {"d0", "d1", "d2"}
     assert after.hits[0].doc_id == "bee" and after.hits[0].score == pytest.approx(1.0)
     assert {hit.doc_id for hit in after.hits} == {"d1", "d2", "bee"}
@@ -178,12 +174,11 @@ def test_a_question_is_one_scan(spark: SparkSession, settings: Settings) -> None
     def jobs() -> int:
         return int(spark.sparkContext._jsc.sc().statusStore().jobsList(None).head().jobId())
 
-    with delta_session(spark):
-        prepared = prepare_search(spark, settings, load=load_here)
-        ask(prepared, "owls", SearchOptions())
-        before = jobs()
-        ask(prepared, "owls", SearchOptions())
-        by_itself = jobs() - before
+    prepared = prepare_search(spark, settings, load=load_here)
+    ask(prepared, "owls", SearchOptions())
+    before = jobs()
+    ask(prepared, "owls", SearchOptions())
+    by_itself = jobs() - before
     search_library.answer(spark, settings, "owls", SearchOptions())
     before = jobs()
     search_library.answer(spark, settings, "owls", SearchOptions())
