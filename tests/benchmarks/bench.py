@@ -12,6 +12,7 @@ from tests.benchmarks.engine import engine  # noqa: E402
 from tests.benchmarks.fixed_cost import fixed, memory, scale  # noqa: E402
 from tests.benchmarks.follow import follow  # noqa: E402
 from tests.benchmarks.job import job  # noqa: E402
+from tests.benchmarks.questions import prompt  # noqa: E402
 from tests.benchmarks.search import search  # noqa: E402
 from tests.benchmarks.slices import slices  # noqa: E402
 from tests.benchmarks.warm import warm  # noqa: E402
@@ -27,6 +28,7 @@ PARTS: dict[str, Callable[[Outcome], None]] = {
     "slices": slices,
     "search": search,
     "follow": follow,
+    "prompt": prompt,
 }
 # Ratios differ from processor to processor: each kind has a file of its own.
 _KIND = processor().lower().replace(" ", "-")

@@ -15,6 +15,7 @@ _ERRORS = "tests/unit/runtime/test_spark_errors.py::test_"
 _CANARIES = "tests/spark/jobs/test_canaries.py::test_nothing_that_is_written_has_data"
 _JOBS = "tests/jobs/"
 _FOLLOW = "tests/spark/jobs/test_follow.py::test_"
+_SEARCH = "tests/spark/search/test_search.py::test_"
 _FORMATS = "tests/spark/sources/test_text_formats.py::test_"
 
 
@@ -917,5 +918,55 @@ MUTANTS = [
         "if written != (found.planned, found.digest):",
         "if written[0] != found.planned:",
         _FAULTS + "a_source_that_is_rewritten_during_the_run",
+    ),
+    Mutant(
+        "a question sees an old version of the vectors",
+        "spark_jobs/store/open_space.py",
+        'return space.tables.read("vectors")',
+        "tables = space.tables\n"
+        '        return tables.spark.read.option("versionAsOf", 0).table(tables.name("vectors"))',
+        _SEARCH + "each_question_sees_the_newest_vectors",
+    ),
+    Mutant(
+        "a question embedded here has the prompt of documents",
+        "spark_jobs/search/question.py",
+        "wanted = query_model(described)",
+        "wanted = described",
+        "tests/unit/search/test_question.py::test_a_local_question_has_the_query_prompt",
+    ),
+    Mutant(
+        "a question embedded here keeps its precision",
+        "spark_jobs/search/queries.py",
+        "restored(quantized(embeddings.matrix, precision, ranges), precision, ranges)",
+        "embeddings.matrix",
+        _SEARCH + "bytes_and_bits_are_searched_in_their_own_metric",
+    ),
+    Mutant(
+        "rescoring is forgotten",
+        "spark_jobs/search/queries.py",
+        'replace(model.model, precision="float32" if rescore else model.model.precision)',
+        "model.model",
+        _SEARCH + "bytes_and_bits_are_searched_in_their_own_metric",
+    ),
+    Mutant(
+        "only the last batch of a partition is searched",
+        "udfs/search.py",
+        "found if kept is None else _best_of_both(kept, found, query)",
+        "found",
+        "tests/unit/udfs/test_search.py",
+    ),
+    Mutant(
+        "a cancelled question goes on",
+        "spark_jobs/runtime/threads.py",
+        "spark.interruptAll()",
+        "pass",
+        "tests/spark/runtime/test_threads.py::test_ctrl_c_cancels_a_question_and_leaves_the_session",
+    ),
+    Mutant(
+        "Ctrl-C ends the prompt",
+        "spark_jobs/search/prompt.py",
+        "            except KeyboardInterrupt:\n                typer.echo(err=True)",
+        "            except KeyboardInterrupt:\n                raise",
+        _JOBS + "test_prompt.py::test_the_prompt_answers_until_ctrl_d",
     ),
 ]
