@@ -12,6 +12,7 @@ from pyspark.sql import Row
 from schemas.worker_rows import TRIALS
 from spark_jobs.calibrate_inference import SizeResult, as_calibration, recommend, save_plot
 from udfs.encoders.fake import FakeEncoder
+from udfs.encoders.protocol import BackendChoice
 from udfs.encoders.tokens import Tokenized
 from udfs.inference.calibration import PassSize, sizes_for, trials
 from udfs.specs import Precision
@@ -26,6 +27,8 @@ class SmallEncoder:
         self.device = "cpu"
         self.dtype: Precision = "float32"
         self.is_padded = True
+        self.is_on_trial = False
+        self.choice = BackendChoice(backend="small")
         self.calls: list[list[str]] = []
 
     def tokenize(self, texts: Sequence[str]) -> Tokenized:

@@ -91,7 +91,13 @@ def test_everything_but_the_essentials_has_a_default() -> None:
             "precision": "float32",
             "dtype": "auto",
         },
-        "inference": {"device": "auto", "token_budget": "auto", "backend": "torch", "resource_profile": "auto"},
+        "inference": {
+            "device": "auto",
+            "token_budget": "auto",
+            "backend": "auto",
+            "cache": None,
+            "resource_profile": "auto",
+        },
         "run": {
             "slice_tokens": "auto",
             "slice_rows": 500_000,
@@ -150,7 +156,7 @@ def test_all_faults_are_reported_at_once_with_their_keys() -> None:
         ("model.pth", "Did you mean path?"),
         ("store.schema_", "Did you mean schema?"),
         ("run.slice_token", "Did you mean slice_tokens?"),
-        ("inference.cores", "Known settings are device, token_budget, backend, resource_profile."),
+        ("inference.cores", "Known settings are device, token_budget, backend, cache, resource_profile."),
         ("store.zzz", "Known settings are path, catalog, schema, vector_encoding."),
     ],
 )
