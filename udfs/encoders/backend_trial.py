@@ -38,7 +38,8 @@ class BackendTrial:
     @property
     def turn(self) -> str:
         """The backend of the next pass."""
-        return min(self._turns, key=lambda name: self._turns[name])
+        # By passes that count: of two passes a window, a full and a small one, each backend would always get the same.
+        return min(self._turns, key=lambda name: (len(self._rates[name]), self._turns[name]))
 
     @property
     def winner(self) -> str | None:

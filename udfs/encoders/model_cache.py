@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from errno import EFBIG
+from errno import EEXIST, EFBIG, ENOTEMPTY
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ OFF = "off"
 _DESCRIPTION, _CHOICES, _NEW = "entry.json", "choices", ".new-"
 # Longer than any conversion takes: what is older was left behind by a process that died.
 _ABANDONED_SECONDS = 86_400.0
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 Key = Mapping[str, Any]
 Files = dict[str, NDArray[np.uint8]]
 
@@ -82,20 +83,30 @@ def read_entry(root: Path, key: Key) -> tuple[Files, dict[str, Any]] | None:
         DamagedError: The entry is not what was written. It is removed.
     """
     folder = root / digest_of(key)
-    if not os.path.lexists(folder):
-        return None
-    try:
-        found = read_folder(folder, key)
-    except DamagedError:
-        _remove(folder)
-        raise
-    with suppress(OSError):
-        os.utime(folder)
-    return found
+    while True:
+        try:
+            opened = os.open(folder, _FOLDER)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            _remove(folder)
+            raise DamagedError(f"{folder.name} is not a folder") from error
+        try:
+            found = _read_opened(opened, key)
+            with suppress(OSError):
+                os.utime(opened)
+            return found
+        except DamagedError:
+            # Another process may have removed it meanwhile, or put a new one in its place.
+            if _is_still(folder, opened):
+                _remove(folder)
+                raise
+        finally:
+            os.close(opened)
 
 
 def read_folder(folder: Path, key: Key) -> tuple[Files, dict[str, Any]]:
-    """Reads the files of an entry and compares their digests.
+    """Reads an entry that is being prepared.
 
     Args:
         folder: The entry's folder.
@@ -106,17 +117,33 @@ def read_folder(folder: Path, key: Key) -> tuple[Files, dict[str, Any]]:
 
     Raises:
         DamagedError: A file is missing or has another digest.
+        OSError: The folder cannot be read.
     """
-    body = _read_checked(folder / _DESCRIPTION)
+    opened = os.open(folder, _FOLDER)
+    try:
+        return _read_opened(opened, key)
+    finally:
+        os.close(opened)
+
+
+def _read_opened(folder: int, key: Key) -> tuple[Files, dict[str, Any]]:
+    """Reads the files of an entry and compares their digests."""
+    body = _read_checked(folder, _DESCRIPTION)
     if body.get("key") != dict(key):
         raise DamagedError(f"{_DESCRIPTION} describes another model")
     files: Files = {}
     for name, digest in body["files"].items():
         # Read once: what was compared is what is used, whatever happens to the file later.
-        files[name] = _content(folder / name)
+        files[name] = _content(folder, name)
         if sha256(files[name].data).hexdigest() != digest:
             raise DamagedError(f"{name} has another digest")
     return files, body["facts"]
+
+
+def _is_still(folder: Path, opened: int) -> bool:
+    with suppress(OSError):
+        return os.path.samestat(folder.lstat(), os.fstat(opened))
+    return False
 
 
 @contextmanager
@@ -161,21 +188,27 @@ def keep(root: Path, folder: Path, key: Key, most_bytes: int = MOST_BYTES) -> No
     target = root / digest_of(key)
     try:
         folder.rename(target)
-    except OSError:
-        if not target.is_dir():
+    except OSError as error:
+        if error.errno not in (ENOTEMPTY, EEXIST):
             raise
     _trim(root, most_bytes, target)
 
 
 def read_choice(root: Path, key: Key) -> dict[str, Any] | None:
     """Reads what was remembered about a choice; None if nothing was, or if the file is damaged."""
-    path = root / _CHOICES / f"{digest_of(key)}.json"
+    name = f"{digest_of(key)}.json"
     try:
-        body = _read_checked(path)
+        opened = os.open(root / _CHOICES, _FOLDER)
+    except OSError:
+        return None
+    try:
+        body = _read_checked(opened, name)
     except DamagedError:
         with suppress(OSError):
-            path.unlink(missing_ok=True)
+            os.unlink(name, dir_fd=opened)
         return None
+    finally:
+        os.close(opened)
     return dict(body["choice"]) if body.get("key") == dict(key) else None
 
 
@@ -213,25 +246,25 @@ def _write_checked(path: Path, body: dict[str, Any]) -> None:
     path.write_text(json.dumps({"digest": sha256(_canonical(body)).hexdigest(), "body": body}), encoding="ascii")
 
 
-def _read_checked(path: Path) -> dict[str, Any]:
+def _read_checked(folder: int, name: str) -> dict[str, Any]:
     try:
-        found = json.loads(_content(path).tobytes())
+        found = json.loads(_content(folder, name).tobytes())
         body: dict[str, Any] = found["body"]
         is_whole = found["digest"] == sha256(_canonical(body)).hexdigest()
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DamagedError(f"{path.name} cannot be read") from error
+        raise DamagedError(f"{name} cannot be read") from error
     if not is_whole:
-        raise DamagedError(f"{path.name} has another digest")
+        raise DamagedError(f"{name} has another digest")
     return body
 
 
-def _content(path: Path) -> NDArray[np.uint8]:
+def _content(folder: int, name: str) -> NDArray[np.uint8]:
     try:
         # A link would lead out of the folder that was checked.
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), "rb") as file:
             return np.fromfile(file, dtype=np.uint8)
     except OSError as error:
-        raise DamagedError(f"{path.name} cannot be read ({error.strerror})") from error
+        raise DamagedError(f"{name} cannot be read ({error.strerror})") from error
 
 
 def _trim(root: Path, most_bytes: int, kept: Path) -> None:
