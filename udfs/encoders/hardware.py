@@ -51,14 +51,20 @@ def cpu_dtype(dtype: str) -> Precision:
     """
     if dtype != "auto":
         return dtype  # type: ignore[return-value]  # the settings allow nothing else
-    return "bfloat16" if _BFLOAT16_FLAGS & set(_described().get("flags", "").split()) else "float32"
+    return "bfloat16" if _BFLOAT16_FLAGS & instructions() else "float32"
+
+
+def instructions() -> frozenset[str]:
+    """Returns the names of the processor's instruction sets, as Linux shows them; none on other systems."""
+    described = _described()
+    return frozenset(described.get("flags", described.get("Features", "")).split())
 
 
 @cache
 def processor() -> str:
     """Describes the processor in one line: its name, and a digest of its instructions, which decide what is fast."""
     described = _described()
-    flags = " ".join(sorted(described.get("flags", described.get("Features", "")).split()))
+    flags = " ".join(sorted(instructions()))
     name = described.get("model name", platform.processor() or "unknown")
     return f"{platform.machine()} {name} {hashlib.sha256(flags.encode()).hexdigest()[:12]}"
 
