@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keeps converted models of the tests, of their Spark workers and processes away from this user's cache."""
     # Several workers share the folder of the process that started them.
     if not hasattr(config, "workerinput"):
-        config.stash[_CACHE] = tempfile.TemporaryDirectory(prefix="test-cache-")
+        config.stash[_CACHE] = tempfile.TemporaryDirectory(prefix="test-cache-", ignore_cleanup_errors=True)
         os.environ["XDG_CACHE_HOME"] = config.stash[_CACHE].name
 
 
