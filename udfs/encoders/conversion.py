@@ -122,6 +122,10 @@ def convert_into(target: Path, spec: InferenceSpec, cores: int) -> Conversion:
 def write_graph(graph: Any, target: Path) -> None:
     """Writes a converted model, with weights in float32, into a folder.
 
+    Args:
+        graph: The model of OpenVINO.
+        target: The folder.
+
     Raises:
         OSError: It cannot be written.
     """

@@ -150,6 +150,12 @@ def _is_still(folder: Path, opened: int) -> bool:
 def new_entry(root: Path) -> Iterator[Path]:
     """Creates a folder in which an entry is prepared, for a block; it is gone afterwards unless `keep` moved it.
 
+    Args:
+        root: The cache.
+
+    Yields:
+        The empty folder.
+
     Raises:
         OSError: The folder cannot be written.
     """

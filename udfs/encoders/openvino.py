@@ -30,6 +30,9 @@ def is_installed() -> bool:
 def import_openvino() -> Any:
     """Imports OpenVINO without the package by which it reports conversions to its vendor.
 
+    Returns:
+        The module.
+
     Raises:
         InputError: It is not installed.
     """
