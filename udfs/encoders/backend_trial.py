@@ -1,5 +1,6 @@
 """Two backends take turns on the first passes of a worker, until it is known which one is faster."""
 
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import median
@@ -172,3 +173,5 @@ class TrialEncoder:
         self.choice = replace(self._encoders[backend].choice, **rates, note=note)
         self._encoders = {backend: self._encoders[backend]}
         self._is_settled = True
+        # Modules and hooks of the other one refer to each other.
+        gc.collect()
