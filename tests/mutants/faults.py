@@ -450,7 +450,7 @@ MUTANTS = [
     ),
     Mutant(
         "weights stay mapped from a file that may change",
-        "udfs/encoders/sentence.py",
+        "udfs/encoders/loading.py",
         'copy=tensor.device.type == "cpu"',
         "copy=False",
         _SENTENCE + "weights_that_are_overwritten_after_loading_neither_reach_the_model_nor_are_loaded_again",
