@@ -15,11 +15,15 @@ from tests.benchmarks.job import job  # noqa: E402
 from tests.benchmarks.questions import prompt  # noqa: E402
 from tests.benchmarks.search import search  # noqa: E402
 from tests.benchmarks.slices import slices  # noqa: E402
+from tests.benchmarks.tutorial import tutorial  # noqa: E402
 from tests.benchmarks.warm import warm  # noqa: E402
+from tests.benchmarks.worker import worker  # noqa: E402
 from tests.validate.outcome import Outcome, processor, write_outcome  # noqa: E402
 
 PARTS: dict[str, Callable[[Outcome], None]] = {
     "engine": engine,
+    "worker": worker,
+    "tutorial": tutorial,
     "warm": warm,
     "job": job,
     "fixed": fixed,
