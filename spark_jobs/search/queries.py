@@ -19,7 +19,7 @@ from spark_jobs.search.query_rows import TEXT_COLUMN, Query, query_faults, shown
 from spark_jobs.search.text_files import TextFile, as_text
 from spark_jobs.settings.sections import InferenceSettings
 from spark_jobs.store.open_space import StoredSpace
-from udfs.encoders.encoder import Encoder
+from udfs.encoders.protocol import Encoder
 from udfs.inference.engine import embed_texts
 from udfs.quantization import quantized, restored
 from udfs.specs import InferenceSpec

@@ -25,7 +25,8 @@ from spark_jobs.settings.specs import inference_spec
 from spark_jobs.store.open_space import StoredSpace, find_space, newest_rows, search_model
 from spark_jobs.store.properties import for_question
 from spark_jobs.store.tables import delta_session
-from udfs.encoders.encoder import Encoder, load_encoder
+from udfs.encoders.encoder import load_encoder
+from udfs.encoders.protocol import Encoder
 from udfs.specs import InferenceSpec
 
 _QUESTION = "question"
