@@ -40,10 +40,9 @@ lock: $(STAMP) ## Write requirements.lock from setup.py; keeps versions that sti
 	$(UV) compile setup.py --quiet --all-extras --universal --python-version 3.11 --generate-hashes \
 	    --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) --output-file requirements.lock
 
-quickstart: install ## Embed 1,500 real documents into Delta tables and ask them a question (QUESTION="...")
+quickstart: install ## Embed 600 real documents into Delta tables and ask them a question (QUESTION="...")
 	$(BIN)/python quickstart/collect_docstrings.py --out $(SOURCE)
-	$(JAVA) $(BIN)/embedlake embed --config conf/quickstart.yaml
-	$(JAVA) $(BIN)/embedlake search --config conf/quickstart.yaml "$(QUESTION)" -k 5
+	$(JAVA) $(BIN)/python quickstart/quickstart.py "$(QUESTION)"
 
 # Two at a time, a file each: a small Spark job keeps little more than one core busy.
 test: install ## Run every test that needs no GPU; prints the twenty slowest

@@ -41,6 +41,8 @@ setup(
     install_requires=[
         "torch>=2.11",
         "sentence-transformers>=6",
+        # Where its wheels are known to run; elsewhere the extra installs it.
+        "openvino>=2025.4; sys_platform == 'linux' and platform_machine == 'x86_64'",
         "transformers>=5.3",
         "safetensors",
         "tokenizers",

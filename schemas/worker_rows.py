@@ -33,8 +33,9 @@ SUMS = (
     "write",
 )
 # The maximum over all tasks.
-PEAKS = ("load_seconds", "token_budget", "peak_mebibytes")
-NAMES = ("device", "dtype")
+PEAKS = ("load_seconds", "token_budget", "peak_mebibytes", "torch_rate", "openvino_rate")
+# The backend that runs the model, and in words why another was not tried or what happened to the cache of models.
+NAMES = ("device", "dtype", "backend", "backend_note")
 METER = StructType(
     [StructField(name, DoubleType()) for name in (*SUMS, *PEAKS)] + [StructField(name, StringType()) for name in NAMES]
 )

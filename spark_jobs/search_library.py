@@ -9,9 +9,13 @@ In a live session:
     print(as_lines(answer(spark, settings, "How do I mask values?", SearchOptions(k=5))))
 """
 
-from collections.abc import Sequence
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import chain
 from typing import Annotated
 
 import typer
@@ -19,13 +23,17 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from schemas.errors import InputError
-from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, session, show
+from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, session, show, tell
 from spark_jobs.runtime.report import render_lines
+from spark_jobs.runtime.session import ends_java, starts_here
 from spark_jobs.runtime.spark_errors import cause_of
-from spark_jobs.search.hits import SearchResult, as_json, as_lines, collect_hits
+from spark_jobs.runtime.threads import stoppable
+from spark_jobs.search.hits import SearchResult, as_json, as_lines
 from spark_jobs.search.nearest import SearchOptions, matching, nearest, queries_per_scan
+from spark_jobs.search.prompt import answer_prompt, questions_of_input
 from spark_jobs.search.queries import embed_queries, read_queries
-from spark_jobs.search.query_rows import Query, shown
+from spark_jobs.search.query_rows import Query, check_question, shown
+from spark_jobs.search.question import LocalModel, PreparedSearch, ask, ask_once, load_here, prepare_search
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.open_space import OpenSpace, open_space, search_model
 from spark_jobs.store.tables import delta_session
@@ -35,6 +43,7 @@ PerDocument = Annotated[bool, typer.Option("--per-document", help="Return docume
 Rescore = Annotated[bool, typer.Option("--rescore", help="Keep queries in float32 in a space of int8 or binary.")]
 Space = Annotated[str | None, typer.Option(help="Search another space of this library.")]
 
+_NEEDS = "search needs either a question, or --queries FILE with --out PATH"
 # Maximum number of truncated queries that the summary names.
 _NAMED = 5
 
@@ -84,13 +93,9 @@ def answer(
     Raises:
         InputError: The space, the question or the filter cannot be used.
     """
-    with delta_session(spark):
-        opened = open_space(spark, settings, space)
-        model = search_model(opened)
-        rows = matching(opened, options.where)
-        embedded = embed_queries(opened, model, [("question", question)], options.rescore)
-        hits = nearest(opened, rows, embedded, options).orderBy("rank")
-        return SearchResult(opened.name, collect_hits(hits), bool(embedded.truncated), hits.schema)
+    if space is None:
+        return ask_once(spark, settings, question, options)
+    return ask(prepare_search(spark, settings, space), question, options)
 
 
 def run(
@@ -116,7 +121,7 @@ def run(
     with delta_session(spark):
         opened = open_space(spark, settings, space)
         model = search_model(opened)
-        rows = matching(opened, options.where)
+        rows = matching(opened.vectors.rows, options.where)
         scans: list[DataFrame] = []
         truncated: list[str] = []
         every = read_queries(spark, queries)
@@ -145,7 +150,7 @@ def search(space: OpenSpace, queries: Sequence[Query], options: SearchOptions) -
     Raises:
         InputError: A query or the filter cannot be used.
     """
-    rows = matching(space, options.where)
+    rows = matching(space.vectors.rows, options.where)
     return nearest(space, rows, embed_queries(space, search_model(space), queries, options.rescore), options)
 
 
@@ -174,29 +179,107 @@ def command(
     overrides: Overrides = None,
     debug: Debug = False,
 ) -> None:
-    """Find the chunks nearest to a question, or to each query of a file, by exact search."""
+    """Find the chunks nearest to a question, or to each query of a file, by exact search.
+
+    Without a question, it asks for one after another on a terminal, and reads one a line from anywhere else.
+    """
     options = SearchOptions(k=k, where=where, per_document=per_document, rescore=rescore)
 
     def job(settings: Settings) -> None:
         if queries is not None and out is not None and question is None:
             show(str(run(session(settings, debug), settings, queries, out, options, space)))
-        elif question is not None and queries is None and out is None:
-            _show_answer(settings, question, options, space, as_json_lines, debug)
+        elif queries is None and out is None:
+            _answer(settings, question, options, space, _Output(as_json_lines, debug))
         else:
-            raise InputError("search needs either a question, or --queries FILE with --out PATH")
+            raise InputError(_NEEDS)
 
     guarded(job, config, overrides, debug)
 
 
-def _show_answer(
-    settings: Settings, question: str, options: SearchOptions, space: str | None, as_json_lines: bool, debug: bool
+@dataclass(frozen=True)
+class _Output:
+    """How answers and faults are shown."""
+
+    as_json: bool
+    debug: bool
+
+    def answer(self, result: SearchResult, number: int | None = None) -> None:
+        """Shows hits; those of several questions carry the number of theirs."""
+        if result.truncated:
+            typer.echo("embedlake: the question exceeds the model's limit, so only its beginning counted", err=True)
+        show(as_json(result, number) if self.as_json else as_lines(result))
+
+    def fault(self, error: Exception) -> int:
+        """Shows why a question has no answer, and returns the exit code; raises what ends all questions."""
+        if ends_java(error):
+            raise error
+        if self.debug:
+            traceback.print_exception(error)
+        return tell(error)
+
+
+def _answer(
+    settings: Settings, question: str | None, options: SearchOptions, space: str | None, output: _Output
 ) -> None:
-    if not question.strip():
-        raise InputError("the question is empty. Write a question.")
-    result = answer(session(settings, debug), settings, question, options, space)
-    if result.truncated:
-        typer.echo("embedlake: the question exceeds the model's limit, so only its beginning counted", err=True)
-    show(as_json(result) if as_json_lines else as_lines(result))
+    lines = None
+    if question is not None:
+        check_question(question)
+    elif not sys.stdin.isatty():
+        lines = _lines()
+    load = _local_load(settings, space)
+    spark = session(settings, output.debug)
+    if question is not None and load is None:
+        return output.answer(answer(spark, settings, question, options, space))
+    prepared = prepare_search(spark, settings, space, load)
+    if question is not None:
+        output.answer(ask(prepared, question, options))
+    elif lines is not None:
+        _answer_lines(lines, prepared, options, output)
+    else:
+        _converse(spark, prepared, options, output)
+    return None
+
+
+def _local_load(settings: Settings, space: str | None) -> Callable[[Settings], LocalModel] | None:
+    """Starts to load the model here if the workers will be on this machine; None if they are elsewhere or at work."""
+    if not starts_here(settings.spark):
+        return None
+    if space is not None:
+        # Its model stands in the registry.
+        return load_here
+    local = load_here(settings)
+    return lambda _: local
+
+
+def _lines() -> Iterator[tuple[int, str]]:
+    # Under spark-submit, standard input is a pipe that never ends.
+    lines = questions_of_input() if "PYSPARK_GATEWAY_PORT" not in os.environ else iter(())
+    first = next(lines, None)
+    if first is None:
+        raise InputError(_NEEDS)
+    return chain([first], lines)
+
+
+def _answer_lines(
+    lines: Iterator[tuple[int, str]], prepared: PreparedSearch, options: SearchOptions, output: _Output
+) -> None:
+    """Answers each line; ends the process with the exit code of the first fault, if there is one."""
+    codes = []
+    for number, question in lines:
+        try:
+            output.answer(ask(prepared, question, options), number)
+        except Exception as error:
+            codes.append(output.fault(error))
+    if codes:
+        raise SystemExit(codes[0])
+
+
+def _converse(spark: SparkSession, prepared: PreparedSearch, options: SearchOptions, output: _Output) -> None:
+    if prepared.local is not None:
+        # A model that cannot be loaded is no fault of a question.
+        prepared.local.encoder()
+    typer.echo(f"embedlake: type a question to search {prepared.space.name}; Ctrl-D ends", err=True)
+    answer_prompt(lambda text: output.answer(stoppable(spark, lambda: ask(prepared, text, options))), output.fault)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,23 @@ from spark_jobs.runtime.session import get_session
 from spark_jobs.settings.sections import SparkSettings
 get_session(SparkSettings(master="local[1]"), quiet=True).stop()
 """
+
+
+_CACHE = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps converted models of the tests, of their Spark workers and processes away from this user's cache."""
+    # Several workers share the folder of the process that started them.
+    if not hasattr(config, "workerinput"):
+        config.stash[_CACHE] = tempfile.TemporaryDirectory(prefix="test-cache-", ignore_cleanup_errors=True)
+        os.environ["XDG_CACHE_HOME"] = config.stash[_CACHE].name
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Removes the converted models of the tests."""
+    if _CACHE in config.stash:
+        config.stash[_CACHE].cleanup()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

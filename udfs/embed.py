@@ -15,7 +15,8 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import ArrayType, FloatType
 
 from schemas.worker_rows import TRIALS, inference_schema
-from udfs.encoders.encoder import Encoder, load_encoder
+from udfs.encoders.encoder import load_encoder
+from udfs.encoders.protocol import Encoder
 from udfs.inference.calibration import sizes_for, trials
 from udfs.inference.engine import Embeddings, embed_windows
 from udfs.inference.meter import Meter, peak_mebibytes
@@ -137,6 +138,10 @@ def _metered(encoder: Encoder, budget: TokenBudget, meter: Meter, load_seconds: 
         "peak_mebibytes": peak_mebibytes("cpu"),
         "device": encoder.device,
         "dtype": encoder.dtype,
+        "backend": encoder.choice.backend,
+        "torch_rate": encoder.choice.torch_rate,
+        "openvino_rate": encoder.choice.openvino_rate,
+        "backend_note": encoder.choice.note,
     }
 
 

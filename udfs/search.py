@@ -11,10 +11,12 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from schemas.precision import OutputPrecision, stored_dimension
 from schemas.worker_rows import PARTIAL_HITS
 from udfs.quantization import Ranges, restored
-from udfs.topk import Matrix, Rows, top_k
+from udfs.topk import Matrix, Rows, best, top_k
 from udfs.worker import require_version
 
 Batches = Iterator[pa.RecordBatch]
+# Name of the column that has the other columns of a row.
+ROW = "row"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,46 @@ def search_arrow(queries: QueryBatch) -> Callable[[Batches], Batches]:
         yield from table.to_batches(max_chunksize=65_536)
 
     return search
+
+
+def search_whole_rows(query: QueryBatch) -> Callable[[Batches], Batches]:
+    """Creates the function for `mapInArrow` that searches a partition for one query. Call this on the driver.
+
+    Args:
+        query: A single query and the options of the search.
+
+    Returns:
+        A function from batches with columns chunk_id, doc_id, embedding and `ROW` to batches of the partition's best
+        hits: score, chunk_id, doc_id and `ROW`, best first.
+    """
+    version = require_version()
+
+    def search(batches: Batches) -> Batches:
+        require_version(version)
+        kept: pa.Table | None = None
+        for batch in batches:
+            found = _best_of(batch, query)
+            kept = found if kept is None else _best_of_both(kept, found, query)
+        if kept is not None:
+            yield from kept.to_batches()
+
+    return search
+
+
+def _best_of(batch: pa.RecordBatch, query: QueryBatch) -> "pa.Table":
+    """Finds the best hits among a batch, best first."""
+    rows = as_rows(batch, query.dimension, query.precision, query.ranges)
+    hits = top_k(query.matrix(), [rows], query.k, query.per_document)
+    places = {chunk_id: place for place, chunk_id in enumerate(rows.chunk_ids)}
+    others: Any = batch.select(["chunk_id", "doc_id", ROW])
+    taken = others.take(pa.array([places[chunk_id] for chunk_id in hits["chunk_id"]], pa.int64()))
+    return pa.Table.from_batches([taken]).add_column(0, "score", pa.array(hits["score"], pa.float32()))
+
+
+def _best_of_both(one: "pa.Table", other: "pa.Table", query: QueryBatch) -> "pa.Table":
+    both = pa.concat_tables([one, other])
+    hits = both.select(["score", "chunk_id", "doc_id"]).to_pandas().assign(query=0, place=range(both.num_rows))
+    return both.take(pa.array(best(hits, query.k, query.per_document)["place"], pa.int64()))
 
 
 def as_rows(batch: pa.RecordBatch, dimension: int, precision: OutputPrecision, ranges: Ranges | None) -> Rows:

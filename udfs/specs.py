@@ -9,7 +9,7 @@ from typing import Literal
 from schemas.precision import OutputPrecision
 
 Precision = Literal["float32", "bfloat16", "float16"]
-Backend = Literal["torch", "openvino"]
+Backend = Literal["auto", "torch", "openvino"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,9 @@ class InferenceSpec:
         model: The model to load.
         device: `auto`, `cpu`, `cuda` or `cuda:<index>`; `auto` uses a GPU if the worker has one.
         dtype: Floating-point type of the forward pass; `auto` lets the worker choose according to its hardware.
-        backend: The library that runs the model; `openvino` applies to CPUs only.
+        backend: The library that runs the model; `openvino` applies to CPUs only, and `auto` lets the worker try both
+            there.
+        cache: Folder on the worker for converted models; `off` for none, None for one of the worker's user.
         token_budget: Maximum number of tokens in one forward pass, including padding; None lets the worker choose.
         role: Whether the texts get the document prompt or the query prompt.
         ranges: The minimum and maximum of each number in the space, for precision int8; None before they are measured.
@@ -73,7 +75,8 @@ class InferenceSpec:
     model: ModelSpec
     device: str = "auto"
     dtype: Literal["auto"] | Precision = "auto"
-    backend: Backend = "torch"
+    backend: Backend = "auto"
+    cache: str | None = None
     token_budget: int | None = None
     role: Literal["document", "query"] = "document"
     ranges: tuple[tuple[float, ...], tuple[float, ...]] | None = None

@@ -47,6 +47,13 @@ class InferenceSummary:
             return "forward"
         return max(("read", "tokenise", "collect", "encode", "write"), key=lambda stage: float(v[stage]))
 
+    def _hardware(self) -> str:
+        """Names device, type and backend, and the rates of both backends where they were tried."""
+        v = self.values
+        torch, openvino = v["torch_rate"], v["openvino_rate"]
+        rates = f" (tokens/s in its trial: torch {torch:,.0f}, openvino {openvino:,.0f})" if torch and openvino else ""
+        return f"{v['device']} {v['dtype']} by {v['backend']}{rates}"
+
     def line(self) -> str:
         """Renders the summary in one line; empty if nothing was embedded."""
         v = self.values
@@ -54,7 +61,7 @@ class InferenceSummary:
             return ""
         busy = v["forward"] + v["forward_waited"]
         parts = [
-            f"{v['device']} {v['dtype']}",
+            self._hardware(),
             f"{v['token_budget']:,.0f} tokens a pass",
             f"{v['tokens'] / max(v['forward'], 1e-9):,.0f} tokens/s in the model",
             f"{1 - v['tokens'] / v['computed']:.1%} padding",
@@ -64,6 +71,8 @@ class InferenceSummary:
         ]
         if v["out_of_memory"]:
             parts.append(f"{v['out_of_memory']:,.0f} times out of memory")
+        if v.get("backend_note"):
+            parts.append(v["backend_note"])
         return " · ".join(parts)
 
 

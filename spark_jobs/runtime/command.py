@@ -100,9 +100,7 @@ def ended(work: Callable[[], object], debug: bool) -> None:
             # Printed here, not left to typer: its own traces can show local variables, which hold texts of documents.
             traceback.print_exc()
             raise SystemExit(1) from None
-        message, code = explained(error)
-        typer.echo(f"embedlake: {message}", err=True)
-        raise SystemExit(code) from None
+        raise SystemExit(tell(error)) from None
 
 
 def _check_encoding() -> None:
@@ -112,6 +110,13 @@ def _check_encoding() -> None:
         raise InputError(
             f"Python reads arguments and names of files as {encoding} here. Set the environment variable PYTHONUTF8=1."
         )
+
+
+def tell(error: Exception) -> int:
+    """Prints an error's message on standard error, and returns its exit code."""
+    message, code = explained(error)
+    typer.echo(f"embedlake: {message}", err=True)
+    return code
 
 
 def explained(error: Exception) -> tuple[str, int]:

@@ -40,6 +40,8 @@ _PACKAGES, _EXTENSIONS = "spark.jars.packages", "spark.sql.extensions"
 _CATALOG, _DELTA_CATALOG = "spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"
 _DELTA_PACKAGE, _DELTA_EXTENSION = "io.delta:delta-spark", "io.delta.sql.DeltaSparkSessionExtension"
 _LOG_LEVEL = "spark.log.level"
+# Variables of processes that use a session of spark-submit or of a Connect server.
+_STARTED_ELSEWHERE = {"PYSPARK_GATEWAY_PORT", "SPARK_REMOTE"}
 _LOCAL = {
     # Java refuses to start with two garbage collectors, so options of the user's own replace these.
     "spark.driver.extraJavaOptions": _JAVA,
@@ -52,7 +54,7 @@ _LOCAL = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     # Spark keeps plans and tasks of finished statements for the UI even where it is off: 1,000 statements by default,
-    # a third of what a follower of a small library holds in Java, for good.
+    # a fifth of what a follower of a small library holds in Java, for good.
     "spark.sql.ui.retainedExecutions": "50",
     "spark.ui.retainedJobs": "50",
     "spark.ui.retainedStages": "50",
@@ -109,6 +111,14 @@ def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
     )
     with _kept_messages() if quiet else nullcontext(), _names_in_utf_8():
         return _configured(builder, _local_properties(settings.properties))
+
+
+def starts_here(settings: SparkSettings) -> bool:
+    """Whether `get_session` would start a session whose workers are on this machine."""
+    if SparkSession.getActiveSession() is not None or not _STARTED_ELSEWHERE.isdisjoint(os.environ):
+        return False
+    master = settings.properties.get("spark.master", settings.master)
+    return "spark.remote" not in settings.properties and re.fullmatch(r"local(\[.*\])?", master) is not None
 
 
 def _with_log_level(spark: SparkSession, settings: SparkSettings, quiet: bool) -> SparkSession:

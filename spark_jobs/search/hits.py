@@ -60,18 +60,20 @@ def as_lines(result: SearchResult) -> str:
     return "\n".join(line for hit in result.hits for line in _lines(hit))
 
 
-def as_json(result: SearchResult) -> str:
+def as_json(result: SearchResult, question: int | None = None) -> str:
     """Renders hits for programs.
 
     Args:
         result: The hits.
+        question: Number of the question among several; each object then begins with it.
 
     Returns:
         One JSON object per line, with all columns; `json_value` says which form each type has.
     """
     kinds = {field.name: field.dataType for field in result.columns or ()}
     rows = ({name: json_value(value, kinds.get(name)) for name, value in hit.asDict().items()} for hit in result.hits)
-    return "\n".join(json_text({name: value for name, value in row.items() if name != "query_id"}) for row in rows)
+    number = {} if question is None else {"question": question}
+    return "\n".join(json_text(number | {name: row[name] for name in row if name != "query_id"}) for row in rows)
 
 
 def _lines(hit: Row) -> tuple[str, str]:

@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from schemas.errors import InputError
 from schemas.table import clashing, quoted
 from schemas.worker_rows import PARTIAL_HITS, RANKED
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.search.queries import EmbeddedQueries
-from spark_jobs.store.open_space import OpenSpace
-from udfs.search import QueryBatch, search_arrow
+from spark_jobs.store.open_space import OpenSpace, StoredSpace
+from udfs.search import ROW, QueryBatch, search_arrow, search_whole_rows
 
 # Maximum number of hits that one scan of the vectors keeps, over all queries: about 1 GB of a worker's memory.
 _HITS_PER_SCAN = 2_000_000
@@ -40,11 +41,11 @@ def queries_per_scan(k: int) -> int:
     return max(1, min(_QUERIES_PER_SCAN, _HITS_PER_SCAN // k))
 
 
-def matching(space: OpenSpace, where: str | None) -> DataFrame:
+def matching(rows: DataFrame, where: str | None) -> DataFrame:
     """Keeps the rows of a space that match a filter; Spark pushes what it can into the scan.
 
     Args:
-        space: The space.
+        rows: Rows of `vectors`.
         where: One boolean SQL expression over the columns; None for all rows.
 
     Returns:
@@ -54,16 +55,40 @@ def matching(space: OpenSpace, where: str | None) -> DataFrame:
         InputError: The filter is anything else, or names a column that does not exist.
     """
     if where is None:
-        return space.vectors.rows
+        return rows
     try:
-        rows = space.vectors.rows.where(F.expr(where))
-        rows.schema  # noqa: B018  # Connect analyzes an expression only when a result is needed
+        matched = rows.where(F.expr(where))
+        matched.schema  # noqa: B018  # Connect analyzes an expression only when a result is needed
     except Exception as error:  # raised by the parser, the analyzer or Connect
         raise InputError(
             "--where takes one boolean SQL expression over the columns of vectors, such as \"package = 'numpy'\": "
             f"{cause_of(error)}"
         ) from error
-    return rows
+    return matched
+
+
+def nearest_to_one(space: StoredSpace, rows: DataFrame, queries: EmbeddedQueries, options: SearchOptions) -> DataFrame:
+    """Finds the rows with the highest products with one query, in one scan that carries their other columns along.
+
+    Args:
+        space: The space.
+        rows: The rows of the space that count.
+        queries: The embedded query.
+        options: How many hits, and whether they are documents; the filter has been applied to the rows.
+
+    Returns:
+        The columns of `nearest` after the first two, in the order of ranks; at most k rows.
+    """
+    # The row is one column, because `mapInArrow` finds no column whose name has a dot.
+    scanned = rows.select("chunk_id", "doc_id", "embedding", F.struct(*_carried(rows)).alias(ROW))
+    schema = StructType([*(field for field in PARTIAL_HITS if field.name != "query"), scanned.schema[ROW]])
+    hits = scanned.mapInArrow(search_whole_rows(_batch(space, queries, options)), schema)
+    order = (F.desc("score"), F.asc("chunk_id"))
+    if options.per_document:
+        of_document = Window.partitionBy("doc_id").orderBy(*order)
+        hits = hits.withColumn("chunk_rank", F.row_number().over(of_document))
+        hits = hits.where(F.col("chunk_rank") == 1).drop("chunk_rank")
+    return hits.orderBy(*order).limit(options.k).select("score", f"{ROW}.*")
 
 
 def nearest(space: OpenSpace, rows: DataFrame, queries: EmbeddedQueries, options: SearchOptions) -> DataFrame:
@@ -83,7 +108,7 @@ def nearest(space: OpenSpace, rows: DataFrame, queries: EmbeddedQueries, options
     ids = space.tables.spark.createDataFrame(list(enumerate(queries.ids)), "query long, query_id string")
     names = [field.name for field in RANKED]
     hits = ranked(rows, _batch(space, queries, options)).join(ids, "query").select("chunk_id", *names)
-    carried = _carried(rows)
+    carried = rows.select(_carried(rows))
     return hits.join(carried, "chunk_id").select(*names, *map(quoted, carried.columns))
 
 
@@ -107,7 +132,7 @@ def ranked(rows: DataFrame, batch: QueryBatch) -> DataFrame:
     return by_rank.where(F.col("rank") <= batch.k)
 
 
-def _batch(space: OpenSpace, queries: EmbeddedQueries, options: SearchOptions) -> QueryBatch:
+def _batch(space: StoredSpace, queries: EmbeddedQueries, options: SearchOptions) -> QueryBatch:
     return QueryBatch(
         embeddings=queries.matrix.tobytes(),
         dimension=space.dimension,
@@ -118,7 +143,8 @@ def _batch(space: OpenSpace, queries: EmbeddedQueries, options: SearchOptions) -
     )
 
 
-def _carried(rows: DataFrame) -> DataFrame:
+def _carried(rows: DataFrame) -> list[Column]:
+    """Every column but the embedding, under another name where a column of the result has its own."""
     names = [name for name in rows.columns if name != "embedding"]
     taken = set(clashing(names, RANKED))
-    return rows.select([F.col(quoted(n)).alias(f"payload_{n}" if n in taken else n) for n in names])
+    return [F.col(quoted(n)).alias(f"payload_{n}" if n in taken else n) for n in names]

@@ -1,7 +1,7 @@
 """Queries: read from a file by Spark, checked, and embedded with the model's query prompt."""
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -17,8 +17,11 @@ from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.search.query_files import check_columns, parse_queries, take_queries
 from spark_jobs.search.query_rows import TEXT_COLUMN, Query, query_faults, shown
 from spark_jobs.search.text_files import TextFile, as_text
-from spark_jobs.store.open_space import OpenSpace
-from udfs.quantization import restored
+from spark_jobs.settings.sections import InferenceSettings
+from spark_jobs.store.open_space import StoredSpace
+from udfs.encoders.protocol import Encoder
+from udfs.inference.engine import embed_texts
+from udfs.quantization import quantized, restored
 from udfs.specs import InferenceSpec
 from udfs.topk import Matrix
 
@@ -47,8 +50,22 @@ class EmbeddedQueries:
     truncated: list[str]
 
 
+def query_model(model: InferenceSpec, rescore: bool = False) -> InferenceSpec:
+    """Describes how a space's model embeds queries.
+
+    Args:
+        model: The model, as `search_model` describes it.
+        rescore: Whether queries stay in float32 in a space of int8 or binary.
+
+    Returns:
+        The model with its query prompt and the precision of the queries.
+    """
+    kept = replace(model.model, precision="float32" if rescore else model.model.precision)
+    return replace(model, role="query", model=kept)
+
+
 def embed_queries(
-    space: OpenSpace, model: InferenceSpec, queries: Sequence[Query], rescore: bool = False
+    space: StoredSpace, model: InferenceSpec, queries: Sequence[Query], rescore: bool = False
 ) -> EmbeddedQueries:
     """Embeds queries on the executors, with the space's model and its query prompt.
 
@@ -64,28 +81,68 @@ def embed_queries(
     Raises:
         InputError: There are no queries, one is blank, ids repeat, or the model cannot embed one.
     """
+    return embed_on_executors(space.tables.spark, query_model(model, rescore), queries, space.settings.inference)
+
+
+def embed_on_executors(
+    spark: SparkSession, model: InferenceSpec, queries: Sequence[Query], settings: InferenceSettings
+) -> EmbeddedQueries:
+    """Embeds queries on the executors, for a space that may not have been found yet.
+
+    Args:
+        spark: The live session.
+        model: The model, as `query_model` describes it.
+        queries: Pairs of id and text.
+        settings: How inference asks for resources.
+
+    Returns:
+        The queries in their order, their numbers rounded to the model's precision.
+
+    Raises:
+        InputError: There are no queries, one is blank, ids repeat, or the model cannot embed one.
+    """
     _check_queries(queries)
-    spark, inference = space.tables.spark, replace(model, role="query")
-    if rescore:
-        inference = replace(inference, model=replace(inference.model, precision="float32"))
-    # For one question, slots are not counted: over Connect that takes a separate job.
-    partitions = min(len(queries), task_slots(spark)) if len(queries) > 1 else 1
-    rows = spark.createDataFrame(list(queries), "text_hash string, text string").repartition(partitions)
-    embedded = embed_rows(rows, inference, space.settings.inference).toArrow()
+    rows = spark.createDataFrame(list(queries), "text_hash string, text string")
+    # For one question, slots are not counted, which over Connect is a job, and nothing is shuffled.
+    rows = rows.repartition(min(len(queries), task_slots(spark))) if len(queries) > 1 else rows.coalesce(1)
+    embedded = embed_rows(rows, model, settings).toArrow()
     by_id = {
         row["text_hash"]: row for row in embedded.select(["text_hash", "embedding", "truncated", "reason"]).to_pylist()
     }
-    faults = [
-        f"query {shown(query_id)} cannot be embedded: {row['reason']}"
-        for query_id, row in by_id.items()
-        if row["reason"]
-    ]
-    if faults:
-        raise InputError(faults)
+    _check_reasons((query_id, row["reason"]) for query_id, row in by_id.items())
     ids = [query_id for query_id, _ in queries]
     stored = np.array([by_id[query_id]["embedding"] for query_id in ids])
-    matrix = restored(stored, inference.model.precision, inference.ranges)
+    matrix = restored(stored, model.model.precision, model.ranges)
     return EmbeddedQueries(ids, matrix, [query_id for query_id in ids if by_id[query_id]["truncated"]])
+
+
+def embed_here(encoder: Encoder, model: InferenceSpec, queries: Sequence[Query]) -> EmbeddedQueries:
+    """Embeds queries in this process, as executors would.
+
+    Args:
+        encoder: The loaded model.
+        model: What it was loaded for, as `query_model` describes it.
+        queries: Pairs of id and text.
+
+    Returns:
+        The queries in their order, their numbers rounded to the model's precision.
+
+    Raises:
+        InputError: There are no queries, one is blank, ids repeat, or the model cannot embed one.
+    """
+    _check_queries(queries)
+    ids = [query_id for query_id, _ in queries]
+    embeddings = embed_texts(encoder, [text for _, text in queries], model)
+    _check_reasons(zip(ids, embeddings.reasons, strict=True))
+    precision, ranges = model.model.precision, model.ranges
+    matrix = restored(quantized(embeddings.matrix, precision, ranges), precision, ranges)
+    return EmbeddedQueries(ids, matrix, [ids[place] for place in np.flatnonzero(embeddings.truncated)])
+
+
+def _check_reasons(reasons: Iterable[tuple[str, str | None]]) -> None:
+    faults = [f"query {shown(query_id)} cannot be embedded: {reason}" for query_id, reason in reasons if reason]
+    if faults:
+        raise InputError(faults)
 
 
 def _check_queries(queries: Sequence[Query]) -> None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator
 from decimal import Decimal
 
+from schemas.errors import InputError
 from udfs.texts import is_blank
 
 # Id and text.
@@ -12,6 +13,8 @@ Query = tuple[str, str]
 ID_COLUMNS = ("_id", "id", "query_id")
 TEXT_COLUMN = "text"
 _SHOWN_CHARACTERS = 80
+# More than any model sees; a text of this length is tokenized within seconds.
+_MOST_CHARACTERS = 1_000_000
 # Above it, not every whole number has a float64 of its own.
 _LARGEST_WHOLE_FLOAT = 2**53
 
@@ -79,6 +82,18 @@ def query_faults(queries: Iterable[Query]) -> Iterator[tuple[int, str]]:
         if query_id in ids:
             yield index, f"query id {shown(query_id)} appears more than once. Make ids unique."
         ids.add(query_id)
+
+
+def check_question(text: str) -> None:
+    """Refuses a question that cannot be answered: nothing visible, no valid Unicode, or far too long."""
+    if not _is_unicode(text):
+        raise InputError("the question is not valid UTF-8. Write it in UTF-8.")
+    if is_blank(text):
+        raise InputError("the question is empty. Write a question.")
+    if len(text) > _MOST_CHARACTERS:
+        raise InputError(
+            f"the question has {len(text):,} characters; at most {_MOST_CHARACTERS:,} are read. Shorten it."
+        )
 
 
 def shown(name: str) -> str:

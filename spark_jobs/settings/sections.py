@@ -63,6 +63,21 @@ def _as_spark_text(value: object) -> object:
 
 SparkText = Annotated[str, BeforeValidator(_as_spark_text)]
 
+
+def _as_off(value: object) -> object:
+    # YAML reads `off` as a boolean.
+    return "off" if value is False else value
+
+
+def _of_the_worker(path: str) -> str:
+    # Workers have their own working directories and homes; they resolve `~`.
+    if path != "off" and not path.startswith(("/", "~")):
+        raise ValueError("is neither off nor an absolute path on the workers. Write one, such as /var/cache/embedlake.")
+    return path
+
+
+CacheFolder = Annotated[Text, BeforeValidator(_as_off), AfterValidator(_of_the_worker)]
+
 # Delta's options that choose a version or its change feed, and Spark's that name a location; readers ignore case.
 _VERSION_OPTIONS = {
     *("versionasof", "timestampasof", "startingversion", "startingtimestamp", "endingversion", "endingtimestamp"),
@@ -200,8 +215,9 @@ class InferenceSettings(Section):
 
     device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto"
     token_budget: Literal["auto"] | Annotated[int, Field(ge=16)] = "auto"
-    backend: Literal["torch", "openvino"] = "torch"
-    resource_profile: Literal["auto", "off"] = "auto"
+    backend: Literal["auto", "torch", "openvino"] = "auto"
+    cache: CacheFolder | None = None
+    resource_profile: Annotated[Literal["auto", "off"], BeforeValidator(_as_off)] = "auto"
 
 
 class RunSettings(Section):

@@ -33,7 +33,12 @@ def inference_spec(settings: Settings) -> InferenceSpec:
     )
     budget = None if inference.token_budget == "auto" else inference.token_budget
     return InferenceSpec(
-        model=spec, device=inference.device, dtype=model.dtype, backend=inference.backend, token_budget=budget
+        model=spec,
+        device=inference.device,
+        dtype=model.dtype,
+        backend=inference.backend,
+        cache=inference.cache,
+        token_budget=budget,
     )
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from schemas.format import FORMAT, FORMAT_PROPERTY
 from schemas.table import MissingField, quoted
@@ -11,8 +10,9 @@ from schemas.table import MissingField, quoted
 
 def format_of(spark: SparkSession, name: str) -> int:
     """Reads the format of a table, given by its quoted name; tables without a number have format 1."""
-    properties = spark.sql(f"SHOW TBLPROPERTIES {name}").where(F.col("key") == FORMAT_PROPERTY).collect()
-    return int(properties[0].value) if properties else 1
+    # Not filtered by Spark, for which that would be a job.
+    properties = {row.key: row.value for row in spark.sql(f"SHOW TBLPROPERTIES {name}").collect()}
+    return int(properties.get(FORMAT_PROPERTY, 1))
 
 
 def raise_format(spark: SparkSession, name: str) -> None:

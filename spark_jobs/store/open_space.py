@@ -1,16 +1,19 @@
 """A space at one version, as search, evaluation and export read it, and the model that its queries need."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from pyspark.sql import SparkSession
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
 
 from schemas.errors import InputError
 from schemas.precision import OutputPrecision, stored_dimension
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.specs import inference_spec
-from spark_jobs.store.spaces import ranges_of, require_space
-from spark_jobs.store.tables import SpaceTables, space_tables
+from spark_jobs.store.spaces import ranges_of, require_space, unknown_space
+from spark_jobs.store.tables import SpaceTables, is_absent, space_tables
 from spark_jobs.store.versions import PinnedVectors, pin_vectors
 from udfs.models.fingerprint import model_fingerprint
 from udfs.quantization import Ranges
@@ -21,13 +24,12 @@ _OTHER_BYTES = 2048
 
 
 @dataclass(frozen=True)
-class OpenSpace:
-    """A space at one version. Opening it does not look for the model.
+class StoredSpace:
+    """A space as the registry describes it. Finding it does not look for the model.
 
     Attributes:
         settings: The configuration, with the space's own model if it is not the configured space.
         tables: The space's tables.
-        vectors: Its rows at that version; there may be none.
         model_path: Name of the model that created it.
         model_fingerprint: Hash of everything that decides a vector.
         dimension: Numbers in an embedding.
@@ -37,7 +39,6 @@ class OpenSpace:
 
     settings: Settings
     tables: SpaceTables
-    vectors: PinnedVectors
     model_path: str
     model_fingerprint: str
     dimension: int
@@ -60,8 +61,19 @@ class OpenSpace:
         return self.stored_width * (4 if self.precision == "float32" else 1) + _OTHER_BYTES
 
 
+@dataclass(frozen=True)
+class OpenSpace(StoredSpace):
+    """A space at one version.
+
+    Attributes:
+        vectors: Its rows at that version; there may be none.
+    """
+
+    vectors: PinnedVectors
+
+
 def open_space(spark: SparkSession, settings: Settings, space: str | None = None) -> OpenSpace:
-    """Opens a space for reading.
+    """Opens a space for several passes over the same rows.
 
     Args:
         spark: The live session, with the properties of `delta_session`.
@@ -70,6 +82,51 @@ def open_space(spark: SparkSession, settings: Settings, space: str | None = None
 
     Returns:
         The space at its newest version.
+
+    Raises:
+        InputError: The space does not exist.
+    """
+    found = find_space(spark, settings, space)
+    with _requiring_vectors(found):
+        return OpenSpace(**vars(found), vectors=pin_vectors(found.tables))
+
+
+def newest_rows(space: StoredSpace) -> DataFrame:
+    """Reads the rows of a space for a single pass, at the version that is newest when this is called.
+
+    Args:
+        space: The space.
+
+    Returns:
+        Rows of `vectors`.
+
+    Raises:
+        InputError: The space has no vectors yet.
+    """
+    with _requiring_vectors(space):
+        return space.tables.read("vectors")
+
+
+@contextmanager
+def _requiring_vectors(space: StoredSpace) -> Iterator[None]:
+    try:
+        yield
+    except AnalysisException as error:
+        if not is_absent(error):
+            raise
+        raise unknown_space(space.tables.spark, space.settings) from error
+
+
+def find_space(spark: SparkSession, settings: Settings, space: str | None = None) -> StoredSpace:
+    """Looks up a space in the registry.
+
+    Args:
+        spark: The live session, with the properties of `delta_session`.
+        settings: The configuration, which names a space.
+        space: A space of the library to find instead of the configured one.
+
+    Returns:
+        The space.
 
     Raises:
         InputError: The space does not exist.
@@ -83,10 +140,9 @@ def open_space(spark: SparkSession, settings: Settings, space: str | None = None
         kept = ("path", "revision", "document_prompt", "query_prompt", "normalize", "precision")
         model = {**{name: spec[name] for name in kept}, "dimensions": spec["dimension"]}
         settings = settings.model_copy(update={"model": settings.model.model_copy(update=model)})
-    return OpenSpace(
+    return StoredSpace(
         settings=settings,
         tables=tables,
-        vectors=pin_vectors(tables),
         model_path=spec["path"],
         model_fingerprint=row.model_fingerprint,
         dimension=row.dimension,
@@ -95,12 +151,20 @@ def open_space(spark: SparkSession, settings: Settings, space: str | None = None
     )
 
 
-def search_model(space: OpenSpace) -> InferenceSpec:
+def search_model(space: StoredSpace, described: InferenceSpec | None = None) -> InferenceSpec:
     """Describes the model that created a space, with the space's ranges; the spec still embeds documents.
 
-    Refuses a model that cannot be used, or that is not the one that created the space.
+    Args:
+        space: The space.
+        described: The model of the settings, if it has been inspected already.
+
+    Returns:
+        The model and how it runs.
+
+    Raises:
+        InputError: The model cannot be used, or is not the one that created the space.
     """
-    inference = inference_spec(space.settings)
+    inference = described or inference_spec(space.settings)
     if model_fingerprint(inference.model) != space.model_fingerprint:
         raise InputError(
             f"space {space.name} was made by the model {space.model_path}. The configured model {inference.model.path} "

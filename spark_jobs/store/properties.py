@@ -39,6 +39,8 @@ SESSION = {
 # the first of these, and 63 instead of 81 with the second. One of 120,000 took nine seconds more with both.
 _FEW_ROWS = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 _FEW = 50_000
+# Adaptive execution makes a job of each stage, above all of those that read Delta's log.
+_ONE_STAGE = {"spark.sql.adaptive.enabled": "false"}
 # Set for the duration of one commit: application id, number, and who commits (recorded in the table's history).
 TRANSACTION = (
     "spark.databricks.delta.write.txnAppId",
@@ -66,6 +68,15 @@ UNCHECKED_RETENTION = {"spark.databricks.delta.retentionDurationCheck.enabled": 
 def for_rows(documents: int) -> dict[str, str]:
     """Chooses the properties of a run by the number of documents in its source; none if there are many."""
     return _FEW_ROWS if documents <= _FEW else {}
+
+
+def for_question(per_document: bool) -> dict[str, str]:
+    """Chooses the properties of a single question.
+
+    Its one scan spends its time on decoding vectors, which no compiled step makes faster. Only the hits of documents
+    are shuffled, where adaptive execution keeps the number of tasks low.
+    """
+    return _FEW_ROWS if per_document else {**_FEW_ROWS, **_ONE_STAGE}
 
 
 def file_sizes(megabytes: int) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from pyspark.errors import PySparkException
+from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F
 
@@ -14,11 +14,12 @@ from schemas.errors import InputError
 from schemas.format import refuse_newer
 from schemas.spaces import READY, SPACES
 from spark_jobs.runtime.spark_errors import cause_of
+from spark_jobs.runtime.threads import together
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.sections import StoreSettings
 from spark_jobs.store.format import format_of
 from spark_jobs.store.locks import store_lock
-from spark_jobs.store.tables import SpaceTables, space_tables
+from spark_jobs.store.tables import SpaceTables, is_absent, space_tables
 from udfs.models.fingerprint import chunking_fingerprint, model_fingerprint
 from udfs.quantization import Ranges
 from udfs.specs import ChunkSpec, ModelSpec
@@ -120,10 +121,17 @@ def _is_same_place(store: StoreSettings, owner: tuple[str, ...], name: tuple[str
 
 
 def require_space(spark: SparkSession, settings: Settings) -> Row:
-    """Looks up the row of the settings' space; refuses one that does not exist or has no vectors yet."""
-    row = registered(spark, settings)
-    if row is None or not space_tables(spark, settings).exists("vectors"):
-        raise InputError(_unknown(spark, settings))
+    """Looks up the row of the settings' space; refuses one that does not exist, and a store of a newer format."""
+    tables, rows = space_tables(spark, settings), list[Row]()
+    try:
+        # The format's refusal comes first: what stands in tables of a later version may not be readable.
+        together(spark, [lambda: check_format(tables), lambda: rows.extend(spaces_of_library(spark, settings))])
+    except AnalysisException as error:
+        if not is_absent(error):
+            raise
+    row = next((row for row in rows if row.space == settings.space), None)
+    if row is None:
+        raise unknown_space(spark, settings)
     return row
 
 
@@ -238,11 +246,14 @@ def _short(value: object) -> str:
     return text if len(text) <= 24 else f"{text[:20]}..."
 
 
-def _unknown(spark: SparkSession, settings: Settings) -> str:
+def unknown_space(spark: SparkSession, settings: Settings) -> InputError:
+    """Makes the fault that says that the settings' space does not exist, or has no vectors yet."""
     tables = space_tables(spark, settings)
     known = []
     if tables.exists(SPACES.name):
         rows = tables.read(SPACES.name).where(F.col("library") == settings.library)
         known = sorted({row.space for row in rows.select("space").distinct().collect()})
     others = f"it has {', '.join(known)}" if known else "no run has written to it yet"
-    return f"library {settings.library} has no space {settings.space} ({others}). Run embedlake embed, or name another."
+    return InputError(
+        f"library {settings.library} has no space {settings.space} ({others}). Run embedlake embed, or name another."
+    )

@@ -258,9 +258,14 @@ def table_exists(spark: SparkSession, name: str) -> bool:
     try:
         return bool(spark.catalog.tableExists(name))
     except AnalysisException as error:
-        if error.getCondition() in _ABSENT:
+        if is_absent(error):
             return False
         raise
+
+
+def is_absent(error: BaseException) -> bool:
+    """Whether an error says that a table does not exist."""
+    return isinstance(error, AnalysisException) and error.getCondition() in _ABSENT
 
 
 def read_vectors(spark: SparkSession, settings: Settings) -> DataFrame:

@@ -12,13 +12,18 @@ from tests.benchmarks.engine import engine  # noqa: E402
 from tests.benchmarks.fixed_cost import fixed, memory, scale  # noqa: E402
 from tests.benchmarks.follow import follow  # noqa: E402
 from tests.benchmarks.job import job  # noqa: E402
+from tests.benchmarks.questions import prompt  # noqa: E402
 from tests.benchmarks.search import search  # noqa: E402
 from tests.benchmarks.slices import slices  # noqa: E402
+from tests.benchmarks.tutorial import tutorial  # noqa: E402
 from tests.benchmarks.warm import warm  # noqa: E402
+from tests.benchmarks.worker import worker  # noqa: E402
 from tests.validate.outcome import Outcome, processor, write_outcome  # noqa: E402
 
 PARTS: dict[str, Callable[[Outcome], None]] = {
     "engine": engine,
+    "worker": worker,
+    "tutorial": tutorial,
     "warm": warm,
     "job": job,
     "fixed": fixed,
@@ -27,6 +32,7 @@ PARTS: dict[str, Callable[[Outcome], None]] = {
     "slices": slices,
     "search": search,
     "follow": follow,
+    "prompt": prompt,
 }
 # Ratios differ from processor to processor: each kind has a file of its own.
 _KIND = processor().lower().replace(" ", "-")

@@ -48,9 +48,9 @@ def contenders() -> list[Contender]:
     return [
         Contender("encode", "SentenceTransformer.encode, batch_size 32 (its default), float32", encode(32)),
         Contender("encode tuned", "the same with batch_size 8, the best of 4 to 64 here", encode(8)),
-        _engine("engine, torch", dtype="float32"),
+        _engine("engine, torch", dtype="float32", backend="torch"),
         _engine("engine, openvino", dtype="float32", backend="openvino"),
-        _engine("engine, torch bf16", dtype="bfloat16"),
+        _engine("engine, torch bf16", dtype="bfloat16", backend="torch"),
         _engine("engine, openvino bf16", dtype="bfloat16", backend="openvino"),
     ]
 

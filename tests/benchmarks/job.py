@@ -46,7 +46,7 @@ def job(outcome: Outcome, texts: int = 10_000, rounds: int = 1) -> None:
         for name in [*contenders[turn:], *contenders[:turn]]:
             out = folder / "out"
             seconds[name].append(_run(name, source, out))
-            made.setdefault(name, _vectors(out))
+            made.setdefault(name, vectors_of(out))
             shutil.rmtree(out)
             print(f"      round {number + 1}: {name} {seconds[name][-1]:.1f} s", flush=True)
     _compare(outcome, seconds, made, len(drawn))
@@ -81,7 +81,15 @@ def _run(name: str, source: Path, out: Path) -> float:
     return float(json.loads(done.stdout.strip().splitlines()[-1])["seconds"])
 
 
-def _vectors(out: Path) -> Any:
+def vectors_of(out: Path) -> Any:
+    """Reads the vectors that a contender wrote, in the order of the texts, at unit length.
+
+    Args:
+        out: Where it wrote them.
+
+    Returns:
+        (n, dimension) float32.
+    """
     table = out / "vectors" if (out / "vectors").exists() else out / "bench" / "main" / "vectors"
     name = "id" if (out / "vectors").exists() else "doc_id"
     query = f"SELECT embedding FROM t ORDER BY {name}"

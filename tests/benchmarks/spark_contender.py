@@ -1,7 +1,8 @@
 """One whole Spark job in a process of its own: read Parquet, embed, write Delta; prints its seconds as JSON.
 
 Started by `tests/benchmarks/job.py`, each peer by the Python of its own environment, so that everything of a contender
-is imported by the contender. The session is up and warm before the clock starts; models are loaded after.
+is imported by the contender. The session is up and warm before the clock starts unless `--cold` is given; models are
+loaded after.
 """
 
 import argparse
@@ -126,9 +127,9 @@ JOBS: dict[str, Job] = {
     "predict_batch_udf": predict_batch,
     "distribatch": distribatch,
     "spark-infer-ai": spark_infer_ai,
-    "embedlake": embedlake("float32"),
+    "embedlake": embedlake("float32", backend="torch"),
     "embedlake openvino": embedlake("float32", backend="openvino"),
-    "embedlake dtype auto": embedlake("auto"),
+    "embedlake dtype auto": embedlake("auto", backend="torch"),
     "embedlake openvino dtype auto": embedlake("auto", backend="openvino"),
 }
 
@@ -155,16 +156,22 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--texts", required=True)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--cold", action="store_true", help="let the clock begin in a session that has run nothing")
     arguments = parser.parse_args()
     spark = session()
-    # Spark, Delta and its Python workers are warm: the first query of a session costs seconds that belong to none.
-    first = spark.read.parquet(arguments.texts).limit(10).mapInArrow(lambda batches: batches, "id string, text string")
-    with tempfile.TemporaryDirectory(prefix="bench-warm-") as folder:
-        first.write.format("delta").save(f"{folder}/warm")
+    if not arguments.cold:
+        _warm_up(spark, arguments.texts)
     began = time.perf_counter()
     JOBS[arguments.name](spark, arguments.model, arguments.texts, arguments.out)
     print(json.dumps({"seconds": time.perf_counter() - began}))
     spark.stop()
+
+
+def _warm_up(spark: SparkSession, texts: str) -> None:
+    # Spark, Delta and its Python workers are warm: the first query of a session costs seconds that belong to none.
+    first = spark.read.parquet(texts).limit(10).mapInArrow(lambda batches: batches, "id string, text string")
+    with tempfile.TemporaryDirectory(prefix="bench-warm-") as folder:
+        first.write.format("delta").save(f"{folder}/warm")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The texts that are embedded: abstracts of mixed length, short pages, and very short definitions."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.validate.real_data import MODEL, read_corpus, read_steps  # noqa: E402
 
-__all__ = ["MODEL", "ROOT", "mixed", "short", "synsets"]
+__all__ = ["MODEL", "ROOT", "mixed", "passages", "short", "synsets"]
 
 
 def mixed(count: int) -> list[str]:
@@ -33,6 +34,20 @@ def short(count: int) -> list[str]:
         The texts.
     """
     return _evenly([document["text"] for document in read_steps("tldr-en", ["2026-01-01"])[0].documents], count)
+
+
+def passages(count: int) -> list[str]:
+    """Takes pairs of neighboring sentences of SciFact's abstracts, evenly over all of them.
+
+    Args:
+        count: Texts wanted.
+
+    Returns:
+        The texts, of 300 characters on average.
+    """
+    sentences = [re.split(r"(?<=[.!?]) +", document["text"]) for document in read_corpus()]
+    pairs = [" ".join(each[number : number + 2]) for each in sentences for number in range(0, len(each) - 1, 2)]
+    return _evenly(pairs, count)
 
 
 def synsets() -> list[str]:

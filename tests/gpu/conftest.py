@@ -22,7 +22,7 @@ def texts() -> list[str]:
 
 @pytest.fixture(scope="session")
 def spec(model_folder: Path) -> InferenceSpec:
-    return InferenceSpec(model=describe_model(str(model_folder)), device="cpu", dtype="float32")
+    return InferenceSpec(model=describe_model(str(model_folder)), device="cpu", dtype="float32", backend="torch")
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,10 @@ _ERRORS = "tests/unit/runtime/test_spark_errors.py::test_"
 _CANARIES = "tests/spark/jobs/test_canaries.py::test_nothing_that_is_written_has_data"
 _JOBS = "tests/jobs/"
 _FOLLOW = "tests/spark/jobs/test_follow.py::test_"
+_SEARCH = "tests/spark/search/test_search.py::test_"
+_CACHE = "tests/unit/encoders/test_model_cache.py::test_"
+_BACKENDS = "tests/unit/encoders/test_backends.py::test_"
+_TRIAL = "tests/unit/encoders/test_backend_trial.py::test_"
 _FORMATS = "tests/spark/sources/test_text_formats.py::test_"
 
 
@@ -447,7 +451,7 @@ MUTANTS = [
     ),
     Mutant(
         "weights stay mapped from a file that may change",
-        "udfs/encoders/sentence.py",
+        "udfs/encoders/loading.py",
         'copy=tensor.device.type == "cpu"',
         "copy=False",
         _SENTENCE + "weights_that_are_overwritten_after_loading_neither_reach_the_model_nor_are_loaded_again",
@@ -917,5 +921,111 @@ MUTANTS = [
         "if written != (found.planned, found.digest):",
         "if written[0] != found.planned:",
         _FAULTS + "a_source_that_is_rewritten_during_the_run",
+    ),
+    Mutant(
+        "a question sees an old version of the vectors",
+        "spark_jobs/store/open_space.py",
+        'return space.tables.read("vectors")',
+        "tables = space.tables\n"
+        '        return tables.spark.read.option("versionAsOf", 0).table(tables.name("vectors"))',
+        _SEARCH + "each_question_sees_the_newest_vectors",
+    ),
+    Mutant(
+        "a question embedded here has the prompt of documents",
+        "spark_jobs/search/question.py",
+        "wanted = query_model(described)",
+        "wanted = described",
+        "tests/unit/search/test_question.py::test_a_local_question_has_the_query_prompt",
+    ),
+    Mutant(
+        "a question embedded here keeps its precision",
+        "spark_jobs/search/queries.py",
+        "restored(quantized(embeddings.matrix, precision, ranges), precision, ranges)",
+        "embeddings.matrix",
+        _SEARCH + "bytes_and_bits_are_searched_in_their_own_metric",
+    ),
+    Mutant(
+        "rescoring is forgotten",
+        "spark_jobs/search/queries.py",
+        'replace(model.model, precision="float32" if rescore else model.model.precision)',
+        "model.model",
+        _SEARCH + "bytes_and_bits_are_searched_in_their_own_metric",
+    ),
+    Mutant(
+        "only the last batch of a partition is searched",
+        "udfs/search.py",
+        "found if kept is None else _best_of_both(kept, found, query)",
+        "found",
+        "tests/unit/udfs/test_search.py",
+    ),
+    Mutant(
+        "a cancelled question goes on",
+        "spark_jobs/runtime/threads.py",
+        "spark.interruptAll()",
+        "pass",
+        "tests/spark/runtime/test_threads.py::test_ctrl_c_cancels_a_question_and_leaves_the_session",
+    ),
+    Mutant(
+        "Ctrl-C ends the prompt",
+        "spark_jobs/search/prompt.py",
+        "            except KeyboardInterrupt:\n                typer.echo(err=True)",
+        "            except KeyboardInterrupt:\n                raise",
+        _JOBS + "test_prompt.py::test_the_prompt_answers_until_ctrl_d",
+    ),
+    Mutant(
+        "cached models are not compared with their digests",
+        "udfs/encoders/model_cache.py",
+        "if sha256(files[name].data).hexdigest() != digest:",
+        "if len(digest) != 64:",
+        _CACHE + "an_entry_that_is_not_what_was_written_is_refused_and_removed",
+    ),
+    Mutant(
+        "cached models are written in their place",
+        "udfs/encoders/model_cache.py",
+        "folder.rename(target)\n    except",
+        "shutil.copytree(folder, target, dirs_exist_ok=True)\n    except",
+        _CACHE + "two_workers_write_and_a_third_one_never_reads_half_an_entry",
+    ),
+    Mutant(
+        "a cache of somebody else is used",
+        "udfs/encoders/model_cache.py",
+        "if found.st_uid != os.geteuid() or found",
+        "if found",
+        _CACHE + "a_folder_that_others_may_write_to_is_not_used",
+    ),
+    Mutant(
+        "cached models of all number types are one",
+        "udfs/encoders/backends.py",
+        '        "dtype": spec.dtype,\n',
+        "",
+        _BACKENDS + "an_entry_serves_only_what_it_was_made_for",
+    ),
+    Mutant(
+        "cached models of all versions are one",
+        "udfs/encoders/backends.py",
+        '        "versions": {name: _version(name) for name in _PACKAGES},\n',
+        "",
+        _BACKENDS + "an_entry_serves_only_what_it_was_made_for",
+    ),
+    Mutant(
+        "the model's folder is not inspected where a converted model is cached",
+        "udfs/encoders/backends.py",
+        "with verified_folder(spec.model):",
+        "with contextmanager(iter)([spec.model]):",
+        _BACKENDS + "a_model_folder_that_changed_is_refused_with_a_warm_cache_too",
+    ),
+    Mutant(
+        "the slower backend is kept",
+        "udfs/encoders/backend_trial.py",
+        "return max(self._rates",
+        "return min(self._rates",
+        _TRIAL + "the_faster_backend_runs_all_later_passes",
+    ),
+    Mutant(
+        "a text fails because OpenVINO was tried",
+        "udfs/encoders/backend_trial.py",
+        'if name != "openvino" or "torch" not in self._encoders:',
+        'if name != "openvino" or "torch" in self._encoders:',
+        _TRIAL + "no_text_fails_because_a_faster_way_was_tried",
     ),
 ]

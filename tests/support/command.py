@@ -27,9 +27,9 @@ class Command:
     def __init__(self, spark: SparkSession) -> None:
         self.spark = spark
 
-    def __call__(self, *arguments: str | Path) -> Completed:
+    def __call__(self, *arguments: str | Path, stdin: bytes = b"") -> Completed:
         given = [str(argument) for argument in arguments]
-        result = CliRunner().invoke(app, given)
+        result = CliRunner().invoke(app, given, input=stdin)
         return Completed(given, result.exit_code, result.stdout, result.stderr)
 
     def embed(self, settings: Path, *options: str | Path) -> str:

@@ -1,49 +1,14 @@
-"""The interface between models and inference, and the only place where a worker loads a model."""
+"""The only place where a worker loads a model."""
 
 import gc
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, Self
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from udfs.encoders.backends import load_real
 from udfs.encoders.fake import FakeEncoder
-from udfs.encoders.tokens import Tokenized
+from udfs.encoders.protocol import Encoder
 from udfs.models.source import is_fake
-from udfs.specs import InferenceSpec, Precision, prompt_of
-
-
-class Encoder(Protocol):
-    """A model that turns texts into vectors.
-
-    Two threads share an encoder: one calls `tokenize`, the other `forward`.
-
-    Attributes:
-        device: The torch device that it runs on.
-        dtype: Floating-point type of its forward pass.
-        is_padded: Whether a forward pass costs rows times the longest text, instead of the sum of all tokens.
-    """
-
-    device: str
-    dtype: Precision
-    is_padded: bool
-
-    def tokenize(self, texts: Sequence[str]) -> Tokenized:
-        """Converts texts to the input of a forward pass, and counts their tokens before truncation."""
-
-    def forward(self, items: Sequence[Any]) -> Callable[[], NDArray[np.float32]]:
-        """Starts one forward pass. Call the result to wait for the rows: (n, dimension) float32, row i for item i."""
-
-    def exact(self, item: Any) -> NDArray[np.float32]:
-        """Embeds one text alone in float32; returns (1, dimension)."""
-
-    def twin(self, spec: InferenceSpec) -> Self | None:
-        """Makes an encoder for another spec of the same model from the weights that this one holds.
-
-        Returns None if the model has to be loaded again.
-        """
-
+from udfs.specs import InferenceSpec, prompt_of
 
 # The uses of one model: documents and queries, each with its own prompt, in two numbers of dimensions.
 _MOST_USES = 4
@@ -70,7 +35,7 @@ def load_encoder(spec: InferenceSpec, cores: int = 1, partition: int = 0) -> Enc
         InputError: The model folder on this machine differs from the one on the driver.
     """
     model = spec.model
-    weights = (model.digest, spec.device, spec.dtype, spec.backend)
+    weights = (model.digest, spec.device, spec.dtype, spec.backend, spec.cache or "")
     use = (prompt_of(spec), model.dimension, model.normalize, model.max_tokens)
     if (weights, use) not in _loaded:
         encoder = _twin(weights, spec)
@@ -103,7 +68,4 @@ def _twin(weights: tuple[str, ...], spec: InferenceSpec) -> Encoder | None:
 def _load(spec: InferenceSpec, cores: int, partition: int) -> Encoder:
     if is_fake(spec.model.path):
         return FakeEncoder(spec.model.dimension, spec.device)
-    # This imports torch, which takes seconds and is not needed for a fake model.
-    from udfs.encoders.sentence import SentenceEncoder
-
-    return SentenceEncoder(spec, cores, partition)
+    return load_real(spec, cores, partition)

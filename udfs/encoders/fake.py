@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from udfs.chunking.chunks import Reading
+from udfs.encoders.protocol import BackendChoice
 from udfs.encoders.tokens import Tokenized
 from udfs.models.source import FAKE_MAX_TOKENS
 from udfs.specs import InferenceSpec, Precision
@@ -47,6 +48,8 @@ class FakeEncoder:
         self.device = "cpu" if device == "auto" else device
         self.dtype: Precision = "float32"
         self.is_padded = True
+        self.is_on_trial = False
+        self.choice = BackendChoice(backend="fake")
         self._counter = FakeTokenCounter()
 
     def tokenize(self, texts: Sequence[str]) -> Tokenized:

@@ -1,6 +1,6 @@
 """Turns token ids into the features for a forward pass, without tokenizing again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,12 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer
 
 from udfs.encoders.distinct_words import distinct_words
+from udfs.encoders.inputs import Ids, InputRule, plain_tokenizer
 from udfs.encoders.token_counter import load_token_counter
 from udfs.encoders.tokens import TextTokenizer, Tokenized
 from udfs.specs import ModelSpec
 
 Features = dict[str, Any]
-Ids = NDArray[np.int32]
 BuildFeatures = Callable[[Sequence[Any]], Features]
 Tokenize = Callable[[Sequence[str]], Tokenized]
 # Texts for which this module and the library must give the same result: truncated, padded, with words that are special
@@ -42,22 +42,13 @@ def read_and_build(model: SentenceTransformer, spec: ModelSpec, prompt: str) -> 
     Returns:
         A function that tokenizes texts, and one that builds the features of a batch from the first function's items.
     """
-    tokenizer: Any = model[0].tokenizer
-    is_static = isinstance(model[0], StaticEmbedding)
-    backend = tokenizer if is_static else getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:
-        own = Tokenizer.from_str(backend.to_str())
-        own.no_truncation()
-        own.no_padding()
-        keeps_end = getattr(tokenizer, "truncation_side", "right") == "left"
-        build = build_bags if is_static else _padded_builder_for(tokenizer)
-        probes = [*_PROBES, "night " * (spec.max_tokens or 1)]
-        expected = model.preprocess(probes, prompt=prompt)
-        guides = {name: value for name, value in expected.items() if not isinstance(value, torch.Tensor)}
-        for by_words in dict.fromkeys((distinct_words(own), None)):
-            tokenize = TextTokenizer(own, prompt, not is_static, spec.max_tokens, keeps_end, by_words)
-            if same_features(build(tokenize(probes).items), expected):
-                return tokenize, lambda items: build(items) | guides
+    probes = _probes(spec)
+    expected = model.preprocess(probes, prompt=prompt)
+    guides = {name: value for name, value in expected.items() if not isinstance(value, torch.Tensor)}
+    found = _bags(model, spec, prompt) if isinstance(model[0], StaticEmbedding) else _padded(model, spec, prompt)
+    for tokenize, build in found:
+        if same_features(build(tokenize(probes).items), expected):
+            return tokenize, _guided(build, guides)
 
     counter = load_token_counter(spec, prompt)
 
@@ -68,30 +59,31 @@ def read_and_build(model: SentenceTransformer, spec: ModelSpec, prompt: str) -> 
     return count, lambda items: model.preprocess(list(items), prompt=prompt)
 
 
-def padded_builder(pad_id: int, token_type_ids: bool, left: bool) -> BuildFeatures:
-    """Creates the builder for models that take a rectangular batch of tokens and a mask.
+def light_inputs(
+    model: SentenceTransformer, spec: ModelSpec, prompts: Sequence[str]
+) -> tuple[InputRule, Tokenizer] | None:
+    """Finds the rule by which inputs can be built without the library.
 
     Args:
-        pad_id: The token for padding.
-        token_type_ids: Whether the model takes a segment number for each token; a text is a single segment.
-        left: Whether padding goes before the first token of a text.
+        model: The loaded model.
+        spec: The model's description.
+        prompts: The texts put before texts; the inputs must equal the library's with each of them.
 
     Returns:
-        A function from the ids of a batch to its features.
+        The rule, and the tokenizer that it needs; None if only the library builds this model's inputs.
     """
-
-    def build(rows: Sequence[Ids]) -> Features:
-        width = max(map(len, rows))
-        ids = np.full((len(rows), width), pad_id, dtype=np.int64)
-        mask = np.zeros((len(rows), width), dtype=np.int64)
-        for index, row in enumerate(rows):
-            columns = slice(width - len(row), width) if left else slice(0, len(row))
-            ids[index, columns] = row
-            mask[index, columns] = 1
-        features = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
-        return features | ({"token_type_ids": torch.zeros_like(features["input_ids"])} if token_type_ids else {})
-
-    return build
+    own, rules = _own_tokenizer(model), _rules(model)
+    if own is None or isinstance(model[0], StaticEmbedding):
+        return None
+    probes = _probes(spec)
+    for rule in rules:
+        builds = [(rule.tokenizer(own, prompt, spec.max_tokens), prompt) for prompt in prompts]
+        if all(
+            same_features(_tensors(rule.features(tokenize(probes).items)), model.preprocess(probes, prompt=prompt))
+            for tokenize, prompt in builds
+        ):
+            return rule, own
+    return None
 
 
 def build_bags(rows: Sequence[Ids]) -> Features:
@@ -109,6 +101,56 @@ def same_features(built: Features, expected: dict[str, Any]) -> bool:
     return built.keys() == tensors.keys() and all(torch.equal(built[name], value) for name, value in tensors.items())
 
 
-def _padded_builder_for(tokenizer: Any) -> BuildFeatures:
-    takes_types = "token_type_ids" in tokenizer.model_input_names
-    return padded_builder(tokenizer.pad_token_id or 0, takes_types, tokenizer.padding_side == "left")
+def _probes(spec: ModelSpec) -> list[str]:
+    return [*_PROBES, "night " * (spec.max_tokens or 1)]
+
+
+def _guided(build: BuildFeatures, guides: dict[str, Any]) -> BuildFeatures:
+    return lambda items: build(items) | guides
+
+
+def _bags(model: SentenceTransformer, spec: ModelSpec, prompt: str) -> Iterator[tuple[Tokenize, BuildFeatures]]:
+    own = _own_tokenizer(model)
+    if own is None:
+        return
+    for by_words in dict.fromkeys((distinct_words(own), None)):
+        yield TextTokenizer(own, prompt, False, spec.max_tokens, by_words=by_words), build_bags
+
+
+def _padded(model: SentenceTransformer, spec: ModelSpec, prompt: str) -> Iterator[tuple[Tokenize, BuildFeatures]]:
+    own = _own_tokenizer(model)
+    if own is None:
+        return
+    for rule in _rules(model):
+        yield rule.tokenizer(own, prompt, spec.max_tokens), padded_builder(rule)
+
+
+def _own_tokenizer(model: SentenceTransformer) -> Tokenizer | None:
+    """Copies the model's tokenizer; None if it is not one of the library tokenizers."""
+    tokenizer: Any = model[0].tokenizer
+    backend = tokenizer if isinstance(model[0], StaticEmbedding) else getattr(tokenizer, "backend_tokenizer", None)
+    return plain_tokenizer(backend.to_str()) if backend is not None else None
+
+
+def _rules(model: SentenceTransformer) -> list[InputRule]:
+    """Lists the rules that may fit the model, the fastest first."""
+    tokenizer: Any = model[0].tokenizer
+    return [
+        InputRule(
+            pad_id=tokenizer.pad_token_id or 0,
+            token_type_ids="token_type_ids" in tokenizer.model_input_names,
+            pads_left=tokenizer.padding_side == "left",
+            keeps_end=getattr(tokenizer, "truncation_side", "right") == "left",
+            by_words=by_words,
+        )
+        for by_words in (True, False)
+    ]
+
+
+def _tensors(features: dict[str, NDArray[np.int64]]) -> Features:
+    return {name: torch.from_numpy(values) for name, values in features.items()}
+
+
+def padded_builder(rule: InputRule) -> BuildFeatures:
+    """Creates the builder for models that take a rectangular batch of tokens and a mask."""
+    return lambda rows: _tensors(rule.features(rows))

@@ -12,20 +12,18 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-from transformers.utils import logging as transformers_logging
 
-from schemas.errors import InputError
+from udfs.encoders.conversion import EXAMPLES, Forward, openvino_forward
+from udfs.encoders.hardware import cpu_dtype
+from udfs.encoders.loading import load_model, own_weights, prepare
 from udfs.encoders.model_inputs import BuildFeatures, read_and_build
-from udfs.encoders.openvino import Forward, openvino_forward
 from udfs.encoders.packed_linear import pack_linears
+from udfs.encoders.protocol import BackendChoice
 from udfs.encoders.tokens import TextTokenizer
 from udfs.encoders.unpadded import unpad
-from udfs.models.folder import ModelFolder
 from udfs.models.source import verified_folder
-from udfs.specs import InferenceSpec, ModelSpec, Precision, prompt_of
+from udfs.specs import InferenceSpec, Precision, prompt_of
 
-# Batches for comparing a converted model: with several lengths, with one text, and with more texts than the first.
-_EXAMPLES = (["Who hunts at night?", "owl", "night " * 300], ["x"], ["one", "one two", "", "four " * 40])
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # The first GPUs that compute in bfloat16. Older ones emulate it, which is slower than float32.
 _BFLOAT16_CAPABILITY = (8, 0)
@@ -60,14 +58,11 @@ def choose_dtype(dtype: str, device: str, stored: torch.dtype = torch.float32) -
     Returns:
         `float32`, `bfloat16` or `float16`.
     """
-    if dtype != "auto":
-        return dtype  # type: ignore[return-value]  # the settings allow nothing else
-    if device.startswith("cuda"):
-        has_bfloat16 = torch.cuda.get_device_capability(device) >= _BFLOAT16_CAPABILITY
-        # A model trained in float32 may compute numbers outside the range of float16.
-        return "bfloat16" if has_bfloat16 and stored != torch.float16 else "float16"
-    has_bfloat16 = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return "bfloat16" if has_bfloat16 else "float32"
+    if dtype != "auto" or not device.startswith("cuda"):
+        return cpu_dtype(dtype)
+    has_bfloat16 = torch.cuda.get_device_capability(device) >= _BFLOAT16_CAPABILITY
+    # A model trained in float32 may compute numbers outside the range of float16.
+    return "bfloat16" if has_bfloat16 and stored != torch.float16 else "float16"
 
 
 class SentenceEncoder:
@@ -83,15 +78,13 @@ class SentenceEncoder:
     """
 
     def __init__(self, spec: InferenceSpec, cores: int, partition: int = 0) -> None:
-        # The progress bars of every worker would end up in the executors' logs.
-        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        # Spark sets OMP_NUM_THREADS to spark.task.cpus before torch is imported; the caller knows better.
-        torch.set_num_threads(cores)
+        prepare(cores)
         # cuDNN plans its attention anew for each shape of a pass, and almost every pass has a shape of its own.
         torch.backends.cuda.enable_cudnn_sdp(False)
         self.device = choose_device(spec.device, partition)
         self._spec = spec
-        uses_torch = spec.backend == "torch" or self.device != "cpu"
+        # What `auto` means has been decided before this is made.
+        uses_torch = spec.backend != "openvino" or self.device != "cpu"
         with verified_folder(spec.model) as folder:
             self._model = load_model(spec.model, folder, self.device)
             self.dtype = choose_dtype(spec.dtype, self.device, next(self._model.parameters()).dtype)
@@ -100,6 +93,8 @@ class SentenceEncoder:
         # With an index: `cuda` would be another GPU in a thread with another current one.
         self._place = self._model.device
         self.is_padded = not isinstance(self._model[0], StaticEmbedding)
+        self.is_on_trial = False
+        self.choice = BackendChoice(backend="torch" if uses_torch or not self.is_padded else "openvino")
         self.tokenize, self._features = read_and_build(self._model, spec.model, prompt_of(spec))
         self._flat: BuildFeatures | None = None
         self._run: Forward = partial(_by_torch, self._model)
@@ -108,7 +103,7 @@ class SentenceEncoder:
         self._exact: SentenceEncoder | None = None
 
     def _speed_up(self, uses_torch: bool, cores: int) -> None:
-        examples = [self.tokenize(texts).items for texts in _EXAMPLES]
+        examples = [self.tokenize(texts).items for texts in EXAMPLES]
         if not uses_torch:
             batches = [self._features(items) for items in examples]
             self._run = openvino_forward(self._model, batches, self.dtype, cores)
@@ -173,43 +168,6 @@ class SentenceEncoder:
 def _by_torch(model: SentenceTransformer, features: dict[str, Any]) -> torch.Tensor:
     rows: torch.Tensor = model(features)["sentence_embedding"]
     return rows
-
-
-def load_model(model: ModelSpec, folder: ModelFolder, device: str) -> SentenceTransformer:
-    """Loads a model from safetensors, with weights in their stored type, without running any code from its folder.
-
-    Args:
-        model: The model's description.
-        folder: Its folder on this machine.
-        device: Torch device name.
-
-    Returns:
-        The model, ready for inference. On the CPU, its weights are still those in the files: see `own_weights`.
-
-    Raises:
-        InputError: The folder does not load.
-    """
-    try:
-        loaded = SentenceTransformer(
-            folder.root,
-            device=device,
-            trust_remote_code=False,
-            local_files_only=True,
-            model_kwargs={"dtype": "auto", "use_safetensors": True} if "Transformer" in folder.modules else None,
-        )
-        return loaded.eval()
-    except Exception as error:  # each library below has its own exceptions
-        raise InputError(f"model {model.path} cannot be loaded: {type(error).__name__}: {error}") from error
-
-
-def own_weights(model: SentenceTransformer, dtype: torch.dtype) -> None:
-    """Converts a model to a floating-point type, and copies every weight that is mapped from a file.
-
-    A mapped weight changes in memory when somebody writes to its file, long after the file was checked.
-    """
-    for tensor in (*model.parameters(), *model.buffers()):
-        target = dtype if tensor.is_floating_point() else tensor.dtype
-        tensor.data = tensor.data.to(target, copy=tensor.device.type == "cpu")
 
 
 def on_device(device: torch.device) -> AbstractContextManager[None]:

@@ -13,7 +13,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from udfs.encoders.model_inputs import BuildFeatures, Ids
+from udfs.encoders.inputs import Ids
+from udfs.encoders.model_inputs import BuildFeatures
 
 # Factor of the scores, and whether a token sees only the tokens before it.
 _Scoring = tuple[float | None, bool]

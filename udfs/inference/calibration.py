@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Literal
 
-from udfs.encoders.encoder import Encoder
+from udfs.encoders.backend_trial import TrialEncoder
+from udfs.encoders.protocol import Encoder
 from udfs.encoders.tokens import Tokenized
 from udfs.inference.meter import peak_mebibytes, reset_peak
 from udfs.inference.passes import PassFault, batch_cost, fitting, longest_first, pass_fault
@@ -59,12 +60,23 @@ def trials(encoder: Encoder, texts: Sequence[str], sizes: Sequence[PassSize], ro
     Every round starts with a different size, so that a temporary slowdown of the machine affects all sizes equally.
     """
     window = encoder.tokenize(texts)
+    _settle(encoder, window)
     # The first pass of a process allocates, loads and compiles, so this trial is discarded.
     _trial(encoder, window, PassSize("rows", 1), longest_first(window.lengths)[:1])
     for number in range(rounds):
         first = number % len(sizes)
         for size in [*sizes[first:], *sizes[:first]]:
             yield _trial(encoder, window, size, longest_first(window.lengths))
+
+
+def _settle(encoder: Encoder, window: Tokenized) -> None:
+    """Runs passes until it is known which backend runs all others."""
+    if isinstance(encoder, TrialEncoder):
+        encoder.begin()
+        order = longest_first(window.lengths)
+        size = fitting([window.lengths[position] for position in order], _TOKENS["cpu"][0], encoder.is_padded)
+        while encoder.is_on_trial:
+            encoder.forward([window.items[position] for position in order[:size]])()
 
 
 def _trial(encoder: Encoder, window: Tokenized, size: PassSize, order: list[int]) -> Trial:

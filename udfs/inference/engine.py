@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import InputError
 from schemas.reasons import INVALID_VECTOR, MODEL_ERROR
-from udfs.encoders.encoder import Encoder
+from udfs.encoders.protocol import Encoder
 from udfs.encoders.tokens import Tokenized
 from udfs.inference.meter import Meter
 from udfs.inference.passes import Pass, passes_of

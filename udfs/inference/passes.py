@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.reasons import MODEL_ERROR, OUT_OF_MEMORY
-from udfs.encoders.encoder import Encoder
+from udfs.encoders.protocol import Encoder
 from udfs.encoders.tokens import Tokenized
 from udfs.inference.meter import Meter
 from udfs.inference.token_budget import TokenBudget
@@ -156,7 +156,7 @@ def pass_fault(error: Exception) -> PassFault:
 
 
 def _forward(encoder: Encoder, window: Tokenized, batch: list[int], budget: TokenBudget, meter: Meter) -> Rows:
-    began = perf_counter()
+    began, is_on_trial = perf_counter(), encoder.is_on_trial
     with meter.timed("forward"):
         rows = encoder.forward([window.items[position] for position in batch])
         if not budget.is_chosen:
@@ -164,7 +164,8 @@ def _forward(encoder: Encoder, window: Tokenized, batch: list[int], budget: Toke
             values = rows()
             rows = lambda: values  # noqa: E731
     cost, tokens = _cost(encoder, window, batch), sum(window.lengths[position] for position in batch)
-    budget.passed(cost, tokens, perf_counter() - began)
+    if not is_on_trial:
+        budget.passed(cost, tokens, perf_counter() - began)
     meter.add(passes=1, tokens=tokens, computed=cost)
     return rows
 

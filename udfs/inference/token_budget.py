@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from statistics import median
 from weakref import WeakKeyDictionary
 
-from udfs.encoders.encoder import Encoder
+from udfs.encoders.protocol import Encoder
 from udfs.specs import InferenceSpec
 
-# The candidates that a run tries for `auto`. `embedlake calibrate` tries more sizes: see `udfs.inference.calibration`.
+# The candidates that a run tries for `auto`, in the order of their turns. Until a backend is chosen, passes have the
+# size of the first. `embedlake calibrate` tries more sizes: see `udfs.inference.calibration`.
 # The CPU candidates suit small models on a few cores. On GPUs, every candidate easily fits into memory.
-_CANDIDATES = {"cpu": (1024, 2048, 4096), "cuda": (16_384, 32_768, 65_536)}
+_CANDIDATES = {"cpu": (2048, 1024, 4096), "cuda": (32_768, 16_384, 65_536)}
 # Static models only add up rows of a table, and other models go without padding on GPUs only: in both cases, small
 # passes would be mostly overhead. On an H200, MiniLM without padding was fastest with this budget.
 _UNPADDED_BUDGET = 262_144
@@ -28,7 +29,7 @@ class TokenBudget:
     inference. The rates of neighboring passes are comparable because batches are ordered by length.
 
     Args:
-        candidates: Budgets to choose from; a single one is used as it is.
+        candidates: Budgets to choose from, in the order of their turns; a single one is used as it is.
     """
 
     def __init__(self, candidates: Sequence[int]) -> None:
@@ -46,7 +47,7 @@ class TokenBudget:
     @property
     def tokens(self) -> int:
         """The maximum number of tokens in the next pass."""
-        turn = min(self._candidates, key=lambda candidate: (len(self._rates[candidate]), candidate))
+        turn = min(self._candidates, key=lambda candidate: len(self._rates[candidate]))
         return min(turn, self._ceiling)
 
     def passed(self, cost: int, tokens: int, seconds: float) -> None:

@@ -1,13 +1,16 @@
-"""A query that runs at the same time as others in a live session."""
+"""A query that runs at the same time as others in a live session, or until Ctrl-C."""
 
+import os
+import signal
 import threading
 import time
+from collections.abc import Iterator
 from typing import NoReturn
 
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_jobs.runtime.threads import beside, together
+from spark_jobs.runtime.threads import beside, stoppable, together
 
 pytestmark = pytest.mark.spark
 
@@ -46,3 +49,34 @@ def test_when_one_of_several_fails_the_others_are_finished_first(spark: SparkSes
     with pytest.raises(KeyError, match="no such thing"):
         together(spark, [fail, slow])
     assert done == ["slow"]
+
+
+@pytest.fixture
+def plain_interrupts() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("plain_interrupts")
+def test_ctrl_c_cancels_a_question_and_leaves_the_session(spark: SparkSession) -> None:
+    tracker = spark.sparkContext.statusTracker()
+    ended: list[str] = []
+
+    def wait() -> None:
+        try:
+            spark.sql("select reflect('java.lang.Thread', 'sleep', 60000L) from range(0, 1, 1, 1)").collect()
+            ended.append("by itself")
+        except Exception:
+            ended.append("cancelled")
+
+    def press() -> None:
+        while not tracker.getActiveJobsIds():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press).start()
+    with pytest.raises(KeyboardInterrupt):
+        stoppable(spark, wait)
+    assert ended == ["cancelled"]
+    assert stoppable(spark, spark.range(5).count) == 5

@@ -13,9 +13,11 @@ from pyspark.sql import DataFrame, SparkSession
 
 from schemas.errors import InputError
 from spark_jobs import search_library
+from spark_jobs.embed_library import run as embed
 from spark_jobs.search import nearest
 from spark_jobs.search.hits import SearchResult, as_json, as_lines
 from spark_jobs.search.nearest import SearchOptions, matching
+from spark_jobs.search.question import ask, load_here, prepare_search
 from spark_jobs.settings import Settings
 from spark_jobs.store.open_space import OpenSpace, open_space
 from spark_jobs.store.tables import delta_session
@@ -142,11 +144,47 @@ def test_bytes_and_bits_are_searched_in_their_own_metric(
         own = (low + (np.clip(np.floor((vector - low) / steps), 0, 255) + 0.5) * steps).astype(np.float32)
     for row, numbers in zip(rows, matrix, strict=True):
         row["embedding"] = numbers
+    prepared = prepare_search(spark, settings, load=load_here)
     for rescore, query in ((False, own), (True, vector)):
-        hits = search_library.answer(spark, settings, "owls", SearchOptions(k=8, rescore=rescore)).hits
+        options = SearchOptions(k=8, rescore=rescore)
         expected = by_brute_force(rows, query, 8)
-        assert [hit.chunk_id for hit in hits] == [chunk_id for chunk_id, _ in expected]
-        assert [hit.score for hit in hits] == pytest.approx([score for _, score in expected], abs=1e-6)
+        # Embedded by executors, and by the process of a local session.
+        answers = [search_library.answer(spark, settings, "owls", options), ask(prepared, "owls", options)]
+        for hits in (found.hits for found in answers):
+            assert [hit.chunk_id for hit in hits] == [chunk_id for chunk_id, _ in expected]
+            assert [hit.score for hit in hits] == pytest.approx([score for _, score in expected], abs=1e-6)
+
+
+def test_each_question_sees_the_newest_vectors(
+    spark: SparkSession, loaded: Callable[..., Settings], write_json: Callable[..., str]
+) -> None:
+    documents = [{"id": f"d{number}", "text": f"Owls hunt mouse {number}."} for number in range(3)]
+    settings = loaded(documents)
+    prepared = prepare_search(spark, settings, load=load_here)
+    before = ask(prepared, "Bees dance.", SearchOptions())
+    write_json([*documents[1:], {"id": "bee", "text": "Bees dance."}])
+    embed(spark, settings, allow_removals=True)
+    after = ask(prepared, "Bees dance.", SearchOptions())
+    assert {hit.doc_id for hit in before.hits} == {"d0", "d1", "d2"}
+    assert after.hits[0].doc_id == "bee" and after.hits[0].score == pytest.approx(1.0)
+    assert {hit.doc_id for hit in after.hits} == {"d1", "d2", "bee"}
+
+
+def test_a_question_is_one_scan(spark: SparkSession, settings: Settings) -> None:
+    def jobs() -> int:
+        return int(spark.sparkContext._jsc.sc().statusStore().jobsList(None).head().jobId())
+
+    prepared = prepare_search(spark, settings, load=load_here)
+    ask(prepared, "owls", SearchOptions())
+    before = jobs()
+    ask(prepared, "owls", SearchOptions())
+    by_itself = jobs() - before
+    search_library.answer(spark, settings, "owls", SearchOptions())
+    before = jobs()
+    search_library.answer(spark, settings, "owls", SearchOptions())
+    # Two read Delta's log, one scans. In a live session one more embeds the question, and three read the registry.
+    # Before hits came with their rows, an answer took 20 jobs.
+    assert (by_itself, jobs() - before) == (3, 7)
 
 
 def test_a_file_of_queries_becomes_a_table_of_hits(
@@ -190,7 +228,7 @@ def test_a_question_longer_than_the_model_says_so(spark: SparkSession, settings:
 )
 def test_a_filter_that_is_no_boolean_expression_is_refused(searchable: OpenSpace, where: str, message: str) -> None:
     with pytest.raises(InputError, match=f"(?s)^--where takes one boolean SQL expression .*({message})"):
-        matching(searchable, where)
+        matching(searchable.vectors.rows, where)
 
 
 def test_what_cannot_be_searched_is_refused(
@@ -204,7 +242,7 @@ def test_what_cannot_be_searched_is_refused(
     refused(r"library toy has no space main \(no run has written to it yet\)", make_settings(str(tmp_path / "none")))
     other = settings.model_copy(update={"model": settings.model.model_copy(update={"path": "fake:8"})})
     refused("space toy.main was made by the model fake:16. The configured model fake:8 differs from it", other)
-    refused("query 'question' has an empty text", settings, question=" \n")
+    refused(r"the question is empty\. Write a question", settings, question=" \n")
     refused("query 'question' cannot be embedded: model_error", settings, question="FAKE-ENCODER-RAISES")
 
 

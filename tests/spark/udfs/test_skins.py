@@ -19,7 +19,7 @@ TEXTS = ["a", "Bees make honey.", "Owls hunt at night. " * 60, "🦉", "Müller 
 
 @pytest.fixture(scope="module")
 def spec(model_folder: Path) -> InferenceSpec:
-    return InferenceSpec(model=describe_model(str(model_folder)), dtype="float32", token_budget=512)
+    return InferenceSpec(model=describe_model(str(model_folder)), dtype="float32", backend="torch", token_budget=512)
 
 
 @pytest.fixture(scope="module")

@@ -119,7 +119,7 @@ def test_the_table_names_every_setting_and_no_other() -> None:
         ("chunking.method", "`structure`"),
         ("inference.device", "`auto`"),
         ("inference.token_budget", "`auto`"),
-        ("inference.backend", "`torch`"),
+        ("inference.backend", "`auto`"),
         ("inference.resource_profile", "`auto`"),
         ("store.vector_encoding", "`byte_stream_split`"),
     ],

@@ -92,7 +92,9 @@ def test_rows_are_awaited_on_the_gpu_that_copies_them(gpus: Gpus, monkeypatch: p
 def test_every_pass_runs_with_its_gpu_as_the_current_one(
     model_folder: Path, gpus: Gpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = InferenceSpec(model=describe_model(str(model_folder)), device="cpu", dtype="float32", token_budget=32)
+    spec = InferenceSpec(
+        model=describe_model(str(model_folder)), device="cpu", dtype="float32", backend="torch", token_budget=32
+    )
     encoder = SentenceEncoder(spec, cores=1)
     expected = embed_texts(encoder, ["owl", "who hunts at night"], spec).matrix
     # The weights stay where they are; only what the encoder believes of them changes.
@@ -113,7 +115,7 @@ def test_every_pass_runs_with_its_gpu_as_the_current_one(
 
 def test_attention_that_plans_each_shape_of_a_pass_is_off(model_folder: Path) -> None:
     torch.backends.cuda.enable_cudnn_sdp(True)
-    spec = InferenceSpec(model=describe_model(str(model_folder)), device="cpu", dtype="float32")
+    spec = InferenceSpec(model=describe_model(str(model_folder)), device="cpu", dtype="float32", backend="torch")
     SentenceEncoder(spec, cores=1)
     assert not torch.backends.cuda.cudnn_sdp_enabled()
 
@@ -137,7 +139,7 @@ def test_tensors_go_to_the_gpu_of_the_weights_from_pinned_memory(
             asked.append([*place, options])
             return self
 
-    spec = InferenceSpec(model=describe_model(str(model_folder)), device="cpu", dtype="float32")
+    spec = InferenceSpec(model=describe_model(str(model_folder)), device="cpu", dtype="float32", backend="torch")
     encoder = SentenceEncoder(spec, cores=1)
     monkeypatch.setattr(encoder, "_place", SECOND)
     encoder._moved(Sent())

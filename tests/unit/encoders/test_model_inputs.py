@@ -1,5 +1,6 @@
 """Texts are tokenized once and batches built from ids, with the inputs that sentence-transformers would build."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from udfs.encoders import model_inputs
-from udfs.encoders.model_inputs import build_bags, padded_builder, read_and_build, same_features
+from udfs.encoders.inputs import InputRule
+from udfs.encoders.model_inputs import build_bags, read_and_build, same_features
 from udfs.encoders.tokens import TextTokenizer
 from udfs.models.source import describe_model
 from udfs.specs import ModelSpec
@@ -62,13 +64,14 @@ def test_many_characters_are_read_in_parts() -> None:
 )
 def test_padding_matches_values_written_by_hand(left: bool, ids: list[list[int]], mask: list[list[int]]) -> None:
     rows = [np.array([7, 8, 9], dtype=np.int32), np.array([5], dtype=np.int32)]
-    found = padded_builder(pad_id=0, token_type_ids=True, left=left)(rows)
+    rule = InputRule(pad_id=0, token_type_ids=True, pads_left=left, keeps_end=False, by_words=False)
+    found = rule.features(rows)
     assert {name: value.tolist() for name, value in found.items()} == {
         "input_ids": ids,
         "attention_mask": mask,
         "token_type_ids": [[0] * 3] * 2,
     }
-    assert "token_type_ids" not in padded_builder(pad_id=0, token_type_ids=False, left=left)(rows)
+    assert "token_type_ids" not in replace(rule, token_type_ids=False).features(rows)
 
 
 def test_bags_match_values_written_by_hand() -> None:

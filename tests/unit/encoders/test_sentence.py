@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from schemas.errors import InputError
-from udfs.encoders import sentence
+from udfs.encoders import hardware, loading, sentence
 from udfs.encoders.encoder import Encoder, load_encoder, release_encoders
 from udfs.encoders.sentence import SentenceEncoder
 from udfs.inference.engine import embed_texts
@@ -60,7 +60,7 @@ def model(model_folder: Path) -> ModelSpec:
 
 
 def spec_of(model: ModelSpec, **options: Any) -> InferenceSpec:
-    return InferenceSpec(model=model, **{"device": "cpu", "dtype": "float32", **options})
+    return InferenceSpec(model=model, **{"device": "cpu", "dtype": "float32", "backend": "torch", **options})
 
 
 def loaded(model: ModelSpec, **options: Any) -> Encoder:
@@ -255,7 +255,7 @@ def test_nothing_in_a_folder_is_run_or_downloaded(model: ModelSpec, monkeypatch:
         asked.update(options)
         raise ValueError("not this time")
 
-    monkeypatch.setattr(sentence, "SentenceTransformer", recorder)
+    monkeypatch.setattr(loading, "SentenceTransformer", recorder)
     with pytest.raises(InputError, match=r"cannot be loaded: ValueError: not this time"):
         sentence.SentenceEncoder(spec_of(model), cores=1)
     assert asked["trust_remote_code"] is False
@@ -288,16 +288,16 @@ def test_auto_spreads_partitions_over_the_available_gpus(
 @pytest.mark.parametrize(
     ("dtype", "device", "supported", "stored", "expected"),
     [
-        ("float16", "cpu", "amx", "float32", "float16"),
+        ("float16", "cpu", "amx_tile", "float32", "float16"),
         ("float32", "cuda:0", "", "float16", "float32"),
-        ("auto", "cpu", "amx", "float32", "bfloat16"),
+        ("auto", "cpu", "amx_tile", "float32", "bfloat16"),
         ("auto", "cpu", "avx512_bf16", "float32", "bfloat16"),
         ("auto", "cpu", "", "float16", "float32"),
         ("auto", "cpu", "", "float32", "float32"),
         ("auto", "cuda:0", "", "float32", "bfloat16"),
         ("auto", "cuda:0", "", "bfloat16", "bfloat16"),
         ("auto", "cuda:0", "", "float16", "float16"),
-        ("auto", "cuda:1", "amx", "float32", "float16"),
+        ("auto", "cuda:1", "amx_tile", "float32", "float16"),
         ("auto", "cuda:1", "", "bfloat16", "float16"),
         ("auto", "cuda", "", "float32", "bfloat16"),
     ],
@@ -313,6 +313,5 @@ def test_auto_uses_half_precision_where_the_hardware_supports_it(
     capabilities = {"cuda": (9, 0), "cuda:0": (9, 0), "cuda:1": (7, 5)}
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capabilities[device])
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: supported == "amx")
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported == "avx512_bf16")
+    monkeypatch.setattr(hardware, "_described", lambda: {"flags": f"fpu {supported} sse"})
     assert choose_dtype(dtype, device, getattr(torch, stored)) == expected

@@ -11,10 +11,12 @@ from pyspark.sql import Row
 
 from schemas.worker_rows import TRIALS
 from spark_jobs.calibrate_inference import SizeResult, as_calibration, recommend, save_plot
+from udfs.encoders.backend_trial import TrialEncoder
 from udfs.encoders.fake import FakeEncoder
+from udfs.encoders.protocol import BackendChoice
 from udfs.encoders.tokens import Tokenized
 from udfs.inference.calibration import PassSize, sizes_for, trials
-from udfs.specs import Precision
+from udfs.specs import InferenceSpec, Precision
 
 TEXTS = ["one two three", "one", "one two three four", "one two"]
 
@@ -26,6 +28,8 @@ class SmallEncoder:
         self.device = "cpu"
         self.dtype: Precision = "float32"
         self.is_padded = True
+        self.is_on_trial = False
+        self.choice = BackendChoice(backend="small")
         self.calls: list[list[str]] = []
 
     def tokenize(self, texts: Sequence[str]) -> Tokenized:
@@ -40,6 +44,9 @@ class SmallEncoder:
 
     def exact(self, item: str) -> NDArray[np.float32]:
         return self.forward([item])()
+
+    def twin(self, spec: InferenceSpec) -> None:
+        """There is no other prompt."""
 
 
 def test_every_size_sees_every_text_in_every_round() -> None:
@@ -117,3 +124,17 @@ def test_figures_and_plot_are_written(tmp_path: Path) -> None:
     assert found.table().row_count == 3
     save_plot(found, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_backend_is_chosen_before_sizes_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr("udfs.encoders.backend_trial.perf_counter", lambda: float(next(clock)))
+    first, rival = SmallEncoder(), SmallEncoder()
+    first.choice, rival.choice = BackendChoice(backend="torch"), BackendChoice(backend="openvino")
+    encoder = TrialEncoder(first, lambda: rival, 60.0, lambda choice: None)
+    list(trials(encoder, ["one", "two"], [PassSize("rows", 2)], rounds=3))
+    assert not encoder.is_on_trial
+    tried = len(first.calls) + len(rival.calls)
+    # Five passes of each for the trial, one to warm up, and one for each round, all by the one that was chosen.
+    assert tried == 2 * 5 + 1 + 3
+    assert sorted((len(first.calls), len(rival.calls))) == [5, 9]

@@ -17,6 +17,7 @@ from schemas.reasons import INVALID_VECTOR, MODEL_ERROR, OUT_OF_MEMORY
 from schemas.worker_rows import COUNTED, NAMES, PEAKS, SUMS, inference_schema
 from udfs.embed import embed_arrow, embed_udf
 from udfs.encoders.fake import NOT_FINITE, RAISES, FakeEncoder
+from udfs.encoders.protocol import BackendChoice
 from udfs.encoders.tokens import Tokenized
 from udfs.inference.engine import embed_texts, embed_windows
 from udfs.inference.meter import Meter
@@ -45,6 +46,8 @@ class ScriptedEncoder:
         self.device = "cpu"
         self.dtype: Precision = dtype
         self.is_padded = is_padded
+        self.is_on_trial = False
+        self.choice = BackendChoice(backend="scripted")
         self.script = script
         self.calls: list[list[str]] = []
         self.alone: list[str] = []
@@ -136,7 +139,7 @@ def test_batches_are_formed_by_what_the_model_sees_of_a_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "is_padded", "expected"), [(77, True, 77), (77, False, 77), (None, True, 1024), (None, False, 262_144)]
+    ("budget", "is_padded", "expected"), [(77, True, 77), (77, False, 77), (None, True, 2048), (None, False, 262_144)]
 )
 def test_the_budget_comes_from_settings_or_suits_the_model(budget: int | None, is_padded: bool, expected: int) -> None:
     encoder = ScriptedEncoder(as_asked, is_padded=is_padded)
@@ -438,12 +441,16 @@ def test_arrow_batches_have_the_columns_of_staged_vectors() -> None:
     ]
     (metered, nothing) = found.column("meter").to_pylist()
     assert nothing is None
+    assert [metered[name] for name in ("backend", "backend_note", "torch_rate", "openvino_rate")] == [
+        "fake",
+        *[None] * 3,
+    ]
     assert {name: metered[name] for name in ("passes", "tokens", "device", "dtype", "token_budget")} == {
         "passes": 1,
         "tokens": 6,
         "device": "cpu",
         "dtype": "float32",
-        "token_budget": 1024,
+        "token_budget": 2048,
     }
     assert metered["peak_mebibytes"] > 1
     found.validate(full=True)

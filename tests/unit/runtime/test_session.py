@@ -214,3 +214,30 @@ def test_a_java_process_that_died_is_told_from_one_that_lives(monkeypatch: pytes
     # Of a process that somebody else started, nothing is known.
     monkeypatch.setattr(SparkContext, "_gateway", SimpleNamespace())
     assert not session.ends_java(broken)
+
+
+@pytest.mark.parametrize(
+    ("settings", "variable", "expected"),
+    [
+        ({}, None, True),
+        ({"master": "local"}, None, True),
+        ({"master": "local[2]"}, None, True),
+        ({"master": "local-cluster[2,1,1024]"}, None, False),
+        ({"master": "spark://head:7077"}, None, False),
+        ({"properties": {"spark.master": "yarn"}}, None, False),
+        ({"properties": {"spark.remote": "sc://head"}}, None, False),
+        ({}, "PYSPARK_GATEWAY_PORT", False),
+        ({}, "SPARK_REMOTE", False),
+    ],
+)
+def test_workers_are_here_only_in_a_local_session_of_our_own(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], variable: str | None, expected: bool
+) -> None:
+    monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
+    for name in ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE"):
+        monkeypatch.delenv(name, raising=False)
+    if variable is not None:
+        monkeypatch.setenv(variable, "1")
+    assert session.starts_here(SparkSettings(**settings)) is expected
+    monkeypatch.setattr(SparkSession, "getActiveSession", object)
+    assert not session.starts_here(SparkSettings(**settings))

@@ -91,7 +91,13 @@ def test_everything_but_the_essentials_has_a_default() -> None:
             "precision": "float32",
             "dtype": "auto",
         },
-        "inference": {"device": "auto", "token_budget": "auto", "backend": "torch", "resource_profile": "auto"},
+        "inference": {
+            "device": "auto",
+            "token_budget": "auto",
+            "backend": "auto",
+            "cache": None,
+            "resource_profile": "auto",
+        },
         "run": {
             "slice_tokens": "auto",
             "slice_rows": 500_000,
@@ -152,7 +158,7 @@ def test_all_faults_are_reported_at_once_with_their_keys() -> None:
         ("model.pth", "Did you mean path?"),
         ("store.schema_", "Did you mean schema?"),
         ("run.slice_token", "Did you mean slice_tokens?"),
-        ("inference.cores", "Known settings are device, token_budget, backend, resource_profile."),
+        ("inference.cores", "Known settings are device, token_budget, backend, cache, resource_profile."),
         ("store.zzz", "Known settings are path, catalog, schema, vector_encoding."),
     ],
 )
@@ -181,6 +187,10 @@ def test_an_unknown_key_is_refused_with_a_suggestion(key: str, advice: str) -> N
         ("inference.token_budget", 15, "should be greater than or equal to 16, not 15"),
         ("inference.token_budget", "much", "not 'much'"),
         ("inference.backend", "onnx", "not 'onnx'"),
+        ("inference.cache", True, "should be a valid string"),
+        ("inference.cache", "cache", "is neither off nor an absolute path on the workers. Write one, such as /var/"),
+        ("inference.cache", "s3://bucket/cache", "is neither off nor an absolute path on the workers"),
+        ("inference.resource_profile", True, "should be 'auto' or 'off'"),
         ("run.slice_tokens", 1e6, "should be a valid integer, not 1000000.0"),
         ("run.slice_tokens", True, "should be a valid integer, not True"),
         ("run.max_removed_fraction", True, "should be a valid number, not True"),
@@ -596,6 +606,16 @@ def defaults(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, An
 @pytest.mark.parametrize("path", sorted(ROOT.joinpath("conf").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_settings_file_of_the_repository_loads(path: Path) -> None:
     assert load_settings(path, environ={}).library
+
+
+def test_off_is_a_word_although_yaml_reads_it_as_a_boolean(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    example = (ROOT / "conf" / "example.yaml").read_text(encoding="utf-8")
+    file.write_text(example, encoding="utf-8")
+    found = load_settings(file, ["inference.cache=off", "inference.resource_profile=off"], {}).inference
+    assert (found.cache, found.resource_profile) == ("off", "off")
+    for path in ("/var/cache/models", "~/models"):
+        assert load_settings(file, [f"inference.cache={path}"], {}).inference.cache == path
 
 
 def test_the_example_shows_every_setting_with_its_default() -> None:

@@ -49,7 +49,10 @@ ONLY_LAZILY = {"spark_jobs.targets.factory": "targets/postgresql"}
 
 # What the encoder of real models is made of. Nothing else loads these libraries before it is asked for vectors.
 HEAVY = {"torch", "transformers", "sentence_transformers", "huggingface_hub"}
-TORCH = {f"udfs.encoders.{name}" for name in ("sentence", "model_inputs", "openvino", "packed_linear", "unpadded")}
+TORCH = {
+    f"udfs.encoders.{name}"
+    for name in ("sentence", "conversion", "loading", "model_inputs", "packed_linear", "unpadded")
+}
 
 
 def wrong_arrows(code: Code) -> list[str]:
