@@ -1,5 +1,6 @@
 """A run from its pre-flight to its summary, for the jobs that embed: every step, one line each."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from pyspark.sql import SparkSession
@@ -18,8 +19,11 @@ from spark_jobs.embedding.self_check import check_model
 from spark_jobs.embedding.slices import embed_slices, empty_work_tables
 from spark_jobs.embedding.store_state import StoreState, read_store
 from spark_jobs.embedding.tally import Tally
+from spark_jobs.runtime.inference import load_on_workers
+from spark_jobs.runtime.parallelism import partition_count, task_slots
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.properties import session_properties
+from spark_jobs.runtime.threads import beside
 from spark_jobs.settings.loading import Settings
 from spark_jobs.sources.source import check_ids
 from spark_jobs.store.file_system import with_file_system
@@ -27,6 +31,7 @@ from spark_jobs.store.locks import SpaceLock, space_lock
 from spark_jobs.store.properties import for_rows
 from spark_jobs.store.tables import delta_session
 from spark_jobs.store.versions import pin_vectors
+from udfs.models.source import is_fake
 
 
 def refresh(
@@ -54,10 +59,26 @@ def refresh(
             with session_properties(spark, for_rows(documents)):
                 if found is not None and is_in_step(settings, state, found):
                     return _close_at_once(settings, preflight, state, found, lock, progress)
+                loaded = _load_ahead(spark, settings, preflight, found)
                 with progress.step("open"):
                     preflight = register_space(spark, settings, preflight, state)
                     run = open_run(settings, preflight, state, lock)
-                return _carry_out(run, found, allow_removals, retry_below, progress)
+                return _carry_out(run, found, allow_removals, retry_below, progress, loaded)
+
+
+def _load_ahead(
+    spark: SparkSession, settings: Settings, preflight: PreflightResult, found: Comparison | None
+) -> Callable[[], None] | None:
+    """Has workers load the model while the run is opened and planned; returns a function that waits for them.
+
+    Not while they cut chunks, which would then take other workers, so that more of them live than there are cores.
+    """
+    inference = preflight.inference
+    if found is None or not found.tokens or is_fake(inference.model.path):
+        return None
+    slots = task_slots(spark)
+    tasks = min(slots, partition_count(found.tokens, slots))
+    return beside(spark, lambda: load_on_workers(spark, inference, settings.inference, tasks))
 
 
 def _compare(
@@ -91,7 +112,12 @@ def _close_at_once(
 
 
 def _carry_out(
-    run: Run, found: Comparison | None, allow_removals: bool, retry_below: int, progress: Progress
+    run: Run,
+    found: Comparison | None,
+    allow_removals: bool,
+    retry_below: int,
+    progress: Progress,
+    loaded: Callable[[], None] | None,
 ) -> RunReport:
     tally, tables = Tally(progress.seconds), run.tables
     with recorded_end(run, tally):
@@ -105,6 +131,9 @@ def _carry_out(
             plan = plan_run(run, found, half_done, retry_below, progress.say)
         progress.say(f"plan: {plan.work}")
         progress.expect(plan.work.tokens)
+        if loaded is not None:
+            with progress.step("load model"):
+                loaded()
         if plan.work.groups:
             has_vectors = run.state.vectors.name in run.state.existing
             if plan.work.tokens and has_vectors:

@@ -2,6 +2,7 @@
 
 from pyspark.resource import ResourceProfile, ResourceProfileBuilder, TaskResourceRequests
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from schemas.worker_rows import inference_schema
 from spark_jobs.settings.sections import InferenceSettings
@@ -30,6 +31,21 @@ def embed_rows(rows: DataFrame, inference: InferenceSpec, settings: InferenceSet
         inference_schema(inference.model.precision),
         profile=inference_profile(rows.sparkSession, settings),
     )
+
+
+def load_on_workers(spark: SparkSession, inference: InferenceSpec, settings: InferenceSettings, tasks: int) -> None:
+    """Has workers load a model, in tasks without texts; the tasks that embed find it there.
+
+    Args:
+        spark: A live session.
+        inference: The model and how it runs.
+        settings: Whether each task requests its own GPU.
+        tasks: Number of tasks, each in a worker of its own if they run at the same time.
+    """
+    # Not an empty relation, which Spark would answer without any task.
+    none = spark.range(0, tasks, 1, tasks).where(F.col("id") < 0)
+    columns = (F.col("id").cast("string").alias(name) for name in ("text_hash", "text"))
+    embed_rows(none.select(*columns), inference, settings).collect()
 
 
 def inference_profile(spark: SparkSession, inference: InferenceSettings) -> ResourceProfile | None:

@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.benchmarks.engine import engine  # noqa: E402
+from tests.benchmarks.feed import feed  # noqa: E402
 from tests.benchmarks.fixed_cost import fixed, memory, scale  # noqa: E402
 from tests.benchmarks.follow import follow  # noqa: E402
 from tests.benchmarks.job import job  # noqa: E402
@@ -31,6 +32,7 @@ PARTS: dict[str, Callable[[Outcome], None]] = {
     "scale": scale,
     "slices": slices,
     "search": search,
+    "feed": feed,
     "follow": follow,
     "prompt": prompt,
 }

@@ -264,7 +264,7 @@ MUTANTS = [
         "spark_jobs/store/tables.py",
         "add_fields(self.spark, name, missing)",
         "pass",
-        _FORMAT + "a_store_of_the_first_format_is_read_as_it_is_and_brought_up_to_date",
+        _FORMAT + "a_store_of_an_earlier_format_is_read_as_it_is_and_brought_up_to_date",
     ),
     Mutant(
         "a newer store is opened",

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from schemas.worker_rows import inference_schema
+from spark_jobs.runtime.inference import load_on_workers
+from spark_jobs.settings.sections import InferenceSettings
 from udfs.embed import embed_arrow, embed_udf
 from udfs.models.source import describe_model
 from udfs.specs import InferenceSpec
@@ -57,3 +60,9 @@ def test_queries_get_the_query_prompt(spark: SparkSession, spec: InferenceSpec, 
     found = spark.createDataFrame([("Who hunts?",)], "text string").select(embed_udf(asking)("text")).collect()[0][0]
     plain = SentenceTransformer(str(model_folder), device="cpu").encode(["Who hunts?"], prompt="query: ")[0]
     assert np.abs(np.array(found) - plain).max() < 1e-5
+
+
+def test_workers_load_a_model_before_there_is_a_text(spark: SparkSession, spec: InferenceSpec) -> None:
+    other = replace(spec, model=replace(spec.model, digest="0" * 64))
+    with pytest.raises(PySparkException, match="differs"):
+        load_on_workers(spark, other, InferenceSettings(), tasks=1)
