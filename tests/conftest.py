@@ -76,6 +76,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SparkSession]":
         **PROPERTIES,
         **NO_CHECKSUM_FILES,
         "spark.driver.memory": "4g",
+        # Some tests count the statements of a run.
+        "spark.sql.ui.retainedExecutions": "1000",
         "spark.driver.extraJavaOptions": COLLECTOR,
     }
     session = get_session(SparkSettings(master="local[2]", properties=properties), quiet=True)

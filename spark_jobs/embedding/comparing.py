@@ -62,7 +62,7 @@ def compare_source(
             raise
         # Reads the source alone, and says what is wrong with it.
         check_ids(source, settings.source)
-        with reading("the ledger"):
+        with reading("the source and the ledger"):
             raise
     if not found.are_ids_sound:
         check_ids(source, settings.source)

@@ -55,6 +55,7 @@ def space_lock(settings: Settings, take_over: bool = False) -> Iterator[SpaceLoc
     Raises:
         RunActiveError: Another process holds it.
     """
+    before = _lowest_that_exists(settings.store.folder)
     lock = _lock(settings, f"{settings.library}__{settings.space}")
     if lock is None:
         yield SpaceLock()
@@ -69,7 +70,12 @@ def space_lock(settings: Settings, take_over: bool = False) -> Iterator[SpaceLoc
     with _held(lock, 0, refusal):
         file = Path(lock.lock_file)
         # The process from which the space was taken goes on until it asks the record.
-        yield SpaceLock() if take_over else SpaceLock(file, file.stat().st_ino)
+        try:
+            yield SpaceLock() if take_over else SpaceLock(file, file.stat().st_ino)
+        except InputError:
+            if before != settings.store.folder:
+                _remove_unused(file, before)
+            raise
 
 
 @contextmanager
@@ -111,6 +117,22 @@ def store_lock(settings: Settings) -> Iterator[None]:
     )
     with _held(lock, _APPEND_SECONDS, refusal):
         yield
+
+
+def _lowest_that_exists(folder: Path | None) -> Path | None:
+    while folder is not None and not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def _remove_unused(file: Path, before: Path | None) -> None:
+    """Removes a lock's file, and the folders that were made for it, if nothing else is in them."""
+    with suppress(OSError):
+        file.unlink()
+        for folder in file.parents:
+            if folder == before:
+                return
+            folder.rmdir()
 
 
 def _lock(settings: Settings, name: str) -> FileLock | None:

@@ -15,8 +15,10 @@ from pyspark.sql import functions as F
 from schemas.errors import InputError, ReconciliationError, RunActiveError, SourceError
 from spark_jobs.embed_library import run
 from spark_jobs.embedding import slices
+from spark_jobs.runtime.properties import set_properties
 from spark_jobs.settings import Settings
 from spark_jobs.store.failpoints import SimulatedCrash
+from spark_jobs.store.properties import SESSION
 from spark_jobs.store.tables import delta_session, space_tables
 from tests.support.refresh.library import Library
 from tests.support.refresh.machine import at
@@ -290,6 +292,7 @@ def test_damage_to_a_large_library_is_noticed_by_a_refresh(
 
     def damage() -> None:
         other = spark.newSession()
+        set_properties(other, SESSION)
         if document == "untouched":
             other.sql(f"DELETE FROM {name} WHERE doc_id = 'b'")
         else:

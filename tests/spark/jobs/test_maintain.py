@@ -39,7 +39,7 @@ def rows(spark: SparkSession, settings: Settings, table: str) -> list[dict[str, 
 def append(spark: SparkSession, settings: Settings, table: Any, **values: Any) -> None:
     with delta_session(spark):
         row = spark.createDataFrame([tuple(values.get(name) for name in table.schema.names)], table.schema)
-        space_tables(spark, settings).append(row, table.name)
+        space_tables(spark, settings).append(row, table)
 
 
 def event(spark: SparkSession, settings: Settings, name: str, age: timedelta) -> None:
@@ -73,7 +73,7 @@ def test_removed_documents_leave_every_file_and_current_rows_stay(
     removed = [{"id": f"{GONE}-{i}", "text": f"Words of {GONE} document {i}."} for i in range(3)]
     earlier = [spark.conf.get(key, None) for key in SET_FOR_A_WHILE]
     source = write_json([*documents, *removed])
-    settings = make_settings(source)
+    settings = make_settings(source, run={"memory_tokens": 0})
     run(spark, settings)
     write_json(documents)
     run(spark, settings, allow_removals=True)
@@ -82,7 +82,7 @@ def test_removed_documents_leave_every_file_and_current_rows_stay(
     assert len(before["vectors"]) == 6
     assert tables_with(folder, GONE) == {"vectors", "ledger", "plan", "staged_chunks"}
 
-    hasty = make_settings(source, maintenance={"retention_hours": 0})
+    hasty = make_settings(source, maintenance={"retention_hours": 0}, run={"memory_tokens": 0})
     paths = data_files(folder)
     with pytest.raises(InputError, match=r"maintenance\.retention_hours is 0, less than the 168 hours .*--force"):
         maintain_space.run(spark, hasty)

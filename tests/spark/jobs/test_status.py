@@ -55,12 +55,12 @@ def lines_of(text: str) -> dict[str, str]:
 def add_events(spark: SparkSession, settings: Settings, events: list[dict[str, Any]]) -> None:
     values = [tuple(event.get(name) for name in RUNS.schema.names) for event in events]
     with delta_session(spark):
-        space_tables(spark, settings).append(spark.createDataFrame(values, RUNS.schema), RUNS.name)
+        space_tables(spark, settings).append(spark.createDataFrame(values, RUNS.schema), RUNS)
 
 
 def commits(spark: SparkSession, settings: Settings) -> int:
     tables = space_tables(spark, settings)
-    names = [tables.name(table) for table in ("vectors", "ledger", "plan", "staged_chunks", "runs", "spaces")]
+    names = [tables.name(table) for table in ("vectors", "ledger", "runs", "spaces")]
     return sum(spark.sql(f"DESCRIBE HISTORY {name}").count() for name in names)
 
 

@@ -11,6 +11,7 @@ from pyspark.sql.types import StructType
 from schemas.errors import InputError, ReconciliationError, RunActiveError
 from schemas.ledger import LEDGER, REDO
 from schemas.runs import FINISHED, RUNS, STARTED
+from schemas.table import Table
 from schemas.vectors import vectors_table
 from spark_jobs import verify_space
 from spark_jobs.embed_library import run
@@ -55,7 +56,7 @@ def load(spark: SparkSession, settings: Settings, table: str) -> Rows:
 def save(spark: SparkSession, settings: Settings, table: str, schema: StructType, rows: Rows) -> None:
     values = [tuple(row[name] for name in schema.names) for row in rows]
     with delta_session(spark):
-        space_tables(spark, settings).replace(spark.createDataFrame(values, schema), table)
+        space_tables(spark, settings).replace(spark.createDataFrame(values, schema), Table(table, "", schema))
 
 
 def record(spark: SparkSession, settings: Settings, event: str, number: int) -> None:
