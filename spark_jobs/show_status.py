@@ -123,7 +123,8 @@ def _run_cells(row: Row) -> list[str]:
         f"{last.event_time:%Y-%m-%d %H:%M:%S}",
         last.plan or "",
         "" if documents is None else f"{documents:,}",
-        f"{row.slices:,}",
+        # A run of one slice has no event of its own for it.
+        f"{max(row.slices, totals.get('slices', 0)):,}",
         f"{totals.get('chunks', 0):,}",
         f"{totals.get('tokens_embedded', 0):,}",
         "" if quarantined is None else f"{quarantined:,}",

@@ -103,7 +103,7 @@ def test_tables_that_are_damaged_or_gone(loaded_machine: Machine, tmp_path: Path
 
     # The staged tables are deleted by hand after a crash in the middle of a slice.
     machine.change(20)
-    assert machine.crash(("vectors.after", 1), slice_tokens=20)
+    assert machine.crash(("vectors.after", 2), slice_tokens=20)
     for table in ("plan", "staged_chunks", "staged_vectors"):
         shutil.rmtree(space / table)
     machine.succeed()

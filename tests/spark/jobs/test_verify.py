@@ -71,7 +71,7 @@ def record(spark: SparkSession, settings: Settings, event: str, number: int) -> 
     }
     with delta_session(spark):
         rows = spark.createDataFrame([tuple(row.get(name) for name in RUNS.schema.names)], RUNS.schema)
-        space_tables(spark, settings).append(rows, RUNS.name)
+        space_tables(spark, settings).append(rows, RUNS)
 
 
 def plant_in_vectors(rows: Rows) -> Rows:
