@@ -47,7 +47,9 @@ def test_the_prompt_answers_until_ctrl_d(terminal: Terminal) -> None:
     assert "1.000" not in terminal.until(PROMPT)
 
     # The line before is found again, and what is typed after a line was cleared stands alone.
-    terminal.press("nonsense" + CTRL_C)
+    terminal.press("nonsense")
+    terminal.until("nonsense")
+    terminal.press(CTRL_C)
     terminal.until(PROMPT)
     terminal.press(UP + "\n")
     assert "1  1.000  ant [0:18]" in terminal.until(PROMPT)
