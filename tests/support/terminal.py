@@ -40,8 +40,9 @@ class Terminal:
         end = time.monotonic() + _SECONDS
         while text not in (shown := _CONTROL.sub("", self._shown.decode("utf-8", "replace"))):
             ready, _, _ = select.select([self._descriptor], [], [], max(0.0, end - time.monotonic()))
-            assert ready, f"no {text!r} in {shown!r}"
-            self._shown += self._read()
+            read = self._read() if ready else b""
+            assert read, f"no {text!r} in {shown!r}"
+            self._shown += read
         before, found, after = shown.partition(text)
         self._shown = after.encode()
         return before + found
