@@ -19,7 +19,7 @@ def test_after_every_success_the_tables_equal_the_oracle(spark: SparkSession, tm
     assert {name for name, _ in FIRST[5:] + AFTER} == set(machine.reached)
     # The run after a crash also crashes, while it shuts out the first.
     machine.change(60)
-    assert machine.crash(("plan.after", 1))
+    assert machine.crash(("plan.after", 1), slice_tokens=300)
     for point in SHUT_OUT:
         assert machine.crash(point), point
     machine.overtake(machine.random.choice([("vectors.before", 2), ("ledger.before", 2), ("plan.after", 1)]))
