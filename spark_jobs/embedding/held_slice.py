@@ -6,7 +6,7 @@ from pyspark.sql import functions as F
 from schemas.staged import staged_vectors_table
 from spark_jobs.embedding.reuse import needed_hashes, stored_rows
 from spark_jobs.embedding.run import Run
-from spark_jobs.embedding.slices import commit_slice, counted_chunks, state_of
+from spark_jobs.embedding.slices import commit_slice, counted_chunks, show_slice
 from spark_jobs.embedding.slicing import Work, next_slice, reading_pays
 from spark_jobs.embedding.staging import (
     chunk_counts,
@@ -64,4 +64,4 @@ def embed_held(
         is_fresh = not chunked["stored"]
         commit_slice(run, slice_, plan, chunks, staged, progress, is_fresh, settled=in_memory)
     tally.add_slice(counts, slice_.documents, slice_.tokens)
-    progress.advance(tally.tokens, state_of(work, tally))
+    show_slice(slice_, work, tally, progress)

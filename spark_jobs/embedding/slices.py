@@ -47,8 +47,7 @@ def embed_slices(run: Run, work: Work, before: PinnedVectors | None, tally: Tall
         if groups or slice_.number > 1:
             # The end of the run records a single slice.
             record(run, SLICE_COMMITTED, counts, tally, slice_.number)
-        progress.advance(tally.tokens, state_of(work, tally))
-        progress.say(f"slice {slice_.number} committed: {state_of(work, tally)} · {rate_of(work, tally)}")
+        show_slice(slice_, work, tally, progress)
         last_tokens = slice_.tokens
 
 
@@ -132,6 +131,12 @@ def commit_slice(
         outcomes = as_outcomes(chunks, staged, keep)
         rows = settled(as_ledger_changes(plan, outcomes, run.preflight.source.version, run.run_id))
         merge_ledger(rows, run.tables, is_new=is_fenced and slice_.added == slice_.documents)
+
+
+def show_slice(slice_: Slice, work: Work, tally: Tally, progress: Progress) -> None:
+    """Shows that a slice is committed, and how far the run is."""
+    progress.advance(tally.tokens, state_of(work, tally))
+    progress.say(f"slice {slice_.number} committed: {state_of(work, tally)} · {rate_of(work, tally)}")
 
 
 def state_of(work: Work, tally: Tally) -> str:

@@ -133,7 +133,9 @@ class Rig:
 
     def _durable(self, name: str) -> set[str]:
         stored = query(self._space(name) / "vectors", "select text_hash from t")
-        staged = query(self._space(name) / "staged_vectors", "select text_hash from t where reason is null")
+        folder = self._space(name) / "staged_vectors"
+        # A small run stages nothing.
+        staged = query(folder, "select text_hash from t where reason is null") if folder.exists() else []
         return {row["text_hash"] for row in stored + staged}
 
     def _embedded(self, name: str) -> int:
