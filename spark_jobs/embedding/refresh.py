@@ -10,7 +10,7 @@ from spark_jobs.embedding.comparing import check_comparison, compare_source, fin
 from spark_jobs.embedding.comparison import Comparison
 from spark_jobs.embedding.held_slice import embed_held
 from spark_jobs.embedding.opening import open_run, register_space
-from spark_jobs.embedding.plan import as_work, plan_run
+from spark_jobs.embedding.plan import Plan, as_work, plan_run
 from spark_jobs.embedding.preflight import PreflightResult, run_preflight
 from spark_jobs.embedding.reconcile import reconcile
 from spark_jobs.embedding.report import RunReport, summarise
@@ -134,16 +134,7 @@ def _carry_out(
         if loaded is not None:
             with progress.step("load model"):
                 loaded()
-        if plan.work.groups:
-            has_vectors = run.state.vectors.name in run.state.existing
-            if plan.work.tokens and has_vectors:
-                with progress.step("self-check"):
-                    check_model(run, tables.read("vectors"))
-            if plan.held is not None:
-                vectors = tables.read("vectors") if has_vectors else None
-                embed_held(run, plan.work, plan.held, vectors, tally, progress)
-            else:
-                embed_slices(run, plan.work, pin_vectors(tables) if has_vectors else None, tally, progress)
+        _embed(run, plan, tally, progress)
         with progress.step("reconcile"):
             ledger = reconcile(run, plan)
         with progress.step("close"):
@@ -154,3 +145,17 @@ def _carry_out(
         report = summarise(run.preflight.inference, name, plan.work, tally, ledger, run.run_id)
         record(run, FINISHED, report.counts, tally, plan=plan.work.how)
     return report
+
+
+def _embed(run: Run, plan: Plan, tally: Tally, progress: Progress) -> None:
+    if not plan.work.groups:
+        return
+    tables = run.tables
+    has_vectors = run.state.vectors.name in run.state.existing
+    if plan.work.tokens and has_vectors:
+        with progress.step("self-check"):
+            check_model(run, tables.read("vectors"))
+    if plan.held is not None:
+        embed_held(run, plan.work, plan.held, tables.read("vectors") if has_vectors else None, tally, progress)
+    else:
+        embed_slices(run, plan.work, pin_vectors(tables) if has_vectors else None, tally, progress)
