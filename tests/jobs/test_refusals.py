@@ -31,7 +31,7 @@ def refused(command: Command, tmp_path: Path) -> Callable[..., list[str]]:
         assert (answer.returncode, answer.stdout) == (code, "")
         # Progress also goes to standard error: one line for each step, then the message.
         progress, _, message = answer.stderr.partition("embedlake: ")
-            steps = [line[9:] for line in progress.splitlines()]
+        steps = [line[9:] for line in progress.splitlines()]
         # Ids are checked while source and ledger are compared.
         assert len(steps) > 1 and steps == ["session", "pre-flight", "compare"][: len(steps)]
         assert "Traceback" not in message and "org.apache" not in message
