@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame, Observation, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import BinaryType, DataType, NumericType, StringType, StructField
 
 from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED
@@ -109,7 +110,7 @@ def compare_all(
     suspects: DataFrame | None = None,
     retry_below: int = 0,
 ) -> Comparison:
-    """Compares every document of the source with the ledger, in one pass over both.
+    """Compares every document of the source with the ledger: one pass over both, and one more if documents differ.
 
     Args:
         spark: A live session.
@@ -168,17 +169,13 @@ def compare(
             "attempts": F.coalesce("attempts", F.lit(0)),
         }
     )
-    observed = Observation("comparison")
-    few = (
-        rows.observe(observed, *_totals())
-        .where(F.col("change").isNotNull())
-        .select(*_DECIDED)
-        # A limit alone would end the query before all rows are seen. Sorting reads rows twice where it takes samples.
-        .repartition(1)
-        .limit(MOST_CHANGES + 1)
-        .toArrow()
-    )
-    found = observed.get
+    # Not observed on the way to the rows: Spark loses that where a later step finds no row at all.
+    found = rows.agg(*_totals()).collect()[0].asDict()
+    planned = sum(found[change] for change in CHANGES)
+    few = None
+    if planned <= MOST_CHANGES:
+        differing = rows.where(F.col("change").isNotNull()).select(*_DECIDED)
+        few = differing.toArrow() if planned else to_arrow_schema(differing.schema).empty_table()
     return Comparison(
         documents=found["documents"],
         ledger=_ledger_of(found),
@@ -187,7 +184,7 @@ def compare(
         bytes=found["bytes"],
         stored_chunks=found["stored_chunks"],
         digest=found["digest"],
-        changes=few if few.num_rows <= MOST_CHANGES else None,
+        changes=few,
         are_ids_sound=not found["unsound"],
     )
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pyspark.sql import Column, DataFrame, Observation
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
     ArrayType,
@@ -144,9 +144,9 @@ def _many(run: Run, half_done: DataFrame | None, retry_below: int) -> tuple[Data
 
 
 def _hold(rows: DataFrame, found: Comparison) -> Read:
-    observed = Observation("plan")
-    held = in_memory(rows.observe(observed, *_totals()))
-    return held, (_whole(found),), (int(observed.get["documents"]), int(observed.get["digest"]))
+    held = in_memory(rows)
+    documents, digest = held.agg(*_totals()).collect()[0]
+    return held, (_whole(found),), (documents, digest)
 
 
 def _totals() -> tuple[Column, Column]:
