@@ -81,6 +81,7 @@ def plan_run(
         ReconciliationError: The source changed while it was read.
     """
     spark, payload = run.tables.spark, run.preflight.source.payload
+    dimension = run.preflight.inference.model.dimension
     changes = spark.createDataFrame(found.changes) if found.changes is not None else None
     ids = changes.select("doc_id") if changes is not None else None
     if not found.planned:
@@ -91,7 +92,7 @@ def plan_run(
         else:
             rows = as_plan(*_many(run, half_done, retry_below), payload)
         # An unfinished run may have left vectors in tables.
-        if run.is_clean and is_small(run.settings, run.preflight.source, found):
+        if run.is_clean and is_small(run.settings, run.preflight.source, found, dimension):
             held, groups, written = _hold(rows, found)
         else:
             held, groups, written = _write(run, rows, say)
@@ -104,13 +105,13 @@ def plan_run(
     return Plan(as_work(run.preflight, found, groups), ids, held)
 
 
-def is_small(settings: Settings, source: Source, found: Comparison) -> bool:
+def is_small(settings: Settings, source: Source, found: Comparison, dimension: int) -> bool:
     """Whether a run may hold its plan, chunks and vectors in memory instead of in tables."""
     are_held = all(_is_held(field.dataType) for field in source.payload)
     return (
         found.changes is not None
         and are_held
-        and fits_in_memory(settings.run, found.planned, found.tokens, found.bytes, found.stored_chunks)
+        and fits_in_memory(settings.run, found.planned, found.tokens, found.bytes, found.stored_chunks, dimension)
     )
 
 

@@ -9,8 +9,11 @@ from schemas.plan import CHANGE_WORDS, REMOVED, UNCHANGED
 from spark_jobs.settings.sections import RunSettings
 
 # What a small run keeps in memory: rows without texts, and beside them ids and payload.
-_MOST_HELD_ROWS = 20_000
+_MOST_HELD_ROWS = 25_000
 _MOST_HELD_BYTES = 16 << 20
+_MOST_HELD_VECTORS = 64 << 20
+# Fewer tokens than chunks have, unless they are documents of their own.
+_CHUNK_TOKENS = 64
 # Enough to measure a rate, and few enough to be committed within minutes on any machine.
 LEAST_TOKENS = 250_000
 # Limits the work lost if a run is killed, however small the model is.
@@ -104,7 +107,9 @@ class Work:
         return f"{documents} · about {self.tokens:,} tokens · by {self.how}"
 
 
-def fits_in_memory(settings: RunSettings, documents: int, tokens: int, size: int, stored_chunks: int) -> bool:
+def fits_in_memory(
+    settings: RunSettings, documents: int, tokens: int, size: int, stored_chunks: int, dimension: int = 1
+) -> bool:
     """Whether a run may keep its work in the driver's memory.
 
     If it is killed, what it embedded is lost, so its tokens are bounded by a setting.
@@ -115,6 +120,7 @@ def fits_in_memory(settings: RunSettings, documents: int, tokens: int, size: int
         tokens: Estimated tokens to embed.
         size: Bytes of the documents' ids and payload.
         stored_chunks: Chunks of these documents that are stored.
+        dimension: Numbers of a vector, of four bytes each.
 
     Returns:
         Whether it may.
@@ -123,6 +129,9 @@ def fits_in_memory(settings: RunSettings, documents: int, tokens: int, size: int
     if settings.slice_tokens != "auto":
         bound = min(bound, settings.slice_tokens)
     rows = stored_chunks + documents
+    vectors = (documents + tokens // _CHUNK_TOKENS) * dimension * 4
+    if vectors > _MOST_HELD_VECTORS:
+        return False
     return tokens <= bound and rows <= min(_MOST_HELD_ROWS, settings.slice_rows) and size <= _MOST_HELD_BYTES
 
 

@@ -226,7 +226,7 @@ class RunSettings(Section):
     slice_tokens: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     slice_rows: Annotated[int, Field(ge=1)] = 500_000
     slice_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600
-    memory_tokens: Annotated[int, Field(ge=0)] = 100_000
+    memory_tokens: Annotated[int, Field(ge=0)] = 250_000
     full_check_every: Annotated[int, Field(ge=1)] = 20
     stale_after_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3600
     max_attempts: Annotated[int, Field(ge=1)] = 3

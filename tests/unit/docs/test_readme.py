@@ -104,7 +104,7 @@ def test_the_table_names_every_setting_and_no_other() -> None:
         ("run.slice_rows", "500,000"),
         ("run.slice_seconds", "600"),
         ("run.stale_after_seconds", "3,600"),
-        ("run.memory_tokens", "100,000"),
+        ("run.memory_tokens", "250,000"),
         ("run.full_check_every", "20"),
         ("run.max_attempts", "3"),
         ("run.on_failed_update", "`keep`"),

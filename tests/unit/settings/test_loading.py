@@ -103,7 +103,7 @@ def test_everything_but_the_essentials_has_a_default() -> None:
             "slice_rows": 500_000,
             "slice_seconds": 600,
             "stale_after_seconds": 3600,
-            "memory_tokens": 100_000,
+            "memory_tokens": 250_000,
             "full_check_every": 20,
             "max_attempts": 3,
             "on_failed_update": "keep",
