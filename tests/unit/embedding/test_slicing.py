@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import InputError
-from spark_jobs.embedding.slicing import Group, Slice, Work, guard_removals, next_slice, reading_pays
+from spark_jobs.embedding.slicing import Group, Slice, Work, fits_in_memory, guard_removals, next_slice, reading_pays
 from spark_jobs.runtime.parallelism import partition_count
+from spark_jobs.settings.sections import RunSettings
 
 Key = tuple[int, ...]
 
@@ -173,3 +174,23 @@ def test_removals_beyond_the_limit_are_refused(removed: int, known: int, left: i
 def test_an_empty_source_is_refused_whatever_the_limit() -> None:
     with pytest.raises(InputError, match=r"10 of 10 documents are gone from the source, which has none left\. Check"):
         guard_removals(10, 10, 0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "fits"),
+    [
+        ({}, True),
+        ({"tokens": 1_001}, False),
+        ({"documents": 25_001}, False),
+        ({"documents": 20_000, "stored_chunks": 5_001}, False),
+        ({"size": (16 << 20) + 1}, False),
+        # 20,000 vectors of 4,096 numbers are 328 MB.
+        ({"documents": 20_000, "dimension": 4_096}, False),
+        ({"documents": 4_000, "dimension": 4_096}, True),
+    ],
+)
+def test_small_work_is_held_in_memory(changed: dict[str, int], fits: bool) -> None:
+    work = {"documents": 10, "tokens": 1_000, "size": 100, "stored_chunks": 0, "dimension": 384}
+    assert fits_in_memory(RunSettings(memory_tokens=1_000), **{**work, **changed}) is fits
+    # A slice of its own is never larger than the setting says.
+    assert not fits_in_memory(RunSettings(slice_tokens=999), **work)
