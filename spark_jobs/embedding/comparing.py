@@ -54,9 +54,8 @@ def compare_source(
             return replace(found, how=f"change feed since version {since}")
     if track == "feed" and gap is not None and state.before is not None:
         raise SourceError(f"the change feed {fault}: {gap}. Set source.track to auto for a full comparison.")
-    ledger = state.tables.read(LEDGER.name) if LEDGER.name in state.existing else None
     try:
-        found = compare_all(state.tables.spark, settings.source, source, ledger, half_done, retry_below)
+        found = compare_all(settings.source, source, state.read_ledger(), half_done, retry_below)
     except Exception as error:  # PySpark raises it if a plan is invalid, Py4J if a file cannot be read
         if is_connection_lost(error):
             raise
@@ -116,7 +115,7 @@ def is_in_step(settings: Settings, state: StoreState, found: Comparison) -> bool
         Whether no document differs, `vectors` has as many rows as the ledger says, few enough documents are
         quarantined, and no full check is due.
     """
-    if found.planned or not state.existing >= {LEDGER.name, state.vectors.name}:
+    if found.planned or not state.is_loaded:
         return False
     if state.is_check_due(settings.run.full_check_every) or found.ledger.documents != found.documents:
         return False
@@ -130,7 +129,7 @@ def is_in_step(settings: Settings, state: StoreState, found: Comparison) -> bool
 
 def find_half_done(run: Run) -> DataFrame | None:
     """Finds documents (`doc_id`) that an earlier run left half done; None if there are none."""
-    if run.is_clean or not run.state.existing >= {LEDGER.name, run.state.vectors.name}:
+    if run.is_clean or not run.state.is_loaded:
         return None
     half_done = suspects(run.tables.read(LEDGER.name), run.tables.read(run.state.vectors.name))
     return None if half_done.isEmpty() else half_done

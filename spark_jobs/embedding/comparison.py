@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import BinaryType, DataType, NumericType, StringType, StructField
 
-from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED
+from schemas.ledger import EMBEDDED, EMPTY, QUARANTINED
 from schemas.plan import CHANGES, REMOVED, TRIED
 from schemas.reasons import REASONS
 from schemas.table import quoted
@@ -103,20 +103,18 @@ def _bytes(value: Column, kind: DataType) -> Column:
 
 
 def compare_all(
-    spark: SparkSession,
     settings: SourceSettings,
     source: Source,
-    ledger: DataFrame | None,
+    ledger: DataFrame,
     suspects: DataFrame | None = None,
     retry_below: int = 0,
 ) -> Comparison:
     """Compares every document of the source with the ledger: one pass over both, and one more if documents differ.
 
     Args:
-        spark: A live session.
         settings: Settings of the source.
         source: The opened source.
-        ledger: The space's ledger; None if it does not exist.
+        ledger: The space's ledger.
         suspects: Documents (`doc_id`) whose stored chunks may differ from what the ledger says; they are redone.
         retry_below: Quarantined documents with fewer attempts are tried again.
 
@@ -132,8 +130,7 @@ def compare_all(
             *(F.sum(name).alias(name) for name in ("tokens", "bytes")),
         )
     )
-    recorded = ledger if ledger is not None else spark.createDataFrame([], LEDGER.schema)
-    return compare(documents, recorded.select("doc_id", as_recorded()), suspects, retry_below)
+    return compare(documents, ledger.select("doc_id", as_recorded()), suspects, retry_below)
 
 
 def as_recorded() -> Column:

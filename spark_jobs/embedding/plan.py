@@ -20,7 +20,6 @@ from pyspark.sql.types import (
 )
 
 from schemas.errors import ReconciliationError
-from schemas.ledger import LEDGER
 from schemas.plan import ADDED, REMOVED, TRIED, UNCHANGED, plan_table
 from schemas.staged import STAGED_CHUNKS, staged_vectors_table
 from spark_jobs.embedding.comparison import Comparison
@@ -136,9 +135,7 @@ def _few(run: Run, found: Comparison, changes: DataFrame) -> tuple[DataFrame, Da
 
 def _many(run: Run, half_done: DataFrame | None, retry_below: int) -> tuple[DataFrame, DataFrame]:
     """Compares texts and all with the ledger; returns differing and removed documents."""
-    source, spark = run.preflight.source, run.tables.spark
-    has_ledger = LEDGER.name in run.state.existing
-    ledger = run.tables.read(LEDGER.name) if has_ledger else spark.createDataFrame([], LEDGER.schema)
+    source, ledger = run.preflight.source, run.state.read_ledger()
     documents = as_documents(source.rows, run.settings.source, source.payload)
     differing = only_differing(documents, ledger, half_done, retry_below)
     return differing, only_removed(ledger, documents, half_done)

@@ -35,7 +35,7 @@ def reconcile(run: Run, plan: Plan) -> LedgerSummary:
         QuarantineLimitError: Too many documents could not be embedded; the others are committed.
     """
     spark, tables = run.tables.spark, run.tables
-    if not plan.work.groups and not run.state.existing >= {LEDGER.name, run.state.vectors.name}:
+    if not plan.work.groups and not run.state.is_loaded:
         return summarise_ledger(spark.createDataFrame([], LEDGER.schema))
     ledger, vectors, work = tables.read(LEDGER.name), tables.read("vectors"), plan.work
     is_large = work.source_documents > _ONE_PASS

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from schemas.staged import staged_vectors_table
+from schemas.staged import STAGED_VECTORS, staged_vectors_table
 from schemas.table import conform
 from spark_jobs.embedding.run import Run
 from spark_jobs.embedding.slicing import Slice, reading_pays
@@ -50,11 +50,8 @@ def find_vectors(
 
 
 def staged_rows(run: Run, usable: Column) -> DataFrame:
-    """Reads the rows of `staged_vectors` that meet a condition; there are none before a slice has staged its first."""
-    table = staged_vectors_table(run.preflight.inference.model.precision)
-    if not run.tables.exists(table.name):
-        return run.tables.spark.createDataFrame([], table.schema)
-    return run.tables.read(table.name).where(usable)
+    """Reads the rows of `staged_vectors` that meet a condition; the table exists since the plan was written."""
+    return run.tables.read(STAGED_VECTORS.name).where(usable)
 
 
 def _earlier(run: Run, hashes: DataFrame) -> Column:

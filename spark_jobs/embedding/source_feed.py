@@ -11,6 +11,7 @@ from schemas.ledger import LEDGER
 from schemas.table import quoted
 from spark_jobs.embedding.comparison import COMPARED, MOST_CHANGES, Comparison, as_recorded, compare, hashed_documents
 from spark_jobs.embedding.store_state import StoreState
+from spark_jobs.runtime.held_rows import in_memory
 from spark_jobs.runtime.threads import beside
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.sections import SourceSettings
@@ -88,8 +89,7 @@ def compare_changed(
         return None
     documents = spark.createDataFrame(candidates, _CANDIDATE)
     known = ledger.join(F.broadcast(documents.select("doc_id")), "doc_id", "left_semi")
-    recorded = known.select("doc_id", as_recorded())
-    held = spark.createDataFrame(recorded.toArrow(), recorded.schema)
+    held = in_memory(known.select("doc_id", as_recorded()))
     counted = documents.join(F.broadcast(held), "doc_id", "left").withColumn(
         "n", F.col("net") + F.col("recorded").isNotNull().cast("long")
     )

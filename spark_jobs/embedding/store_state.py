@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from pyspark.sql import Row, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 
 from schemas.format import FORMAT
 from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED
@@ -51,6 +51,17 @@ class StoreState:
         """Documents in the ledger when the last run finished; 0 if none has."""
         counts = self.before.counts or {} if self.before is not None else {}
         return sum(counts.get(f"library_{status}", 0) for status in (EMBEDDED, EMPTY, QUARANTINED))
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether both `vectors` and `ledger` exist."""
+        return self.existing >= {self.vectors.name, LEDGER.name}
+
+    def read_ledger(self) -> DataFrame:
+        """Reads the ledger; it has no rows if the table does not exist."""
+        if LEDGER.name in self.existing:
+            return self.tables.read(LEDGER.name)
+        return self.tables.spark.createDataFrame([], LEDGER.schema)
 
     def is_check_due(self, every: int) -> bool:
         """Whether the next run is one of those that read everything."""

@@ -111,7 +111,7 @@ class SpaceTables:
             try:
                 actual = self.spark.table(name).schema
             except AnalysisException as error:
-                if error.getCondition() in _ABSENT:
+                if is_absent(error):
                     return False
                 raise
             self._complete(table, actual, say)

@@ -59,8 +59,8 @@ MUTANTS = [
     Mutant(
         "half-done documents are not looked for",
         "spark_jobs/embedding/comparing.py",
-        "if run.is_clean or not run.state.existing >=",
-        "if run.run_id or not run.state.existing >=",
+        "if run.is_clean or not run.state.is_loaded:",
+        "if run.run_id or not run.state.is_loaded:",
         _CASES + "a_text_that_goes_back_after_a_crash_between_the_commits",
     ),
     Mutant(
