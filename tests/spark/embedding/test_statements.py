@@ -19,6 +19,8 @@ _ROW = re.compile(r"^\| (first load|nothing to do|refresh of one slice) \| (\d+)
 
 def statements(spark: Any, since: int = -1) -> list[int]:
     """Lists the numbers of the driver's statements; the steps into which Delta divides one have it as their root."""
+    # Spark counts statements on a thread of its own, which may be behind.
+    spark._jsc.sc().listenerBus().waitUntilEmpty(30_000)
     found = spark._jsparkSession.sharedState().statusStore().executionsList()
     every = [found.apply(number) for number in range(found.size())]
     return [each.executionId() for each in every if each.executionId() == each.rootExecutionId() > since]
