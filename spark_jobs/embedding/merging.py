@@ -17,6 +17,8 @@ from spark_jobs.store.tables import SpaceTables
 
 # MERGE resolves names across both sides at once, so names on the incoming side have a prefix.
 INCOMING = "_incoming_"
+# So many ids a MERGE may name in its condition, which Delta writes to the log.
+_MOST_NAMED = 5_000
 # Columns that a ledger row takes over if only the payload changed.
 _PAYLOAD_COLUMNS = ("payload_hash", "source_version", "run_id")
 UPSERT = "upsert"
@@ -36,6 +38,20 @@ def _renamed(changes: DataFrame) -> DataFrame:
     return changes.select([F.col(quoted(name)).alias(INCOMING + name) for name in changes.columns])
 
 
+def _same(changes: DataFrame, key: str, few: bool) -> Column:
+    """Builds the condition that a stored and an incoming row have the same key.
+
+    Where the incoming rows are few and held, it names the hashes of their keys too. That changes nothing about what it
+    means. But Spark can then leave out stored rows before the join, which for a MERGE that inserts shuffles them all.
+    Hashes, because the condition is in the table's history, where ids are nobody's business.
+    """
+    same = F.col(key) == _incoming(key)
+    hashes = changes.select(F.xxhash64(key)).limit(_MOST_NAMED + 1).collect() if few else []
+    if not 0 < len(hashes) <= _MOST_NAMED:
+        return same
+    return same & F.xxhash64(key).isin([row[0] for row in hashes])
+
+
 def merge_vectors(
     changes: DataFrame,
     tables: SpaceTables,
@@ -43,6 +59,7 @@ def merge_vectors(
     payload: Sequence[StructField],
     insert_only: bool,
     is_fenced: bool,
+    few: bool = False,
 ) -> None:
     """Merges a slice's chunks into `vectors` in one commit, upserts and deletes together.
 
@@ -57,6 +74,7 @@ def merge_vectors(
             for the change feed, which reads inserts from the data files themselves.
         is_fenced: Whether no other run can commit meanwhile. Inserts alone are then appended: nothing stored is read,
             and MERGE does not copy its source. The first rows make the table, which no two runs can.
+        few: Whether the changes are held on the driver, and few beside what is stored.
     """
     names = table.schema.names
     if insert_only and (is_fenced or not tables.exists(table.name)):
@@ -66,7 +84,7 @@ def merge_vectors(
     for name in POSITION:
         moved = moved | ~F.col(name).eqNullSafe(_incoming(name))
     rewritten = [*POSITION, *(field.name for field in payload), "run_id"]
-    merge = _renamed(changes).mergeInto(tables.name("vectors"), F.col("chunk_id") == _incoming("chunk_id"))
+    merge = _renamed(changes).mergeInto(tables.name("vectors"), _same(changes, "chunk_id", few))
     if not insert_only:
         merge = (
             merge.whenMatched(_incoming(OPERATION) == DELETE)
@@ -79,13 +97,14 @@ def merge_vectors(
         merge.whenNotMatched(_incoming(OPERATION) == UPSERT).insert(every).merge()
 
 
-def merge_ledger(changes: DataFrame, tables: SpaceTables, is_new: bool) -> None:
+def merge_ledger(changes: DataFrame, tables: SpaceTables, is_new: bool, few: bool = False) -> None:
     """Merges a slice's outcomes into `ledger` in one commit, after the one into `vectors`.
 
     Args:
         changes: Rows of `as_ledger_changes`.
         tables: The space's tables.
         is_new: Whether none of the documents has a row and the commit is fenced; see `merge_vectors`.
+        few: See `merge_vectors`.
     """
     if is_new or not tables.exists(LEDGER.name):
         tables.append(changes.select(*LEDGER.schema.names), LEDGER)
@@ -93,7 +112,7 @@ def merge_ledger(changes: DataFrame, tables: SpaceTables, is_new: bool) -> None:
     every = {quoted(name): _incoming(name) for name in LEDGER.schema.names}
     merge = (
         _renamed(changes)
-        .mergeInto(tables.name("ledger"), F.col("doc_id") == _incoming("doc_id"))
+        .mergeInto(tables.name("ledger"), _same(changes, "doc_id", few))
         .whenMatched(_incoming(OPERATION) == REMOVED)
         .delete()
         .whenMatched(_incoming(OPERATION) == PAYLOAD)

@@ -1,5 +1,7 @@
 """The check at the end of every run: source, ledger and vectors agree."""
 
+from dataclasses import replace
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -12,8 +14,6 @@ from spark_jobs.settings.loading import Settings
 from spark_jobs.store.ledger import LedgerSummary, compared, summarise_ledger
 
 _NAMED = 5
-# Up to so many documents, one pass over all takes no longer than two over some.
-_ONE_PASS = 50_000
 
 
 def reconcile(run: Run, plan: Plan) -> LedgerSummary:
@@ -38,16 +38,16 @@ def reconcile(run: Run, plan: Plan) -> LedgerSummary:
     if not plan.work.groups and not run.state.is_loaded:
         return summarise_ledger(spark.createDataFrame([], LEDGER.schema))
     ledger, vectors, work = tables.read(LEDGER.name), tables.read("vectors"), plan.work
-    is_large = work.source_documents > _ONE_PASS
     is_due = run.state.is_check_due(run.settings.run.full_check_every)
-    is_full = not (run.is_clean and is_large) or plan.ids is None or is_due
+    is_full = not (run.is_clean and run.state.is_large) or plan.ids is None or is_due
     if not is_full and plan.ids is not None:
         few = F.broadcast(plan.ids)
         rows = compared(ledger.join(few, "doc_id", "left_semi"), vectors.join(few, "doc_id", "left_semi"))
-        wrong = beside(spark, lambda: rows.where("wrong").count() if work.groups else 0)
-        summary = summarise_ledger(ledger, run.run_id)
+        totals = beside(spark, lambda: summarise_ledger(ledger))
+        touched, whole = summarise_ledger(rows, run.run_id), totals()
+        summary = replace(whole, truncated=touched.truncated, written=touched.written, digest=touched.digest)
         # Delta's log knows how many rows there are.
-        is_full = bool(wrong()) or summary.chunks != vectors.count()
+        is_full = bool(touched.wrong) or summary.chunks != vectors.count()
     if is_full:
         rows = compared(ledger, vectors)
         summary = summarise_ledger(rows, run.run_id)

@@ -97,8 +97,7 @@ def _stage_stored(run: Run, slice_: Slice, missing: DataFrame, before: PinnedVec
     if not reading_pays(texts, before.count):
         return
     reused = stored_rows(run, slice_, before.rows, missing)
-    with run.fence.commit(run.tables.spark):
-        run.tables.append(reused, staged_vectors_table(run.preflight.inference.model.precision))
+    run.tables.append(reused, staged_vectors_table(run.preflight.inference.model.precision), run.fence.options())
 
 
 def stored_rows(run: Run, slice_: Slice, vectors: DataFrame, missing: DataFrame) -> DataFrame:

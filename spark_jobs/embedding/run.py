@@ -100,7 +100,8 @@ def event_values(
         "slice_number": slice_number,
         "plan": plan,
         "counts": dict(counts),
-        "seconds": {step: round(value, 3) for step, value in tally.seconds.items()} if tally else {},
+        # A copy, because the next slice may be counting meanwhile.
+        "seconds": {step: round(value, 3) for step, value in dict(tally.seconds).items()} if tally else {},
         "inference": dict(tally.inference.values) or None if tally else None,
         "message": message,
     }

@@ -1,7 +1,9 @@
-"""Works through slices one by one: chunk, embed, commit. Staged rows come first, then vectors, then the ledger."""
+"""Works through slices: chunk, embed, commit. Staged rows come first, then vectors, then the ledger."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -17,12 +19,36 @@ from spark_jobs.embedding.staging import only_planned, stage_chunks, stage_vecto
 from spark_jobs.embedding.tally import Tally
 from spark_jobs.runtime.parallelism import task_slots
 from spark_jobs.runtime.progress import Progress
+from spark_jobs.runtime.threads import one_behind
 from spark_jobs.store.versions import PinnedVectors
 from udfs.models.source import weight_bytes
 
 
+@dataclass(frozen=True)
+class StagedSlice:
+    """A slice whose chunks and vectors are staged, and nothing of which is visible yet.
+
+    Attributes:
+        slice_: The slice.
+        plan: Its plan rows.
+        chunks: Its staged chunks.
+        vectors: The staged vectors that it can use.
+        counts: Its counts.
+        is_fresh: Whether none of its documents has a stored chunk.
+    """
+
+    slice_: Slice
+    plan: DataFrame
+    chunks: DataFrame
+    vectors: DataFrame
+    counts: Counter[str]
+    is_fresh: bool
+
+
 def embed_slices(run: Run, work: Work, before: PinnedVectors | None, tally: Tally, progress: Progress) -> None:
     """Does the work of a run slice by slice, and adds each slice to the tally once it is committed.
+
+    A slice is committed while the next one is embedded: commits wait for files, and inference for processors or GPUs.
 
     Args:
         run: The run.
@@ -32,44 +58,43 @@ def embed_slices(run: Run, work: Work, before: PinnedVectors | None, tally: Tall
         tally: Receives each slice once it is committed.
         progress: Where progress is shown.
     """
-    settings, groups, last_tokens = run.settings.run, work.groups, 0
+    settings, groups, last_tokens, number = run.settings.run, work.groups, 0, 0
     weights = weight_bytes(run.preflight.inference.model)
-    while groups:
-        # Clusters grow during a run; over Connect, counting slots takes a separate job.
-        slots = task_slots(run.tables.spark)
-        first = first_slice_tokens(weights, slots, settings.slice_seconds)
-        left = sum(group.tokens for group in groups)
-        rate = (last_tokens, work.tokens - left, tally.slice_seconds)
-        bound = slice_bound(settings.slice_tokens, settings.slice_seconds, first, *rate)
-        bound = with_rest(settings.slice_tokens, bound, left)
-        slice_, groups = next_slice(groups, tally.counts["slices"] + 1, bound, settings.slice_rows)
-        counts = embed_slice(run, slice_, before, slots, tally, progress)
-        if groups or slice_.number > 1:
-            # The end of the run records a single slice.
-            record(run, SLICE_COMMITTED, counts, tally, slice_.number)
-        show_slice(slice_, work, tally, progress)
-        last_tokens = slice_.tokens
+    with one_behind(run.tables.spark, f"{run.run_id} commits") as hand_over:
+        while groups:
+            # Clusters grow during a run; over Connect, counting slots takes a separate job.
+            slots = task_slots(run.tables.spark)
+            first = first_slice_tokens(weights, slots, settings.slice_seconds)
+            left = sum(group.tokens for group in groups)
+            rate = (last_tokens, work.tokens - left, tally.slice_seconds)
+            bound = slice_bound(settings.slice_tokens, settings.slice_seconds, first, *rate)
+            bound, number = with_rest(settings.slice_tokens, bound, left), number + 1
+            slice_, groups = next_slice(groups, number, bound, settings.slice_rows)
+            progress.begin(work.tokens - left)
+            staged = stage_slice(run, slice_, before, slots, tally, progress)
+            hand_over(partial(_finish, run, work, staged, tally, progress, is_last=not groups))
+            last_tokens = slice_.tokens
 
 
-def embed_slice(
+def stage_slice(
     run: Run, slice_: Slice, before: PinnedVectors | None, slots: int, tally: Tally, progress: Progress
-) -> Counter[str]:
-    """Chunks, embeds and commits one slice; its documents become visible together.
+) -> StagedSlice:
+    """Chunks and embeds one slice.
 
     Args:
         run: The run.
         slice_: The slice.
         before: The space's vectors as they were before the first slice of the run; None if there were none.
         slots: Tasks that run at the same time.
-        tally: Receives the slice once it is committed.
+        tally: Receives the slice's inference.
         progress: Where progress is shown.
 
     Returns:
-        Its counts.
+        What is to be committed.
     """
     plan = run.tables.read("plan").where(F.col("slice_key").between(slice_.first_key, slice_.last_key))
     with progress.step("chunk"):
-        # Earlier slices of this run stored chunks of other documents only.
+        # Earlier slices of this run, one of which may be about to be committed, store chunks of other documents only.
         stored = only_planned(run.tables.read("vectors"), plan, slice_.documents) if before is not None else None
         chunked = stage_chunks(run, slice_, plan, stored, slots)
     here = (F.col("run_id") == run.run_id) & (F.col("slice_number") == slice_.number)
@@ -80,11 +105,22 @@ def embed_slice(
         with progress.step("embed"):
             counts += stage_vectors(run, slice_, chunks, staged_rows(run, usable), slots, tally, progress)
             counts["tokens_saved"] -= counts["tokens_embedded"]
-    commit_slice(run, slice_, plan, chunks, staged_rows(run, usable), progress, is_fresh=not chunked["stored"])
+    return StagedSlice(slice_, plan, chunks, staged_rows(run, usable), counts, is_fresh=not chunked["stored"])
+
+
+def _finish(run: Run, work: Work, staged: StagedSlice, tally: Tally, progress: Progress, is_last: bool) -> None:
+    """Commits a slice, whose documents become visible together, and records it."""
+    slice_ = staged.slice_
+    # The live line shows the steps that the run waits for.
+    shown = progress if is_last else Progress(seconds=progress.seconds)
+    commit_slice(run, slice_, staged.plan, staged.chunks, staged.vectors, shown, staged.is_fresh)
     # Delta skips an overtaken run's commits without an error, so they must not count as committed.
     check_still_ours(run)
-    tally.add_slice(counts, slice_.documents, slice_.tokens)
-    return counts
+    tally.add_slice(staged.counts, slice_.documents, slice_.tokens)
+    if slice_.number > 1 or not is_last:
+        # The end of the run records a single slice.
+        record(run, SLICE_COMMITTED, staged.counts, tally, slice_.number)
+    show_slice(slice_, work, tally, progress)
 
 
 def counted_chunks(slice_: Slice, chunked: Counter[str], progress: Progress) -> Counter[str]:
@@ -105,7 +141,8 @@ def commit_slice(
     staged: DataFrame,
     progress: Progress,
     is_fresh: bool,
-    settled: Callable[[DataFrame], DataFrame] = lambda rows: rows,
+    settled: Callable[..., Sequence[DataFrame]] = lambda *rows: rows,
+    few: bool = False,
 ) -> None:
     """Commits a slice to `vectors`, then to `ledger`.
 
@@ -117,20 +154,22 @@ def commit_slice(
         staged: The staged vectors that it can use.
         progress: Where progress is shown.
         is_fresh: Whether none of its documents has a stored chunk.
-        settled: Applied to the rows of both commits.
+        settled: Applied to the rows of both commits together.
+        few: Whether this holds them on the driver, and they are few beside what is stored.
 
     Raises:
         RunActiveError: A later run has taken over. After the commits, the caller must ask again.
     """
     spark, payload, keep = run.tables.spark, run.preflight.source.payload, run.settings.run.on_failed_update == "keep"
+    changes = as_vector_changes(plan, chunks, staged, payload, run.run_id, keep)
+    outcomes = as_ledger_changes(plan, as_outcomes(chunks, staged, keep), run.preflight.source.version, run.run_id)
     check_still_ours(run)
-    with progress.step("merge vectors"), run.fence.commit(spark) as is_fenced:
-        changes = settled(as_vector_changes(plan, chunks, staged, payload, run.run_id, keep))
-        merge_vectors(changes, run.tables, run.state.vectors, payload, is_fresh, is_fenced)
+    with progress.step("merge vectors"):
+        changes, outcomes = settled(changes, outcomes)
+        with run.fence.commit(spark) as is_fenced:
+            merge_vectors(changes, run.tables, run.state.vectors, payload, is_fresh, is_fenced, few)
     with progress.step("merge ledger"), run.fence.commit(spark) as is_fenced:
-        outcomes = as_outcomes(chunks, staged, keep)
-        rows = settled(as_ledger_changes(plan, outcomes, run.preflight.source.version, run.run_id))
-        merge_ledger(rows, run.tables, is_new=is_fenced and slice_.added == slice_.documents)
+        merge_ledger(outcomes, run.tables, is_fenced and slice_.added == slice_.documents, few)
 
 
 def show_slice(slice_: Slice, work: Work, tally: Tally, progress: Progress) -> None:

@@ -78,8 +78,8 @@ def chunk_counts(observed: Observation) -> Counter[str]:
 def stage_chunks(run: Run, slice_: Slice, plan: DataFrame, stored: DataFrame | None, slots: int) -> Counter[str]:
     """Appends the rows of `chunk_rows` to `staged_chunks`, and returns their `chunk_counts`."""
     rows, observed = chunk_rows(run, slice_, plan, stored, slots)
-    with run.fence.commit(run.tables.spark):
-        run.tables.append(rows, STAGED_CHUNKS)
+    # Another thread may be at the commits of the slice before, whose numbers are properties of the session.
+    run.tables.append(rows, STAGED_CHUNKS, run.fence.options())
     return chunk_counts(observed)
 
 
@@ -146,8 +146,8 @@ def stage_vectors(
     """
     spark, partitions = run.tables.spark, partition_count(slice_.tokens, slots, tally.tokens_per_second)
     rows, observed = vector_rows(run, slice_, only_missing(chunks, staged), partitions)
-    with progress.watching(spark, partitions, slice_.tokens), run.fence.commit(spark):
-        run.tables.append(rows, staged_vectors_table(run.preflight.inference.model.precision))
+    with progress.watching(spark, partitions, slice_.tokens):
+        run.tables.append(rows, staged_vectors_table(run.preflight.inference.model.precision), run.fence.options())
     return vector_counts(run, observed, tally)
 
 

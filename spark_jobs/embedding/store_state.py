@@ -20,6 +20,9 @@ from spark_jobs.store.locks import store_lock
 from spark_jobs.store.runs import history, refuse_second
 from spark_jobs.store.tables import SpaceTables, space_tables
 
+# Up to so many documents, one pass over all takes no longer than two over some.
+_LARGE = 50_000
+
 
 @dataclass(frozen=True)
 class StoreState:
@@ -51,6 +54,11 @@ class StoreState:
         """Documents in the ledger when the last run finished; 0 if none has."""
         counts = self.before.counts or {} if self.before is not None else {}
         return sum(counts.get(f"library_{status}", 0) for status in (EMBEDDED, EMPTY, QUARANTINED))
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it pays to spare rows that a small run does not touch."""
+        return self.documents > _LARGE
 
     @property
     def is_loaded(self) -> bool:

@@ -101,8 +101,9 @@ class Tally:
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens embedded in committed slices per second of the embed step; 0 before the first."""
-        return self.counts["tokens_embedded"] / self.seconds["embed"] if self.seconds.get("embed") else 0.0
+        """Tokens embedded per second of the embed step, in slices that need not be committed yet; 0 before any."""
+        tokens = float(self.inference.values.get("tokens", 0.0))
+        return tokens / self.seconds["embed"] if self.seconds.get("embed") else 0.0
 
     def add_slice(self, counts: Mapping[str, int], documents: int, tokens: int) -> None:
         """Adds a committed slice: its counts, documents and estimated tokens."""

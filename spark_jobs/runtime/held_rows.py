@@ -1,10 +1,13 @@
 """Rows that the driver holds, for work that is too small for a table of its own."""
 
+from functools import partial
+
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, MapType, StructField, StructType
 
 from schemas.table import quoted
+from spark_jobs.runtime.threads import together
 
 
 def in_memory(rows: DataFrame) -> DataFrame:
@@ -22,6 +25,17 @@ def in_memory(rows: DataFrame) -> DataFrame:
     columns = [F.col(quoted(name)).cast(kind).alias(name) for name, kind in kinds.items()]
     schema = StructType([StructField(name, kind) for name, kind in kinds.items()])
     return spark.createDataFrame(rows.select(columns).toArrow(), schema)
+
+
+def each_in_memory(*frames: DataFrame) -> list[DataFrame]:
+    """Applies `in_memory` to several DataFrames at the same time."""
+    held = list(frames)
+
+    def hold(place: int) -> None:
+        held[place] = in_memory(frames[place])
+
+    together(frames[0].sparkSession, [partial(hold, place) for place in range(len(frames))])
+    return held
 
 
 def _nullable(kind: DataType) -> DataType:

@@ -28,7 +28,8 @@ class Progress:
     seconds: dict[str, float] = field(default_factory=dict)
     _bar: Bar | None = None
     _state: str = ""
-    _done: int = 0
+    _begun: int = 0
+    _drawn: int = 0
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -49,13 +50,18 @@ class Progress:
             self.console.print(f"{time.strftime('%H:%M:%S')} {text}", highlight=False, markup=False, soft_wrap=True)
 
     def expect(self, total: int) -> None:
-        """Sets the total, in the unit of `advance`."""
+        """Sets the total, in the unit of `advance`, of which nothing is done yet."""
+        self._begun = self._drawn = 0
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], total=max(1, total))
 
+    def begin(self, begun: int) -> None:
+        """Sets where `watching` moves the bar from, in the unit of `advance`: what comes before the next job."""
+        self._begun = begun
+
     def advance(self, done: int, state: str) -> None:
         """Moves the bar to what is done so far, and shows a state next to the steps from now on."""
-        self._done, self._state = done, state
+        self._state = state
         self._draw(done)
 
     @contextmanager
@@ -70,7 +76,7 @@ class Progress:
         if self._bar is None:
             yield
             return
-        with watch_tasks(spark, tasks, lambda finished: self._draw(self._done + amount * finished // tasks)):
+        with watch_tasks(spark, tasks, lambda finished: self._draw(self._begun + amount * finished // tasks)):
             yield
 
     @contextmanager
@@ -91,8 +97,10 @@ class Progress:
         self._bar = None
 
     def _draw(self, done: int) -> None:
+        # What is embedded is ahead of what is committed; the bar does not go back.
+        self._drawn = max(self._drawn, done)
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=done)
+            self._bar.update(self._bar.task_ids[0], completed=self._drawn)
 
 
 @contextmanager

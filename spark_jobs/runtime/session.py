@@ -50,6 +50,8 @@ _LOCAL = {
     "spark.databricks.delta.snapshotPartitions": "2",
     # 200 by default, most of them empty on one machine.
     "spark.sql.shuffle.partitions": "8",
+    # So that the commits of a slice need not wait until all of the next one is embedded.
+    "spark.scheduler.mode": "FAIR",
     # The UI would be open to everyone on the network, for a job that ends on its own.
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",

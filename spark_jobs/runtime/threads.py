@@ -2,16 +2,20 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from pyspark import inheritable_thread_target
 from pyspark.sql import SparkSession
 
 from schemas.errors import StoppedError
+from spark_jobs.runtime.signals import interruption_of
 
 Answer = TypeVar("Answer")
 _POLL_SECONDS = 0.1
+# Spark's scheduler pool for what runs behind a longer job.
+_POOL = "embedlake-behind"
 
 
 def beside(spark: SparkSession, question: Callable[[], Answer]) -> Callable[[], Answer]:
@@ -89,15 +93,15 @@ def stoppable(spark: SparkSession, question: Callable[[], Answer]) -> Answer:
     try:
         return answer()
     except KeyboardInterrupt:
-        _cancel(spark, is_over)
+        _cancel(spark.interruptAll, is_over)
         raise
 
 
-def _cancel(spark: SparkSession, is_over: threading.Event) -> None:
+def _cancel(interrupt: Callable[[], object], is_over: threading.Event) -> None:
     try:
         # Again and again, because its next job may start only now.
         while not is_over.wait(_POLL_SECONDS):
-            spark.interruptAll()
+            interrupt()
     except KeyboardInterrupt as error:
         raise StoppedError(signal.SIGINT) from error
 
@@ -120,3 +124,74 @@ def together(spark: SparkSession, questions: Iterable[Callable[[], object]]) -> 
             errors.append(error)
     if errors:
         raise errors[0]
+
+
+@contextmanager
+def one_behind(spark: SparkSession, tag: str) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Does pieces of work in another thread while the block goes on: one at a time, in the order given.
+
+    None is still running when the block has been left, however that happens. If the block fails, the piece in progress
+    is finished; if it is interrupted, the piece is cancelled.
+
+    Args:
+        spark: The live session, classic or Connect.
+        tag: Tag of the pieces' jobs, by which they are cancelled; no other work has it.
+
+    Yields:
+        A function that takes the next piece. It waits for the piece before, and raises what that one raised; so does
+        the end of the block.
+    """
+    behind: list[tuple[Callable[[], None], threading.Event]] = []
+
+    def settle() -> None:
+        for answer, _ in behind:
+            answer()
+        behind.clear()
+
+    def hand_over(work: Callable[[], None]) -> None:
+        settle()
+        is_over = threading.Event()
+        behind.append((beside(spark, lambda: _signalling(spark, tag, work, is_over)), is_over))
+
+    try:
+        yield hand_over
+        settle()
+    except BaseException as error:
+        _end_of(error, behind, lambda: _interrupt(spark, tag))
+        raise
+
+
+def _signalling(spark: SparkSession, tag: str, work: Callable[[], None], is_over: threading.Event) -> None:
+    try:
+        if hasattr(spark, "_jsparkSession"):
+            # A classic session knows the tags of the calling thread alone; its context knows those of all.
+            spark.sparkContext.addJobTag(tag)
+            # Where pools share the cluster fairly, this one gets the next free slot. Otherwise all tasks of a job that
+            # began earlier would come first.
+            spark.sparkContext.setLocalProperty("spark.scheduler.pool", _POOL)
+        else:
+            spark.addTag(tag)
+        work()
+    finally:
+        is_over.set()
+
+
+def _interrupt(spark: SparkSession, tag: str) -> None:
+    if hasattr(spark, "_jsparkSession"):
+        spark.sparkContext.cancelJobsWithTag(tag)
+    else:
+        spark.interruptTag(tag)
+
+
+def _end_of(
+    error: BaseException, behind: list[tuple[Callable[[], None], threading.Event]], interrupt: Callable[[], object]
+) -> None:
+    for answer, is_over in behind:
+        try:
+            if interruption_of(error) is None:
+                # Its own error, if any, comes second.
+                with suppress(Exception):
+                    answer()
+        finally:
+            # Also if an interrupt comes only now.
+            _cancel(interrupt, is_over)

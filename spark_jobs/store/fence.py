@@ -1,5 +1,6 @@
 """The fence that keeps an overtaken run from writing: numbers that Delta compares at every commit."""
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -49,11 +50,17 @@ class Fence:
     def __init__(self, app_id: str, run_number: int) -> None:
         self._app_id = app_id
         self._run_id = f"{app_id}.{run_number}"
-        self._version = run_number * _COMMITS_PER_RUN
+        self._numbers = itertools.count(run_number * _COMMITS_PER_RUN + 1)
+
+    def options(self) -> dict[str, str]:
+        """Returns the writer options that number one commit, whatever the session's properties are meanwhile."""
+        return {"txnAppId": self._app_id, "txnVersion": str(next(self._numbers)), "userMetadata": self._run_id}
 
     @contextmanager
     def commit(self, spark: SparkSession) -> Iterator[bool]:
-        """Numbers the one commit in its block, and yields whether Delta will see the number."""
-        self._version += 1
-        with transaction(spark, self._app_id, self._version, self._run_id) as is_fenced:
+        """Numbers the one commit in its block, and yields whether Delta will see the number.
+
+        The number is a property of the session: what other threads commit meanwhile must have `options` of its own.
+        """
+        with transaction(spark, self._app_id, next(self._numbers), self._run_id) as is_fenced:
             yield is_fenced

@@ -42,7 +42,8 @@ class LedgerSummary:
 
 def summarise_ledger(ledger: DataFrame, run_id: str = "") -> LedgerSummary:
     """Counts a ledger, or the rows of `compared`, in one pass; `run_id` is the run whose own rows are counted too."""
-    is_written = F.col("run_id") == run_id
+    # Without a run, neither ids nor hashes are read.
+    is_written = F.col("run_id") == run_id if run_id else F.lit(False)
     cut = F.when(is_written, F.col("truncated_count")).otherwise(0)
     digest = F.col("digest") if "digest" in ledger.columns else _hashed()
     redo = F.col("text_hash") == REDO if "text_hash" in ledger.columns else F.lit(False)

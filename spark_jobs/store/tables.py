@@ -1,6 +1,6 @@
 """Where the Delta tables of a space are, and a handle that creates, reads and writes them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -161,20 +161,21 @@ class SpaceTables:
                     raise_format(self.spark, self.name(SPACES.name))
             say(f"table {table.name} of an earlier version: added {', '.join(each.name for each in missing)}")
 
-    def append(self, rows: DataFrame, table: Table) -> None:
+    def append(self, rows: DataFrame, table: Table, numbered: Mapping[str, str] | None = None) -> None:
         """Appends rows with the table's columns in one commit, which makes the table if there is none.
 
         Args:
             rows: The rows. Spark loses what is observed of them if they make a table.
-            table: The table.
+            table: The table, which must exist if `numbered` is given.
+            numbered: Writer options of `Fence.options`.
 
         Raises:
             InputError: The table has to be made, and the store cannot be written.
         """
         with boundary(table.name):
-            if not self.exists(table.name) and self._create(rows, table):
+            if numbered is None and not self.exists(table.name) and self._create(rows, table):
                 return
-            rows.writeTo(self.name(table.name)).append()
+            rows.writeTo(self.name(table.name)).options(**(numbered or {})).append()
 
     def replace(self, rows: DataFrame, table: Table) -> None:
         """Replaces all rows of the table in one commit, which makes the table if there is none."""

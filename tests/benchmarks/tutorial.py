@@ -19,7 +19,9 @@ from tests.benchmarks.texts import MODEL, ROOT, passages, short
 from tests.validate.outcome import Outcome
 from udfs.encoders.hardware import instructions
 
-_TUTORIALS = ("textbook as written", "textbook by cores")
+# Which one is faster depends on the number of texts: as written, one small file is one task.
+_FORMS = ("textbook as written", "textbook by cores")
+_TUTORIALS = tuple(os.environ.get("TUTORIAL_FORMS", ",".join(_FORMS)).split(","))
 # Data type, and whether the cache of converted models is the one of the process before.
 _OWN = {
     "embedlake float32, cold cache": ("float32", False),
@@ -32,7 +34,7 @@ _OWN = {
 def tutorial(outcome: Outcome) -> None:
     """Times whole cold processes in turns, over an equal mix of passages and short pages.
 
-    TUTORIAL_TEXTS says how many texts, TUTORIAL_ROUNDS how often each runs.
+    TUTORIAL_TEXTS says how many texts, TUTORIAL_ROUNDS how often each runs, TUTORIAL_FORMS which forms of the tutorial.
 
     Args:
         outcome: Where figures and checks go.
@@ -71,7 +73,6 @@ def _hold(outcome: Outcome, seconds: dict[str, float]) -> None:
     wanted = 3.0 if "amx_tile" in flags else 2.2 if "avx512_bf16" in flags else 1.15
     for name in _OWN:
         least = wanted if "auto" in name else 1.0
-        # Which form of the tutorial is faster depends on the number of texts.
         for other in _TUTORIALS:
             outcome.measured(**{f"{name} against {other}": seconds[other] / seconds[name]})
         outcome.at_least(f"{name} against the faster", min(map(seconds.__getitem__, _TUTORIALS)) / seconds[name], least)

@@ -14,6 +14,7 @@ _SENTENCE = "tests/unit/encoders/test_sentence.py::test_"
 _ERRORS = "tests/unit/runtime/test_spark_errors.py::test_"
 _CANARIES = "tests/spark/jobs/test_canaries.py::test_nothing_that_is_written_has_data"
 _JOBS = "tests/jobs/"
+_THREADS = "tests/spark/runtime/test_threads.py::test_"
 _FOLLOW = "tests/spark/jobs/test_follow.py::test_"
 _SEARCH = "tests/spark/search/test_search.py::test_"
 _CACHE = "tests/unit/encoders/test_model_cache.py::test_"
@@ -36,24 +37,25 @@ MUTANTS = [
     Mutant(
         "fence removed",
         "spark_jobs/store/fence.py",
-        "with transaction(spark, self._app_id, self._version, self._run_id) as is_fenced:\n            yield is_fenced",
+        "with transaction(spark, self._app_id, next(self._numbers), self._run_id) as is_fenced:\n"
+        "            yield is_fenced",
         "yield True",
         _CASES + "a_run_that_is_overtaken_writes_nothing_and_one_that_may_be_alive_is_not_overtaken",
     ),
     Mutant(
         "fence numbers do not grow",
         "spark_jobs/store/fence.py",
-        "self._version += 1",
-        "self._version += 0",
+        "itertools.count(run_number * _COMMITS_PER_RUN + 1)",
+        "itertools.repeat(run_number * _COMMITS_PER_RUN + 1)",
         _CASES + "texts_that_stand_elsewhere_are_not_embedded_again",
     ),
     Mutant(
         "ledger before vectors",
         "spark_jobs/embedding/slices.py",
-        'with progress.step("merge vectors"), run.fence.commit(spark) as is_fenced:',
-        "with run.fence.commit(spark):\n        outcomes = as_outcomes(chunks, staged, keep)\n        merge_ledger("
-        "as_ledger_changes(plan, outcomes, run.preflight.source.version, run.run_id), run.tables, is_new=False)\n"
-        '    with progress.step("merge vectors"), run.fence.commit(spark) as is_fenced:',
+        "        with run.fence.commit(spark) as is_fenced:\n            merge_vectors(",
+        "        with run.fence.commit(spark):\n"
+        "            merge_ledger(outcomes, run.tables, is_new=False)\n"
+        "        with run.fence.commit(spark) as is_fenced:\n            merge_vectors(",
         _LIBRARY + "first_load_writes_every_document_and_the_second_run_writes_nothing",
     ),
     Mutant(
@@ -890,15 +892,15 @@ MUTANTS = [
     Mutant(
         "the totals of a large library are not compared",
         "spark_jobs/embedding/reconcile.py",
-        "is_full = bool(wrong()) or summary.chunks != vectors.count()",
-        "is_full = bool(wrong())",
+        "is_full = bool(touched.wrong) or summary.chunks != vectors.count()",
+        "is_full = bool(touched.wrong)",
         _CASES + "damage_to_a_large_library_is_noticed_by_a_refresh[untouched]",
     ),
     Mutant(
         "the documents that a refresh touched are not compared",
         "spark_jobs/embedding/reconcile.py",
-        "is_full = bool(wrong()) or summary.chunks != vectors.count()",
-        "is_full = wrong() < 0 or summary.chunks != vectors.count()",
+        "is_full = bool(touched.wrong) or summary.chunks != vectors.count()",
+        "is_full = touched.wrong < 0 or summary.chunks != vectors.count()",
         _CASES + "damage_to_a_large_library_is_noticed_by_a_refresh[touched]",
     ),
     Mutant(
@@ -961,7 +963,7 @@ MUTANTS = [
     Mutant(
         "a cancelled question goes on",
         "spark_jobs/runtime/threads.py",
-        "spark.interruptAll()",
+        "interrupt()",
         "pass",
         "tests/spark/runtime/test_threads.py::test_ctrl_c_cancels_a_question_and_leaves_the_session",
     ),
@@ -1027,5 +1029,47 @@ MUTANTS = [
         'if name != "openvino" or "torch" not in self._encoders:',
         'if name != "openvino" or "torch" in self._encoders:',
         _TRIAL + "no_text_fails_because_a_faster_way_was_tried",
+    ),
+    Mutant(
+        "a slice is committed before the one before it is",
+        "spark_jobs/runtime/threads.py",
+        "    def hand_over(work: Callable[[], None]) -> None:\n        settle()\n",
+        "    def hand_over(work: Callable[[], None]) -> None:\n",
+        _THREADS + "work_behind_is_done_piece_by_piece_while_the_block_goes_on",
+    ),
+    Mutant(
+        "a slice is embedded only once the one before it is committed",
+        "spark_jobs/runtime/threads.py",
+        "behind.append((beside(spark, lambda: _signalling(spark, tag, work, is_over)), is_over))",
+        "_signalling(spark, tag, work, is_over)",
+        "tests/spark/embedding/test_slices.py::test_a_slice_is_committed_while_the_next_one_is_embedded",
+    ),
+    Mutant(
+        "commits outlive a run that is interrupted",
+        "spark_jobs/runtime/threads.py",
+        "            # Also if an interrupt comes only now.\n            _cancel(interrupt, is_over)",
+        "            pass",
+        _THREADS + "ctrl_c_cancels_the_work_behind[in the block]",
+    ),
+    Mutant(
+        "commits in progress are cut short when a run fails",
+        "spark_jobs/runtime/threads.py",
+        "            if interruption_of(error) is None:\n",
+        "            if interruption_of(error) is not None:\n",
+        _THREADS + "work_behind_is_finished_when_the_block_fails",
+    ),
+    Mutant(
+        "what is staged takes the number of another thread's commit",
+        "spark_jobs/store/tables.py",
+        "options(**(numbered or {})).append()",
+        "append()",
+        _CLAIMS + "an_append_with_a_number_of_its_own_ignores_the_one_of_the_session",
+    ),
+    Mutant(
+        "a MERGE that is to spare stored rows leaves out some that it must change",
+        "spark_jobs/embedding/merging.py",
+        "isin([row[0] for row in hashes])",
+        "isin([row[0] for row in hashes[1:]])",
+        "tests/spark/embedding/test_merging.py::test_a_merge_that_names_hashes_changes_the_rows_that_a_rebuild_would",
     ),
 ]

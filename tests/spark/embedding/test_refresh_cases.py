@@ -288,7 +288,7 @@ def test_damage_to_a_large_library_is_noticed_by_a_refresh(
     write_json([{"id": "a", "text": "Elms."}, {"id": "b", "text": "Bees."}])
     name = space_tables(spark, settings).name("vectors")
     # As if it were too large to be read as a whole.
-    monkeypatch.setattr("spark_jobs.embedding.reconcile._ONE_PASS", 0)
+    monkeypatch.setattr("spark_jobs.embedding.store_state._LARGE", 0)
 
     def damage() -> None:
         other = spark.newSession()

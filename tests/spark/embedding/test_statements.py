@@ -9,6 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from spark_jobs.embed_library import run
+from spark_jobs.runtime.session import require_delta
 from spark_jobs.settings import Settings
 from tests.conftest import ROOT
 
@@ -19,7 +20,7 @@ _ROW = re.compile(r"^\| (first load|nothing to do|refresh of one slice) \| (\d+)
 
 def statements(spark: Any, since: int = -1) -> list[int]:
     """Lists the numbers of the driver's statements; the steps into which Delta divides one have it as their root."""
-    # Spark counts statements on a thread of its own, which may be behind.
+    # Spark counts them on a thread of its own, which may be behind.
     spark._jsc.sc().listenerBus().waitUntilEmpty(30_000)
     found = spark._jsparkSession.sharedState().statusStore().executionsList()
     every = [found.apply(number) for number in range(found.size())]
@@ -35,6 +36,8 @@ def test_a_small_run_takes_few_statements_and_commits(
 ) -> None:
     documents = [{"id": f"d{number}", "text": f"Owls hunt mouse {number}."} for number in range(200)]
     settings = make_settings(write_json(documents))
+    # The first job in a session asks it once whether it knows Delta.
+    require_delta(spark)
     found = {}
     for name in ("first load", "nothing to do", "refresh of one slice"):
         if name == "refresh of one slice":

@@ -10,7 +10,7 @@ from typing import NoReturn
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_jobs.runtime.threads import beside, stoppable, together
+from spark_jobs.runtime.threads import beside, one_behind, stoppable, together
 
 pytestmark = pytest.mark.spark
 
@@ -80,3 +80,80 @@ def test_ctrl_c_cancels_a_question_and_leaves_the_session(spark: SparkSession) -
         stoppable(spark, wait)
     assert ended == ["cancelled"]
     assert stoppable(spark, spark.range(5).count) == 5
+
+
+def test_work_behind_is_done_piece_by_piece_while_the_block_goes_on(spark: SparkSession) -> None:
+    begun, gone_on, done = threading.Event(), threading.Event(), list[str]()
+
+    def first() -> None:
+        begun.set()
+        assert gone_on.wait(30)
+        done.append("first")
+
+    with one_behind(spark, "tag") as hand_over:
+        hand_over(first)
+        # The block is here while the first piece waits for it.
+        assert begun.wait(30)
+        gone_on.set()
+        hand_over(lambda: done.append("second"))
+        assert "first" in done
+        hand_over(lambda: done.append("third"))
+    assert done == ["first", "second", "third"]
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+def test_work_behind_that_fails_ends_the_block(spark: SparkSession, is_last: bool) -> None:
+    done: list[str] = []
+
+    def fail() -> NoReturn:
+        raise KeyError("no such thing")
+
+    with pytest.raises(KeyError, match="no such thing"), one_behind(spark, "tag") as hand_over:
+        hand_over(fail)
+        if not is_last:
+            hand_over(lambda: done.append("second"))
+    assert done == []
+
+
+def test_work_behind_is_finished_when_the_block_fails(spark: SparkSession) -> None:
+    done: list[str] = []
+
+    def slow() -> None:
+        time.sleep(0.5)
+        done.append("slow")
+        raise ValueError("comes second")
+
+    with pytest.raises(KeyError, match="no such thing"), one_behind(spark, "tag") as hand_over:
+        hand_over(slow)
+        raise KeyError("no such thing")
+    assert done == ["slow"]
+
+
+@pytest.mark.usefixtures("plain_interrupts")
+@pytest.mark.parametrize("when", ["in the block", "at its end"])
+def test_ctrl_c_cancels_the_work_behind(spark: SparkSession, when: str) -> None:
+    tracker, ended = spark.sparkContext.statusTracker(), list[str]()
+
+    def slow() -> None:
+        try:
+            spark.sql("select reflect('java.lang.Thread', 'sleep', 60000L) from range(0, 1, 1, 1)").collect()
+            ended.append("by itself")
+        except Exception:
+            ended.append("cancelled")
+
+    def press() -> None:
+        while not tracker.getActiveJobsIds():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    spark.addTag("work")
+    try:
+        with pytest.raises(KeyboardInterrupt), one_behind(spark, "work") as hand_over:
+            hand_over(slow)
+            threading.Thread(target=press).start()
+            if when == "in the block":
+                time.sleep(60)
+    finally:
+        spark.removeTag("work")
+    assert ended == ["cancelled"]
+    assert spark.range(5).count() == 5

@@ -6,16 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
 from schemas.errors import ReconciliationError, RunActiveError
 from schemas.runs import AT_WORK
+from schemas.staged import STAGED_CHUNKS
 from schemas.table import Table
 from spark_jobs import maintain_space, verify_space
 from spark_jobs.embed_library import run
 from spark_jobs.runtime.properties import set_properties, unset_properties
 from spark_jobs.settings import Settings
 from spark_jobs.store.failpoints import SimulatedCrash
+from spark_jobs.store.fence import Fence, transaction
 from spark_jobs.store.properties import TRANSACTION
 from spark_jobs.store.runs import history, refuse_second
 from spark_jobs.store.tables import SpaceTables, delta_session, space_tables
@@ -145,9 +148,11 @@ def test_a_commit_of_a_run_that_did_not_finish_is_skipped_if_it_lands_late(
     name = space_tables(spark, settings).name("vectors")
     late: list[tuple[DataFrame, dict[str, str | None]]] = []
 
-    def lose(tables: SpaceTables, rows: DataFrame, table: Table, append: Any = SpaceTables.append) -> None:
+    append = SpaceTables.append
+
+    def lose(tables: SpaceTables, rows: DataFrame, table: Table, *numbered: Any) -> None:
         if table.name != "vectors":
-            append(tables, rows, table)
+            append(tables, rows, table, *numbered)
             return
         late.append((rows.localCheckpoint(), {key: spark.conf.get(key) for key in TRANSACTION}))
         raise end("the server does not answer")
@@ -194,3 +199,22 @@ def test_a_run_is_known_to_live_while_a_long_slice_embeds(
     # One by one: none counts as a repetition of another, or of the commit that waits meanwhile.
     assert len(beats) >= 4
     assert texts(settings) == ["Bees.", "Elms.", "Owls."]
+
+
+def test_an_append_with_a_number_of_its_own_ignores_the_one_of_the_session(spark: SparkSession, loaded: Loaded) -> None:
+    settings = loaded(OWLS_AND_BEES, **STAGED)
+    tables, table = space_tables(spark, settings), STAGED_CHUNKS
+    fence, row = Fence("toy.main", 50), [("r", 1), ("s", 2)]
+    rows = spark.createDataFrame(row, "run_id string, slice_number int")
+    rows = spark.createDataFrame([], table.schema).unionByName(rows, allowMissingColumns=True)
+    # Another thread is at a commit that has a higher number.
+    with delta_session(spark), transaction(spark, "toy.main", 99 << 32, "toy.main.99"):
+        tables.append(rows, table, fence.options())
+        tables.append(rows, table, fence.options())
+    assert tables.read(table.name).count() == 4
+    made = DeltaTable(Path(str(settings.store.path), "toy", "main", table.name))
+    assert made.transaction_version("toy.main") == (50 << 32) + 2
+    assert [entry["userMetadata"] for entry in made.history(2)] == ["toy.main.50"] * 2
+    # Delta skips a number that is not above the highest.
+    tables.append(rows, table, Fence("toy.main", 50).options())
+    assert tables.read(table.name).count() == 4

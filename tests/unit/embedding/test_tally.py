@@ -12,9 +12,13 @@ def test_rate_and_counts_cover_all_slices_so_far() -> None:
     work = Work({}, (Group(0, 400, 2, 2), Group(1, 100, 1, 1)), "comparison")
     tally = Tally()
     tally.seconds["embed"] = 10.0
+    tally.inference.add(observed(tokens=100.0))
     tally.add_slice({"tokens_embedded": 100, "chunks": 1}, documents=1, tokens=100)
     assert rate_of(work, tally) == "10 tokens/s · 40 s left"
+    # The second slice counts from when it is embedded, and not only from its commit.
     tally.seconds["embed"] = 20.0
+    tally.inference.add(observed(tokens=300.0))
+    assert tally.tokens_per_second == 20.0
     tally.add_slice({"tokens_embedded": 300, "chunks": 1}, documents=1, tokens=300)
     assert rate_of(work, tally) == "20 tokens/s · 5 s left"
     assert state_of(work, tally) == "2 documents · 2 chunks · 400 of about 500 tokens"

@@ -34,8 +34,8 @@ UNSAFE_CALLS = re.compile(
 # The one YAML parser of the project, with a loader stricter than the safe one.
 YAML_PARSER = "spark_jobs.settings.loading"
 
-# These start local sessions and ask a classic one how far it is.
-KNOW_CLASSIC_SPARK = {"spark_jobs.runtime.session", "spark_jobs.runtime.parallelism", "spark_jobs.runtime.progress"}
+# These start local sessions, ask a classic one how far it is, and cancel the jobs of one of its threads.
+KNOW_CLASSIC_SPARK = {f"spark_jobs.runtime.{name}" for name in ("session", "parallelism", "progress", "threads")}
 CLASSIC_NAMES = {
     "sparkContext",
     "_jvm",
