@@ -41,8 +41,9 @@ def reconcile(run: Run, plan: Plan) -> LedgerSummary:
     is_due = run.state.is_check_due(run.settings.run.full_check_every)
     is_full = not (run.is_clean and run.state.is_large) or plan.ids is None or is_due
     if not is_full and plan.ids is not None:
-        few = F.broadcast(plan.ids)
-        rows = compared(ledger.join(few, "doc_id", "left_semi"), vectors.join(few, "doc_id", "left_semi"))
+        # Delta knows which files have rows of this run.
+        written = ledger.where(F.col("run_id") == run.run_id)
+        rows = compared(written, vectors.join(F.broadcast(plan.ids), "doc_id", "left_semi"))
         totals = beside(spark, lambda: summarise_ledger(ledger))
         touched, whole = summarise_ledger(rows, run.run_id), totals()
         summary = replace(whole, truncated=touched.truncated, written=touched.written, digest=touched.digest)

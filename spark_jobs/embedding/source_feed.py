@@ -16,7 +16,7 @@ from spark_jobs.runtime.threads import beside
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.sections import SourceSettings
 from spark_jobs.sources.source import Source, commit_of
-from spark_jobs.store.ledger import summarise_ledger
+from spark_jobs.store.ledger import has_redo, summarise_ledger
 from spark_jobs.store.versions import arrives, newest_changes
 
 # A filter of these words, columns, literals and operators depends on the row alone: an unchanged row stays in or out.
@@ -82,10 +82,10 @@ def compare_changed(
         comparison can tell why, and which ids are repeated.
     """
     spark, ledger = store.tables.spark, store.tables.read(LEDGER.name)
-    summarised = beside(spark, lambda: summarise_ledger(ledger))
+    summarised = beside(spark, lambda: (summarise_ledger(ledger), has_redo(ledger)))
     candidates = _candidates(spark, settings, source, first, last)
-    summary = summarised()
-    if candidates.num_rows > MOST_CHANGES or summary.to_redo:
+    summary, is_marked = summarised()
+    if candidates.num_rows > MOST_CHANGES or is_marked:
         return None
     documents = spark.createDataFrame(candidates, _CANDIDATE)
     known = ledger.join(F.broadcast(documents.select("doc_id")), "doc_id", "left_semi")

@@ -22,7 +22,6 @@ class LedgerSummary:
         wrong: Documents on which ledger and vectors disagree; 0 if only the ledger was read.
         written: Documents whose row the given run wrote.
         digest: `as_digest` of those rows.
-        to_redo: Documents that a repair marked to be done again.
     """
 
     statuses: dict[str, int]
@@ -32,7 +31,6 @@ class LedgerSummary:
     wrong: int
     written: int = 0
     digest: int = 0
-    to_redo: int = 0
 
     @property
     def documents(self) -> int:
@@ -46,7 +44,6 @@ def summarise_ledger(ledger: DataFrame, run_id: str = "") -> LedgerSummary:
     is_written = F.col("run_id") == run_id if run_id else F.lit(False)
     cut = F.when(is_written, F.col("truncated_count")).otherwise(0)
     digest = F.col("digest") if "digest" in ledger.columns else _hashed()
-    redo = F.col("text_hash") == REDO if "text_hash" in ledger.columns else F.lit(False)
     wrong = F.count_if("wrong") if "wrong" in ledger.columns else F.lit(0)
     groups = (
         ledger.groupBy("status", "reason")
@@ -57,7 +54,6 @@ def summarise_ledger(ledger: DataFrame, run_id: str = "") -> LedgerSummary:
             wrong.alias("wrong"),
             F.count_if(is_written).alias("written"),
             F.coalesce(F.bit_xor(F.when(is_written, digest)), F.lit(0)).alias("digest"),
-            F.count_if(redo).alias("to_redo"),
         )
         .collect()
     )
@@ -73,8 +69,12 @@ def summarise_ledger(ledger: DataFrame, run_id: str = "") -> LedgerSummary:
         wrong=sum(group.wrong for group in groups),
         written=sum(group.written for group in groups),
         digest=reduce(xor, (group.digest for group in groups), 0),
-        to_redo=sum(group.to_redo for group in groups),
     )
+
+
+def has_redo(ledger: DataFrame) -> bool:
+    """Whether a repair marked documents to be done again; Delta skips all files of a ledger without such a hash."""
+    return not ledger.where(F.col("text_hash") == REDO).isEmpty()
 
 
 def as_digest(counts: Column) -> Column:
