@@ -7,6 +7,7 @@ import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -330,6 +331,10 @@ GPU = (
     "forward passes alone, dtype auto",
 )
 JOBS = ("as written", "by cores", "tuned", "openvino", "openvino dtype auto")
+WHOLE = (
+    "textbook by cores",
+    *(f"embedlake {dtype}, {cache} cache" for dtype in ("float32", "dtype auto") for cache in ("cold", "warm")),
+)
 
 
 @pytest.mark.parametrize(
@@ -339,7 +344,7 @@ JOBS = ("as written", "by cores", "tuned", "openvino", "openvino dtype auto")
 def test_figures_are_those_of_the_committed_results(heading: str, file: str) -> None:
     results = json.loads((RESULTS / file).read_text(encoding="utf-8"))
     engine, jobs = (results[part]["figures"] for part in ("engine", "job"))
-    by_engine, by_job = tables(heading)
+    by_engine, by_job, *whole = tables(heading)
     assert [row[1:] for row in by_engine] == [
         [
             f"{engine[f'{texts} {name} {what}']:.1f}"
@@ -352,6 +357,9 @@ def test_figures_are_those_of_the_committed_results(heading: str, file: str) -> 
     seconds = [jobs[f"{name} seconds"][0] for name in names]
     of_cores = jobs["textbook by cores seconds"][0]
     assert [row[1:] for row in by_job] == [[f"{found:.0f}", f"{of_cores / found:.1f}"] for found in seconds]
+    for rows in whole:
+        taken = [median(results["tutorial"]["figures"][f"{name}, seconds"]) for name in WHOLE]
+        assert [row[1:] for row in rows] == [[f"{found:.0f}", f"{taken[0] / found:.1f}"] for found in taken]
 
 
 def test_figures_of_a_gpu_are_those_of_the_committed_results() -> None:
