@@ -56,7 +56,7 @@ _LOCAL = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     # Spark keeps plans and tasks of finished statements for the UI even where it is off: 1,000 statements by default,
-    # a fifth of what a follower of a small library holds in Java, for good.
+    # which a follower would hold in Java for good.
     "spark.sql.ui.retainedExecutions": "50",
     "spark.ui.retainedJobs": "50",
     "spark.ui.retainedStages": "50",

@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TypeVar
 
 from pyspark import inheritable_thread_target
@@ -131,7 +132,8 @@ def one_behind(spark: SparkSession, tag: str) -> Iterator[Callable[[Callable[[],
     """Does pieces of work in another thread while the block goes on: one at a time, in the order given.
 
     None is still running when the block has been left, however that happens. If the block fails, the piece in progress
-    is finished; if it is interrupted, the piece is cancelled.
+    is finished; if it is interrupted, the piece is cancelled. If a piece fails, the job that the block waits for is
+    cancelled, because its work would be for nothing.
 
     Args:
         spark: The live session, classic or Connect.
@@ -142,45 +144,66 @@ def one_behind(spark: SparkSession, tag: str) -> Iterator[Callable[[Callable[[],
         the end of the block.
     """
     behind: list[tuple[Callable[[], None], threading.Event]] = []
+    failures: list[BaseException] = []
+    of_block = f"{tag} waited for"
 
     def settle() -> None:
         for answer, _ in behind:
             answer()
         behind.clear()
 
+    def noted(work: Callable[[], None], is_over: threading.Event) -> None:
+        try:
+            _put_behind(spark, tag)
+            work()
+        except BaseException as error:
+            failures.append(error)
+            _interrupt(spark, of_block)
+            raise
+        finally:
+            is_over.set()
+
     def hand_over(work: Callable[[], None]) -> None:
         settle()
         is_over = threading.Event()
-        behind.append((beside(spark, lambda: _signalling(spark, tag, work, is_over)), is_over))
+        behind.append((beside(spark, partial(noted, work, is_over)), is_over))
 
+    _add_tag(spark, of_block)
     try:
         yield hand_over
         settle()
     except BaseException as error:
+        causes = [] if interruption_of(error) else failures[:1]
         _end_of(error, behind, lambda: _interrupt(spark, tag))
+        if causes:
+            # What the block raised, if not the same, came of its cancelled job.
+            raise causes[0] from None
         raise
-
-
-def _signalling(spark: SparkSession, tag: str, work: Callable[[], None], is_over: threading.Event) -> None:
-    try:
-        if hasattr(spark, "_jsparkSession"):
-            # A classic session knows the tags of the calling thread alone; its context knows those of all.
-            spark.sparkContext.addJobTag(tag)
-            # Where pools share the cluster fairly, this one gets the next free slot. Otherwise all tasks of a job that
-            # began earlier would come first.
-            spark.sparkContext.setLocalProperty("spark.scheduler.pool", _POOL)
-        else:
-            spark.addTag(tag)
-        work()
     finally:
-        is_over.set()
+        _remove_tag(spark, of_block)
+
+
+def _put_behind(spark: SparkSession, tag: str) -> None:
+    _add_tag(spark, tag)
+    if hasattr(spark, "_jsparkSession"):
+        # Where pools share the cluster fairly, this one gets the next free slot. Otherwise all tasks of a job that
+        # began earlier would come first.
+        spark.sparkContext.setLocalProperty("spark.scheduler.pool", _POOL)
+
+
+def _add_tag(spark: SparkSession, tag: str) -> None:
+    # A classic session knows the tags of the calling thread alone; its context knows those of all.
+    spark.sparkContext.addJobTag(tag) if hasattr(spark, "_jsparkSession") else spark.addTag(tag)
+
+
+def _remove_tag(spark: SparkSession, tag: str) -> None:
+    # A session that has died has no tags either.
+    with suppress(Exception):
+        spark.sparkContext.removeJobTag(tag) if hasattr(spark, "_jsparkSession") else spark.removeTag(tag)
 
 
 def _interrupt(spark: SparkSession, tag: str) -> None:
-    if hasattr(spark, "_jsparkSession"):
-        spark.sparkContext.cancelJobsWithTag(tag)
-    else:
-        spark.interruptTag(tag)
+    spark.sparkContext.cancelJobsWithTag(tag) if hasattr(spark, "_jsparkSession") else spark.interruptTag(tag)
 
 
 def _end_of(

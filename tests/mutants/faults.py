@@ -1040,8 +1040,8 @@ MUTANTS = [
     Mutant(
         "a slice is embedded only once the one before it is committed",
         "spark_jobs/runtime/threads.py",
-        "behind.append((beside(spark, lambda: _signalling(spark, tag, work, is_over)), is_over))",
-        "_signalling(spark, tag, work, is_over)",
+        "behind.append((beside(spark, partial(noted, work, is_over)), is_over))",
+        "noted(work, is_over)",
         "tests/spark/embedding/test_slices.py::test_a_slice_is_committed_while_the_next_one_is_embedded",
     ),
     Mutant(
@@ -1050,6 +1050,13 @@ MUTANTS = [
         "            # Also if an interrupt comes only now.\n            _cancel(interrupt, is_over)",
         "            pass",
         _THREADS + "ctrl_c_cancels_the_work_behind[in the block]",
+    ),
+    Mutant(
+        "a run goes on embedding although it cannot commit",
+        "spark_jobs/runtime/threads.py",
+        "            _interrupt(spark, of_block)",
+        "            pass",
+        _THREADS + "work_behind_that_fails_cancels_what_the_block_waits_for",
     ),
     Mutant(
         "commits in progress are cut short when a run fails",

@@ -115,6 +115,22 @@ def test_work_behind_that_fails_ends_the_block(spark: SparkSession, is_last: boo
     assert done == []
 
 
+def test_work_behind_that_fails_cancels_what_the_block_waits_for(spark: SparkSession) -> None:
+    tracker = spark.sparkContext.statusTracker()
+
+    def fail() -> NoReturn:
+        while not tracker.getActiveJobsIds():
+            time.sleep(0.05)
+        raise KeyError("no such thing")
+
+    began = time.monotonic()
+    with pytest.raises(KeyError, match="no such thing"), one_behind(spark, "tag") as hand_over:
+        hand_over(fail)
+        spark.sql("select reflect('java.lang.Thread', 'sleep', 60000L) from range(0, 1, 1, 1)").collect()
+    assert time.monotonic() - began < 50
+    assert spark.range(5).count() == 5
+
+
 def test_work_behind_is_finished_when_the_block_fails(spark: SparkSession) -> None:
     done: list[str] = []
 
