@@ -14,6 +14,7 @@ from spark_jobs import (
     export_library,
     follow_library,
     list_quarantine,
+    list_spaces,
     maintain_space,
     search_library,
     show_status,
@@ -56,6 +57,7 @@ app.command("search", cls=_Command, rich_help_panel=RETRIEVE)(search_library.com
 app.command("evaluate", cls=_Command, rich_help_panel=RETRIEVE)(evaluate_library.command)
 app.command("export", cls=_Command, rich_help_panel=RETRIEVE)(export_library.command)
 app.command("status", cls=_Command, rich_help_panel=OPERATE)(show_status.command)
+app.command("spaces", cls=_Command, rich_help_panel=OPERATE)(list_spaces.command)
 app.command("quarantine", cls=_Command, rich_help_panel=OPERATE)(list_quarantine.command)
 app.command("verify", cls=_Command, rich_help_panel=OPERATE)(verify_space.command)
 app.command("maintain", cls=_Command, rich_help_panel=OPERATE)(maintain_space.command)

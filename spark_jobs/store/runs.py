@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache
 from importlib.metadata import distributions
 
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from schemas.errors import InputError, RunActiveError
@@ -25,18 +25,25 @@ _PACKAGES = ("pyspark", "delta-spark", "torch", "sentence-transformers", "transf
 def history(tables: SpaceTables) -> tuple[Row | None, Row | None]:
     """Finds the last run of a space and the last one that finished; run numbers decide, not clocks.
 
+    See `as_histories` for their fields. Either is None if there is none.
+    """
+    row = events(tables).agg(*as_histories()).collect()[0]
+    return row["last"], row["finished"]
+
+
+def as_histories() -> list[Column]:
+    """Builds two aggregates over the events of a space, `last` and `finished`; each is null if there is none.
+
     The last run, or maintenance, has run_number, ended, clean (whether it and all before it finished), event_time and
-    owner; the last finished run has run_number, source_version, source_id, source_rule and counts. Either is None if
-    there is none.
+    owner; the last finished run has run_number, event_time, source_version, source_id, source_rule and counts.
     """
     left_clean = (F.col("event") == MAINTENANCE_ENDED) & (F.try_element_at("counts", F.lit(WAS_CLEAN)) == 1)
     is_clean = (F.col("event") == FINISHED) | F.coalesce(left_clean, F.lit(False))
     is_end = [F.col("event").isin(*ENDS).alias("ended"), is_clean.alias("clean")]
     last = F.max(F.struct("run_number", *is_end, "event_time", "owner"))
-    kept = F.struct("run_number", "source_version", "source_id", "source_rule", "counts")
+    kept = F.struct("run_number", "event_time", "source_version", "source_id", "source_rule", "counts")
     finished = F.max_by(kept, F.when(F.col("event") == FINISHED, F.col("run_number")))
-    row = events(tables).agg(last.alias("last"), finished.alias("finished")).collect()[0]
-    return row["last"], row["finished"]
+    return [last.alias("last"), finished.alias("finished")]
 
 
 def refuse_second(last: Row | None, settings: Settings, take_over: bool) -> None:

@@ -15,7 +15,7 @@ from schemas.errors import InputError
 from schemas.format import FORMAT
 from schemas.runs import RUNS
 from schemas.table import column
-from spark_jobs import list_quarantine, show_status
+from spark_jobs import list_quarantine, list_spaces, show_status
 from spark_jobs.embed_library import run
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.store.tables import delta_session, space_tables
@@ -45,6 +45,7 @@ def test_a_store_of_an_earlier_format_is_read_as_it_is_and_brought_up_to_date(
     before, shown = files(store), Console(file=StringIO(), width=400)
     show_status.run(spark, settings, shown)
     list_quarantine.run(spark, settings, shown)
+    assert [(each.space, each.state) for each in list_spaces.run(spark, settings)] == [("main", "active")]
     assert "1 added · 0 changed" in shown.file.getvalue()  # type: ignore[attr-defined]
     assert files(store) == before
 

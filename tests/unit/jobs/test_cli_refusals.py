@@ -145,6 +145,7 @@ COMMANDS = {
     "evaluate": "evaluate_library",
     "export": "export_library",
     "status": "show_status",
+    "spaces": "list_spaces",
     "quarantine": "list_quarantine",
     "verify": "verify_space",
     "maintain": "maintain_space",

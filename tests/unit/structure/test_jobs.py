@@ -19,6 +19,7 @@ JOBS = {
     "maintain_space",
     "show_status",
     "list_quarantine",
+    "list_spaces",
     "calibrate_inference",
 }
 ENDING = "if __name__ == '__main__':\n    typer.run(command)"
