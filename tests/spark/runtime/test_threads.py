@@ -88,6 +88,7 @@ def test_work_behind_is_done_piece_by_piece_while_the_block_goes_on(spark: Spark
     def first() -> None:
         begun.set()
         assert gone_on.wait(30)
+        time.sleep(0.5)
         done.append("first")
 
     with one_behind(spark, "tag") as hand_over:
@@ -135,7 +136,7 @@ def test_work_behind_is_finished_when_the_block_fails(spark: SparkSession) -> No
     done: list[str] = []
 
     def slow() -> None:
-        time.sleep(0.5)
+        spark.sql("select reflect('java.lang.Thread', 'sleep', 1000L) from range(0, 1, 1, 1)").collect()
         done.append("slow")
         raise ValueError("comes second")
 
