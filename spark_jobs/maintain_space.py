@@ -19,24 +19,12 @@ from spark_jobs.store.claims import Claim, exclusive
 from spark_jobs.store.properties import LISTING, RETENTION_HOURS, UNCHECKED_RETENTION, file_sizes
 from spark_jobs.store.runs import require_tables
 from spark_jobs.store.tables import SpaceTables, delta_session, space_tables
+from spark_jobs.store.versions import TableSize, size_of
 
 Force = Annotated[bool, typer.Option("--force", help="Remove files that readers of older versions may still need.")]
 
 _LASTING = ("vectors", LEDGER.name)
 _IN_FLIGHT = ("plan", *(table.name for table in STAGED))
-
-
-@dataclass(frozen=True)
-class TableSize:
-    """How large a table is in its current version."""
-
-    rows: int
-    files: int
-    bytes: int
-
-    def __str__(self) -> str:
-        """Renders the size in one line."""
-        return f"{self.rows:,} rows in {self.files:,} files of {self.bytes / 1e6:,.1f} MB"
 
 
 @dataclass(frozen=True)
@@ -91,7 +79,7 @@ def run(spark: SparkSession, settings: Settings, *, force: bool = False) -> Main
         require_tables(spark, settings)
         with exclusive(spark, settings, "maintain") as claim:
             names = [table for table in (*_LASTING, *_IN_FLIGHT) if tables.exists(table)]
-            before = {table: _size(tables, table) for table in names}
+            before = {table: size_of(tables, table) for table in names}
             kept = _empty_staged(tables, [table for table in names if table in _IN_FLIGHT], claim, force)
             with session_properties(spark, file_sizes(settings.maintenance.file_megabytes)):
                 for table in _LASTING:
@@ -101,7 +89,7 @@ def run(spark: SparkSession, settings: Settings, *, force: bool = False) -> Main
             with session_properties(spark, {**LISTING, **(UNCHECKED_RETENTION if force else {})}):
                 for table in (*names, *held_tables(tables)):
                     spark.sql(f"VACUUM {tables.name(table)} RETAIN {hours} HOURS")
-            after = {table: _size(tables, table) for table in names}
+            after = {table: size_of(tables, table) for table in names}
     return MaintenanceReport(f"{settings.library}.{settings.space}", before, after, kept, float(hours))
 
 
@@ -115,11 +103,6 @@ def _retention(settings: Settings, force: bool) -> str:
         )
     # As a decimal number: Python writes large ones with an exponent.
     return f"{hours:f}".rstrip("0").rstrip(".")
-
-
-def _size(tables: SpaceTables, table: str) -> TableSize:
-    detail = tables.spark.sql(f"DESCRIBE DETAIL {tables.name(table)}").select("numFiles", "sizeInBytes").collect()[0]
-    return TableSize(tables.read(table).count(), detail.numFiles, detail.sizeInBytes)
 
 
 def _empty_staged(tables: SpaceTables, names: list[str], claim: Claim, force: bool) -> int:

@@ -17,7 +17,7 @@ from spark_jobs.embedding.staging import (
     vector_rows,
 )
 from spark_jobs.embedding.tally import Tally
-from spark_jobs.runtime.held_rows import each_in_memory, in_memory
+from spark_jobs.runtime.held_rows import in_memory
 from spark_jobs.runtime.parallelism import partition_count, task_slots
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.properties import session_properties
@@ -61,7 +61,6 @@ def embed_held(
             counts["tokens_saved"] -= counts["tokens_embedded"]
     # Held too, so that MERGE needs no copy of its source to see the same rows again.
     with session_properties(run.tables.spark, UNCOPIED_SOURCE):
-        is_fresh, few = not chunked["stored"], run.state.is_large
-        commit_slice(run, slice_, plan, chunks, staged, progress, is_fresh, each_in_memory, few)
+        commit_slice(run, slice_, plan, chunks, staged, progress, is_fresh=not chunked["stored"], is_held=True)
     tally.add_slice(counts, slice_.documents, slice_.tokens)
     show_slice(slice_, work, tally, progress)

@@ -1,7 +1,6 @@
 """Works through slices: chunk, embed, commit. Staged rows come first, then vectors, then the ledger."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +16,7 @@ from spark_jobs.embedding.run import Run, check_still_ours, record
 from spark_jobs.embedding.slicing import Slice, Work, first_slice_tokens, next_slice, slice_bound, with_rest
 from spark_jobs.embedding.staging import only_planned, stage_chunks, stage_vectors
 from spark_jobs.embedding.tally import Tally
+from spark_jobs.runtime.held_rows import each_in_memory
 from spark_jobs.runtime.parallelism import task_slots
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.threads import one_behind
@@ -141,8 +141,7 @@ def commit_slice(
     staged: DataFrame,
     progress: Progress,
     is_fresh: bool,
-    settled: Callable[..., Sequence[DataFrame]] = lambda *rows: rows,
-    few: bool = False,
+    is_held: bool = False,
 ) -> None:
     """Commits a slice to `vectors`, then to `ledger`.
 
@@ -154,8 +153,7 @@ def commit_slice(
         staged: The staged vectors that it can use.
         progress: Where progress is shown.
         is_fresh: Whether none of its documents has a stored chunk.
-        settled: Applied to the rows of both commits together.
-        few: Whether this holds them on the driver, and they are few beside what is stored.
+        is_held: Whether the run is so small that the driver holds the rows of both commits.
 
     Raises:
         RunActiveError: A later run has taken over. After the commits, the caller must ask again.
@@ -163,9 +161,11 @@ def commit_slice(
     spark, payload, keep = run.tables.spark, run.preflight.source.payload, run.settings.run.on_failed_update == "keep"
     changes = as_vector_changes(plan, chunks, staged, payload, run.run_id, keep)
     outcomes = as_ledger_changes(plan, as_outcomes(chunks, staged, keep), run.preflight.source.version, run.run_id)
+    few = is_held and run.state.is_large
     check_still_ours(run)
     with progress.step("merge vectors"):
-        changes, outcomes = settled(changes, outcomes)
+        if is_held:
+            changes, outcomes = each_in_memory(changes, outcomes)
         with run.fence.commit(spark) as is_fenced:
             merge_vectors(changes, run.tables, run.state.vectors, payload, is_fresh, is_fenced, few)
     with progress.step("merge ledger"), run.fence.commit(spark) as is_fenced:

@@ -10,14 +10,14 @@ from pyspark.sql import functions as F
 from schemas.evaluations import EVALUATIONS
 from schemas.ledger import LEDGER
 from schemas.runs import RUNS
-from schemas.spaces import SPACES
+from schemas.spaces import READY, SPACES
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.runs import as_histories
 from spark_jobs.store.spaces import check_format, spaces_of_library
 from spark_jobs.store.tables import SpaceTables, TableLocation, space_tables
+from spark_jobs.store.versions import size_of
 
 BUILDING = "building"
-READY = "ready"
 ACTIVE = "active"
 # The measure that stands for a space's quality; `evaluations` has the others.
 _MEASURE = "nDCG@10"
@@ -131,8 +131,7 @@ def _qualities(tables: SpaceTables) -> dict[tuple[str, str], Quality]:
 def _facts(row: Row, tables: SpaceTables, history: Row | None, quality: Quality | None) -> SpaceFacts:
     model, finished = json.loads(row.model), history.finished if history is not None else None
     # A run that was stopped while it made its tables leaves a space without them.
-    has_vectors = tables.exists("vectors")
-    size = tables.spark.sql(f"DESCRIBE DETAIL {tables.name('vectors')}").select("sizeInBytes") if has_vectors else None
+    size = size_of(tables, "vectors") if tables.exists("vectors") else None
     return SpaceFacts(
         space=row.space,
         state=_state(row.active, history),
@@ -143,8 +142,8 @@ def _facts(row: Row, tables: SpaceTables, history: Row | None, quality: Quality 
         chunking=json.loads(row.chunking),
         # Delta's log knows how many rows there are.
         documents=tables.read(LEDGER.name).count() if tables.exists(LEDGER.name) else 0,
-        chunks=tables.read("vectors").count() if has_vectors else 0,
-        bytes=size.collect()[0].sizeInBytes if size is not None else 0,
+        chunks=size.rows if size is not None else 0,
+        bytes=size.bytes if size is not None else 0,
         source_version=finished.source_version if finished is not None else None,
         created_at=row.created_at,
         finished_at=finished.event_time if finished is not None else None,

@@ -53,6 +53,25 @@ def read_pinned(tables: SpaceTables, table: str, version: int | None = None) -> 
 
 
 @dataclass(frozen=True)
+class TableSize:
+    """How large a table is in its current version."""
+
+    rows: int
+    files: int
+    bytes: int
+
+    def __str__(self) -> str:
+        """Renders the size in one line."""
+        return f"{self.rows:,} rows in {self.files:,} files of {self.bytes / 1e6:,.1f} MB"
+
+
+def size_of(tables: SpaceTables, table: str) -> TableSize:
+    """Asks Delta's log how large a table is; it must exist."""
+    detail = tables.spark.sql(f"DESCRIBE DETAIL {tables.name(table)}").select("numFiles", "sizeInBytes").collect()[0]
+    return TableSize(tables.read(table).count(), detail.numFiles, detail.sizeInBytes)
+
+
+@dataclass(frozen=True)
 class PinnedVectors:
     """The `vectors` table at one version; `rows` are the same however often they are read."""
 

@@ -58,26 +58,36 @@ def plain_interrupts() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+def sleep_in_a_job(spark: SparkSession, seconds: int) -> None:
+    spark.sql(f"select reflect('java.lang.Thread', 'sleep', {seconds * 1000}L) from range(0, 1, 1, 1)").collect()
+
+
+def work_long(spark: SparkSession, ended: list[str]) -> None:
+    """Notes how its job ended."""
+    try:
+        sleep_in_a_job(spark, 60)
+        ended.append("by itself")
+    except Exception:
+        ended.append("cancelled")
+
+
+def wait_for_a_job(spark: SparkSession) -> None:
+    while not spark.sparkContext.statusTracker().getActiveJobsIds():
+        time.sleep(0.05)
+
+
+def press_ctrl_c(spark: SparkSession) -> None:
+    """Interrupts the main thread once a job is at work."""
+    wait_for_a_job(spark)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 @pytest.mark.usefixtures("plain_interrupts")
 def test_ctrl_c_cancels_a_question_and_leaves_the_session(spark: SparkSession) -> None:
-    tracker = spark.sparkContext.statusTracker()
     ended: list[str] = []
-
-    def wait() -> None:
-        try:
-            spark.sql("select reflect('java.lang.Thread', 'sleep', 60000L) from range(0, 1, 1, 1)").collect()
-            ended.append("by itself")
-        except Exception:
-            ended.append("cancelled")
-
-    def press() -> None:
-        while not tracker.getActiveJobsIds():
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=press).start()
+    threading.Thread(target=press_ctrl_c, args=(spark,)).start()
     with pytest.raises(KeyboardInterrupt):
-        stoppable(spark, wait)
+        stoppable(spark, lambda: work_long(spark, ended))
     assert ended == ["cancelled"]
     assert stoppable(spark, spark.range(5).count) == 5
 
@@ -117,17 +127,14 @@ def test_work_behind_that_fails_ends_the_block(spark: SparkSession, is_last: boo
 
 
 def test_work_behind_that_fails_cancels_what_the_block_waits_for(spark: SparkSession) -> None:
-    tracker = spark.sparkContext.statusTracker()
-
     def fail() -> NoReturn:
-        while not tracker.getActiveJobsIds():
-            time.sleep(0.05)
+        wait_for_a_job(spark)
         raise KeyError("no such thing")
 
     began = time.monotonic()
     with pytest.raises(KeyError, match="no such thing"), one_behind(spark, "tag") as hand_over:
         hand_over(fail)
-        spark.sql("select reflect('java.lang.Thread', 'sleep', 60000L) from range(0, 1, 1, 1)").collect()
+        sleep_in_a_job(spark, 60)
     assert time.monotonic() - began < 50
     assert spark.range(5).count() == 5
 
@@ -136,7 +143,7 @@ def test_work_behind_is_finished_when_the_block_fails(spark: SparkSession) -> No
     done: list[str] = []
 
     def slow() -> None:
-        spark.sql("select reflect('java.lang.Thread', 'sleep', 1000L) from range(0, 1, 1, 1)").collect()
+        sleep_in_a_job(spark, 1)
         done.append("slow")
         raise ValueError("comes second")
 
@@ -149,28 +156,11 @@ def test_work_behind_is_finished_when_the_block_fails(spark: SparkSession) -> No
 @pytest.mark.usefixtures("plain_interrupts")
 @pytest.mark.parametrize("when", ["in the block", "at its end"])
 def test_ctrl_c_cancels_the_work_behind(spark: SparkSession, when: str) -> None:
-    tracker, ended = spark.sparkContext.statusTracker(), list[str]()
-
-    def slow() -> None:
-        try:
-            spark.sql("select reflect('java.lang.Thread', 'sleep', 60000L) from range(0, 1, 1, 1)").collect()
-            ended.append("by itself")
-        except Exception:
-            ended.append("cancelled")
-
-    def press() -> None:
-        while not tracker.getActiveJobsIds():
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    spark.addTag("work")
-    try:
-        with pytest.raises(KeyboardInterrupt), one_behind(spark, "work") as hand_over:
-            hand_over(slow)
-            threading.Thread(target=press).start()
-            if when == "in the block":
-                time.sleep(60)
-    finally:
-        spark.removeTag("work")
+    ended: list[str] = []
+    with pytest.raises(KeyboardInterrupt), one_behind(spark, "work") as hand_over:
+        hand_over(lambda: work_long(spark, ended))
+        threading.Thread(target=press_ctrl_c, args=(spark,)).start()
+        if when == "in the block":
+            time.sleep(60)
     assert ended == ["cancelled"]
     assert spark.range(5).count() == 5
