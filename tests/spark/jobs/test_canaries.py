@@ -164,6 +164,10 @@ CASES: dict[str, dict[str, Case]] = {
         "it succeeds": case(lambda lab: [], "toy"),
         "a filter fails": case(lambda lab: ["--set", FAILING], CAST),
     },
+    "spaces": {
+        "it succeeds": case(lambda lab: [], "fake:8"),
+        "a log is broken": case(lambda lab: [lab.broken("vectors")], "(unexpected; --debug shows where)", 1),
+    },
     "quarantine": {
         "it succeeds": case(lambda lab: [], "model_error", 0, ID),
         "a log is broken": case(lambda lab: [lab.broken("ledger")], "(unexpected; --debug shows where)", 1),
