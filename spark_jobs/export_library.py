@@ -42,16 +42,18 @@ def run(
     settings: Settings,
     to: str,
     *,
+    space: str | None = None,
     full: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> ExportReport:
-    """Exports the settings' space.
+    """Exports a space of the library.
 
     Args:
         spark: A live session, classic or Connect.
         settings: The settings.
         to: The target, in one of the forms in `spark_jobs.targets.address.FORMS`.
+        space: A space of the library to export instead of its active one.
         full: Whether to send every row, and replace the space's rows in the target.
         dry_run: Whether to count what would be sent and removed, without changing anything.
         progress: Where to show progress; not shown by default.
@@ -68,22 +70,22 @@ def run(
     with delta_session(spark), closing(open_target(to)) as target:
         with progress.step("open"):
             settings = with_file_system(spark, settings)
-            space = open_space(spark, settings)
-            row_format = row_format_of(space)
+            opened = open_space(spark, settings, space)
+            row_format = row_format_of(opened)
         if dry_run:
-            return preview(open_export_run(settings, space, name), target, full, progress)
+            return preview(open_export_run(opened.settings, opened, name), target, full, progress)
         with export_lock(settings, name):
             with progress.step("open"):
-                export_run = open_export_run(settings, space, name)
+                export_run = open_export_run(opened.settings, opened, name)
                 plan, held = _prepare(export_run, target, row_format, full)
             with progress.step("compare"):
-                plan, difference = find_difference(space, plan, target, name)
+                plan, difference = find_difference(opened, plan, target, name)
             if export_run.is_settled and not difference and not full:
                 return _conclude(export_run, target, plan, None, progress)
             if not full:
                 record(export_run, STARTED, plan, had_rows=held is not None)
             with progress.step("send"):
-                counts = send_difference(space, row_format, difference, target)
+                counts = send_difference(opened, row_format, difference, target)
             with progress.step("finish"):
                 target.finish()
             return _conclude(export_run, target, plan, counts, progress)
@@ -135,6 +137,9 @@ def _conclude(
 def command(
     config: Config,
     to: Annotated[str, typer.Option(help="Target: parquet:FOLDER, faiss:FOLDER, postgresql://HOST/DB#TABLE …")],
+    space: Annotated[
+        str | None, typer.Option(help="Export this space of the library instead of its active one.")
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="Send every row again.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent without sending it.")] = False,
     overrides: Overrides = None,
@@ -144,7 +149,7 @@ def command(
 
     def job(settings: Settings) -> None:
         with watched_session(settings, debug) as (spark, progress):
-            report = run(spark, settings, to, full=full, dry_run=dry_run, progress=progress)
+            report = run(spark, settings, to, space=space, full=full, dry_run=dry_run, progress=progress)
         show(str(report))
 
     guarded(job, config, overrides, debug)

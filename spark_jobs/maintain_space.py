@@ -88,7 +88,7 @@ def run(spark: SparkSession, settings: Settings, *, force: bool = False) -> Main
                     spark.sql(f"OPTIMIZE {tables.name(table)}")
             with session_properties(spark, {**LISTING, **(UNCHECKED_RETENTION if force else {})}):
                 for table in (*names, *held_tables(tables)):
-                    spark.sql(f"VACUUM {tables.name(table)} RETAIN {hours} HOURS")
+                    tables.vacuum(table, hours)
             after = {table: size_of(tables, table) for table in names}
     return MaintenanceReport(f"{settings.library}.{settings.space}", before, after, kept, float(hours))
 

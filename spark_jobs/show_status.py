@@ -10,13 +10,13 @@ from rich.table import Table
 from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED
 from schemas.plan import CHANGES
 from schemas.runs import ENDS, FINISHED, RUNS, SLICE_COMMITTED
-from schemas.spaces import SPACES
+from schemas.spaces import DROPPED, SPACES
 from spark_jobs.embedding.backlog import backlog_of
 from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, output, session
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.ledger import summarise_ledger
-from spark_jobs.store.spaces import check_format
+from spark_jobs.store.registry import check_format, newest_rows_of
 from spark_jobs.store.tables import SpaceTables, TableLocation, delta_session, space_tables
 
 _RUNS_SHOWN = 10
@@ -45,7 +45,8 @@ def _spaces(spark: SparkSession, settings: Settings) -> Table:
     table.add_column("chunks")
     table.add_column("unknown tokens")
     unknown = _unknown_shares(space_tables(spark, settings))
-    rows = space_tables(spark, settings).read(SPACES.name).orderBy("library", "space").collect()
+    spaces = newest_rows_of(space_tables(spark, settings).read(SPACES.name))
+    rows = spaces.where(F.col("state") != DROPPED).orderBy("library", "space").collect()
     for row in rows:
         tables = SpaceTables(spark, TableLocation(settings.store, row.library, row.space))
         counts = _counts(tables)

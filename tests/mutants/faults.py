@@ -502,7 +502,7 @@ MUTANTS = [
     ),
     Mutant(
         "numbers that have collapsed pass verify",
-        "spark_jobs/verify_space.py",
+        "spark_jobs/store/verification.py",
         "return (Finding(COLLAPSED, count, ()),) if count else ()",
         "return ()",
         "tests/spark/embedding/test_precision.py::"
