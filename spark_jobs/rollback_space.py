@@ -69,7 +69,8 @@ def run(
         with progress.step("check"):
             settings = with_file_system(spark, settings)
             seen = read_registry(spark, settings)
-            candidate = find_candidate(spark, settings, seen, _previous(seen, settings.library).space)
+            previous = _previous(seen, settings.library).space
+            candidate = find_candidate(spark, settings, seen, previous, must_be_complete=False)
         with progress.step("roll back"):
             switch_active(spark, settings, seen, candidate.row, ROLLED_BACK, reason)
         with progress.step("compare"):

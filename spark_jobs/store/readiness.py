@@ -21,7 +21,7 @@ class Candidate:
     Attributes:
         row: Its row in the registry.
         tables: Its tables.
-        finished: Its last finished run, as `library_histories` finds it.
+        finished: Its last finished run, as `library_histories` finds it; None if none has finished.
         active: The row of the active space.
         active_tables: The tables of the active space.
         active_finished: The last finished run of the active space; None if none has finished.
@@ -29,7 +29,7 @@ class Candidate:
 
     row: Row
     tables: SpaceTables
-    finished: Row
+    finished: Row | None
     active: Row
     active_tables: SpaceTables
     active_finished: Row | None
@@ -56,14 +56,18 @@ class LedgerAgreement:
         return self.covered / self.documents if self.documents else 1.0
 
 
-def find_candidate(spark: SparkSession, settings: Settings, registry: Registry, space: str) -> Candidate:
-    """Finds a space that is complete: its last run finished, and it has vectors.
+def find_candidate(
+    spark: SparkSession, settings: Settings, registry: Registry, space: str, must_be_complete: bool = True
+) -> Candidate:
+    """Finds a space that has vectors, and whose last run has finished.
 
     Args:
         spark: The live session, with the properties of `delta_session`.
         settings: Names the library and its store.
         registry: The registry; the space is not its active one.
         space: Name of the space.
+        must_be_complete: Whether its last run must have finished. If not, it may be amid a refresh, but no document is
+            ever missing because of that.
 
     Returns:
         The candidate.
@@ -75,20 +79,19 @@ def find_candidate(spark: SparkSession, settings: Settings, registry: Registry, 
     if row is None or active is None:
         raise unknown_space(registry, settings.library, space)
     histories = library_histories(space_tables(spark, settings))
-    history = histories.get(space)
-    name = f"{settings.library}.{space}"
-    if history is None or history.finished is None or not history.last.clean:
+    history, before = histories.get(space), histories.get(active.space)
+    name, finished = f"{settings.library}.{space}", history.finished if history is not None else None
+    if must_be_complete and (history is None or finished is None or not history.last.clean):
         state = "its last run has not finished" if history is not None else "no run has finished yet"
         raise InputError(f"space {name} is not complete: {state}. Run embedlake embed for it first.")
     tables = _tables(spark, settings, row)
     missing = [table for table in ("vectors", LEDGER.name) if not tables.exists(table)]
     if missing or tables.read("vectors").isEmpty():
         raise InputError(f"space {name} is empty. Run embedlake embed for it first.")
-    before = histories.get(active.space)
     return Candidate(
         row=row,
         tables=tables,
-        finished=history.finished,
+        finished=finished,
         active=active,
         active_tables=_tables(spark, settings, active),
         active_finished=before.finished if before is not None else None,
@@ -145,7 +148,7 @@ def step_fault(candidate: Candidate, agreement: LedgerAgreement) -> str | None:
     mine, theirs = candidate.finished, candidate.active_finished
     space, active = candidate.row.space, candidate.active.space
     remedy = f"Run embedlake embed for space {space} first."
-    if theirs is None:
+    if mine is None or theirs is None:
         return None
     versions = _versions(mine, theirs)
     if versions is not None:
@@ -160,8 +163,10 @@ def step_fault(candidate: Candidate, agreement: LedgerAgreement) -> str | None:
     return f"space {space} is older than the active space {active}: {agreement.behind:,} documents differ. {remedy}"
 
 
-def _versions(mine: Row, theirs: Row) -> tuple[int, int] | None:
+def _versions(mine: Row | None, theirs: Row | None) -> tuple[int, int] | None:
     """Returns the versions of the source that two runs read, if it was the same source and has versions."""
+    if mine is None or theirs is None:
+        return None
     sources = [(run.source_id or "").partition(" ")[0] for run in (mine, theirs)]
     if not sources[0] or sources[0] != sources[1] or mine.source_version is None or theirs.source_version is None:
         return None
@@ -172,6 +177,6 @@ def lag_of(candidate: Candidate, agreement: LedgerAgreement) -> str:
     """Says in words how far a space is behind the active one."""
     if not agreement.behind:
         return "not behind: it has the same documents"
-    versions = _versions(candidate.finished, candidate.active_finished) if candidate.active_finished else None
+    versions = _versions(candidate.finished, candidate.active_finished)
     told = f"{agreement.behind:,} documents differ from those of {candidate.active.space}"
     return told if versions is None else f"{told}; source version {versions[0]} instead of {versions[1]}"

@@ -195,11 +195,11 @@ class SpaceTables:
 
     def remove_own_rows(self, table: str) -> None:
         """Removes this space's rows from a table of the whole store."""
+        mine = (F.col("library") == self.location.library) & (F.col("space") == self.location.space)
+        # Delta's DELETE takes no parameters.
+        once = self.spark.range(1).select(F.col("id").alias("_once"))
         with boundary(table):
-            self.spark.sql(
-                f"DELETE FROM {self.name(table)} WHERE library = :library AND space = :space",
-                args={"library": self.location.library, "space": self.location.space},
-            )
+            once.mergeInto(self.name(table), mine).whenMatched().delete().merge()
 
     def compact(self, table: str) -> None:
         """Combines small files of the table."""

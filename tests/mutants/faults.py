@@ -21,6 +21,9 @@ _CACHE = "tests/unit/encoders/test_model_cache.py::test_"
 _BACKENDS = "tests/unit/encoders/test_backends.py::test_"
 _TRIAL = "tests/unit/encoders/test_backend_trial.py::test_"
 _FORMATS = "tests/spark/sources/test_text_formats.py::test_"
+_PROMOTION = "tests/spark/jobs/test_promotion.py::test_"
+_GATE = "tests/unit/evaluation/test_gate.py::test_"
+_READINESS = "tests/unit/store/test_readiness.py::test_"
 
 
 class Mutant(NamedTuple):
@@ -270,7 +273,7 @@ MUTANTS = [
     ),
     Mutant(
         "a newer store is opened",
-        "spark_jobs/store/spaces.py",
+        "spark_jobs/store/registry.py",
         "refuse_newer(found, ",
         "refuse_newer(0, ",
         _FORMAT + "columns_are_added_to_tables_of_the_store_and_a_newer_store_is_refused",
@@ -439,14 +442,14 @@ MUTANTS = [
     ),
     Mutant(
         "libraries that differ by case share their tables",
-        "spark_jobs/store/spaces.py",
+        "spark_jobs/store/registry.py",
         'F.lower("library") == settings.library.lower()',
         'F.col("library") == settings.library',
         "tests/spark/store/test_tables.py::test_names_that_differ_by_case_do_not_share_tables_in_a_catalog",
     ),
     Mutant(
         "spaces that differ by case share their tables",
-        "spark_jobs/store/spaces.py",
+        "spark_jobs/store/registry.py",
         "row.space.lower() == space.lower()",
         "row.space == space",
         "tests/unit/store/test_spaces.py::test_in_a_catalog_the_first_name_owns_the_tables",
@@ -1078,5 +1081,152 @@ MUTANTS = [
         "isin([row[0] for row in hashes])",
         "isin([row[0] for row in hashes[1:]])",
         "tests/spark/embedding/test_merging.py::test_a_merge_that_names_hashes_changes_the_rows_that_a_rebuild_would",
+    ),
+    Mutant(
+        "the oldest row of a space counts",
+        "spark_jobs/store/registry.py",
+        "F.max_by(F.struct(",
+        "F.min_by(F.struct(",
+        _PROMOTION + "readers_follow_promotion_and_rollback_and_never_mix",
+    ),
+    Mutant(
+        "a refusal counts as the newest change of a space",
+        "spark_jobs/store/registry.py",
+        "F.when(is_change, number)",
+        "number",
+        _PROMOTION + "the_gate_lets_the_better_space_in_and_refuses_the_worse",
+    ),
+    Mutant(
+        "of two changes of a library at once both are said to be made",
+        "spark_jobs/store/registry.py",
+        'if [row.changed_by for row in owners] != [common["changed_by"]]:',
+        "if not owners:",
+        _PROMOTION + "in_a_catalog_the_view_follows_and_a_number_is_taken_once",
+    ),
+    Mutant(
+        "a promotion goes by a registry that has changed since",
+        "spark_jobs/store/promotion.py",
+        " or _active(registry) != _active(seen)",
+        "",
+        _PROMOTION + "of_two_changes_at_once_one_is_refused",
+    ),
+    Mutant(
+        "two spaces are active after a promotion",
+        "spark_jobs/store/promotion.py",
+        "        if before is not None:\n            rows.append",
+        "        if before is None:\n            rows.append",
+        _PROMOTION + "readers_follow_promotion_and_rollback_and_never_mix",
+    ),
+    Mutant(
+        "the view stays with the space before",
+        "spark_jobs/store/promotion.py",
+        "    change_registry(spark, settings, decide)\n    show_active(spark, settings)",
+        "    change_registry(spark, settings, decide)",
+        _PROMOTION + "in_a_catalog_the_view_follows_and_a_number_is_taken_once",
+    ),
+    Mutant(
+        "a space that is being built is promoted",
+        "spark_jobs/store/readiness.py",
+        "or not history.last.clean",
+        "or False",
+        _PROMOTION + "what_may_not_be_promoted_rolled_back_or_dropped",
+    ),
+    Mutant(
+        "an empty space is promoted",
+        "spark_jobs/store/readiness.py",
+        'if missing or tables.read("vectors").isEmpty():',
+        "if missing:",
+        _PROMOTION + "what_may_not_be_promoted_rolled_back_or_dropped",
+    ),
+    Mutant(
+        "an older version of the source counts as in step",
+        "spark_jobs/store/readiness.py",
+        "if versions[0] >= versions[1]:",
+        "if versions[0] <= versions[1]:",
+        _READINESS + "an_older_space_is_told_from_a_newer_one",
+    ),
+    Mutant(
+        "a space with faulty rows is promoted",
+        "spark_jobs/promote_space.py",
+        "    if found.findings:",
+        "    if not found.findings:",
+        _PROMOTION + "faulty_rows_are_named",
+    ),
+    Mutant(
+        "the mean decides instead of the lower end",
+        "spark_jobs/evaluation/gate.py",
+        "return difference.value if difference.low is None else difference.low",
+        "return difference.value",
+        _GATE + "the_lower_end_of_the_interval_decides",
+    ),
+    Mutant(
+        "coverage is not asked for where there are judgements",
+        "spark_jobs/evaluation/gate.py",
+        "if agreement.coverage < settings.min_coverage:",
+        "if least is None and agreement.coverage < settings.min_coverage:",
+        _GATE + "coverage_decides_with_and_without_judgements",
+    ),
+    Mutant(
+        "judgements of another library let any space in",
+        "spark_jobs/promote_space.py",
+        "    require_known_documents(evaluation)\n",
+        "",
+        _PROMOTION + "judgements_of_another_library_are_refused",
+    ),
+    Mutant(
+        "the active space is dropped",
+        "spark_jobs/drop_space.py",
+        "    if row.active:",
+        "    if False:",
+        _PROMOTION + "what_may_not_be_promoted_rolled_back_or_dropped",
+    ),
+    Mutant(
+        "a space that was active is dropped at once",
+        "spark_jobs/drop_space.py",
+        "if left > timedelta():",
+        "if left < timedelta():",
+        _PROMOTION + "a_dropped_space_is_gone_and_its_name_is_free",
+    ),
+    Mutant(
+        "a run goes on with what a removal left",
+        "spark_jobs/embedding/store_state.py",
+        "preflight.registry.was_dropped and is_left(tables)",
+        "False",
+        _PROMOTION + "killed_while_a_space_is_removed_it_is_whole_or_gone[drop.before]",
+    ),
+    Mutant(
+        "a space that is made anew follows the feed from its former life",
+        "spark_jobs/store/runs.py",
+        "F.coalesce(F.max(number) > dropped, F.lit(True))",
+        "F.lit(True)",
+        _PROMOTION + "a_space_that_is_made_anew_reads_its_source_anew",
+    ),
+    Mutant(
+        "a prompt stays with the space that it began with",
+        "spark_jobs/search/question.py",
+        "if not prepared.space.is_row(rows[0]):",
+        "if False:",
+        _PROMOTION + "readers_follow_promotion_and_rollback_and_never_mix",
+    ),
+    Mutant(
+        "a question is searched for by the settings' model in another model's space",
+        "spark_jobs/search/question.py",
+        "if space.model_fingerprint != model_fingerprint(model.model):",
+        "if False:",
+        _PROMOTION + "readers_follow_promotion_and_rollback_and_never_mix",
+    ),
+    Mutant(
+        "the registry grows by a file with each change",
+        "spark_jobs/store/registry.py",
+        "if number % _CHANGES_A_FILE == 0:",
+        "if False:",
+        _PROMOTION + "many_changes_stay_few_files",
+    ),
+    Mutant(
+        "the record of runs grows by a file with each event",
+        "spark_jobs/maintain_space.py",
+        "                tables.compact(table)\n",
+        "                pass\n",
+        "tests/spark/jobs/test_maintain.py::test_removed_documents_leave_every_file_and_current_rows_stay",
     ),
 ]

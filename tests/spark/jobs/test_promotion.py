@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
 from schemas.errors import GateError, InputError, ReconciliationError, RunActiveError
@@ -176,7 +177,7 @@ def test_what_may_not_be_promoted_rolled_back_or_dropped(
     back = rollback_space.run(spark, settings)
     assert (back.space, back.lag) == ("main", "1 documents differ from those of old")
     drop(spark, settings, "half")
-    refused_after = r"^space half of library toy was dropped \(it has main, old\)"
+    refused_after = r"^space half of library toy was dropped \(it has blank, main, old\)"
     rows = registry_of(settings)
     for job in (promote, drop):
         refused(refused_after, job, "half")
@@ -221,7 +222,9 @@ def test_the_gate_lets_the_better_space_in_and_refuses_the_worse(
         "than promotion.min_coverage 0.99; nDCG@10 may be lower by up to "
     )
     assert refusal.value.exit_code == 7
-    with pytest.raises(GateError, match=r"was not promoted: nDCG@10 may be lower by up to 0\.\d+ \(-0\.50000 \(95 %"):
+    with pytest.raises(
+        GateError, match=r"was not promoted: nDCG@10 may be lower by up to 0\.\d+ \(-0\.50000 \(95% interval"
+    ):
         promote_space.run(spark, lenient, "poor")
     assert states(spark, settings) == {"main": "active", "poor": "ready"}
     figures = dict(registry_of(settings)[-1]["figures"])
@@ -234,8 +237,11 @@ def test_the_gate_lets_the_better_space_in_and_refuses_the_worse(
     assert [row["change"] for row in registry_of(settings)] == ["registered", "registered", "refused", "refused"]
 
     promote_space.run(spark, poor, "poor", force=True, reason="shown to fail")
+    with pytest.raises(InputError, match=r"^space main is older than the active space poor: 5 documents differ"):
+        promote_space.run(spark, settings, "main")
+    run(spark, settings)
     report = promote_space.run(spark, settings, "main")
-    assert "nDCG@10   1.00000 · against 0.50000 · +0.50000 (95 % interval" in str(report)
+    assert "nDCG@10   1.00000 · against 0.50000 · +0.50000 (95% interval" in str(report)
     assert states(spark, settings) == {"main": "active", "poor": "retired"}
     # A refusal says nothing about which space was active last.
     with pytest.raises(GateError):
@@ -303,6 +309,33 @@ def test_a_dropped_space_is_gone_and_its_name_is_free(
     assert width(spark, settings, "main") == {32}
     assert states(spark, settings) == {"next": "active", "main": "ready"}
     assert run(spark, other).counts["unchanged"] == 2
+
+
+def test_a_space_that_is_made_anew_reads_its_source_anew(
+    spark: SparkSession, make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    rows = pa.table({"id": ["a", "b"], "text": ["Owls.", "Bees."]})
+    write_deltalake(source, rows, configuration={"delta.enableChangeDataFeed": "true"})
+    settings = make_settings("unused", source={"format": "delta", "path": str(source)})
+    following = space_of(settings, "next")
+    for each in (settings, following):
+        run(spark, each)
+    drop_space.run(spark, settings, "next")
+    write_deltalake(source, pa.table({"id": ["c"], "text": ["Elms."]}), mode="append")
+    run(spark, settings)
+    # The feed since its last run, before it was dropped, has only the last document.
+    assert run(spark, following).counts["added"] == 3
+    assert promote_space.run(spark, settings, "next").before == "main"
+    # Of a source with versions, these decide.
+    write_deltalake(source, pa.table({"id": ["d"], "text": ["Rooks."]}), mode="append")
+    run(spark, following)
+    with pytest.raises(InputError, match=r"^space main has version 1 of the source, and the active space next has ver"):
+        promote_space.run(spark, settings, "main")
+    assert (
+        rollback_space.run(spark, settings).lag
+        == "1 documents differ from those of next; source version 1 instead of 2"
+    )
 
 
 @pytest.mark.parametrize("point", ["spaces.before", "spaces.after"])
@@ -395,17 +428,20 @@ def test_in_a_catalog_the_view_follows_and_a_number_is_taken_once(
     assert run(spark, following).counts["added"] == 2
 
 
-def test_many_changes_stay_few_files(spark: SparkSession, wide: tuple[Settings, Settings]) -> None:
+def test_many_changes_stay_few_files(
+    spark: SparkSession, wide: tuple[Settings, Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings, _ = wide
+    monkeypatch.setattr("spark_jobs.store.registry._CHANGES_A_FILE", 10)
     with delta_session(spark):
         seen = read_registry(spark, settings)
-        for number in range(3, 51):
+        for number in range(3, 11):
             row = changed(seen.row, library="toy", number=number, change="registered", changed_at=datetime.now(UTC))
             _commit(space_tables(spark, settings), [row], {"library": "toy", "number": number})
-        assert read_registry(spark, settings).number == 50
+        assert read_registry(spark, settings).number == 10
     table = DeltaTable(Path(str(settings.store.path), "_embedlake", SPACES.name))
     assert len(table.file_uris()) == 1
-    assert len(registry_of(settings)) == 50
+    assert len(registry_of(settings)) == 10
 
 
 def test_spaces_are_evaluated_by_name(
