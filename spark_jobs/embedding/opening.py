@@ -45,7 +45,7 @@ def register_space(
             # The library's view needs a table.
             state.tables.ensure(state.vectors)
         register(spark, settings, model, chunking, ranges, is_first=not registry.spaces)
-    return replace(preflight, inference=replace(preflight.inference, ranges=ranges))
+    return replace(preflight, registry=registry, inference=replace(preflight.inference, ranges=ranges))
 
 
 def open_run(
