@@ -63,7 +63,9 @@ def _unknown_shares(tables: SpaceTables) -> dict[tuple[str, str], str]:
         return {}
     # Runs of earlier versions did not count them.
     runs = tables.read(RUNS.name).where((F.col("event") == FINISHED) & _count("tokens_unknown").isNotNull())
-    cut = F.sum(_count("tokens_embedded") + _count("tokens_saved"))
+    # Runs of earlier versions took no chunks from another space.
+    taken = F.coalesce(_count("tokens_taken"), F.lit(0))
+    cut = F.sum(_count("tokens_embedded") + _count("tokens_saved") - taken)
     sums = runs.groupBy("library", "space").agg(F.sum(_count("tokens_unknown")).alias("unknown"), cut.alias("cut"))
     return {
         (row["library"], row["space"]): f"{row['unknown'] / row['cut']:.1%}" for row in sums.collect() if row["cut"]

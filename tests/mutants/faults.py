@@ -16,6 +16,7 @@ _CANARIES = "tests/spark/jobs/test_canaries.py::test_nothing_that_is_written_has
 _JOBS = "tests/jobs/"
 _THREADS = "tests/spark/runtime/test_threads.py::test_"
 _FOLLOW = "tests/spark/jobs/test_follow.py::test_"
+_ACTIVE = "tests/spark/embedding/test_active_chunks.py::test_"
 _SEARCH = "tests/spark/search/test_search.py::test_"
 _CACHE = "tests/unit/encoders/test_model_cache.py::test_"
 _BACKENDS = "tests/unit/encoders/test_backends.py::test_"
@@ -1228,5 +1229,33 @@ MUTANTS = [
         "                tables.compact(table)\n",
         "                pass\n",
         "tests/spark/jobs/test_maintain.py::test_removed_documents_leave_every_file_and_current_rows_stay",
+    ),
+    Mutant(
+        "chunks are taken of documents that the active space has half done",
+        "spark_jobs/embedding/active_chunks.py",
+        '.where(~F.col("wrong"))',
+        '.where(F.col("ledger_rows") == 1)',
+        _ACTIVE + "documents_that_a_run_of_the_active_space_left_half_done_are_cut",
+    ),
+    Mutant(
+        "chunks are taken of documents whose text has changed",
+        "spark_jobs/embedding/active_chunks.py",
+        '["doc_id", "text_hash"], "left_semi")',
+        '["doc_id"], "left_semi")',
+        _ACTIVE + "only_texts_that_the_active_space_has_not_cut_are_cut",
+    ),
+    Mutant(
+        "taken documents are cut all the same",
+        "spark_jobs/embedding/active_chunks.py",
+        "0 < self.count <= slice_.tokens",
+        "self.count < 0",
+        _ACTIVE + "only_texts_that_the_active_space_has_not_cut_are_cut",
+    ),
+    Mutant(
+        "chunks are taken from a space with another chunking rule",
+        "spark_jobs/embedding/active_chunks.py",
+        "active.chunking_fingerprint != run.preflight.chunking_fingerprint or ",
+        "",
+        _ACTIVE + "a_space_with_another_rule_cuts_for_itself",
     ),
 ]
