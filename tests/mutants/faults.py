@@ -1130,7 +1130,7 @@ MUTANTS = [
         "spark_jobs/store/readiness.py",
         "or not history.last.clean",
         "or False",
-        _PROMOTION + "what_may_not_be_promoted_rolled_back_or_dropped",
+        _PROMOTION + "a_space_amid_a_refresh_is_not_promoted",
     ),
     Mutant(
         "an empty space is promoted",

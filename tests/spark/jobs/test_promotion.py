@@ -183,6 +183,20 @@ def test_what_may_not_be_promoted_rolled_back_or_dropped(
         refused(refused_after, job, "half")
 
 
+def test_a_space_amid_a_refresh_is_not_promoted(
+    spark: SparkSession, wide: tuple[Settings, Settings], write_json: WriteJson
+) -> None:
+    settings, following = wide
+    write_json([*OWLS_AND_BEES, ELMS])
+    with at(("ledger.before", 1), crash), pytest.raises(SimulatedCrash):
+        run(spark, following)
+    for options in ({}, {"force": True, "reason": "I cannot wait"}):
+        with pytest.raises(InputError, match=r"^space toy\.next is not complete: its last run has not finished"):
+            promote_space.run(spark, settings, "next", **options)
+    run(spark, following)
+    assert promote_space.run(spark, settings, "next").space == "next"
+
+
 def test_faulty_rows_are_named(spark: SparkSession, wide: tuple[Settings, Settings]) -> None:
     settings, following = wide
     with delta_session(spark):
