@@ -7,18 +7,27 @@ First load, refresh and resume are the same run. Start it as `embedlake embed --
     from spark_jobs.settings import load_settings
 
     print(run(spark, load_settings("conf/quickstart.yaml")))
+
+With `spaces` in the settings, one command runs each of them over one reading of the source.
 """
 
-from typing import Annotated
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Annotated, TypedDict
 
 import typer
 from pyspark.sql import SparkSession
+from rich.console import Console
 
 from spark_jobs.embedding.refresh import refresh
 from spark_jobs.embedding.report import RunReport
-from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, show, watched_session
+from spark_jobs.embedding.several_spaces import SpaceOutcome, refresh_spaces
+from spark_jobs.runtime.command import Config, Debug, Overrides, ended, explained, session, show, watched_session, worst
 from spark_jobs.runtime.progress import Progress
-from spark_jobs.settings.loading import Settings
+from spark_jobs.runtime.signals import stop_in_order
+from spark_jobs.settings.loading import Settings, load_spaces
+from spark_jobs.store.tables import delta_session
 
 AllowRemovals = Annotated[
     bool, typer.Option("--allow-removals", help="Allow removing more documents than run.max_removed_fraction.")
@@ -29,6 +38,14 @@ RetryQuarantined = Annotated[
 TakeOver = Annotated[
     bool, typer.Option("--take-over", help="Take over from a run that has not finished; that run then stops.")
 ]
+
+
+class Options(TypedDict):
+    """What the command line allows a run."""
+
+    allow_removals: bool
+    retry_quarantined: bool
+    take_over: bool
 
 
 def run(
@@ -70,6 +87,64 @@ def run(
     )
 
 
+def run_spaces(
+    spark: SparkSession,
+    spaces: Sequence[Settings],
+    *,
+    allow_removals: bool = False,
+    retry_quarantined: bool = False,
+    take_over: bool = False,
+    progress: Callable[[], AbstractContextManager[Progress]] = lambda: nullcontext(Progress()),
+) -> Iterator[SpaceOutcome]:
+    """Runs several spaces of a library in order, as `run` does one; the source is pinned and hashed once for all.
+
+    Each run has its own number, commits and record, and one that fails does not keep the next one from its turn.
+
+    Args:
+        spark: A live session, classic or Connect.
+        spaces: The whole configuration of each space, as `load_spaces` returns them.
+        allow_removals: Whether more documents than `run.max_removed_fraction` may be removed.
+        retry_quarantined: Whether to try quarantined documents again, up to `run.max_attempts` times.
+        take_over: Whether to start although another run has not finished; that run stops at its next commit.
+        progress: Makes what shows the progress of one run.
+
+    Yields:
+        How each run ended, as soon as it has.
+
+    Raises:
+        InputError: The session cannot use Delta tables.
+        Exception: The session is gone.
+    """
+    with delta_session(spark):
+        yield from refresh_spaces(
+            spark,
+            spaces,
+            allow_removals=allow_removals,
+            retry_quarantined=retry_quarantined,
+            take_over=take_over,
+            progress=progress,
+        )
+
+
+def _embed_each(spaces: Sequence[Settings], options: Options, debug: bool) -> int:
+    """Runs several spaces, shows the summary or the fault of each, and returns the exit code."""
+    console, codes = Console(stderr=True), [0]
+    with Progress(console).live() as progress, progress.step("session"):
+        spark = session(spaces[0], debug)
+    # Only now, because Java sets handlers of its own when it starts.
+    with stop_in_order():
+        for outcome in run_spaces(spark, spaces, **options, progress=lambda: Progress(console).live()):
+            if outcome.error is None:
+                show(f"{outcome.report}\n")
+                continue
+            message, code = explained(outcome.error)
+            if debug:
+                traceback.print_exception(outcome.error)
+            typer.echo(f"embedlake: space {outcome.name}: {message}", err=True)
+            codes.append(code)
+    return worst(codes)
+
+
 def command(
     config: Config,
     overrides: Overrides = None,
@@ -80,19 +155,16 @@ def command(
 ) -> None:
     """Embed new and changed documents, and remove the vectors of those that are gone."""
 
-    def job(settings: Settings) -> None:
-        with watched_session(settings, debug) as (spark, progress):
-            report = run(
-                spark,
-                settings,
-                allow_removals=allow_removals,
-                retry_quarantined=retry_quarantined,
-                take_over=take_over,
-                progress=progress,
-            )
+    def work() -> None:
+        spaces = load_spaces(config, overrides)
+        options = Options(allow_removals=allow_removals, retry_quarantined=retry_quarantined, take_over=take_over)
+        if len(spaces) > 1:
+            raise SystemExit(_embed_each(spaces, options, debug))
+        with watched_session(spaces[0], debug) as (spark, progress):
+            report = run(spark, spaces[0], **options, progress=progress)
         show(str(report))
 
-    guarded(job, config, overrides, debug)
+    ended(work, debug)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Start it as `embedlake follow --config F`, or by `spark-submit spark_jobs/follow
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -17,10 +17,10 @@ from rich.console import Console
 from schemas.errors import InputError
 from schemas.plan import CHANGE_WORDS, UNCHANGED
 from spark_jobs.embedding.following import Failed, Followed, Refreshed, Until, Waiting, follow
-from spark_jobs.runtime.command import Debug, Overrides, ended, explained, session, show
+from spark_jobs.runtime.command import Debug, Overrides, ended, explained, session, show, worst
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.signals import stop_in_order
-from spark_jobs.settings.loading import Settings, load_settings
+from spark_jobs.settings.loading import Settings, load_spaces
 from spark_jobs.store.file_system import with_file_system
 from spark_jobs.store.tables import delta_session, location_of
 
@@ -30,9 +30,6 @@ Configs = Annotated[
 ]
 Once = Annotated[bool, typer.Option("--once", help="Run once for each space, and end.")]
 UntilIdle = Annotated[bool, typer.Option("--until-idle", help="End as soon as a look finds nothing new at any source.")]
-
-# The first ones may go by themselves. Those that need a person must not be hidden by them.
-_FROM_LEAST_TO_WORST = (0, 4, 1, 2, 3, 5, 6)
 
 
 def run(
@@ -90,20 +87,22 @@ def load_all(configs: Sequence[Path], overrides: list[str] | None) -> dict[str, 
         InputError: A file is invalid, two name the same space, or their settings of the session differ.
     """
     loaded: list[Settings] = []
+    files: list[Path] = []
     faults: list[str] = []
     for config in configs:
         try:
-            loaded.append(load_settings(config, overrides))
+            spaces = load_spaces(config, overrides)
+            loaded += spaces
+            files += [config] * len(spaces)
         except InputError as error:
             faults += error.faults if len(configs) == 1 else [f"{config}: {fault}" for fault in error.faults]
     if faults:
         raise InputError(faults)
-    faults = _clashes(configs, loaded)
+    faults = _clashes(files, loaded)
     if faults:
         raise InputError(faults)
-    spaces = [f"{one.library}.{one.space}" for one in loaded]
-    files = zip(configs, spaces, strict=True)
-    names = [space if spaces.count(space) == 1 else f"{config} {space}" for config, space in files]
+    own = [f"{one.library}.{one.space}" for one in loaded]
+    names = [name if own.count(name) == 1 else f"{file} {name}" for file, name in zip(files, own, strict=True)]
     return dict(zip(names, loaded, strict=True))
 
 
@@ -120,12 +119,7 @@ def _clashes(configs: Sequence[Path], loaded: Sequence[Settings]) -> list[str]:
                 f"{configs[0]} and {config} have different settings in spark, but one session follows both. Make them "
                 "equal, or start a command for each."
             )
-    return faults
-
-
-def worst(codes: Iterable[int]) -> int:
-    """Chooses the exit code that a person must see: success, then what goes by itself, then what does not."""
-    return max(codes, key=_FROM_LEAST_TO_WORST.index)
+    return list(dict.fromkeys(faults))
 
 
 def _show_event(event: Refreshed | Failed | Waiting, debug: bool) -> None:

@@ -55,7 +55,8 @@ def compare_source(
     if track == "feed" and gap is not None and state.before is not None:
         raise SourceError(f"the change feed {fault}: {gap}. Set source.track to auto for a full comparison.")
     try:
-        found = compare_all(settings.source, source, state.read_ledger(), half_done, retry_below)
+        documents = preflight.reading.documents(settings.source, source)
+        found = compare_all(documents, state.read_ledger(), half_done, retry_below)
     except Exception as error:  # PySpark raises it if a plan is invalid, Py4J if a file cannot be read
         if is_connection_lost(error):
             raise
@@ -75,7 +76,7 @@ def _by_feed(
     """Compares by the change feed; returns a comparison, or why there is none."""
     source = preflight.source
     try:
-        found = compare_changed(state, settings.source, source, since + 1, source.version or 0)
+        found = compare_changed(state, settings.source, source, since + 1, source.version or 0, preflight.reading)
     except Exception as error:  # PySpark raises it if a version is gone, Py4J if a file is
         if is_connection_lost(error):
             raise

@@ -102,26 +102,9 @@ def _bytes(value: Column, kind: DataType) -> Column:
     return F.coalesce(F.octet_length(text), F.lit(0))
 
 
-def compare_all(
-    settings: SourceSettings,
-    source: Source,
-    ledger: DataFrame,
-    suspects: DataFrame | None = None,
-    retry_below: int = 0,
-) -> Comparison:
-    """Compares every document of the source with the ledger: one pass over both, and one more if documents differ.
-
-    Args:
-        settings: Settings of the source.
-        source: The opened source.
-        ledger: The space's ledger.
-        suspects: Documents (`doc_id`) whose stored chunks may differ from what the ledger says; they are redone.
-        retry_below: Quarantined documents with fewer attempts are tried again.
-
-    Returns:
-        The comparison.
-    """
-    documents = (
+def grouped_documents(settings: SourceSettings, source: Source) -> DataFrame:
+    """Hashes every document of the source: columns `COMPARED`, one row for each id, and one for each broken row."""
+    return (
         hashed_documents(source.rows, settings, source.payload)
         .groupBy("doc_id", "is_faulty")
         .agg(
@@ -130,6 +113,22 @@ def compare_all(
             *(F.sum(name).alias(name) for name in ("tokens", "bytes")),
         )
     )
+
+
+def compare_all(
+    documents: DataFrame, ledger: DataFrame, suspects: DataFrame | None = None, retry_below: int = 0
+) -> Comparison:
+    """Compares every document of the source with the ledger: one pass over both, and one more if documents differ.
+
+    Args:
+        documents: Rows of `grouped_documents`.
+        ledger: The space's ledger.
+        suspects: Documents (`doc_id`) whose stored chunks may differ from what the ledger says; they are redone.
+        retry_below: Quarantined documents with fewer attempts are tried again.
+
+    Returns:
+        The comparison.
+    """
     return compare(documents, ledger.select("doc_id", as_recorded()), suspects, retry_below)
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 from pyspark.sql import SparkSession
@@ -13,6 +14,8 @@ from schemas.plan import UNCHANGED
 from spark_jobs.embedding.backlog import backlog_of
 from spark_jobs.embedding.refresh import refresh
 from spark_jobs.embedding.report import RunReport
+from spark_jobs.embedding.several_spaces import check_session
+from spark_jobs.embedding.source_reading import SourceReading, shared_reading
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.signals import interruption_of
 from spark_jobs.settings.loading import Settings
@@ -99,12 +102,9 @@ def follow(
     """
     while True:
         is_idle = True
-        for space in spaces:
-            if until == "stopped" and space.look_at > now():
-                continue
-            event = _turn(spark, space, until, progress, now)
-            space.look_at = now() + space.settings.follow.poll_seconds
-            if event is not None:
+        due = [space for space in spaces if until != "stopped" or space.look_at <= now()]
+        for _, those in groupby(due, lambda space: space.settings.source):
+            for event in _turns(spark, list(those), until, progress, now):
                 is_idle = False
                 yield event
         if until == "once" or (until == "idle" and is_idle):
@@ -113,30 +113,54 @@ def follow(
             yield Waiting(max(0.0, min(space.look_at for space in spaces) - now()))
 
 
-def _turn(
+def _turns(
     spark: SparkSession,
-    space: Followed,
+    spaces: Sequence[Followed],
     until: Until,
     progress: Callable[[], AbstractContextManager[Progress]],
     now: Callable[[], float],
-) -> Refreshed | Failed | None:
-    began, state = now(), None
+) -> Iterator[Refreshed | Failed]:
+    """Looks at a source, and gives the spaces that have it their turns over one reading of it."""
     # A listing asks nothing of Spark, so that a follower of files would not notice for days that it is alone. And a
     # server of Connect forgets a session that is silent for an hour.
     spark.conf.get("spark.sql.session.timeZone", None)
+    state: str | Exception | None
     try:
-        # Before the run reads it: what changes meanwhile is found by the next look.
-        state = source_state(spark, space.settings.source)
+        # Before the runs read it: what changes meanwhile is found by the next look.
+        state = source_state(spark, spaces[0].settings.source)
+    except Exception as error:
+        state = error
+    with shared_reading(len(spaces) > 1) as reading:
+        for space in spaces:
+            event = _turn(spark, space, state, until, progress, now, reading)
+            space.look_at = now() + space.settings.follow.poll_seconds
+            if event is not None:
+                yield event
+
+
+def _turn(
+    spark: SparkSession,
+    space: Followed,
+    found: str | Exception | None,
+    until: Until,
+    progress: Callable[[], AbstractContextManager[Progress]],
+    now: Callable[[], float],
+    reading: SourceReading,
+) -> Refreshed | Failed | None:
+    began, state = now(), None if isinstance(found, Exception) else found
+    try:
+        if isinstance(found, Exception):
+            raise found
         if not _may_differ(spark, space, state, began):
             return None
         with progress() as shown:
-            report = refresh(spark, space.settings, progress=shown)
+            report = refresh(spark, space.settings, progress=shown, reading=reading)
     except Exception as error:
         # A signal breaks whatever was asked of Java at that moment.
         stop = interruption_of(error)
         if stop is not None:
             raise stop from None
-        _ask(spark)
+        check_session(spark)
         if state is None and space.failures and began < space.try_at:
             return None
         return Failed(space, error, _pause(space, state, until, now))
@@ -155,11 +179,6 @@ def _may_differ(spark: SparkSession, space: Followed, state: str | None, now: fl
         return state != space.done
     backlog = backlog_of(spark, space.settings)
     return bool(backlog.faults) or any(number for change, number in backlog.documents.items() if change != UNCHANGED)
-
-
-def _ask(spark: SparkSession) -> None:
-    """Raises an error if the session can do no work any more, whatever happens to the source."""
-    spark.range(1).count()
 
 
 def _pause(space: Followed, state: str | None, until: Until, now: Callable[[], float]) -> float | None:

@@ -11,11 +11,12 @@ from pyspark.sql import SparkSession
 
 from schemas.errors import InputError, SourceError
 from schemas.table import name_parts
+from spark_jobs.embedding.source_reading import SourceReading
 from spark_jobs.runtime.threads import beside
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.sections import split_path
 from spark_jobs.settings.specs import chunk_spec, inference_spec
-from spark_jobs.sources.source import Source, check_ids, open_source
+from spark_jobs.sources.source import Source, check_ids
 from spark_jobs.store.registry import Registry, read_registry
 from spark_jobs.store.spaces import check_space
 from spark_jobs.store.tables import location_of, space_tables, stored_types
@@ -40,6 +41,7 @@ class PreflightResult:
         model_fingerprint: Hash of everything that decides a vector.
         chunking_fingerprint: Hash of the chunking rule.
         registry: What the store's registry says of the library.
+        reading: What the run shares of the source with those of other spaces.
     """
 
     source: Source
@@ -48,9 +50,10 @@ class PreflightResult:
     model_fingerprint: str
     chunking_fingerprint: str
     registry: Registry
+    reading: SourceReading
 
 
-def run_preflight(spark: SparkSession, settings: Settings) -> PreflightResult:
+def run_preflight(spark: SparkSession, settings: Settings, reading: SourceReading) -> PreflightResult:
     """Checks model, chunking, columns of the source, store and space; writes nothing.
 
     Ids are checked while source and ledger are compared. Only if something else is wrong are they checked here, so that
@@ -59,6 +62,7 @@ def run_preflight(spark: SparkSession, settings: Settings) -> PreflightResult:
     Args:
         spark: A live session.
         settings: The whole configuration.
+        reading: Opens the source, for this space alone or for several.
 
     Returns:
         What the run can rely on.
@@ -70,7 +74,7 @@ def run_preflight(spark: SparkSession, settings: Settings) -> PreflightResult:
     known = partial(stored_types, space_tables(spark, settings))
     found = beside(spark, lambda: read_registry(spark, settings))
     model = _collected(lambda: inference_spec(settings), faults)
-    source = _collected(lambda: open_source(spark, settings.source, known), faults)
+    source = _collected(lambda: reading.open(spark, settings.source, known), faults)
     _collected(lambda: check_store(settings), faults)
     chunking = _collected(lambda: chunk_spec(settings, model.model), faults) if model else None
     if faults or model is None or source is None or chunking is None:
@@ -88,6 +92,7 @@ def run_preflight(spark: SparkSession, settings: Settings) -> PreflightResult:
         model_fingerprint=model_fingerprint(model.model),
         chunking_fingerprint=chunking_fingerprint(chunking, model.model),
         registry=registry,
+        reading=reading,
     )
 
 

@@ -17,6 +17,7 @@ from spark_jobs.embedding.report import RunReport, summarise
 from spark_jobs.embedding.run import Run, check_still_ours, event_values, record, recorded_end
 from spark_jobs.embedding.self_check import check_model
 from spark_jobs.embedding.slices import embed_slices, empty_work_tables
+from spark_jobs.embedding.source_reading import SourceReading
 from spark_jobs.embedding.store_state import StoreState, read_store
 from spark_jobs.embedding.tally import Tally
 from spark_jobs.runtime.inference import load_on_workers
@@ -42,14 +43,18 @@ def refresh(
     retry_quarantined: bool = False,
     take_over: bool = False,
     progress: Progress | None = None,
+    reading: SourceReading | None = None,
 ) -> RunReport:
-    """Brings a space up to date with its library; `spark_jobs.embed_library.run` says how."""
+    """Brings a space up to date with its library; `spark_jobs.embed_library.run` says how.
+
+    The runs of several spaces can share the reading of their source.
+    """
     progress = progress or Progress()
     retry_below = settings.run.max_attempts if retry_quarantined else 0
     with delta_session(spark):
         with progress.step("pre-flight"), session_properties(spark, for_rows(0)):
             settings = with_file_system(spark, settings)
-            preflight = run_preflight(spark, settings)
+            preflight = run_preflight(spark, settings, reading or SourceReading())
         with space_lock(settings, take_over) as lock:
             with progress.step("compare"):
                 with session_properties(spark, for_rows(0)):

@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from schemas.ledger import LEDGER
 from schemas.table import quoted
 from spark_jobs.embedding.comparison import COMPARED, MOST_CHANGES, Comparison, as_recorded, compare, hashed_documents
+from spark_jobs.embedding.source_reading import SourceReading
 from spark_jobs.embedding.store_state import StoreState
 from spark_jobs.runtime.held_rows import in_memory
 from spark_jobs.runtime.threads import beside
@@ -63,7 +64,7 @@ def _why_other_source(spark: SparkSession, settings: SourceSettings, source: Sou
 
 
 def compare_changed(
-    store: StoreState, settings: SourceSettings, source: Source, first: int, last: int
+    store: StoreState, settings: SourceSettings, source: Source, first: int, last: int, reading: SourceReading
 ) -> Comparison | None:
     """Compares the documents in the change feed with the ledger; reads no other row of the source.
 
@@ -76,6 +77,7 @@ def compare_changed(
         source: The opened source.
         first: First version of the feed to include.
         last: Last version to include.
+        reading: What other spaces have read of the source.
 
     Returns:
         The comparison; None if feed, ledger and log contradict each other, or too much has changed. Only a full
@@ -83,7 +85,7 @@ def compare_changed(
     """
     spark, ledger = store.tables.spark, store.tables.read(LEDGER.name)
     summarised = beside(spark, lambda: (summarise_ledger(ledger), has_redo(ledger)))
-    candidates = _candidates(spark, settings, source, first, last)
+    candidates = reading.candidates(source, first, last, lambda: _candidates(spark, settings, source, first, last))
     summary, is_marked = summarised()
     if candidates.num_rows > MOST_CHANGES or is_marked:
         return None

@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +27,8 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show stack traces and Spar
 K = Annotated[int, typer.Option("-k", "--top-k", min=1, max=10_000, help="Number of hits for each query.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+# The first ones may go by themselves. Those that need a person must not be hidden by them.
+_FROM_LEAST_TO_WORST = (0, 4, 1, 2, 3, 5, 6)
 _JAVA_ENDED = (
     "Spark's Java process died, most often because its memory was too small. Give it more in the settings, as in "
     "spark.properties: {spark.driver.memory: 8g}, and run the same command again; what was committed stays."
@@ -129,3 +131,8 @@ def explained(error: Exception) -> tuple[str, int]:
     if from_worker is not None:
         return f"on a worker: {from_worker}", InputError.exit_code
     return f"{cause_of(error)} (unexpected; --debug shows where)", 1
+
+
+def worst(codes: Iterable[int]) -> int:
+    """Chooses the exit code that a person must see: success, then what goes by itself, then what does not."""
+    return max(codes, key=_FROM_LEAST_TO_WORST.index)

@@ -3,11 +3,12 @@
 import difflib
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from schemas.errors import InputError
 from spark_jobs.settings.sections import (
@@ -21,6 +22,7 @@ from spark_jobs.settings.sections import (
     RunSettings,
     Section,
     SourceSettings,
+    Spaces,
     SparkSettings,
     StoreSettings,
 )
@@ -33,6 +35,8 @@ _SIZE_LIMIT = 1 << 20
 _YAML_TOKENS = re.compile(r"'(?:\\?.|<[a-z ]+>)'")
 # Keys below these are Spark's own and may contain dots.
 _OPEN_MAPS = (("spark", "properties"), ("source", "options"))
+# What may differ from space to space.
+_OF_A_SPACE = ("chunking", "model", "inference")
 
 
 class Settings(Section):
@@ -40,6 +44,7 @@ class Settings(Section):
 
     library: Name
     space: Name = "main"
+    spaces: Spaces = Field(default=[])
     store: StoreSettings
     source: SourceSettings
     chunking: ChunkingSettings = ChunkingSettings()
@@ -59,12 +64,63 @@ def as_settings(values: dict[str, Any]) -> Settings:
         values: Nested dictionary with the keys of the settings file.
 
     Returns:
-        The settings, with defaults filled in.
+        The settings, with defaults filled in; those of the first space if there are several.
 
     Raises:
         InputError: Unknown keys, wrong types or impossible combinations; the message lists all, each with its path.
     """
-    return checked(Settings, values)
+    return as_spaces(values)[0]
+
+
+def as_spaces(values: dict[str, Any]) -> list[Settings]:
+    """Builds the settings of each space from plain values.
+
+    Args:
+        values: Nested dictionary with the keys of the settings file.
+
+    Returns:
+        The settings of each of `spaces`, in their order, with what differs filled in. If `space` is given too, it
+        chooses one. Without `spaces`, those of `space` alone.
+
+    Raises:
+        InputError: As `as_settings` says, or `space` is not one of `spaces`.
+    """
+    if not values.get("spaces"):
+        return [checked(Settings, values)]
+    # Each space may have a model of its own; whether all have one is checked with the settings of each.
+    model = values.get("model", {})
+    faults = _faults(Settings, {**values, "model": {"path": "-", **model} if isinstance(model, dict) else model})
+    entries = values["spaces"] if isinstance(values["spaces"], list) else []
+    spaces = []
+    for entry in ({"name": entry} if isinstance(entry, str) else entry for entry in entries):
+        if isinstance(entry, dict) and isinstance(entry.get("name"), str):
+            merged = _of_space(values, entry)
+            more = [fault for fault in _faults(Settings, merged) if fault not in faults]
+            # What is wrong with the name is told of the entry.
+            faults += [f"space {entry['name']}: {fault}" for fault in more if not fault.startswith("space: ")]
+            spaces.append(merged)
+    if faults:
+        raise InputError(faults)
+    return _chosen([checked(Settings, each) for each in spaces], values.get("space"))
+
+
+def _of_space(values: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+    """Merges what an entry of `spaces` says into the rest of the settings."""
+    merged = {**values, "space": entry["name"]}
+    del merged["spaces"]
+    for section in _OF_A_SPACE:
+        own, rest = entry.get(section), values.get(section, {})
+        if isinstance(own, dict) and isinstance(rest, dict) and own:
+            merged[section] = {**rest, **own}
+    return merged
+
+
+def _chosen(spaces: Sequence[Settings], name: str | None) -> list[Settings]:
+    chosen = [each for each in spaces if name in (None, each.space)]
+    if not chosen:
+        names = ", ".join(each.space for each in spaces)
+        raise InputError(f"space {name} is not one of spaces ({names}). Name one of them, or add it to spaces.")
+    return chosen
 
 
 def load_settings(
@@ -78,12 +134,19 @@ def load_settings(
         environ: Environment; by default the process's own. `EMBEDLAKE_MODEL__DTYPE` sets `model.dtype`.
 
     Returns:
-        The settings, with defaults filled in.
+        The settings, with defaults filled in; those of the first space if there are several.
 
     Raises:
         InputError: The file cannot be read, or `as_settings` refuses its values.
     """
-    return as_settings(merged_values(path, overrides or [], dict(os.environ if environ is None else environ)))
+    return load_spaces(path, overrides, environ)[0]
+
+
+def load_spaces(
+    path: str | os.PathLike[str], overrides: list[str] | None = None, environ: dict[str, str] | None = None
+) -> list[Settings]:
+    """Reads settings as `load_settings` does, and returns those of each space, as `as_spaces` does."""
+    return as_spaces(merged_values(path, overrides or [], dict(os.environ if environ is None else environ)))
 
 
 def checked(model: type[Model], values: dict[str, Any]) -> Model:
@@ -95,9 +158,22 @@ def checked(model: type[Model], values: dict[str, Any]) -> Model:
         raise InputError(dict.fromkeys(sentences)) from error
 
 
+def _faults(model: type[BaseModel], values: dict[str, Any]) -> list[str]:
+    try:
+        checked(model, values)
+    except InputError as error:
+        return list(error.faults)
+    return []
+
+
 def merged_values(path: str | os.PathLike[str], overrides: list[str], environ: dict[str, str]) -> dict[str, Any]:
     """Merges a settings file with the environment and with overrides; later ones win. Nothing is checked yet."""
     values = _file_values(Path(path))
+    if values.get("space") is not None and values.get("spaces"):
+        raise InputError(
+            f"settings file {path} has both space and spaces. Remove space; --set space=NAME chooses one of spaces for "
+            "a command."
+        )
     for name in sorted(environ):
         if name.startswith(PREFIX):
             _set(values, name[len(PREFIX) :].lower().replace("__", "."), environ[name], f"environment variable {name}")
@@ -130,11 +206,13 @@ def _sentence(model: type[BaseModel], fault: Any) -> str:
 
 
 def _known_keys(model: type[BaseModel], parents: tuple[Any, ...]) -> list[str]:
-    for parent in parents:
+    # An index stands for an element of the list before it.
+    for parent in (each for each in parents if not isinstance(each, int)):
         field = model.model_fields.get(str(parent))
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+        kind = (get_args(field.annotation) or (field.annotation,))[0] if field is not None else None
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
             return []
-        model = field.annotation
+        model = kind
     return [field.alias or name for name, field in model.model_fields.items()]
 
 

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
@@ -208,6 +208,36 @@ class ModelSettings(Section):
     normalize: bool | None = None
     precision: Literal["float32", "int8", "binary"] = "float32"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+
+class SpaceSettings(Section):
+    """One of several spaces: its name, and what differs from the rest of the settings."""
+
+    name: Name
+    chunking: dict[str, Any] = {}
+    model: dict[str, Any] = {}
+    inference: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        if not isinstance(value, str | dict):
+            raise ValueError("is neither a name nor a group of settings. Write a name, or name: and what differs.")
+        return {"name": value} if isinstance(value, str) else value
+
+
+def _without_repeats(spaces: list[SpaceSettings]) -> list[SpaceSettings]:
+    names = [each.name.lower() for each in spaces]
+    repeated = [each.name for each in spaces if names.count(each.name.lower()) > 1]
+    if repeated:
+        raise ValueError(
+            f"{' and '.join(repeated)} are the same name, or would be where a store ignores case. Give each space a "
+            "name of its own."
+        )
+    return spaces
+
+
+Spaces = Annotated[list[SpaceSettings], AfterValidator(_without_repeats)]
 
 
 class InferenceSettings(Section):

@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.connect.client import DefaultChannelBuilder
 from rich.console import Console
 
-from spark_jobs.embed_library import run
+from spark_jobs.embed_library import run, run_spaces
 from spark_jobs.runtime.parallelism import task_slots
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.settings import Settings, load_settings
@@ -69,6 +69,14 @@ def in_sql(spark: SparkSession, settings: Settings, text: str) -> list[list[floa
     return [row.v for row in [*stored.collect(), *made.collect()]]
 
 
+def in_one_pass(spark: SparkSession, settings: Settings) -> list[list[Any]]:
+    """Changes, taken chunks and faults of the space and of one whose model is cut to fewer numbers."""
+    model = settings.model.model_copy(update={"dimensions": 4})
+    outcomes = run_spaces(spark, [settings, settings.model_copy(update={"space": "next", "model": model})])
+    counts = [(outcome.report.counts if outcome.report else {}, outcome.error) for outcome in outcomes]
+    return [[found.get("added"), found.get("chunks_taken"), repr(error)] for found, error in counts]
+
+
 def main() -> None:
     settings, folder = load_settings(sys.argv[1]), Path(sys.argv[2])
     source = Path(str(settings.source.path))
@@ -91,6 +99,7 @@ def main() -> None:
         "ledger": rows(spark, settings, "ledger"),
         "in_sql": in_sql(spark, settings, "Owls hunt."),
         "slots": task_slots(spark),
+        "in_one_pass": in_one_pass(spark, settings),
     }
     spark.stop()
     print(json.dumps(answer), file=sys.__stdout__)

@@ -17,6 +17,7 @@ _JOBS = "tests/jobs/"
 _THREADS = "tests/spark/runtime/test_threads.py::test_"
 _FOLLOW = "tests/spark/jobs/test_follow.py::test_"
 _ACTIVE = "tests/spark/embedding/test_active_chunks.py::test_"
+_SPACES = "tests/spark/embedding/test_several_spaces.py::test_"
 _SEARCH = "tests/spark/search/test_search.py::test_"
 _CACHE = "tests/unit/encoders/test_model_cache.py::test_"
 _BACKENDS = "tests/unit/encoders/test_backends.py::test_"
@@ -1257,5 +1258,68 @@ MUTANTS = [
         "active.chunking_fingerprint != run.preflight.chunking_fingerprint or ",
         "",
         _ACTIVE + "a_space_with_another_rule_cuts_for_itself",
+    ),
+    Mutant(
+        "each space hashes the source for itself",
+        "spark_jobs/embedding/source_reading.py",
+        "rows = rows.persist(StorageLevel.DISK_ONLY)",
+        "pass",
+        _SPACES + "two_spaces_in_one_pass_equal_two_runs_and_hash_the_source_once",
+    ),
+    Mutant(
+        "a space is compared with the hashes of files that have changed",
+        "spark_jobs/embedding/source_reading.py",
+        "state is not None and state == at",
+        "state is not None",
+        _SPACES + "files_that_change_during_a_run_are_read_again_for_the_next_space",
+    ),
+    Mutant(
+        "a space is compared with the hashes that Spark keeps of files that have changed",
+        "spark_jobs/embedding/source_reading.py",
+        "        self.close()\n        source",
+        "        source",
+        _SPACES + "files_that_change_during_a_run_are_read_again_for_the_next_space",
+    ),
+    Mutant(
+        "each space pins the source for itself",
+        "spark_jobs/embedding/source_reading.py",
+        "source.version is not None or ",
+        "",
+        _SPACES + "a_source_with_versions_is_pinned_once",
+    ),
+    Mutant(
+        "a space that fails ends the command",
+        "spark_jobs/embedding/several_spaces.py",
+        "yield SpaceOutcome(name, error=error)",
+        "raise",
+        _SPACES + "a_space_that_fails_does_not_keep_the_next_one_from_its_turn",
+    ),
+    Mutant(
+        "a follower looks at a source once for each space",
+        "spark_jobs/embedding/following.py",
+        "groupby(due, lambda space: space.settings.source)",
+        "groupby(due, id)",
+        _FOLLOW + "spaces_of_one_source_share_each_look",
+    ),
+    Mutant(
+        "a space takes the settings of the first one",
+        "spark_jobs/settings/loading.py",
+        "merged[section] = {**rest, **own}",
+        "merged[section] = {**own, **rest}",
+        _SETTINGS + "each_space_has_what_the_rest_of_the_settings_says_and_what_its_entry_changes",
+    ),
+    Mutant(
+        "two spaces share their tables where a store ignores case",
+        "spark_jobs/settings/sections.py",
+        "if names.count(each.name.lower()) > 1",
+        "if names.count(each.name) > 1",
+        _SETTINGS + "faults_of_spaces_are_reported_at_once",
+    ),
+    Mutant(
+        "the exit code hides a space that failed",
+        "spark_jobs/embed_library.py",
+        "codes.append(code)",
+        "pass",
+        "tests/unit/jobs/test_embed_spaces.py::test_each_space_has_its_block_or_its_fault_and_the_worst_code_counts",
     ),
 ]

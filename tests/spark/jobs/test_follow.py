@@ -5,12 +5,14 @@ import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
 from schemas.errors import StoppedError
 from spark_jobs.embed_library import run as embed
+from spark_jobs.embedding import following
 from spark_jobs.embedding.following import Failed, Refreshed, Waiting
 from spark_jobs.follow_library import run
 from spark_jobs.settings import Settings
@@ -138,6 +140,24 @@ def test_a_space_that_fails_does_not_keep_the_next_one_from_its_turn(
         '60 other {"added": 1}',
         "90 toy {}",
     ]
+
+
+def test_spaces_of_one_source_share_each_look(
+    spark: SparkSession, loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy, looks = loaded(OWLS_AND_BEES), list[str]()
+    small = toy.model_copy(update={"space": "small", "model": toy.model.model_copy(update={"dimensions": 4})})
+    original = following.source_state
+
+    def look(*given: Any) -> str | None:
+        looks.append("look")
+        return original(*given)
+
+    monkeypatch.setattr(following, "source_state", look)
+    story = Story(spark, toy=toy, small=small)
+    told = story.tell(nothing, lambda: write_documents(WITH_ANTS, path_of(toy)))
+    assert told == ["0 toy {}", '0 small {"added": 2}', '60 toy {"added": 1}', '60 small {"added": 1}']
+    assert len(looks) == 3
 
 
 def test_until_idle_ends_after_a_look_that_finds_nothing_and_takes_in_what_came_during_a_run(

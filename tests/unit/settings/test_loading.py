@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from schemas.errors import InputError
-from spark_jobs.settings import Settings, as_settings, load_settings
+from spark_jobs.settings import Settings, as_settings, load_settings, load_spaces
 from tests.support.paths import ROOT
 
 SMALLEST: dict[str, Any] = {
@@ -67,6 +67,7 @@ def test_everything_but_the_essentials_has_a_default() -> None:
     assert as_settings(SMALLEST).model_dump(by_alias=True) == {
         "library": "handbook",
         "space": "main",
+        "spaces": [],
         "store": {"path": "/lake", "catalog": None, "schema": None, "vector_encoding": "byte_stream_split"},
         "source": {
             "format": "parquet",
@@ -583,6 +584,112 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_folder_instead_of_a_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read: Is a directory"):
         load_settings(tmp_path, environ={})
+
+
+# Several spaces
+
+
+SPACES = """
+spaces:
+  - main
+  - name: next
+    model: {path: "fake:16"}
+    chunking: {max_tokens: 128}
+model: {path: "fake:8", dtype: float32}
+chunking: {min_tokens: 20}
+"""
+SMALLEST_WITHOUT_MODEL = yaml.safe_dump({key: value for key, value in SMALLEST.items() if key != "model"})
+
+
+def loaded_spaces(folder: Path, text: str = SPACES, overrides: list[str] | None = None) -> list[Settings]:
+    path = folder / "settings.yaml"
+    path.write_text(SMALLEST_WITHOUT_MODEL + text)
+    return load_spaces(path, overrides, {})
+
+
+def test_each_space_has_what_the_rest_of_the_settings_says_and_what_its_entry_changes(tmp_path: Path) -> None:
+    found = {each.space: (each.model, each.chunking, each.spaces) for each in loaded_spaces(tmp_path)}
+    assert list(found) == ["main", "next"]
+    (main, plain, _), (other, cut, _) = found.values()
+    assert (main.path, main.dtype, plain.max_tokens, plain.min_tokens) == ("fake:8", "float32", None, 20)
+    assert (other.path, other.dtype, cut.max_tokens, cut.min_tokens) == ("fake:16", "float32", 128, 20)
+    assert not any(spaces for *_, spaces in found.values())
+
+
+def test_other_commands_mean_the_first_space_or_the_one_that_is_chosen(tmp_path: Path) -> None:
+    assert [each.space for each in loaded_spaces(tmp_path, overrides=["space=next"])] == ["next"]
+    file = tmp_path / "settings.yaml"
+    assert load_settings(file, environ={}).model.path == "fake:8"
+    assert load_settings(file, ["space=next"], {}).model.path == "fake:16"
+    assert load_settings(file, environ={"EMBEDLAKE_SPACE": "next"}).model.path == "fake:16"
+
+
+def test_each_space_may_have_a_model_of_its_own(tmp_path: Path) -> None:
+    text = """
+spaces: [{name: a, model: {path: "fake:8"}}, {name: b, model: {path: "fake:16"}}]
+"""
+    assert [each.model.path for each in loaded_spaces(tmp_path, text)] == ["fake:8", "fake:16"]
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "faults"),
+    [
+        (
+            "spaces: [main, next, Main]",
+            [],
+            [
+                "spaces: main and Main are the same name, or would be where a store ignores case. Give each space a "
+                "name of its own."
+            ],
+        ),
+        (
+            "spaces: [{name: next, modle: {}}, {model: {}}, a b, 3]\nrun: {slice_rows: 0}",
+            [],
+            [
+                "spaces.0.modle is not a setting. Did you mean model?",
+                "spaces.1.name is missing. Add it to the settings file.",
+                "spaces.2.name: String should match pattern '^[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*$', not 'a b'",
+                "spaces.3: is neither a name nor a group of settings. Write a name, or name: and what differs.",
+                "run.slice_rows: should be greater than or equal to 1, not 0",
+            ],
+        ),
+        (
+            "spaces: [main, {name: next, model: {pth: x}, chunking: {method: none, max_tokens: 20}}]",
+            [],
+            [
+                "space next: chunking: max_tokens and min_tokens go with method structure",
+                "space next: model.pth is not a setting. Did you mean path?",
+            ],
+        ),
+        (
+            "spaces: [main, next]",
+            ["space=Main"],
+            ["space Main is not one of spaces (main, next). Name one of them, or add it to spaces."],
+        ),
+        ("spaces: main", [], ["spaces: should be a valid list, not 'main'"]),
+    ],
+)
+def test_faults_of_spaces_are_reported_at_once(
+    tmp_path: Path, text: str, overrides: list[str], faults: list[str]
+) -> None:
+    with pytest.raises(InputError) as caught:
+        loaded_spaces(tmp_path, f'model: {{path: "fake:8"}}\n{text}\n', overrides)
+    assert list(caught.value.faults) == faults
+
+
+def test_a_space_without_a_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        loaded_spaces(tmp_path, 'spaces: [{name: a, model: {path: "fake:8"}}, b]\n')
+    assert caught.value.faults == ("space b: model is missing. Add it to the settings file.",)
+
+
+def test_a_file_has_either_space_or_spaces(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        loaded_spaces(tmp_path, f"space: main\n{SPACES}")
+    assert caught.value.faults == (
+        f"settings file {tmp_path}/settings.yaml has both space and spaces. Remove space; --set space=NAME chooses one "
+        "of spaces for a command.",
+    )
 
 
 # The settings that the repository ships
