@@ -18,7 +18,9 @@ EXPORTS = Table(
             column("library", StringType(), "library that was exported"),
             column("space", StringType(), "space that was exported"),
             column("target", StringType(), "where to, as it may be printed: without credentials"),
-            column("export_number", LongType(), "number of the export among those of the space to the target, from 1"),
+            column(
+                "export_number", LongType(), "number of the export among those of the library to the target, from 1"
+            ),
             column("event", StringType(), f"{STARTED}: rows of the target may have changed since; {FINISHED}"),
             column("event_time", TimestampType(), "driver's clock at the event"),
             column("owner", StringType(), "host, process and a random word: who the export is"),

@@ -1,4 +1,4 @@
-"""The job that removes a space which readers no longer use: its tables, their files, and the record of its exports.
+"""The job that removes a space which readers no longer use: its tables, their files, and what its exports compared.
 
 Start it as `embedlake drop --config F --space NAME`.
 """
@@ -12,7 +12,6 @@ import typer
 from pyspark.sql import Row, SparkSession
 
 from schemas.errors import InputError
-from schemas.exports import EXPORTS
 from schemas.runs import DROP
 from schemas.spaces import DROPPED, RETIRED
 from spark_jobs.export.difference import held_tables
@@ -20,9 +19,8 @@ from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, show, 
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
-from spark_jobs.store.claims import Claim, exclusive
+from spark_jobs.store.claims import exclusive
 from spark_jobs.store.file_system import with_file_system
-from spark_jobs.store.locks import store_lock
 from spark_jobs.store.promotion import changed
 from spark_jobs.store.registry import Registry, change_registry, read_registry
 from spark_jobs.store.removal import is_left, remove_tables
@@ -48,7 +46,7 @@ class DropReport:
 
     def __str__(self) -> str:
         """Renders the summary in plain text."""
-        lines = [("space", f"{self.space} is removed: its tables, their files, and the record of its exports")]
+        lines = [("space", f"{self.space} is removed, with its tables and their files")]
         if self.left is not None:
             lines.append(("left", f"empty tables in {self.left}; remove the folder with the store's own tools"))
         return render_lines(lines)
@@ -90,7 +88,8 @@ def run(
             with progress.step("drop"):
                 change_registry(spark, settings, lambda registry: _dropped(registry, settings, force, reason, tables))
             with progress.step("remove"):
-                left = _remove(tables, settings, claim)
+                # The events of its exports stay: they tell that a target with its rows is the library's own.
+                left = remove_tables(tables, held_tables(tables), claim.fence, claim.number)
     return DropReport(f"{settings.library}.{space}", left)
 
 
@@ -119,15 +118,6 @@ def _dropped(
     # Checked again: it may have been promoted since.
     row = _check(registry, settings, force, tables)
     return [changed(row, state=DROPPED, active=False, change=DROPPED, reason=reason)] if row is not None else []
-
-
-def _remove(tables: SpaceTables, settings: Settings, claim: Claim) -> str | None:
-    left = remove_tables(tables, held_tables(tables), claim.fence, claim.number)
-    # Last, because the names of tables come from it.
-    if tables.exists(EXPORTS.name):
-        with store_lock(settings):
-            tables.remove_own_rows(EXPORTS.name)
-    return left
 
 
 def command(

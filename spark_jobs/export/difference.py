@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from schemas.exports import COMPARISON, HELD_PAIR, INCREMENTAL, held_table
 from schemas.runs import FINISHED
-from spark_jobs.export.log import ExportRun, targets_of
+from spark_jobs.export.log import ExportRun, targets_of, with_earlier
 from spark_jobs.export.plan import ExportPlan, decide, without_feed
 from spark_jobs.export.report import ExportReport
 from spark_jobs.runtime.progress import Progress
@@ -18,7 +18,8 @@ from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.store.open_space import OpenSpace
 from spark_jobs.store.tables import SpaceTables
 from spark_jobs.store.versions import changes_since, read_pinned
-from spark_jobs.targets.target import Target
+from spark_jobs.targets.stamp import replaced_space
+from spark_jobs.targets.target import RowFormat, Target
 
 # Pairs of ids handed to Spark at a time, about 15 MB.
 _PAIRS = 200_000
@@ -52,15 +53,20 @@ def find_difference(
     return _follow(space, plan, lambda comparison: _compare(space, comparison, target, target_name))
 
 
-def preview(export_run: ExportRun, target: Target, full: bool, progress: Progress) -> ExportReport:
+def preview(
+    export_run: ExportRun, target: Target, row_format: RowFormat, full: bool, progress: Progress
+) -> ExportReport:
     """Counts what an export would send and remove.
 
-    If the last export finished, its record is trusted and the target is not accessed. Otherwise the ids in the target
-    are compared with the table's. Whether the target would accept the rows is not checked.
+    If the last export finished, its record is trusted, and only the target's stamp is read. Otherwise the ids in the
+    target are compared with the table's. Whether the target would accept the rows is not checked.
     """
     space = export_run.space
     with progress.step("compare"):
-        plan = decide(export_run.events, export_run.table, None if full else _held(export_run, target), full)
+        stamp = target.stamp()
+        replaced = replaced_space(stamp, with_earlier(export_run, row_format, stamp))
+        held = None if full or replaced is not None else _held(export_run, target)
+        plan = decide(export_run.events, export_run.table, held, full, replaced)
         plan, difference = _follow(space, plan, lambda comparison: _count_comparison(space, comparison, target))
     return ExportReport(
         target=export_run.target,
@@ -74,6 +80,7 @@ def preview(export_run: ExportRun, target: Target, full: bool, progress: Progres
         notes=(),
         seconds=dict(progress.seconds),
         is_dry=True,
+        replaced=replaced,
     )
 
 

@@ -19,6 +19,7 @@ from spark_jobs.settings.loading import Settings
 from spark_jobs.store.locks import store_lock
 from spark_jobs.store.open_space import OpenSpace
 from spark_jobs.store.tables import SpaceTables
+from spark_jobs.targets.target import RowFormat
 
 # If the last hundred exports to a target all failed, it is compared regardless of earlier ones.
 _EVENTS = 100
@@ -32,9 +33,9 @@ class ExportRun:
         settings: The whole configuration.
         space: The space that is exported.
         target: The target's name.
-        number: Number of the export, counted for this space and target.
+        number: Number of the export, counted for this library and target.
         owner: Host, process and a random word.
-        events: The record of earlier exports, newest first.
+        events: The record of earlier exports of the space to the target, newest first.
     """
 
     settings: Settings
@@ -62,6 +63,8 @@ def open_export_run(settings: Settings, space: OpenSpace, target: str) -> Export
         newest = F.desc("export_number"), F.desc(F.col("event") == FINISHED)
         earlier = _events(space.tables).where(F.col("target") == target)
         rows = earlier.orderBy(*newest).limit(_EVENTS).collect()
+    # Of any space, so that exports of two spaces to the target notice each other.
+    number = max((row.export_number for row in rows), default=0) + 1
     events = tuple(
         ExportEvent(
             number=row.export_number,
@@ -74,8 +77,8 @@ def open_export_run(settings: Settings, space: OpenSpace, target: str) -> Export
             rows=row["rows"],
         )
         for row in rows
+        if row.space == space.tables.location.space
     )
-    number = events[0].number + 1 if events else 1
     owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     return ExportRun(settings, space, target, number, owner, events)
 
@@ -147,13 +150,45 @@ def check_alone(export_run: ExportRun, plan: ExportPlan) -> None:
     )
 
 
+def with_earlier(export_run: ExportRun, row_format: RowFormat, stamp: object) -> RowFormat:
+    """Adds to a row format what the record knows of the library's exports, unless the stamp is the table's own.
+
+    Args:
+        export_run: The export.
+        row_format: Format and owner of the rows to be sent.
+        stamp: The target's ownership stamp; anything else if it has none.
+
+    Returns:
+        The row format, by which targets recognize the rows of another space.
+    """
+    tables = export_run.space.tables
+    is_own = isinstance(stamp, Mapping) and stamp.get("table") == row_format.table
+    if is_own or not tables.exists(EXPORTS.name):
+        return row_format
+    is_here = (F.col("target") == export_run.target).alias("is_here")
+    # A few rows for each space that the library has ever had.
+    found = _events(tables).select("space", "table_id", "model_fingerprint", is_here).distinct().collect()
+    owners = (owner_of(f"{tables.location.library}.{row.space}", row.model_fingerprint) for row in found if row.is_here)
+    return replace(
+        row_format,
+        earlier_tables=frozenset(row.table_id for row in found) - {row_format.table},
+        earlier_owners=frozenset(owners),
+    )
+
+
 def targets_of(tables: SpaceTables) -> list[str]:
     """Lists the names of the targets to which a space was exported; one target may have several."""
     if not tables.exists(EXPORTS.name):
         return []
-    return sorted(row.target for row in _events(tables).select("target").distinct().collect())
+    events = _events(tables).where(F.col("space") == tables.location.space)
+    return sorted(row.target for row in events.select("target").distinct().collect())
+
+
+def owner_of(space: str, model_fingerprint: str) -> str:
+    """Renders the owner of a target's rows, as its ownership stamp has it."""
+    return f"embedlake {space} {model_fingerprint}"
 
 
 def _events(tables: SpaceTables) -> DataFrame:
-    here = (F.col("library") == tables.location.library) & (F.col("space") == tables.location.space)
-    return tables.read(EXPORTS.name).where(here)
+    """All events of the library's exports, of every space."""
+    return tables.read(EXPORTS.name).where(F.col("library") == tables.location.library)

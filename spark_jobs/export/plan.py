@@ -72,7 +72,9 @@ class TableVersion:
     version: int
 
 
-def decide(events: Sequence[ExportEvent], table: TableVersion, held: int | None, full: bool) -> ExportPlan:
+def decide(
+    events: Sequence[ExportEvent], table: TableVersion, held: int | None, full: bool, replaced: str | None = None
+) -> ExportPlan:
     """Chooses the cheapest safe plan.
 
     Args:
@@ -80,12 +82,15 @@ def decide(events: Sequence[ExportEvent], table: TableVersion, held: int | None,
         table: The rows to export.
         held: Number of rows in the target; None if it has none of the space.
         full: Whether `--full` was given.
+        replaced: Another space of the library, whose rows the target holds; None if it holds none of another.
 
     Returns:
         The plan. An incremental one is only possible if the change feed reaches back far enough.
     """
     if full:
         return ExportPlan(FULL, "asked for by --full")
+    if replaced is not None:
+        return ExportPlan(FULL, f"the target holds the rows of space {replaced}")
     if held is None:
         return ExportPlan(
             FULL, "the target holds no rows of the space" + (" any more" if _had_some(events) else " yet")

@@ -23,6 +23,7 @@ class ExportReport:
         notes: The target's notes.
         seconds: Wall-clock seconds by step.
         is_dry: Whether nothing was changed and the counts are only what an export would do.
+        replaced: Library and space whose rows the target held before; None if it held none of another space.
     """
 
     target: str
@@ -36,6 +37,7 @@ class ExportReport:
     notes: tuple[str, ...]
     seconds: Mapping[str, float]
     is_dry: bool = False
+    replaced: str | None = None
 
     def __str__(self) -> str:
         """Renders the summary in plain text."""
@@ -50,6 +52,9 @@ class ExportReport:
             ("plan", self.plan),
             ("rows", self._counts()),
         ]
+        if self.replaced is not None:
+            verb = "would be switched" if self.is_dry else "switched"
+            lines.append(("switch", f"{verb} from space {self.replaced} to space {self.space}"))
         if self.recall is not None:
             of = f"the {NEIGHBOURS} nearest of {min(SAMPLE, self.rows)} stored vectors, against exact search"
             lines.append(("recall", f"{self.recall:.3f} of {of}"))

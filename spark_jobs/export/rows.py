@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from schemas.errors import InputError
 from schemas.table import quoted
 from spark_jobs.export.difference import ExportDifference
+from spark_jobs.export.log import owner_of
 from spark_jobs.runtime.properties import session_properties
 from spark_jobs.store.failpoints import failpoint
 from spark_jobs.store.open_space import OpenSpace
@@ -60,8 +61,9 @@ def row_format_of(space: OpenSpace) -> RowFormat:
         ) from error
     fields = [pa.field(field.name, _plain(field.type)) for field in schema]
     fields.append(pa.field("embedding", pa.list_(pa.float32(), space.dimension)))
-    owner = f"embedlake {space.name} {space.model_fingerprint}"
-    return RowFormat(owner, space.dimension, pa.schema(fields), space.vectors.table_id)
+    return RowFormat(
+        owner_of(space.name, space.model_fingerprint), space.dimension, pa.schema(fields), space.vectors.table_id
+    )
 
 
 def as_sent(batch: pa.RecordBatch, space: OpenSpace, rows: pa.Schema) -> pa.RecordBatch:

@@ -193,14 +193,6 @@ class SpaceTables:
         """Removes files that no version of the last hours needs."""
         self.spark.sql(f"VACUUM {self.name(table)} RETAIN {hours} HOURS")
 
-    def remove_own_rows(self, table: str) -> None:
-        """Removes this space's rows from a table of the whole store."""
-        mine = (F.col("library") == self.location.library) & (F.col("space") == self.location.space)
-        # Delta's DELETE takes no parameters.
-        once = self.spark.range(1).select(F.col("id").alias("_once"))
-        with boundary(table):
-            once.mergeInto(self.name(table), mine).whenMatched().delete().merge()
-
     def compact(self, table: str) -> None:
         """Combines small files of the table."""
         self.spark.sql(f"OPTIMIZE {self.name(table)}")

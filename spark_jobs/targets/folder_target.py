@@ -128,6 +128,10 @@ class FolderTarget(ABC):
         self._changes: Changes | None = None
         self._is_full = False
 
+    def stamp(self) -> object:
+        """Reads the manifest, which contains the stamp; see `Target`."""
+        return read_manifest(self._folder, self._kind)
+
     def held(self) -> Iterator[pa.RecordBatch]:
         """Lists chunk_id and run_id of every row, as `finish` last left them; see `Target`."""
         for path in self._row_files():
@@ -160,10 +164,10 @@ class FolderTarget(ABC):
     def _row_files(self) -> list[Path]:
         """The current Parquet files, which hold every row but not necessarily its vector."""
 
-    def _begin(self, manifest: dict[str, Any] | None, row_format: RowFormat, full: bool) -> bool:
+    def _begin(self, manifest: dict[str, Any] | None, row_format: RowFormat, replaces_all: bool) -> bool:
         """Starts to collect changes; returns whether the folder contained rows of this owner."""
         self._manifest, self._row_format = manifest, row_format
-        self._is_full = full or manifest is None
+        self._is_full = replaces_all or manifest is None
         empty_staging(self._folder)
         self._changes = Changes(self._folder, plain_schema(row_format.rows))
         return same_owner(manifest, row_format)

@@ -82,14 +82,16 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     sync(folder)
 
 
-def prepare_folder(folder: Path, kind: str, row_format: RowFormat, full: bool) -> dict[str, Any] | None:
-    """Creates a missing folder or checks an existing one by its stamp (see `check_stamp`); returns its manifest."""
-    manifest = read_manifest(folder, kind)
+def prepare_folder(
+    folder: Path, kind: str, row_format: RowFormat, full: bool
+) -> tuple[dict[str, Any] | None, str | None]:
+    """Creates a missing folder or checks an existing one; returns its manifest and the result of `check_stamp`."""
+    manifest, replaced = read_manifest(folder, kind), None
     if manifest is not None:
-        check_stamp(manifest, row_format, full, f"the folder {folder}")
+        replaced = check_stamp(manifest, row_format, full, f"the folder {folder}")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    return manifest
+    return manifest, replaced
 
 
 def empty_staging(folder: Path) -> None:

@@ -67,7 +67,8 @@ class IndexTarget(FolderTarget):
     def prepare(self, row_format: RowFormat, full: bool) -> bool:
         """Prepares the folder; see `Target`."""
         _rows_schema(row_format)
-        had_rows = self._begin(prepare_folder(self._folder, self._kind, row_format, full), row_format, full)
+        manifest, replaced = prepare_folder(self._folder, self._kind, row_format, full)
+        had_rows = self._begin(manifest, row_format, full or replaced is not None)
         self._loaded = None
         self._delete_others()
         return had_rows

@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,36 +46,48 @@ class LanceTarget:
     Each merge and each delete is a version that readers see immediately; a killed export leaves part of its changes.
     The ownership stamp is in the metadata of the table's schema. `finish` adds new rows to the indexes, compacts files,
     and drops versions older than a week. With `full` the next version of the table starts empty.
+
+    Rows that replace those of another space are collected in a second table. `finish` writes them to the table itself
+    as one version. Readers that hold the table open keep the old version until they check out the latest, and those
+    that open it get the new rows. Its indexes follow after that.
     """
 
     def __init__(self, address: Address) -> None:
         self._lancedb = _import_lancedb()
         self._address = address
         self._row_format: RowFormat | None = None
+        # The second table takes rows that replace those of another space.
         self._table: Any = None
+        self._second: Any = None
+
+    def stamp(self) -> object:
+        """Reads the stamp from the metadata of the table's schema; see `Target`."""
+        table = self._open()
+        if table is None:
+            return None
+        with refusals(self._address):
+            return _stamp_in(table.schema)
 
     def prepare(self, row_format: RowFormat, full: bool) -> bool:
         """Creates the table, or checks the existing one; see `Target`."""
         schema = plain_schema(row_format.rows)
         check_names(schema)
-        table = self._open()
-        stamp = None
+        table, stamp, replaced = self._open(), self.stamp(), None
         if table is not None:
+            replaced = check_stamp(stamp, row_format, full, f"{self._address}: the table")
             with refusals(self._address):
-                existing = table.schema
-            stamp = _stamp_in(existing)
-            check_stamp(stamp, row_format, full, f"{self._address}: the table")
-            if not full and not plain_schema(existing).equals(schema):
+                is_same = plain_schema(table.schema).equals(schema)
+            if not full and replaced is None and not is_same:
                 raise InputError(
                     f"{self._address}: something other than embedlake changed the table's columns. Export with --full "
                     "to replace all of it."
                 )
-        if table is None or full:
-            text = json.dumps(stamp_of(row_format), ensure_ascii=True).encode("ascii")
-            with refusals(self._address):
-                table = self._lancedb.connect(self._address.location).create_table(
-                    self._address.name, schema=schema.with_metadata({_STAMP_KEY: text}), mode="overwrite"
-                )
+        with refusals(self._address):
+            database = self._lancedb.connect(self._address.location)
+            database.drop_table(self._second_name, ignore_missing=True)
+            if table is None or (full and replaced is None):
+                table = database.create_table(self._address.name, schema=_stamped(row_format), mode="overwrite")
+            self._second = database.create_table(self._second_name, schema=schema) if replaced is not None else None
         self._table, self._row_format = table, row_format
         return same_owner(stamp, row_format)
 
@@ -96,6 +108,7 @@ class LanceTarget:
     def send(self, rows: Iterable[pa.RecordBatch]) -> None:
         """Merges rows, a few thousand at a time; see `Target`."""
         row_format, table = self._prepared()
+        table = table if self._second is None else self._second
         size = min(_MOST_GROUP_ROWS, max(1, _GROUP_BYTES // (4 * row_format.dimension + _ROW_BYTES)))
         for batch in regroup(conform(rows, plain_schema(row_format.rows)), size):
             with refusals(self._address):
@@ -105,6 +118,7 @@ class LanceTarget:
     def remove(self, ids: Iterable["pa.Array[Any]"]) -> None:
         """Deletes rows, a thousand at a time; see `Target`."""
         _, table = self._prepared()
+        table = table if self._second is None else self._second
         for array in ids:
             for start in range(0, len(array), _DELETED_IDS):
                 # LanceDB takes no parameters. Ids are rebuilt from their bytes, so nothing can be injected.
@@ -116,7 +130,9 @@ class LanceTarget:
         """Brings indexes and files up to date; see `Target`."""
         from lancedb.index import BTree, IvfFlat
 
-        _, table = self._prepared()
+        row_format, table = self._prepared()
+        if self._second is not None:
+            table = self._switch(row_format)
         with refusals(self._address):
             rows = table.count_rows()
             indexes = {index.columns[0]: index for index in table.list_indices()}
@@ -152,8 +168,30 @@ class LanceTarget:
         return []
 
     def close(self) -> None:
-        """Releases the table; see `Target`."""
-        self._table = self._row_format = None
+        """Releases the table, and removes the second one; see `Target`."""
+        if self._second is not None:
+            # The next export tries again.
+            with suppress(InputError), refusals(self._address):
+                self._lancedb.connect(self._address.location).drop_table(self._second_name, ignore_missing=True)
+        self._table = self._second = self._row_format = None
+
+    @property
+    def _second_name(self) -> str:
+        return f"{self._address.name}.embedlake-next"
+
+    def _switch(self, row_format: RowFormat) -> Any:
+        """Writes the second table's rows to the table as its next version, and drops the second one."""
+        schema = _stamped(row_format)
+        with refusals(self._address):
+            database = self._lancedb.connect(self._address.location)
+            found = self._second.search().select(schema.names).to_batches(_PAGE_ROWS)
+            rows = pa.RecordBatchReader.from_batches(
+                schema, (batch.select(schema.names).cast(schema) for batch in found)
+            )
+            self._table = database.create_table(self._address.name, data=rows, schema=schema, mode="overwrite")
+            database.drop_table(self._second_name, ignore_missing=True)
+        self._second = None
+        return self._table
 
     def _open(self) -> Any:
         """Returns the table; None if it does not exist."""
@@ -208,6 +246,12 @@ def _import_lancedb() -> Any:
         import lancedb
 
     return lancedb
+
+
+def _stamped(row_format: RowFormat) -> pa.Schema:
+    """The columns of the table, with the ownership stamp as metadata."""
+    text = json.dumps(stamp_of(row_format), ensure_ascii=True).encode("ascii")
+    return plain_schema(row_format.rows).with_metadata({_STAMP_KEY: text})
 
 
 def _stamp_in(schema: pa.Schema) -> Any:

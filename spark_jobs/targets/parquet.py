@@ -1,5 +1,6 @@
 """A folder of Parquet files that any reader opens as one data set."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from spark_jobs.targets.folder_exchange import clear_beside, exchange_files
 from spark_jobs.targets.folder_target import REMOVED, Changes, FolderTarget
 from spark_jobs.targets.folders import (
+    MANIFEST,
     STAGING,
     count_rows,
     prepare_folder,
@@ -25,6 +28,7 @@ from spark_jobs.targets.stamp import stamp_of
 from spark_jobs.targets.target import RowFormat
 
 KIND = "parquet"
+_OWN_FILE = re.compile(r"part-[0-9]+\.parquet")
 
 _FILE_BYTES = 128 * 1024 * 1024
 # Approximate size of a row's text, payload and ids; the vector is counted exactly.
@@ -57,21 +61,28 @@ class ParquetTarget(FolderTarget):
     killed before the record leaves the old rows. If it is killed while renaming, the next `prepare` completes it.
 
     A reader that lists the folder during the renames may see some files in their old state and others in their new
-    state. It sees each chunk in one state or the other, never half a file and no chunk twice. With `full` all files are
-    new, and such a reader may miss chunks or see them twice. A reader that opened a file before it was replaced keeps
-    the old one.
+    state. It sees each chunk in one state or the other, never half a file and no chunk twice. A reader that opened a
+    file before it was replaced keeps the old one.
+
+    If all rows are replaced, the new files get a folder beside this one, and both are exchanged in one step (see
+    `folder_exchange`): a listing has all files of the old rows or all of the new ones. No name is used twice, so a
+    reader that listed the old files misses those that it has not opened yet, and never opens a new one in their place.
+    Where folders cannot be exchanged, the old files leave before the new ones arrive, and `notes` says so.
     """
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, KIND)
+        self._was_emptied = False
 
     def prepare(self, row_format: RowFormat, full: bool) -> bool:
         """Prepares the folder; see `Target`."""
-        manifest = prepare_folder(self._folder, KIND, row_format, full)
-        if manifest is not None:
-            with writing(self._folder):
+        manifest, replaced = prepare_folder(self._folder, KIND, row_format, full)
+        with writing(self._folder):
+            clear_beside(self._folder, is_ours)
+            if manifest is not None:
                 manifest = _complete_renames(self._folder, manifest)
-        return self._begin(manifest, row_format, full)
+        self._was_emptied = False
+        return self._begin(manifest, row_format, full or replaced is not None)
 
     def finish(self) -> None:
         """Writes the files that change, and makes them current; see `Target`."""
@@ -110,6 +121,15 @@ class ParquetTarget(FolderTarget):
         batches = (batch for path in self._row_files() for batch in read_columns(path, ["chunk_id", "embedding"]))
         return exact_nearest(batches, queries, k)
 
+    def notes(self) -> list[str]:
+        """Says if readers were without files for a moment; see `Target`."""
+        if not self._was_emptied:
+            return []
+        return [
+            "this file system cannot exchange two folders in one step, so the old files left before the new ones "
+            "arrived; readers may have missed rows for a moment"
+        ]
+
     def _row_files(self) -> list[Path]:
         manifest = self._current_manifest()
         return [self._folder / name for name in manifest["files"]] if manifest else []
@@ -122,8 +142,18 @@ class ParquetTarget(FolderTarget):
             for rewrite in rewrites:
                 write_rows(staging / rewrite.name, _next_rows(rewrite, self._folder, changes, schema), schema)
             sync(staging)
+            if self._is_full and self._manifest is not None:
+                if exchange_files(self._folder, manifest["arriving"], _completed(manifest), is_ours):
+                    self._manifest = _completed(manifest)
+                    return
+                self._was_emptied = True
             write_manifest(self._folder, manifest)
             self._manifest = _complete_renames(self._folder, manifest)
+
+
+def is_ours(name: str) -> bool:
+    """Whether a name in the folder is one that embedlake gives."""
+    return name in (MANIFEST, STAGING) or _OWN_FILE.fullmatch(name) is not None
 
 
 def rows_per_file(dimension: int) -> int:
@@ -192,15 +222,19 @@ def _complete_renames(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     """Makes the renames and deletions that remain, however often they were begun; returns the new manifest."""
     if not manifest.get("arriving") and not manifest.get("leaving"):
         return manifest
+    # First, so that no reader finds rows of two models.
+    for name in manifest["leaving"]:
+        (folder / name).unlink(missing_ok=True)
     for name in manifest["arriving"]:
         if (folder / STAGING / name).exists():
             (folder / STAGING / name).replace(folder / name)
-    for name in manifest["leaving"]:
-        (folder / name).unlink(missing_ok=True)
     sync(folder)
-    completed = {key: value for key, value in manifest.items() if key not in ("arriving", "leaving")}
-    write_manifest(folder, completed)
-    return completed
+    write_manifest(folder, _completed(manifest))
+    return _completed(manifest)
+
+
+def _completed(manifest: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in manifest.items() if key not in ("arriving", "leaving")}
 
 
 def _place_new_rows(

@@ -1,6 +1,5 @@
 """A Qdrant collection, on a server or in a folder through the client's local mode."""
 
-import json
 import os
 import sqlite3
 import time
@@ -17,8 +16,18 @@ from numpy.typing import NDArray
 
 from schemas.errors import InputError, RunActiveError
 from spark_jobs.targets.address import Address
+from spark_jobs.targets.qdrant_collections import (
+    Collection,
+    complete_switch,
+    create_collection,
+    empty_collection,
+    find_collection,
+    give_name,
+    remove_others,
+    switch_collection,
+)
 from spark_jobs.targets.rows import as_keys, conform, matrix_of, plain_schema, regroup
-from spark_jobs.targets.stamp import check_stamp, same_owner, stamp_of
+from spark_jobs.targets.stamp import check_stamp, same_owner
 from spark_jobs.targets.target import RowFormat, optional_package
 from spark_jobs.targets.values import check_json, json_values
 
@@ -38,8 +47,6 @@ _NO_ANSWER = "the server cannot be reached or understood ({}). Check host and po
 # The first file that local mode puts into its folder.
 _LOCAL_FILE = "meta.json"
 
-_STAMP_KEY = "embedlake"
-
 
 class QdrantTarget:
     """A collection under the dot product: a point's id is the chunk_id, its payload every other column but the vector.
@@ -47,6 +54,9 @@ class QdrantTarget:
     Payload is JSON; see `values.json_values`. The ownership stamp is in the collection's metadata, which servers store
     from version 1.16 on. Each batch is visible as soon as it is written; a killed export leaves part of its changes.
     The server builds the collection's index, and `finish` waits for it.
+
+    The target's name is an alias (see `qdrant_collections`). Rows that replace those of another space go to a second
+    collection, which gets the alias in one step when its index is built.
 
     Local mode is for trying out: it compares every vector, and reads its files with pickle, so never open a folder
     from an untrusted source.
@@ -59,24 +69,40 @@ class QdrantTarget:
         self._name = address.name
         self._client: QdrantClient | None = None
         self._row_format: RowFormat | None = None
+        # Where rows go until `finish`, and the collection that `finish` replaces with it.
+        self._filled = address.name
+        self._old: Collection | None = None
         self._is_indexed = True
+        self._was_missing = False
+
+    def stamp(self) -> object:
+        """Reads the stamp from the collection's metadata; see `Target`."""
+        client = self._client or connect(self._address, may_create=False)
+        self._client = client
+        if client is None:
+            return None
+        with refusals(self._address):
+            found = find_collection(client, self._name)
+        return found.stamp if found is not None else None
 
     def prepare(self, row_format: RowFormat, full: bool) -> bool:
         """Creates the collection, or checks the existing one; see `Target`."""
         check_json(plain_schema(row_format.rows))
-        self._row_format = row_format
-        client = self._connected()
+        self._row_format, self._old, self._was_missing = row_format, None, False
+        client, replaced = self._connected(), None
         with refusals(self._address):
-            stamp, dimension = _read_stamp(client, self._name)
-            if dimension is not None:
-                check_stamp(stamp, row_format, full, f"{self._address}: the collection")
-            if dimension is not None and dimension != row_format.dimension and not full:
+            complete_switch(client, self._name)
+            found = find_collection(client, self._name)
+            if found is not None:
+                replaced = check_stamp(found.stamp, row_format, full, f"{self._address}: the collection")
+            if found is not None and found.dimension != row_format.dimension and not full and replaced is None:
                 raise InputError(
                     f"{self._address}: something other than embedlake changed the collection's vectors. Export with "
                     "--full to replace all of it."
                 )
-            _prepare_collection(client, self._address, row_format, dimension, full)
-        return dimension is not None and same_owner(stamp, row_format)
+            remove_others(client, self._name)
+            self._filled = self._collection_to_fill(client, row_format, found, full, replaced is not None)
+        return found is not None and same_owner(found.stamp, row_format)
 
     def held(self) -> Iterator[pa.RecordBatch]:
         """Lists chunk_id and run_id of every point, a page at a time; see `Target`."""
@@ -114,7 +140,7 @@ class QdrantTarget:
                 payloads=payloads,
             )
             with refusals(self._address):
-                client.upsert(self._name, points, wait=True)
+                client.upsert(self._filled, points, wait=True)
 
     def remove(self, ids: Iterable["pa.Array[Any]"]) -> None:
         """Deletes points, a few hundred at a time; see `Target`."""
@@ -128,20 +154,17 @@ class QdrantTarget:
                 page: list[Any] = array.slice(start, _PAGE_ROWS).to_pylist()
                 points = models.PointIdsList(points=page)
                 with refusals(self._address):
-                    client.delete(self._name, points, wait=True)
+                    client.delete(self._filled, points, wait=True)
 
     def finish(self) -> None:
-        """Waits for the server's index; see `Target`."""
+        """Waits for the server's index, and switches to a collection that replaces another; see `Target`."""
         _, client = self._prepared()
-        deadline = time.monotonic() + _INDEX_SECONDS
         with refusals(self._address):
-            while (status := client.get_collection(self._name).status) != "green":
-                if status == "red":
-                    raise InputError(f"{self._address}: the server cannot index the collection. See its log.")
-                if time.monotonic() > deadline:
-                    self._is_indexed = False
-                    return
-                time.sleep(0.5)
+            self._is_indexed = self._wait_for_index(client)
+            if self._old is not None:
+                switch_collection(client, self._name, self._old, self._filled)
+                self._was_missing = not self._old.is_alias
+                self._old = None
 
     def count(self) -> int:
         """Counts the points; see `Target`."""
@@ -168,13 +191,44 @@ class QdrantTarget:
             notes.append(f"local mode is meant for at most {_LOCAL_ROWS:,} rows; use a server for more")
         if not self._is_indexed:
             notes.append("the server is still building its index; searches are slow until it is done")
+        if self._was_missing:
+            notes.append(
+                f"{self._name} was a collection and is an alias of {self._filled} now, for which the name was missing "
+                "for a moment; from now on exports move the alias in one step"
+            )
         return notes
 
     def close(self) -> None:
         """Closes the connection; see `Target`."""
         if self._client is not None:
             self._client.close()
-        self._client = self._row_format = None
+        self._client = self._row_format = self._old = None
+
+    def _collection_to_fill(
+        self, client: "QdrantClient", row_format: RowFormat, found: Collection | None, full: bool, is_switch: bool
+    ) -> str:
+        """Creates or empties the collection that takes the rows, as needed; returns its name."""
+        if found is None:
+            created = create_collection(client, self._address, row_format)
+            give_name(client, self._name, created)
+            return created
+        if is_switch or (full and found.dimension != row_format.dimension):
+            self._old = found
+            return create_collection(client, self._address, row_format)
+        if full:
+            empty_collection(client, found.name, row_format)
+        return found.name
+
+    def _wait_for_index(self, client: "QdrantClient") -> bool:
+        """Waits until the server has built the index; returns whether it has, within a time."""
+        deadline = time.monotonic() + _INDEX_SECONDS
+        while (status := client.get_collection(self._filled).status) != "green":
+            if status == "red":
+                raise InputError(f"{self._address}: the server cannot index the collection. See its log.")
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.5)
+        return True
 
     def _connected(self) -> "QdrantClient":
         if self._client is None:
@@ -270,48 +324,3 @@ def _explain(error: Exception) -> str:
     if isinstance(error, ResponseHandlingException):
         return _NO_ANSWER.format(type(error.source).__name__)
     return "the server accepts no more requests now. Export again later."
-
-
-def _read_stamp(client: "QdrantClient", name: str) -> tuple[Any, int | None]:
-    """Reads a collection's ownership stamp, which may be anything if embedlake did not create it, and its dimension.
-
-    The dimension is 0 if the vectors are of another kind, and None if the collection does not exist.
-    """
-    if not client.collection_exists(name):
-        return None, None
-    config = client.get_collection(name).config
-    vectors = config.params.vectors
-    is_ours = getattr(vectors, "distance", None) == "Dot"
-    try:
-        stamp = json.loads((config.metadata or {}).get(_STAMP_KEY, ""))
-    except (TypeError, ValueError):
-        stamp = None
-    return stamp, int(getattr(vectors, "size", 0)) if is_ours else 0
-
-
-def _prepare_collection(
-    client: "QdrantClient", address: Address, row_format: RowFormat, dimension: int | None, full: bool
-) -> None:
-    """Creates the collection if it is missing, and empties it if `full`; `dimension` is that of the existing one."""
-    from qdrant_client import models
-
-    name = address.name
-    # One text: servers merge nested metadata, and would keep columns that are gone.
-    metadata = {_STAMP_KEY: json.dumps(stamp_of(row_format), ensure_ascii=True)}
-    if dimension is not None and not full:
-        return
-    if dimension == row_format.dimension:
-        # The collection itself stays, and with it its aliases and settings.
-        client.delete(name, models.FilterSelector(filter=models.Filter()), wait=True)
-        client.update_collection(name, metadata=metadata)
-        return
-    if dimension is not None:
-        client.delete_collection(name)
-    vectors = models.VectorParams(size=row_format.dimension, distance=models.Distance.DOT)
-    client.create_collection(name, vectors_config=vectors, metadata=metadata)
-    if _read_stamp(client, name)[0] is None:
-        client.delete_collection(name)
-        raise InputError(f"{address}: the server does not store metadata. Update it to 1.16 or newer.")
-    if address.is_server:
-        # For filters and deletes by document; local mode has no such index.
-        client.create_payload_index(name, "doc_id", models.PayloadSchemaType.KEYWORD, wait=True)

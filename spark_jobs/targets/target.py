@@ -24,12 +24,18 @@ class RowFormat:
             text string, the payload columns under their own names, run_id string, and last embedding
             fixed_size_list<float32>[dimension].
         table: Delta's id of the exported table. Another store may have a library and space of the same names.
+        earlier_tables: Ids of the library's other tables that this store has exported. A target with the rows of one of
+            them changes to this table.
+        earlier_owners: Owners whose rows this store has exported to this target. They vouch for a target that an
+            earlier version stamped without the table's id.
     """
 
     owner: str
     dimension: int
     rows: pa.Schema
     table: str
+    earlier_tables: frozenset[str] = frozenset()
+    earlier_owners: frozenset[str] = frozenset()
 
 
 class Target(Protocol):
@@ -37,7 +43,23 @@ class Target(Protocol):
 
     An export calls `prepare`, then `send` and `remove` any number of times in any order, then `finish`. Unfinished
     changes may be lost or may already be visible; repeating the export gives the same rows either way.
+
+    Where the target holds the rows of another space of the library (see `stamp.replaced_space`), the new rows are
+    collected beside them, `finish` switches readers to them at once, and then the old rows go. Before the switch an
+    export may be killed at any point without a trace; what it leaves beside the rows is removed by the next `prepare`.
     """
+
+    def stamp(self) -> object:
+        """Reads the ownership stamp, before `prepare` too.
+
+        Returns:
+            The stamp as JSON values, or anything else if embedlake did not create the target; None if the target does
+            not exist.
+
+        Raises:
+            InputError: The target cannot be reached or read.
+        """
+        ...
 
     def prepare(self, row_format: RowFormat, full: bool) -> bool:
         """Checks what the target contains, and creates what is missing.
@@ -51,7 +73,8 @@ class Target(Protocol):
 
         Raises:
             InputError: The target cannot be reached or written, contains something that embedlake did not create, or
-                belongs to another library, space, model, dimension or set of columns.
+                belongs to another library or store, or, unless all its rows are replaced, to another model, dimension
+                or set of columns.
         """
         ...
 

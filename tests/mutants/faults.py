@@ -26,6 +26,8 @@ _FORMATS = "tests/spark/sources/test_text_formats.py::test_"
 _PROMOTION = "tests/spark/jobs/test_promotion.py::test_"
 _GATE = "tests/unit/evaluation/test_gate.py::test_"
 _READINESS = "tests/unit/store/test_readiness.py::test_"
+_SWITCH = "tests/targets/test_switch.py::test_"
+_SPACE_SWITCH = "tests/spark/export/test_space_switch.py::test_"
 
 
 class Mutant(NamedTuple):
@@ -290,8 +292,8 @@ MUTANTS = [
     Mutant(
         "pre-flight does not ask the space for its types",
         "spark_jobs/embedding/preflight.py",
-        "open_source(spark, settings.source, known)",
-        "open_source(spark, settings.source)",
+        "reading.open(spark, settings.source, known)",
+        "reading.open(spark, settings.source, dict)",
         "tests/spark/sources/test_json_types.py::"
         "test_a_delivery_without_a_known_column_makes_it_null_and_the_plan_says_so",
     ),
@@ -847,7 +849,7 @@ MUTANTS = [
     Mutant(
         "a follower without a session goes on",
         "spark_jobs/embedding/following.py",
-        "        _ask(spark)\n",
+        "        check_session(spark)\n",
         "",
         "tests/unit/jobs/test_follow.py::test_a_session_that_is_gone_ends_the_follower",
     ),
@@ -1321,5 +1323,101 @@ MUTANTS = [
         "codes.append(code)",
         "pass",
         "tests/unit/jobs/test_embed_spaces.py::test_each_space_has_its_block_or_its_fault_and_the_worst_code_counts",
+    ),
+    Mutant(
+        "a target of another store is switched",
+        "spark_jobs/targets/stamp.py",
+        'is_known = found["table"] in row_format.earlier_tables',
+        "is_known = True",
+        _SWITCH + "rows_of_somebody_else_stay[another store-False-parquet]",
+    ),
+    Mutant(
+        "a target without a table's id is switched whoever exported to it",
+        "spark_jobs/targets/stamp.py",
+        'is_known = found["owner"] != row_format.owner and found["owner"] in row_format.earlier_owners',
+        'is_known = found["owner"] != row_format.owner',
+        _SWITCH + "a_target_of_an_earlier_version_is_known_by_the_export_to_it[parquet]",
+    ),
+    Mutant(
+        "a switch to a space without rows leaves the other space's",
+        "spark_jobs/export_library.py",
+        " and not full and prepared.replaced is None:",
+        " and not full:",
+        _SPACE_SWITCH + "a_switch_to_a_space_that_is_empty_again_removes_the_other_rows",
+    ),
+    Mutant(
+        "exports of two spaces to a target do not notice each other",
+        "spark_jobs/export/log.py",
+        'later = (F.col("target") == export_run.target)',
+        'later = (F.col("space") == export_run.space.tables.location.space) & (F.col("target") == export_run.target)',
+        _SPACE_SWITCH + "exports_of_two_spaces_to_a_target_notice_each_other",
+    ),
+    Mutant(
+        "the files of a folder are replaced one by one",
+        "spark_jobs/targets/parquet.py",
+        "if self._is_full and self._manifest is not None:",
+        "if False:",
+        _SWITCH + "where_folders_cannot_be_exchanged_no_reader_sees_both_and_the_export_says_so",
+    ),
+    Mutant(
+        "new files arrive before the old ones leave",
+        "spark_jobs/targets/parquet.py",
+        '    for name in manifest["leaving"]:\n        (folder / name).unlink(missing_ok=True)\n'
+        '    for name in manifest["arriving"]:\n        if (folder / STAGING / name).exists():\n'
+        "            (folder / STAGING / name).replace(folder / name)\n",
+        '    for name in manifest["arriving"]:\n        if (folder / STAGING / name).exists():\n'
+        "            (folder / STAGING / name).replace(folder / name)\n"
+        '    for name in manifest["leaving"]:\n        (folder / name).unlink(missing_ok=True)\n',
+        _SWITCH + "where_folders_cannot_be_exchanged_no_reader_sees_both_and_the_export_says_so",
+    ),
+    Mutant(
+        "files of others go with the old folder",
+        "spark_jobs/targets/folder_exchange.py",
+        "            path.replace(folder / path.name)",
+        "            pass",
+        _SWITCH + "other_files_and_permissions_of_the_folder_stay",
+    ),
+    Mutant(
+        "the old collection goes before its alias moves",
+        "spark_jobs/targets/qdrant_collections.py",
+        "    moving = [alias for alias, collection in _aliases(client).items() if collection == old.name]\n",
+        "    moving = [alias for alias, collection in _aliases(client).items() if collection == old.name]\n"
+        "    client.delete_collection(old.name)\n",
+        _SWITCH + "readers_of_qdrant_see_one_of_the_two_between_any_two_requests",
+    ),
+    Mutant(
+        "a first switch that was killed is not completed",
+        "spark_jobs/targets/qdrant_collections.py",
+        "    for other in _own_collections(client, name):\n",
+        "    for other in _others(client, name):\n",
+        _SWITCH + "a_first_switch_that_is_killed_before_the_alias_is_completed",
+    ),
+    Mutant(
+        "a new table has no grants",
+        "spark_jobs/targets/postgresql/rights.py",
+        "        connection.execute(_grant(right, new, grantee, may_grant, column))\n",
+        "        _grant(right, new, grantee, may_grant, column)\n",
+        _SWITCH + "the_new_table_has_the_owner_and_the_grants_of_the_old_one[same columns]",
+    ),
+    Mutant(
+        "a new table shows what row-level security hid",
+        "spark_jobs/targets/postgresql/rights.py",
+        "    if _ROW_SECURITY in attached:",
+        "    if not attached:",
+        _SWITCH + "a_table_that_hides_rows_is_not_replaced_by_one_that_shows_them",
+    ),
+    Mutant(
+        "a long query ends the switch",
+        "spark_jobs/targets/postgresql/connection.py",
+        "            if time.monotonic() > deadline:\n                raise\n            time.sleep(_TRY",
+        "            if deadline:\n                raise\n            time.sleep(_TRY",
+        _SWITCH + "a_switch_waits_for_a_long_query_and_lets_others_through",
+    ),
+    Mutant(
+        "LanceDB shows new rows as they arrive",
+        "spark_jobs/targets/lance.py",
+        "if replaced is not None else None\n        self._table",
+        "if False else None\n        self._table",
+        _SWITCH + "the_new_rows_replace_all_old_ones_when_the_export_is_finished[same columns-lancedb]",
     ),
 ]

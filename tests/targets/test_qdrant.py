@@ -42,7 +42,8 @@ def test_several_collections_share_a_folder(tmp_path: Path) -> None:
 def test_an_alias_stays_when_a_full_export_begins_from_nothing(to: str, tmp_path: Path) -> None:
     first(to, IDS[:3])
     client = QdrantClient(path=str(tmp_path / "target"))
-    alias = models.CreateAlias(collection_name="chunks", alias_name="live")
+    (made,) = client.get_collections().collections
+    alias = models.CreateAlias(collection_name=made.name, alias_name="live")
     client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
     client.close()
     other = shape_of(owner="embedlake toy.main bbbb")

@@ -11,6 +11,7 @@ from spark_jobs.targets.postgresql.statements import FIND_EXTENSION, TRY_LOCK
 
 if TYPE_CHECKING:
     import psycopg
+    from psycopg.sql import Identifier
 
 _CONNECT_SECONDS = 10
 # A server takes a moment to notice that an earlier export's client is gone, and to release its lock.
@@ -18,6 +19,8 @@ _LOCK_SECONDS = 2.0
 _LOCK_PAUSE_SECONDS = 0.05
 # How long a statement waits for another session's lock; the export's own work has no limit.
 _LIMITS = {"lock_timeout": "60s", "statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+# How long a switch waits for a table's readers: for each try, in which new readers wait too, and in all.
+_TRY_SECONDS, _SWITCH_SECONDS = 2, 600
 # The first version with half-precision indexes.
 _PGVECTOR = (0, 7)
 
@@ -87,6 +90,28 @@ def _lock(connection: "psycopg.Connection", address: PostgresqlAddress) -> None:
         if time.monotonic() > deadline:
             raise RunActiveError(f"{address}: another export to this table is running. Wait for it to end.")
         time.sleep(_LOCK_PAUSE_SECONDS)
+
+
+def lock_out_readers(connection: "psycopg.Connection", table: "Identifier") -> None:
+    """Locks a table against readers until the transaction ends; tries for minutes, so a long query costs no export.
+
+    Each try is short, because readers that come later wait behind it.
+    """
+    import psycopg
+    from psycopg import sql
+
+    set_limit, deadline = "SELECT pg_catalog.set_config('lock_timeout', %s, true)", time.monotonic() + _SWITCH_SECONDS
+    while True:
+        try:
+            with connection.transaction():
+                connection.execute(set_limit, [f"{_TRY_SECONDS}s"])
+                connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table))
+                connection.execute(set_limit, [_LIMITS["lock_timeout"]])
+                return
+        except psycopg.errors.LockNotAvailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_TRY_SECONDS)
 
 
 def _extension(connection: "psycopg.Connection", address: PostgresqlAddress) -> str:

@@ -22,6 +22,51 @@ FIND_COLUMNS = (
     "JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
     "WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped"
 )
+# The same of a table by its quoted name.
+FIND_COLUMNS_OF = (
+    "SELECT attname, pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute "
+    "WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
+)
+_ONE_TABLE = (
+    "pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+    "AND n.nspname = %s AND c.relname = %s"
+)
+# What others attached to a table, by kind. Constraints are those that embedlake does not create: not the primary key,
+# and not the NOT NULL that it brings.
+FIND_ATTACHED = (
+    f"WITH t AS (SELECT c.oid, c.relrowsecurity FROM {_ONE_TABLE}) "
+    "SELECT 'row-level security' FROM t WHERE relrowsecurity UNION "
+    "SELECT 'row-level security' FROM t JOIN pg_catalog.pg_policy p ON p.polrelid = t.oid UNION "
+    "SELECT 'triggers' FROM t JOIN pg_catalog.pg_trigger g ON g.tgrelid = t.oid WHERE NOT g.tgisinternal UNION "
+    "SELECT 'rules' FROM t JOIN pg_catalog.pg_rewrite r ON r.ev_class = t.oid UNION "
+    "SELECT 'indexes' FROM t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid "
+    "JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid JOIN pg_catalog.pg_am m ON m.oid = x.relam "
+    "WHERE NOT i.indisprimary AND m.amname <> 'hnsw' UNION "
+    "SELECT 'constraints' FROM t JOIN pg_catalog.pg_constraint k ON k.conrelid = t.oid "
+    "WHERE k.contype NOT IN ('p', 'n') UNION "
+    "SELECT 'publications' FROM t JOIN pg_catalog.pg_publication_rel b ON b.prrelid = t.oid UNION "
+    "SELECT 'statistics' FROM t JOIN pg_catalog.pg_statistic_ext s ON s.stxrelid = t.oid"
+)
+# The owner of a table, if that is not the user.
+FIND_OTHER_OWNER = (
+    f"SELECT pg_catalog.pg_get_userbyid(c.relowner) FROM {_ONE_TABLE} "
+    "WHERE pg_catalog.pg_get_userbyid(c.relowner) <> current_user"
+)
+# Grants on a table and its columns: right, to whom (null for everybody), with grant option, on which column.
+FIND_RIGHTS = (
+    f"WITH t AS (SELECT c.oid, c.relowner, c.relacl FROM {_ONE_TABLE}), "
+    "g AS (SELECT t.relowner, a.*, NULL::text AS attname FROM t, pg_catalog.aclexplode(t.relacl) a UNION ALL "
+    "SELECT t.relowner, a.*, f.attname::text FROM t JOIN pg_catalog.pg_attribute f ON f.attrelid = t.oid "
+    "AND NOT f.attisdropped, pg_catalog.aclexplode(f.attacl) a) "
+    "SELECT privilege_type, CASE WHEN grantee <> 0 THEN pg_catalog.pg_get_userbyid(grantee) END, is_grantable, attname "
+    "FROM g WHERE grantee <> relowner"
+)
+# Who but the owner has rights on a table, by its quoted name.
+FIND_GRANTEES = (
+    "SELECT DISTINCT CASE WHEN a.grantee <> 0 THEN pg_catalog.pg_get_userbyid(a.grantee) END "
+    "FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a "
+    "WHERE c.oid = %s::regclass AND a.grantee <> c.relowner"
+)
 # One export at a time, from any machine; the lock ends with the transaction.
 TRY_LOCK = "SELECT pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(%s, 0))"
 DELETE_ALL = "DELETE FROM {}"

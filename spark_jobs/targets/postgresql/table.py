@@ -9,6 +9,8 @@ from schemas.errors import InputError
 from spark_jobs.targets.address import PostgresqlAddress
 from spark_jobs.targets.postgresql import statements
 from spark_jobs.targets.postgresql.columns import Column
+from spark_jobs.targets.postgresql.connection import lock_out_readers
+from spark_jobs.targets.postgresql.rights import attachments, copy_rights, refuse_losses
 from spark_jobs.targets.stamp import check_stamp, same_format, same_owner, stamp_of
 from spark_jobs.targets.target import RowFormat
 
@@ -26,7 +28,9 @@ class PreparedTable:
         had_rows: Whether the target already contained rows of this owner.
         is_new: Whether it has just been created, and has no index.
         replaces: Whether it will replace the target's table.
-        was_emptied: Whether all its rows were deleted for a full export.
+        was_emptied: Whether all rows of the target's table were deleted, and new ones come in their place.
+        attached: What somebody attached to the target's table, if all its rows are replaced: kinds of objects that
+            stay if `was_emptied`, and are lost if `replaces`.
     """
 
     table: "Identifier"
@@ -34,6 +38,7 @@ class PreparedTable:
     is_new: bool
     replaces: bool
     was_emptied: bool
+    attached: tuple[str, ...] = ()
 
 
 def prepare_table(
@@ -45,37 +50,44 @@ def prepare_table(
 ) -> PreparedTable:
     """Checks the existing table, and creates what is missing, within the connection's transaction.
 
-    Raises InputError if the existing table is not this export's own (see `check_stamp`) or its columns were changed.
+    Rows of another space get a new table, whose index holds no other vectors, unless the old table has the same columns
+    and something that a new one would lose, such as a view. Then it keeps its place and all its rows are replaced.
+
+    Raises InputError if the existing table is not this export's own (see `check_stamp`), if its columns were changed,
+    or if it has to be replaced and cannot be.
     """
     from psycopg import sql
 
     table = sql.Identifier(address.schema, address.table)
     _create_schema(connection, address)
     exists, stamp = read_stamp(connection, address)
-    if exists:
-        check_stamp(stamp, row_format, full, f"{address}: the table")
+    is_switch = exists and check_stamp(stamp, row_format, full, f"{address}: the table") is not None
     fits = exists and same_format(stamp, row_format) and _has_columns(connection, address, columns)
-    if exists and not fits and not full:
+    if exists and not fits and not full and not is_switch:
         raise InputError(
             f"{address}: the table's columns are not as embedlake created them. Change them back, or export with "
             "--full to replace all of it."
         )
-    if fits and full:
+    is_replaced = exists and (is_switch or not fits)
+    attached = attachments(connection, address, {*stamp["columns"], "embedding"}) if is_replaced else []
+    stays = fits and not (is_switch and not attached)
+    if exists and not stays:
+        refuse_losses(connection, address, attached)
+        table = sql.Identifier(address.schema, f"embedlake_{uuid.uuid4().hex}")
+    elif fits and (full or is_switch):
         # TRUNCATE would hide the rows from readers immediately.
         connection.execute(statements.on_table(statements.DELETE_ALL, table))
-    if exists and not fits:
-        _try_to_drop(connection, table)
-        table = sql.Identifier(address.schema, f"embedlake_{uuid.uuid4().hex}")
-    if not fits:
+    if not stays:
         connection.execute(statements.create_table(table, columns))
     connection.execute(statements.comment_on(table, json.dumps(stamp_of(row_format), ensure_ascii=True)))
     connection.execute(statements.create_staged(table))
     return PreparedTable(
         table=table,
         had_rows=exists and same_owner(stamp, row_format),
-        is_new=not fits,
-        replaces=exists and not fits,
-        was_emptied=fits and full,
+        is_new=not stays,
+        replaces=exists and not stays,
+        was_emptied=stays and (full or is_switch),
+        attached=tuple(attached),
     )
 
 
@@ -96,17 +108,15 @@ def read_stamp(connection: "psycopg.Connection", address: PostgresqlAddress) -> 
         return True, None
 
 
-def replace_table(
-    connection: "psycopg.Connection", address: PostgresqlAddress, prepared: PreparedTable
-) -> "Identifier":
-    """Replaces the target's table with the new one, if necessary; returns the table's name from now on."""
+def replace_table(connection: "psycopg.Connection", address: PostgresqlAddress, prepared: PreparedTable) -> list[str]:
+    """Gives the new table the name, owner and grants of the target's table; returns what could not be kept."""
     from psycopg import sql
 
-    table = sql.Identifier(address.schema, address.table)
-    if prepared.replaces:
-        connection.execute(statements.on_table(statements.DROP, table))
-        connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(prepared.table, sql.Identifier(address.table)))
-    return table
+    lost = copy_rights(connection, address, prepared.table)
+    lock_out_readers(connection, sql.Identifier(address.schema, address.table))
+    connection.execute(statements.on_table(statements.DROP, sql.Identifier(address.schema, address.table)))
+    connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(prepared.table, sql.Identifier(address.table)))
+    return [*lost, *(f"its {kind}" for kind in prepared.attached)]
 
 
 def _create_schema(connection: "psycopg.Connection", address: PostgresqlAddress) -> None:
@@ -123,9 +133,3 @@ def _has_columns(connection: "psycopg.Connection", address: PostgresqlAddress, c
         connection.execute(statements.FIND_COLUMNS, [address.schema, address.table]).fetchall()
     )
     return all(existing.get(column.name) == column.full_type for column in columns)
-
-
-def _try_to_drop(connection: "psycopg.Connection", table: "Identifier") -> None:
-    """Raises before any row is sent if the table cannot be replaced because something depends on it."""
-    with connection.transaction(force_rollback=True):
-        connection.execute(statements.on_table(statements.DROP, table))

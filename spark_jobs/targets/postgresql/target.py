@@ -34,7 +34,8 @@ class PostgresqlTarget:
 
     An export is one transaction. Until `finish` commits it, readers see the old rows, and a killed export leaves
     nothing behind. The ownership stamp is the table's comment. With `full` the rows are deleted, and the table keeps
-    its grants and views; a new table replaces it only if its columns change.
+    its grants and views; a new table replaces it only if its columns change. Rows of another space always get a new
+    table, unless the old one has the same columns and views or the like, which it would take along.
 
     PostgreSQL's text has no NUL character: each arrives as U+FFFD, and `notes` gives the number of such rows.
     """
@@ -52,12 +53,19 @@ class PostgresqlTarget:
         self._columns: list[Column] = []
         self._prepared_table: PreparedTable | None = None
         self._rows_with_nul = 0
+        self._lost: list[str] = []
+
+    def stamp(self) -> object:
+        """Reads the stamp from the table's comment; see `Target`."""
+        connection = self._connection()
+        with refusals(self._address):
+            return read_stamp(connection, self._address)[1]
 
     def prepare(self, row_format: RowFormat, full: bool) -> bool:
         """Begins the transaction, and prepares the table; see `Target`."""
         self.close()
         self._columns = columns_of(plain_schema(row_format.rows), row_format.dimension)
-        self._row_format, self._rows_with_nul = row_format, 0
+        self._row_format, self._rows_with_nul, self._lost = row_format, 0, []
         connection = self._connection()
         with refusals(self._address):
             begin(connection, self._address)
@@ -108,13 +116,17 @@ class PostgresqlTarget:
 
     def finish(self) -> None:
         """Builds the index of a new table, and commits; see `Target`."""
+        from psycopg import sql
+
         row_format, connection, prepared = self._prepared()
         with refusals(self._address):
             index = statements.create_index(self._table, row_format.dimension)
             if prepared.is_new and index is not None:
                 self._allow_memory(connection, row_format.dimension)
                 connection.execute(index)
-            self._table = replace_table(connection, self._address, prepared)
+            if prepared.replaces:
+                self._lost = replace_table(connection, self._address, prepared)
+                self._table = sql.Identifier(self._address.schema, self._address.table)
             connection.commit()
             # From here on each statement is its own transaction, which VACUUM requires.
             connection.autocommit = True
@@ -154,9 +166,13 @@ class PostgresqlTarget:
                 f"above {MAX_INDEXED:,} numbers pgvector indexes half precision; search by "
                 f"`embedding::halfvec({dimension}) <#> ...`"
             )
-        if self._prepared_table and self._prepared_table.replaces:
+        prepared = self._prepared_table
+        if prepared and prepared.replaces:
+            lost = f"; these could not be kept: {', '.join(self._lost)}" if self._lost else ""
+            notes.append(f"a new table with the same owner and grants replaced the old one{lost}")
+        elif prepared and prepared.attached:
             notes.append(
-                "the columns changed, so a new table replaced the old one; grant its readers their rights again"
+                f"the table has {', '.join(prepared.attached)}, so it stayed and all its rows were replaced in it"
             )
         return notes
 

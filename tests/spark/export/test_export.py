@@ -243,22 +243,6 @@ def test_an_unknown_space_is_refused_and_the_known_ones_named(
     assert not out.exists()
 
 
-def test_another_dimension_is_refused_and_what_is_there_stays(
-    spark: SparkSession, space: Space, make_settings: MakeSettings, out: Path
-) -> None:
-    to = f"parquet:{out}"
-    space.put({"a": 1, "b": 1})
-    run(spark, space.settings, to)
-    before = state_of(out)
-    wide = Space(spark, make_settings("unused", space="wide", model={"path": "fake:16"}))
-    wide.put({"a": 1})
-    for full in (False, True):
-        with pytest.raises(InputError):
-            run(spark, wide.settings, to, full=full, space="wide")
-        assert state_of(out) == before
-    assert told(run(spark, space.settings, to)) == (INCREMENTAL, 0, 0)
-
-
 def test_a_broken_embedding_ends_the_export_before_the_target_shows_it(
     spark: SparkSession, space: Space, out: Path
 ) -> None:
