@@ -12,7 +12,6 @@ import typer
 from pyspark.sql import Row, SparkSession
 
 from schemas.errors import InputError
-from schemas.runs import DROP
 from schemas.spaces import DROPPED, RETIRED
 from spark_jobs.export.difference import held_tables
 from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, show, watched_session
@@ -84,7 +83,7 @@ def run(
             settings = with_file_system(spark, settings).model_copy(update={"space": space})
             tables = space_tables(spark, settings)
             _check(read_registry(spark, settings), settings, force, tables)
-        with exclusive(spark, settings, DROP) as claim:
+        with exclusive(spark, settings, "drop") as claim:
             with progress.step("drop"):
                 change_registry(spark, settings, lambda registry: _dropped(registry, settings, force, reason, tables))
             with progress.step("remove"):

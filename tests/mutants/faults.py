@@ -835,8 +835,9 @@ MUTANTS = [
     Mutant(
         "a space that fails takes the turn of the next one",
         "spark_jobs/embedding/following.py",
-        "                yield event\n",
-        "                yield event\n                if isinstance(event, Failed):\n                    break\n",
+        "            if event is not None:\n                yield event\n",
+        "            if event is not None:\n                yield event\n"
+        "                if isinstance(event, Failed):\n                    break\n",
         _FOLLOW + "a_space_that_fails_does_not_keep_the_next_one_from_its_turn",
     ),
     Mutant(
@@ -1197,13 +1198,6 @@ MUTANTS = [
         "preflight.registry.was_dropped and is_left(tables)",
         "False",
         _PROMOTION + "killed_while_a_space_is_removed_it_is_whole_or_gone[drop.before]",
-    ),
-    Mutant(
-        "a space that is made anew follows the feed from its former life",
-        "spark_jobs/store/runs.py",
-        "F.coalesce(F.max(number) > dropped, F.lit(True))",
-        "F.lit(True)",
-        _PROMOTION + "a_space_that_is_made_anew_reads_its_source_anew",
     ),
     Mutant(
         "a prompt stays with the space that it began with",

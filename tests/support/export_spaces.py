@@ -1,5 +1,6 @@
 """A space as exports see it, without a store."""
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ def space_of(precision: OutputPrecision = "float32", dimension: int = 2, ranges:
         settings=nowhere,
         tables=SpaceTables(nowhere, TableLocation(nowhere, "toy", "main")),
         vectors=PinnedVectors(nowhere, rows, 1),
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
         model_path="fake:2",
         model_fingerprint="m1",
         dimension=dimension,
