@@ -16,7 +16,7 @@ export SOURCE_DATE_EPOCH := 315532800
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export bench bench-gpu crash soak soak-follow mutants zip wheel clean
+.PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export validate-compare bench bench-gpu crash soak soak-follow mutants zip wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ validate-refresh: install ## Refresh real libraries; compare counts, cost and ro
 
 validate-export: install ## Export a real library to every kind of target, refresh it, and compare each with the table
 	$(JAVA) $(BIN)/python tests/validate/export.py
+
+validate-compare: install ## Estimate a difference from samples of SciFact by 20 seeds, and compare with the truth
+	$(JAVA) $(BIN)/python tests/validate/compare.py
 
 bench: install ## Time the engine and whole jobs against alternatives (ONLY="engine job")
 	$(JAVA) $(BIN)/python tests/benchmarks/bench.py $(ONLY)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from schemas.errors import InputError
 from spark_jobs.settings.sections import (
     ChunkingSettings,
+    CostSettings,
     FollowSettings,
     InferenceSettings,
     MaintenanceSettings,
@@ -49,6 +50,7 @@ class Settings(Section):
     maintenance: MaintenanceSettings = MaintenanceSettings()
     follow: FollowSettings = FollowSettings()
     promotion: PromotionSettings = PromotionSettings()
+    cost: CostSettings = CostSettings()
     spark: SparkSettings = SparkSettings()
 
 
@@ -65,6 +67,15 @@ def as_settings(values: dict[str, Any]) -> Settings:
         InputError: Unknown keys, wrong types or impossible combinations; the message lists all, each with its path.
     """
     return checked(Settings, values)
+
+
+class _Named(Section):
+    space: Name
+
+
+def with_space(settings: Settings, space: str) -> Settings:
+    """Names another space; refuses what is no name."""
+    return settings.model_copy(update={"space": checked(_Named, {"space": space}).space})
 
 
 def load_settings(
