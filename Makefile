@@ -16,8 +16,8 @@ export SOURCE_DATE_EPOCH := 315532800
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export bench bench-gpu \
-    crash crash-spaces soak soak-follow soak-upgrade mutants zip wheel clean
+.PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export \
+    validate-compare validate-promotion bench bench-gpu crash crash-spaces soak soak-follow soak-upgrade mutants zip wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,12 @@ validate-refresh: install ## Refresh real libraries; compare counts, cost and ro
 
 validate-export: install ## Export a real library to every kind of target, refresh it, and compare each with the table
 	$(JAVA) $(BIN)/python tests/validate/export.py
+
+validate-compare: install ## Estimate a difference from samples of SciFact by 20 seeds, and compare with the truth
+	$(JAVA) $(BIN)/python tests/validate/compare.py
+
+validate-promotion: install ## Promote a better model of a real library, refuse the worse one, and roll back
+	$(JAVA) $(BIN)/python tests/validate/promotion.py
 
 bench: install ## Time the engine and whole jobs against alternatives (ONLY="engine job")
 	$(JAVA) $(BIN)/python tests/benchmarks/bench.py $(ONLY)

@@ -9,6 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from spark_jobs import (
     calibrate_inference,
+    compare_spaces,
     drop_space,
     embed_library,
     evaluate_library,
@@ -61,6 +62,7 @@ app.command("search", cls=_Command, rich_help_panel=RETRIEVE)(search_library.com
 app.command("evaluate", cls=_Command, rich_help_panel=RETRIEVE)(evaluate_library.command)
 app.command("export", cls=_Command, rich_help_panel=RETRIEVE)(export_library.command)
 app.command("spaces", cls=_Command, rich_help_panel=SPACES)(list_spaces.command)
+app.command("compare", cls=_Command, rich_help_panel=SPACES)(compare_spaces.command)
 app.command("promote", cls=_Command, rich_help_panel=SPACES)(promote_space.command)
 app.command("rollback", cls=_Command, rich_help_panel=SPACES)(rollback_space.command)
 app.command("drop", cls=_Command, rich_help_panel=SPACES)(drop_space.command)

@@ -3,7 +3,6 @@
 Start it as `embedlake evaluate --config F --queries Q --judgements J`, or with `--pairs P` for the model alone.
 """
 
-import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from spark_jobs.evaluation.report import Evaluation, record_evaluation, rows_of
 from spark_jobs.evaluation.spaces import evaluate_spaces
 from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, session, show
 from spark_jobs.runtime.json_text import json_text
+from spark_jobs.runtime.report import out_faults
 from spark_jobs.search.queries import read_queries
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.file_system import with_file_system
@@ -120,8 +120,7 @@ def _option_faults(
         faults.append(f"--pairs does not go with {' and '.join(given)}. Leave out one or the other.")
     if not 1 <= k <= MOST_K:
         faults.append(f"-k is {k}. Ask for 1 to {MOST_K:,} documents.")
-    if out is not None and (out.is_dir() or not os.access(out if out.exists() else out.absolute().parent, os.W_OK)):
-        faults.append(f"--out {out} cannot be written. Name a file in an existing folder that the job may write to.")
+    faults += out_faults(out)
     return faults
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from spark_jobs.runtime.command import AsJson, Config, Debug, Overrides, guarded, output, session, show
 from spark_jobs.runtime.json_text import json_text
 from spark_jobs.settings.loading import Settings
-from spark_jobs.store.space_facts import SpaceFacts, find_spaces
+from spark_jobs.store.space_facts import SpaceFacts, chunking_text, find_spaces
 from spark_jobs.store.tables import delta_session
 
 
@@ -42,7 +42,7 @@ def as_table(spaces: list[SpaceFacts], now: datetime) -> Table:
         cells = [
             *(each.space, each.state, f"{each.model} {each.model_fingerprint[:12]}"),
             f"{each.dimension} {each.precision}",
-            _rule(each.chunking),
+            chunking_text(each.chunking),
             *(f"{each.documents:,}", f"{each.chunks:,}", decimal(each.bytes)),
             "" if each.source_version is None else str(each.source_version),
             "" if each.finished_at is None else _age(now - each.finished_at.astimezone(UTC)),
@@ -51,12 +51,6 @@ def as_table(spaces: list[SpaceFacts], now: datetime) -> Table:
         # Names of models and files are not markup.
         table.add_row(*map(escape, cells))
     return table
-
-
-def _rule(chunking: dict[str, object]) -> str:
-    if chunking["method"] == "none":
-        return "none"
-    return f"{chunking['method']}, {chunking['min_tokens']} to {chunking['max_tokens']} tokens"
 
 
 def _age(age: timedelta) -> str:

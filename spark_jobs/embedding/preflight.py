@@ -53,7 +53,7 @@ class PreflightResult:
     reading: SourceReading
 
 
-def run_preflight(spark: SparkSession, settings: Settings, reading: SourceReading) -> PreflightResult:
+def run_preflight(spark: SparkSession, settings: Settings, reading: SourceReading | None = None) -> PreflightResult:
     """Checks model, chunking, columns of the source, store and space; writes nothing.
 
     Ids are checked while source and ledger are compared. Only if something else is wrong are they checked here, so that
@@ -62,7 +62,7 @@ def run_preflight(spark: SparkSession, settings: Settings, reading: SourceReadin
     Args:
         spark: A live session.
         settings: The whole configuration.
-        reading: Opens the source, for this space alone or for several.
+        reading: Opens the source for several spaces; None for this one alone.
 
     Returns:
         What the run can rely on.
@@ -71,6 +71,7 @@ def run_preflight(spark: SparkSession, settings: Settings, reading: SourceReadin
         InputError: Lists every fault found; a SourceError if all of them concern the source.
     """
     faults: list[InputError] = []
+    reading = reading or SourceReading()
     known = partial(stored_types, space_tables(spark, settings))
     found = beside(spark, lambda: read_registry(spark, settings))
     model = _collected(lambda: inference_spec(settings), faults)

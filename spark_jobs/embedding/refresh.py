@@ -54,7 +54,7 @@ def refresh(
     with delta_session(spark):
         with progress.step("pre-flight"), session_properties(spark, for_rows(0)):
             settings = with_file_system(spark, settings)
-            preflight = run_preflight(spark, settings, reading or SourceReading())
+            preflight = run_preflight(spark, settings, reading)
         with space_lock(settings, take_over) as lock:
             with progress.step("compare"):
                 with session_properties(spark, for_rows(0)):

@@ -1,6 +1,8 @@
 """Plain text of the reports that jobs print: one line per fact, starting with a label."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def render_lines(lines: Sequence[tuple[str, str]], width: int = 11) -> str:
@@ -20,3 +22,10 @@ def render_lines(lines: Sequence[tuple[str, str]], width: int = 11) -> str:
     """
     column = max([width, *(len(label) + 1 for label, _ in lines)])
     return "\n".join(f"{label:<{column}}{text}" for label, text in lines)
+
+
+def out_faults(out: Path | None) -> list[str]:
+    """Says what is wrong with the file that `--out` names, if it names one; looked at before any work is done."""
+    if out is None or (not out.is_dir() and os.access(out if out.exists() else out.absolute().parent, os.W_OK)):
+        return []
+    return [f"--out {out} cannot be written. Name a file in an existing folder that the job may write to."]

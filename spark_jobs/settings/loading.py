@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from schemas.errors import InputError
 from spark_jobs.settings.sections import (
     ChunkingSettings,
+    CostSettings,
     FollowSettings,
     InferenceSettings,
     MaintenanceSettings,
@@ -54,6 +55,7 @@ class Settings(Section):
     maintenance: MaintenanceSettings = MaintenanceSettings()
     follow: FollowSettings = FollowSettings()
     promotion: PromotionSettings = PromotionSettings()
+    cost: CostSettings = CostSettings()
     spark: SparkSettings = SparkSettings()
 
 
@@ -121,6 +123,15 @@ def _chosen(spaces: Sequence[Settings], name: str | None) -> list[Settings]:
         names = ", ".join(each.space for each in spaces)
         raise InputError(f"space {name} is not one of spaces ({names}). Name one of them, or add it to spaces.")
     return chosen
+
+
+class _Named(Section):
+    space: Name
+
+
+def with_space(settings: Settings, space: str) -> Settings:
+    """Names another space; refuses what is no name."""
+    return settings.model_copy(update={"space": checked(_Named, {"space": space}).space})
 
 
 def load_settings(

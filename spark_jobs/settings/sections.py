@@ -300,6 +300,13 @@ class PromotionSettings(Section):
         return int(self.measure.partition("@")[2])
 
 
+class CostSettings(Section):
+    """What `embedlake compare` prices a full build by."""
+
+    per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    currency: Text = "USD"
+
+
 class SparkSettings(Section):
     """The local session; used only where no session is live."""
 

@@ -1,6 +1,7 @@
 """What is known about the spaces of a library: how each was made, what it holds, how its last run ended."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -148,3 +149,10 @@ def _state(row: Row, history: Row | None) -> str:
         return ACTIVE
     # Stores of earlier versions have no other state.
     return str(row.state or READY) if history.last.clean else BUILDING
+
+
+def chunking_text(chunking: Mapping[str, object]) -> str:
+    """Renders a chunking rule as the registry describes it."""
+    if chunking["method"] == "none":
+        return "none"
+    return f"{chunking['method']}, {chunking['min_tokens']} to {chunking['max_tokens']} tokens"

@@ -22,6 +22,8 @@ _SEARCH = "tests/spark/search/test_search.py::test_"
 _CACHE = "tests/unit/encoders/test_model_cache.py::test_"
 _BACKENDS = "tests/unit/encoders/test_backends.py::test_"
 _TRIAL = "tests/unit/encoders/test_backend_trial.py::test_"
+_SAMPLED = "tests/unit/evaluation/test_sampled.py::test_"
+_COMPARE = "tests/spark/evaluation/test_compare.py::test_"
 _FORMATS = "tests/spark/sources/test_text_formats.py::test_"
 _PROMOTION = "tests/spark/jobs/test_promotion.py::test_"
 _GATE = "tests/unit/evaluation/test_gate.py::test_"
@@ -1413,5 +1415,33 @@ MUTANTS = [
         "if replaced is not None else None\n        self._table",
         "if False else None\n        self._table",
         _SWITCH + "the_new_rows_replace_all_old_ones_when_the_export_is_finished[same columns-lancedb]",
+    ),
+    Mutant(
+        "documents that were not drawn outrank nothing",
+        "spark_jobs/evaluation/sampled.py",
+        "    if fraction >= 1:\n        discounts",
+        "    if fraction > 0:\n        discounts",
+        _SAMPLED + "intervals_hold_the_difference_of_queries_like_these",
+    ),
+    Mutant(
+        "what is missed of the baseline does not count",
+        "spark_jobs/evaluation/sampled.py",
+        "max(0.0, missed**2 - variance_missed)",
+        "0.0",
+        _SAMPLED + "what_is_missed_of_the_baseline_widens_the_interval",
+    ),
+    Mutant(
+        "relevant documents stand for others",
+        "spark_jobs/evaluation/cost.py",
+        "sure + weight * part.sum()",
+        "weight * (sure + part.sum())",
+        _SAMPLED + "documents_that_had_to_be_in_the_sample_stand_for_themselves_alone",
+    ),
+    Mutant(
+        "the seed draws no other documents",
+        "spark_jobs/embedding/sample.py",
+        'F.xxhash64(F.lit(seed).cast("long"), "doc_id")',
+        'F.xxhash64("doc_id")',
+        _COMPARE + "a_part_of_the_library_is_drawn_by_the_seed_and_has_the_relevant_documents",
     ),
 ]

@@ -161,6 +161,27 @@ CASES: dict[str, dict[str, Case]] = {
             2,
         ),
     },
+    "compare": {
+        "it succeeds": case(
+            lambda lab: [
+                *("--space=other", "--set=model.path=fake:16", f"--set=source.filter=id != '{ID} 3'"),
+                *("--queries", lab.file("compared.jsonl", f'{{"_id": "q 1", "text": "Owls {QUERY}?"}}\n')),
+                *("--judgements", lab.file("compared.tsv", f"q 1\t{ID} 1\t1\n")),
+                f"--out={lab.file('out/comparison.json')}",
+            ],
+            "nDCG@10",
+        ),
+        "judgements are of another library": case(
+            lambda lab: [
+                *("--space=other", "--set=model.path=fake:16"),
+                *("--queries", lab.file("compared.jsonl", f'{{"_id": "q 1", "text": "Owls {QUERY}?"}}\n')),
+                *("--judgements", lab.file("others.tsv", f"q 1\tnone {ID}\t1\n")),
+            ],
+            "have none of the 1 relevant documents",
+            2,
+        ),
+        "a filter fails": case(lambda lab: ["--space=other", "--set=model.path=fake:16", "--set", FAILING], CAST, 2),
+    },
     "export": {
         "it succeeds": case(lambda lab: [f"--to=parquet:{lab.folder}/out/export"], "2 "),
         "a password is in the address": case(

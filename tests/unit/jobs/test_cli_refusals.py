@@ -145,6 +145,7 @@ COMMANDS = {
     "evaluate": "evaluate_library",
     "export": "export_library",
     "spaces": "list_spaces",
+    "compare": "compare_spaces",
     "promote": "promote_space",
     "rollback": "rollback_space",
     "drop": "drop_space",
@@ -169,7 +170,12 @@ def test_a_job_file_ends_as_its_command_does(
     verb: str, empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # typer sets one of its own
-    needed = {"export": ["--to", "parquet:out"], "promote": ["--space", "next"], "drop": ["--space", "old"]}
+    needed = {
+        "export": ["--to", "parquet:out"],
+        "compare": ["--space", "next"],
+        "promote": ["--space", "next"],
+        "drop": ["--space", "old"],
+    }
     arguments = ["--config", "missing.yaml", *needed.get(verb, [])]
     for more in ([], ["--debug"], ["--no-such-option"]):
         expected = run(verb, *arguments, *more)
@@ -179,6 +185,33 @@ def test_a_job_file_ends_as_its_command_does(
         assert caught.value.code == expected.exit_code
         out, err = capsys.readouterr()
         assert (out, err.splitlines()[-1]) == ("", expected.stderr.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Missing option '--space'"),
+        (["--space", "next", "--sample", "0"], "--sample is 0. Ask for 1 to 20,000 documents."),
+        (["--space", "next", "--sample", "x"], "Invalid value for '--sample'"),
+        (["--space", "next", "-k", "101"], "-k is 101. Ask for 1 to 100 documents."),
+        (["--space", "next", "--queries", "q.jsonl"], "--queries and --judgements go together."),
+        (["--space", "next", "--out", "none/result.json"], "--out none/result.json cannot be written."),
+        (["--space", "a b"], "space: String should match pattern"),
+        (
+            ["--space", "next", "--set", "cost.per_hour=-1"],
+            "cost.per_hour: should be greater than or equal to 0, not -1",
+        ),
+    ],
+)
+def test_a_comparison_that_cannot_be_made_is_refused(
+    empty_folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    # Options are looked at before the session is asked for anything.
+    monkeypatch.setattr(command, "get_session", lambda *_, **__: None)
+    empty_folder.joinpath("settings.yaml").write_text(GOOD)
+    result = run("compare", "--config", "settings.yaml", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in " ".join(result.stderr.split())
 
 
 def test_a_stack_trace_shows_no_values(

@@ -20,6 +20,7 @@ JOBS = {
     "show_status",
     "list_quarantine",
     "list_spaces",
+    "compare_spaces",
     "promote_space",
     "rollback_space",
     "drop_space",
