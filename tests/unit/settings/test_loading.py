@@ -121,6 +121,7 @@ def test_everything_but_the_essentials_has_a_default() -> None:
             "min_coverage": 0.99,
             "keep_days": 7,
         },
+        "cost": {"per_hour": None, "currency": "USD"},
         "spark": {"master": "local[*]", "properties": {}},
     }
 
