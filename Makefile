@@ -16,7 +16,8 @@ export SOURCE_DATE_EPOCH := 315532800
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export bench bench-gpu crash soak soak-follow mutants zip wheel clean
+.PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export bench bench-gpu \
+    crash crash-spaces soak soak-follow soak-upgrade mutants zip wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,11 +81,16 @@ bench-gpu: $(STAMP) ## Time the engine on this machine's GPU against alternative
 ROUNDS ?= 100
 RUNS   ?= 500
 REFRESHES ?= 200
+QUESTIONS ?= 1000
 JOBS   ?= 1
 
 crash: install ## Kill runs at their commits, resume them, compare (ROUNDS=100 SEED=1 JOBS=1)
 	$(JAVA) $(BIN)/python tests/soak/crash.py --rounds $(ROUNDS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED)) \
 	    --out tests/soak/results/crash.json
+
+crash-spaces: install ## Kill promotions, rollbacks, removals and exports at their commits (ROUNDS=100 SEED=1 JOBS=1)
+	$(JAVA) $(BIN)/python tests/soak/crash.py --spaces --rounds $(ROUNDS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED)) \
+	    --out tests/soak/results/crash-spaces.json
 
 soak: install ## Random refreshes, crashes and take-overs against an oracle (RUNS=500 SEED=1 JOBS=1)
 	$(JAVA) $(BIN)/python tests/soak/soak.py --runs $(RUNS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED)) \
@@ -92,6 +98,9 @@ soak: install ## Random refreshes, crashes and take-overs against an oracle (RUN
 
 soak-follow: install ## Follow a source through many refreshes and watch the memory (REFRESHES=200)
 	$(JAVA) $(BIN)/python tests/soak/follow.py --refreshes $(REFRESHES) --out tests/soak/results/follow.json
+
+soak-upgrade: install ## Ask questions while a model is changed, and changed back (QUESTIONS=1000)
+	$(JAVA) $(BIN)/python tests/soak/upgrade.py --questions $(QUESTIONS) --out tests/soak/results/upgrade.json
 
 mutants: install ## Seed bugs, one at a time, and expect a test to fail (JOBS=1 ONLY="part of their names")
 	$(JAVA) $(BIN)/python tests/mutants/mutants.py --jobs $(JOBS) $(if $(ONLY),--only "$(ONLY)") --out tests/mutants/results/mutants.json

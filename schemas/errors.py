@@ -60,6 +60,12 @@ class ReconciliationError(EmbedlakeError):
     exit_code = 6
 
 
+class GateError(EmbedlakeError):
+    """A space was not promoted, because it retrieves worse or covers less than the settings allow."""
+
+    exit_code = 7
+
+
 class StoppedError(KeyboardInterrupt):
     """A signal asked the run to stop. Not an `Exception`, so that no library handles it as one of its own errors."""
 

@@ -3,11 +3,13 @@
 1. Stores without a number: all that were written before there was one.
 2. `staged_vectors` has `run_number` and `slice_number`, `plan` has `stored_chunks` and `refused`.
 3. `inference` in `runs` has `backend`, `backend_note`, `torch_rate` and `openvino_rate`.
+4. `spaces` has one row for each change of a space instead of one for each space, and so `number`, `change`,
+   `changed_at`, `changed_by`, `reason` and `figures`.
 """
 
 from schemas.errors import InputError
 
-FORMAT = 3
+FORMAT = 4
 # A property of every table that embedlake creates. Delta keeps it, and every reader of Delta shows it.
 FORMAT_PROPERTY = "embedlake.format"
 

@@ -16,6 +16,8 @@ MAINTENANCE_ENDED = "maintenance ended"
 ENDS = (FINISHED, FAILED, STOPPED, MAINTENANCE_ENDED)
 # In the counts of a maintenance: 1 if every run before it had finished, which its own end does not change.
 WAS_CLEAN = "was_clean"
+# What the maintenance that removes a space is called in `plan`.
+DROP = "drop"
 RUNS = Table(
     "runs",
     "Events of runs and of maintenance, append-only",

@@ -9,6 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from spark_jobs import (
     calibrate_inference,
+    drop_space,
     embed_library,
     evaluate_library,
     export_library,
@@ -16,6 +17,8 @@ from spark_jobs import (
     list_quarantine,
     list_spaces,
     maintain_space,
+    promote_space,
+    rollback_space,
     search_library,
     show_status,
     verify_space,
@@ -49,15 +52,19 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-BUILD, RETRIEVE, OPERATE = "Build and refresh", "Search, evaluate and export", "Operate"
+BUILD, RETRIEVE = "Build and refresh", "Search, evaluate and export"
+SPACES, OPERATE = "Change to another model", "Operate"
 app.command("embed", cls=_Command, rich_help_panel=BUILD)(embed_library.command)
 app.command("follow", cls=_Command, rich_help_panel=BUILD)(follow_library.command)
 app.command("calibrate", cls=_Command, rich_help_panel=BUILD)(calibrate_inference.command)
 app.command("search", cls=_Command, rich_help_panel=RETRIEVE)(search_library.command)
 app.command("evaluate", cls=_Command, rich_help_panel=RETRIEVE)(evaluate_library.command)
 app.command("export", cls=_Command, rich_help_panel=RETRIEVE)(export_library.command)
+app.command("spaces", cls=_Command, rich_help_panel=SPACES)(list_spaces.command)
+app.command("promote", cls=_Command, rich_help_panel=SPACES)(promote_space.command)
+app.command("rollback", cls=_Command, rich_help_panel=SPACES)(rollback_space.command)
+app.command("drop", cls=_Command, rich_help_panel=SPACES)(drop_space.command)
 app.command("status", cls=_Command, rich_help_panel=OPERATE)(show_status.command)
-app.command("spaces", cls=_Command, rich_help_panel=OPERATE)(list_spaces.command)
 app.command("quarantine", cls=_Command, rich_help_panel=OPERATE)(list_quarantine.command)
 app.command("verify", cls=_Command, rich_help_panel=OPERATE)(verify_space.command)
 app.command("maintain", cls=_Command, rich_help_panel=OPERATE)(maintain_space.command)

@@ -15,29 +15,16 @@ from pyspark.sql import SparkSession
 from schemas.errors import InputError
 from spark_jobs.evaluation import pairs as evaluate_pairs
 from spark_jobs.evaluation.judgements import JudgedQueries, read_judged
-from spark_jobs.evaluation.measures import (
-    neighbour_overlap,
-    paired_differences,
-    require_measures,
-    score_queries,
-    search_depth,
-)
+from spark_jobs.evaluation.measures import require_measures
 from spark_jobs.evaluation.pairs import PairScores
-from spark_jobs.evaluation.report import (
-    Comparison,
-    Evaluation,
-    SpaceScores,
-    ensure_evaluations,
-    record_evaluation,
-    rows_of,
-)
-from spark_jobs.evaluation.retrieval import RetrievedDocuments, retrieve_documents
+from spark_jobs.evaluation.report import Evaluation, record_evaluation, rows_of
+from spark_jobs.evaluation.spaces import evaluate_spaces
 from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, session, show
 from spark_jobs.runtime.json_text import json_text
 from spark_jobs.search.queries import read_queries
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.file_system import with_file_system
-from spark_jobs.store.open_space import OpenSpace, open_space, search_model
+from spark_jobs.store.open_space import open_space
 from spark_jobs.store.tables import delta_session
 
 MOST_K = 10_000
@@ -50,12 +37,13 @@ def run(
     queries: Path | None = None,
     judgements: Path | None = None,
     pairs: Path | None = None,
+    space: str | None = None,
     against: str | None = None,
     k: int = 10,
     out: Path | None = None,
     keep_identical_ids: bool = False,
 ) -> Evaluation | PairScores:
-    """Evaluates the configured space against relevance judgments, or the configured model by sentence pairs.
+    """Evaluates a space of the library against relevance judgments, or the configured model by sentence pairs.
 
     The result is also appended to the store's `evaluations` table.
 
@@ -65,6 +53,7 @@ def run(
         queries: File of queries in BEIR's format (JSON lines) or any other that a search reads, with `judgements`.
         judgements: File of relevance judgments (qrels) in BEIR's or TREC's format, with `queries`.
         pairs: File of sentence pairs with a score, instead of `queries` and `judgements`.
+        space: The space to evaluate instead of the library's active one.
         against: A second space of the library to compare with, searched with its own model.
         k: A cutoff for the measures in addition to the usual ones, from 1 to 10,000.
         out: File for the result as JSON; it is overwritten.
@@ -79,10 +68,11 @@ def run(
     retrieval = {
         "--queries": queries,
         "--judgements": judgements,
+        "--space": space,
         "--against": against,
         "--keep-identical-ids": keep_identical_ids or None,
     }
-    faults = _option_faults(settings, pairs, retrieval, k, out)
+    faults = _option_faults(pairs, retrieval, k, out)
     if faults:
         raise InputError(faults)
     settings = with_file_system(spark, settings)
@@ -93,7 +83,7 @@ def run(
         require_measures()
         with delta_session(spark):
             judged = read_judged(queries, judgements, partial(read_queries, spark))
-            result = _evaluated(spark, settings, judged, against, k, keep_identical_ids)
+            result = _evaluated(spark, settings, judged, space, against, k, keep_identical_ids)
             record_evaluation(spark, settings, rows_of(result))
     else:
         raise InputError("--queries and --judgements go together. Name both files, or --pairs alone.")
@@ -106,44 +96,19 @@ def _evaluated(
     spark: SparkSession,
     settings: Settings,
     judged: JudgedQueries,
+    name: str | None,
     against: str | None,
     k: int,
     keep_identical_ids: bool,
 ) -> Evaluation:
-    # Spaces, models and the store are checked before a space is searched.
-    space = open_space(spark, settings)
+    space = open_space(spark, settings, name)
+    if against is not None and space.name == f"{settings.library}.{against}":
+        raise InputError(f"--against {against} is the space itself. Name another one.")
     other = open_space(spark, settings, against) if against is not None else None
-    model, other_model = search_model(space), search_model(other) if other is not None else None
-    ensure_evaluations(spark, settings)
-    depth = search_depth(k)
-    retrieved = retrieve_documents(space, model, judged, depth, keep_identical_ids)
-    scores = _scores(space, judged, retrieved, k)
-    if other is None or other_model is None:
-        return Evaluation(judged, k, depth, scores, None, keep_identical_ids)
-    other_retrieved = retrieve_documents(other, other_model, judged, depth, keep_identical_ids)
-    other_scores = _scores(other, judged, other_retrieved, k)
-    comparison = Comparison(
-        other=other_scores,
-        differences=paired_differences(scores.scores, other_scores.scores),
-        overlap=neighbour_overlap(retrieved.documents, other_retrieved.documents, k),
-    )
-    return Evaluation(judged, k, depth, scores, comparison, keep_identical_ids)
-
-
-def _scores(space: OpenSpace, judged: JudgedQueries, retrieved: RetrievedDocuments, k: int) -> SpaceScores:
-    return SpaceScores(
-        space=space.name,
-        model_fingerprint=space.model_fingerprint,
-        vectors_version=space.vectors.version,
-        truncated=retrieved.truncated,
-        missing=retrieved.missing,
-        own_documents=retrieved.own_documents,
-        scores=score_queries(judged, retrieved.documents, k),
-    )
+    return evaluate_spaces(space, other, judged, k, keep_identical_ids)
 
 
 def _option_faults(
-    settings: Settings,
     pairs: Path | None,
     retrieval: Mapping[str, object],
     k: int,
@@ -153,8 +118,6 @@ def _option_faults(
     given = [name for name, value in retrieval.items() if value is not None]
     if pairs is not None and given:
         faults.append(f"--pairs does not go with {' and '.join(given)}. Leave out one or the other.")
-    if retrieval["--against"] == settings.space:
-        faults.append(f"--against {settings.space} is the space itself. Name another one.")
     if not 1 <= k <= MOST_K:
         faults.append(f"-k is {k}. Ask for 1 to {MOST_K:,} documents.")
     if out is not None and (out.is_dir() or not os.access(out if out.exists() else out.absolute().parent, os.W_OK)):
@@ -176,6 +139,9 @@ def command(
     config: Config,
     queries: Annotated[Path | None, typer.Option(help="Read queries in BEIR's format, or as search does.")] = None,
     judgements: Annotated[Path | None, typer.Option(help="Read judgements (qrels) in BEIR's or TREC's format.")] = None,
+    space: Annotated[
+        str | None, typer.Option(help="Evaluate this space of the library instead of its active one.")
+    ] = None,
     against: Annotated[str | None, typer.Option(help="Compare with another space of this library.")] = None,
     pairs: Annotated[Path | None, typer.Option(help="Read sentence pairs with a score instead.")] = None,
     k: K = 10,
@@ -196,6 +162,7 @@ def command(
             queries=queries,
             judgements=judgements,
             pairs=pairs,
+            space=space,
             against=against,
             k=k,
             out=out,

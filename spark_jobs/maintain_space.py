@@ -8,7 +8,11 @@ import typer
 from pyspark.sql import SparkSession
 
 from schemas.errors import InputError
+from schemas.evaluations import EVALUATIONS
+from schemas.exports import EXPORTS
 from schemas.ledger import LEDGER
+from schemas.runs import RUNS
+from schemas.spaces import SPACES
 from schemas.staged import STAGED, STAGED_VECTORS
 from spark_jobs.export.difference import held_tables
 from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, session, show
@@ -16,6 +20,7 @@ from spark_jobs.runtime.properties import session_properties
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.claims import Claim, exclusive
+from spark_jobs.store.locks import store_lock
 from spark_jobs.store.properties import LISTING, RETENTION_HOURS, UNCHECKED_RETENTION, file_sizes
 from spark_jobs.store.runs import require_tables
 from spark_jobs.store.tables import SpaceTables, delta_session, space_tables
@@ -88,9 +93,21 @@ def run(spark: SparkSession, settings: Settings, *, force: bool = False) -> Main
                     spark.sql(f"OPTIMIZE {tables.name(table)}")
             with session_properties(spark, {**LISTING, **(UNCHECKED_RETENTION if force else {})}):
                 for table in (*names, *held_tables(tables)):
-                    spark.sql(f"VACUUM {tables.name(table)} RETAIN {hours} HOURS")
+                    tables.vacuum(table, hours)
             after = {table: size_of(tables, table) for table in names}
+            _compact_records(tables, settings)
     return MaintenanceReport(f"{settings.library}.{settings.space}", before, after, kept, float(hours))
+
+
+def _compact_records(tables: SpaceTables, settings: Settings) -> None:
+    """Compacts the tables of the whole store: each event is a file of its own, and every run reads them."""
+    for table in (RUNS.name, SPACES.name, EXPORTS.name, EVALUATIONS.name):
+        if tables.exists(table):
+            with store_lock(settings):
+                tables.compact(table)
+            with session_properties(tables.spark, LISTING):
+                # Other spaces read them too, whatever this one is asked to forget.
+                tables.vacuum(table, str(RETENTION_HOURS))
 
 
 def _retention(settings: Settings, force: bool) -> str:

@@ -12,7 +12,7 @@ In a live session:
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import chain
@@ -33,7 +33,15 @@ from spark_jobs.search.nearest import SearchOptions, matching, nearest, queries_
 from spark_jobs.search.prompt import answer_prompt, questions_of_input
 from spark_jobs.search.queries import embed_queries, read_queries
 from spark_jobs.search.query_rows import Query, check_question, shown
-from spark_jobs.search.question import LocalModel, PreparedSearch, ask, ask_once, load_here, prepare_search
+from spark_jobs.search.question import (
+    LoadModel,
+    PreparedSearch,
+    ask,
+    ask_active,
+    ask_once,
+    load_here,
+    prepare_search,
+)
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.open_space import OpenSpace, open_space, search_model
 from spark_jobs.store.tables import delta_session
@@ -41,7 +49,7 @@ from spark_jobs.store.tables import delta_session
 Where = Annotated[str | None, typer.Option(help="Boolean SQL expression, such as \"package = 'numpy'\".")]
 PerDocument = Annotated[bool, typer.Option("--per-document", help="Return documents, each by its best chunk.")]
 Rescore = Annotated[bool, typer.Option("--rescore", help="Keep queries in float32 in a space of int8 or binary.")]
-Space = Annotated[str | None, typer.Option(help="Search another space of this library.")]
+Space = Annotated[str | None, typer.Option(help="Search this space of the library instead of its active one.")]
 
 _NEEDS = "search needs either a question, or --queries FILE with --out PATH"
 # Maximum number of truncated queries that the summary names.
@@ -85,7 +93,7 @@ def answer(
         settings: The whole configuration.
         question: Any text that is not blank.
         options: How many hits to return, and from which rows.
-        space: A space of the library to search instead of the configured one.
+        space: A space of the library to search instead of its active one.
 
     Returns:
         At most `options.k` hits; render them with `as_lines` or `as_json` of `spark_jobs.search.hits`.
@@ -110,7 +118,7 @@ def run(
             and `_id`, `id` or `query_id`.
         out: A path that does not exist yet. It becomes Parquet if it ends with .parquet, else a Delta table.
         options: How many hits of each query to write, and from which rows.
-        space: A space of the library to search instead of the configured one.
+        space: A space of the library to search instead of its active one.
 
     Returns:
         The summary; print it.
@@ -233,22 +241,44 @@ def _answer(
     prepared = prepare_search(spark, settings, space, load)
     if question is not None:
         output.answer(ask(prepared, question, options))
-    elif lines is not None:
-        _answer_lines(lines, prepared, options, output)
+        return None
+    questions = _Questions(prepared, options, is_named=space is not None)
+    if lines is not None:
+        _answer_lines(lines, questions, output)
     else:
-        _converse(spark, prepared, options, output)
+        _converse(spark, questions, output)
     return None
 
 
-def _local_load(settings: Settings, space: str | None) -> Callable[[Settings], LocalModel] | None:
+@dataclass
+class _Questions:
+    """Questions one after another, of a named space or of the one that is active at each question."""
+
+    prepared: PreparedSearch
+    options: SearchOptions
+    is_named: bool
+
+    def ask(self, question: str) -> SearchResult:
+        if self.is_named:
+            return ask(self.prepared, question, self.options)
+        self.prepared, result = ask_active(self.prepared, question, self.options)
+        return result
+
+
+def _local_load(settings: Settings, space: str | None) -> LoadModel | None:
     """Starts to load the model here if the workers will be on this machine; None if they are elsewhere or at work."""
     if not starts_here(settings.spark):
         return None
     if space is not None:
         # Its model stands in the registry.
         return load_here
-    local = load_here(settings)
-    return lambda _: local
+    try:
+        local = load_here(settings)
+    except InputError:
+        # Only a fault if the active space needs this model.
+        return load_here
+    # A guess: another space than the settings' may be active.
+    return lambda found: local if found.model == settings.model else load_here(found)
 
 
 def _lines() -> Iterator[tuple[int, str]]:
@@ -260,26 +290,25 @@ def _lines() -> Iterator[tuple[int, str]]:
     return chain([first], lines)
 
 
-def _answer_lines(
-    lines: Iterator[tuple[int, str]], prepared: PreparedSearch, options: SearchOptions, output: _Output
-) -> None:
+def _answer_lines(lines: Iterator[tuple[int, str]], questions: _Questions, output: _Output) -> None:
     """Answers each line; ends the process with the exit code of the first fault, if there is one."""
     codes = []
     for number, question in lines:
         try:
-            output.answer(ask(prepared, question, options), number)
+            output.answer(questions.ask(question), number)
         except Exception as error:
             codes.append(output.fault(error))
     if codes:
         raise SystemExit(codes[0])
 
 
-def _converse(spark: SparkSession, prepared: PreparedSearch, options: SearchOptions, output: _Output) -> None:
+def _converse(spark: SparkSession, questions: _Questions, output: _Output) -> None:
+    prepared = questions.prepared
     if prepared.local is not None:
         # A model that cannot be loaded is no fault of a question.
         prepared.local.encoder()
     typer.echo(f"embedlake: type a question to search {prepared.space.name}; Ctrl-D ends", err=True)
-    answer_prompt(lambda text: output.answer(stoppable(spark, lambda: ask(prepared, text, options))), output.fault)
+    answer_prompt(lambda text: output.answer(stoppable(spark, lambda: questions.ask(text))), output.fault)
 
 
 if __name__ == "__main__":

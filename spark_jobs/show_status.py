@@ -10,13 +10,13 @@ from rich.table import Table
 from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED
 from schemas.plan import CHANGES
 from schemas.runs import ENDS, FINISHED, RUNS, SLICE_COMMITTED
-from schemas.spaces import SPACES
+from schemas.spaces import DROPPED, SPACES
 from spark_jobs.embedding.backlog import backlog_of
 from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, output, session
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.ledger import summarise_ledger
-from spark_jobs.store.spaces import check_format
+from spark_jobs.store.registry import check_format, newest_rows_of
 from spark_jobs.store.tables import SpaceTables, TableLocation, delta_session, space_tables
 
 _RUNS_SHOWN = 10
@@ -45,7 +45,8 @@ def _spaces(spark: SparkSession, settings: Settings) -> Table:
     table.add_column("chunks")
     table.add_column("unknown tokens")
     unknown = _unknown_shares(space_tables(spark, settings))
-    rows = space_tables(spark, settings).read(SPACES.name).orderBy("library", "space").collect()
+    spaces = newest_rows_of(space_tables(spark, settings).read(SPACES.name))
+    rows = spaces.where(F.col("state") != DROPPED).orderBy("library", "space").collect()
     for row in rows:
         tables = SpaceTables(spark, TableLocation(settings.store, row.library, row.space))
         counts = _counts(tables)
@@ -62,7 +63,9 @@ def _unknown_shares(tables: SpaceTables) -> dict[tuple[str, str], str]:
         return {}
     # Runs of earlier versions did not count them.
     runs = tables.read(RUNS.name).where((F.col("event") == FINISHED) & _count("tokens_unknown").isNotNull())
-    cut = F.sum(_count("tokens_embedded") + _count("tokens_saved"))
+    # Runs of earlier versions took no chunks from another space.
+    taken = F.coalesce(_count("tokens_taken"), F.lit(0))
+    cut = F.sum(_count("tokens_embedded") + _count("tokens_saved") - taken)
     sums = runs.groupBy("library", "space").agg(F.sum(_count("tokens_unknown")).alias("unknown"), cut.alias("cut"))
     return {
         (row["library"], row["space"]): f"{row['unknown'] / row['cut']:.1%}" for row in sums.collect() if row["cut"]

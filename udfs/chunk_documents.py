@@ -104,10 +104,11 @@ def chunk_documents(library: str, chunking: ChunkSpec, model: ModelSpec) -> Call
 
     def chunk(batches: Batches) -> Batches:
         require_version(version)
-        counter = _token_counter(model)
         rows: list[dict[str, Any]] = []
         characters = 0
         for batch in batches:
+            # Not for a partition without documents.
+            counter = _token_counter(model)
             for name, value, reason in zip(*(batch.column(key) for key in ("doc_id", "text", "refused")), strict=True):
                 doc_id, text, refused = name.as_py(), value.as_py(), reason.as_py()
                 if refused is not None:

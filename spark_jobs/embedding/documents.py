@@ -18,6 +18,8 @@ from spark_jobs.sources.refusals import REFUSED_COLUMN, refusal, too_large
 # Fine enough to cut balanced slices, coarse enough that the driver easily holds one row for each key.
 SLICE_KEYS = 4096
 CHARACTERS_PER_TOKEN = 4
+# Ids or hashes that each task can hold in memory.
+_FEW_KEYS = 250_000
 # Columns of the ledger that decide what a document's change is, and what it costs.
 RECORDED = ("text_hash", "payload_hash", "status", "attempts", "chunk_count")
 
@@ -173,3 +175,11 @@ def as_plan(differing: DataFrame, removed: DataFrame, payload: Sequence[StructFi
         rows = rows.withColumn("payload", F.col("payload").cast(StructType(list(payload))))
     # A slice is a range of keys: in sorted files, reading it skips the row groups of all other slices.
     return conform(rows, plan_table(payload).schema).sortWithinPartitions("slice_key")
+
+
+def as_keys(keys: DataFrame, count: int) -> DataFrame:
+    """Has tasks look up the keys of a slice in memory if they are few: what is looked up is then not shuffled.
+
+    Spark would decide by the size of files, which have texts beside the keys.
+    """
+    return F.broadcast(keys) if count <= _FEW_KEYS else keys

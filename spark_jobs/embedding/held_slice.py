@@ -4,6 +4,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from schemas.staged import staged_vectors_table
+from spark_jobs.embedding.active_chunks import find_active_chunks
 from spark_jobs.embedding.reuse import needed_hashes, stored_rows
 from spark_jobs.embedding.run import Run
 from spark_jobs.embedding.slices import commit_slice, counted_chunks, show_slice
@@ -42,7 +43,8 @@ def embed_held(
     slice_, _ = next_slice(work.groups, 1, work.tokens, run.settings.run.slice_rows)
     with progress.step("chunk"):
         stored = only_planned(vectors, plan, slice_.documents) if vectors is not None else None
-        rows, observed = chunk_rows(run, slice_, plan, stored, slots=1)
+        active = find_active_chunks(run, work)
+        rows, observed = chunk_rows(run, slice_, plan, stored, slots=1, active=active)
         chunks, chunked = in_memory(rows), chunk_counts(observed)
     counts = counted_chunks(slice_, chunked, progress)
     staged = run.tables.spark.createDataFrame([], staged_vectors_table(run.preflight.inference.model.precision).schema)

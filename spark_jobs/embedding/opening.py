@@ -15,7 +15,7 @@ from spark_jobs.embedding.store_state import StoreState
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.claims import claim_space
 from spark_jobs.store.locks import SpaceLock
-from spark_jobs.store.spaces import ranges_of, read_registry, register
+from spark_jobs.store.spaces import ranges_of, register
 
 
 def register_space(
@@ -32,19 +32,17 @@ def register_space(
     Returns:
         The same with the space's ranges, measured now or earlier; None unless the space stores int8.
     """
-    registry = preflight.registry
-    if registry.row is None:
-        # Looked up again: another process may have registered the space before this one got its lock.
-        registry = read_registry(spark, settings)
-    if registry.row is not None:
-        ranges = ranges_of(registry.row)
+    row = preflight.registry.row
+    if row is not None:
+        ranges = ranges_of(row)
     else:
         model, chunking = preflight.inference.model, preflight.chunking
         ranges = measure_ranges(settings, preflight) if model.precision == "int8" else None
         if state.tables.location.view is not None:
             # The library's view needs a table.
             state.tables.ensure(state.vectors)
-        register(spark, settings, model, chunking, ranges, is_first=not registry.spaces)
+        row = register(spark, settings, model, chunking, ranges)
+        ranges = ranges_of(row) if row is not None else ranges
     return replace(preflight, inference=replace(preflight.inference, ranges=ranges))
 
 

@@ -16,7 +16,8 @@ from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.sections import split_path
 from spark_jobs.settings.specs import chunk_spec, inference_spec
 from spark_jobs.sources.source import Source, check_ids, open_source
-from spark_jobs.store.spaces import Registry, check_space, read_registry
+from spark_jobs.store.registry import Registry, read_registry
+from spark_jobs.store.spaces import check_space
 from spark_jobs.store.tables import location_of, space_tables, stored_types
 from udfs.models.fingerprint import chunking_fingerprint, model_fingerprint
 from udfs.specs import ChunkSpec, InferenceSpec

@@ -20,9 +20,11 @@ _COUNTED = (
     "chunks",
     "chunks_embedded",
     "chunks_failed",
+    "chunks_taken",
     "chunks_unread",
     "tokens_embedded",
     "tokens_saved",
+    "tokens_taken",
     "tokens_unknown",
     "slices",
 )
@@ -64,7 +66,10 @@ class RunReport:
         chunks = n["chunks"]
         truncated = f"{n['truncated'] / chunks:.1%} truncated" if chunks else "none to embed"
         tokens = n["tokens_embedded"] + n["tokens_saved"]
-        unknown = f" · {n['tokens_unknown'] / tokens:.1%} unknown to the model" if n["tokens_unknown"] else ""
+        # Of chunks that another space has cut, nobody has counted the unknown ones again.
+        cut = tokens - n["tokens_taken"]
+        unknown = f" · {n['tokens_unknown'] / cut:.1%} unknown to the model" if n["tokens_unknown"] else ""
+        taken = f" · {n['chunks_taken']:,} taken from the active space" if n["chunks_taken"] else ""
         rate = n["tokens_embedded"] / self.seconds["embed"] if self.seconds.get("embed") else 0
         steps = " · ".join(f"{step} {value:.1f}" for step, value in self.seconds.items())
         return [
@@ -75,7 +80,7 @@ class RunReport:
             (
                 "chunks",
                 f"{chunks:,} in this run · {n['chunks_embedded']:,} embedded · {n['chunks_reused']:,} reused · "
-                f"{truncated}",
+                f"{truncated}{taken}",
             ),
             (
                 "tokens",
@@ -126,11 +131,12 @@ def summarise(
 
 
 def unread_warning(counts: Mapping[str, int]) -> str:
-    """Warns about a library that the model can hardly read; empty if it can, by counts chunks and chunks_unread."""
-    if counts["chunks_unread"] <= _MAX_UNREAD * counts["chunks"]:
+    """Warns about a library that the model can hardly read; empty if it can, by the counts of its chunks."""
+    cut = counts["chunks"] - counts["chunks_taken"]
+    if counts["chunks_unread"] <= _MAX_UNREAD * cut:
         return ""
     return (
-        f"the model can hardly read {counts['chunks_unread']:,} of {counts['chunks']:,} chunks: a fifth or more of "
+        f"the model can hardly read {counts['chunks_unread']:,} of {cut:,} chunks: a fifth or more of "
         "their characters are not in its vocabulary, so different texts get equal vectors. Use a model for their "
         "language."
     )

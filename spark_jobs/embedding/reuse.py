@@ -7,9 +7,10 @@ from pyspark.sql import functions as F
 
 from schemas.staged import STAGED_VECTORS, staged_vectors_table
 from schemas.table import conform
+from spark_jobs.embedding.documents import as_keys
 from spark_jobs.embedding.run import Run
 from spark_jobs.embedding.slicing import Slice, reading_pays
-from spark_jobs.embedding.staging import as_keys, has_chunk, only_missing, place_of, staged_by
+from spark_jobs.embedding.staging import has_chunk, only_missing, place_of, staged_by
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.store.versions import PinnedVectors
 

@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from schemas.runs import SLICE_COMMITTED
 from schemas.staged import STAGED, STAGED_CHUNKS
+from spark_jobs.embedding.active_chunks import ActiveChunks, find_active_chunks
 from spark_jobs.embedding.merging import as_ledger_changes, as_outcomes, as_vector_changes, merge_ledger, merge_vectors
 from spark_jobs.embedding.report import unread_warning
 from spark_jobs.embedding.reuse import find_vectors, staged_rows
@@ -59,7 +60,7 @@ def embed_slices(run: Run, work: Work, before: PinnedVectors | None, tally: Tall
         progress: Where progress is shown.
     """
     settings, groups, last_tokens, number = run.settings.run, work.groups, 0, 0
-    weights = weight_bytes(run.preflight.inference.model)
+    weights, active = weight_bytes(run.preflight.inference.model), find_active_chunks(run, work)
     with one_behind(run.tables.spark, f"{run.run_id} commits") as hand_over:
         while groups:
             # Clusters grow during a run; over Connect, counting slots takes a separate job.
@@ -71,13 +72,19 @@ def embed_slices(run: Run, work: Work, before: PinnedVectors | None, tally: Tall
             bound, number = with_rest(settings.slice_tokens, bound, left), number + 1
             slice_, groups = next_slice(groups, number, bound, settings.slice_rows)
             progress.begin(work.tokens - left)
-            staged = stage_slice(run, slice_, before, slots, tally, progress)
+            staged = stage_slice(run, slice_, before, active, slots, tally, progress)
             hand_over(partial(_finish, run, work, staged, tally, progress, is_last=not groups))
             last_tokens = slice_.tokens
 
 
 def stage_slice(
-    run: Run, slice_: Slice, before: PinnedVectors | None, slots: int, tally: Tally, progress: Progress
+    run: Run,
+    slice_: Slice,
+    before: PinnedVectors | None,
+    active: ActiveChunks | None,
+    slots: int,
+    tally: Tally,
+    progress: Progress,
 ) -> StagedSlice:
     """Chunks and embeds one slice.
 
@@ -85,6 +92,7 @@ def stage_slice(
         run: The run.
         slice_: The slice.
         before: The space's vectors as they were before the first slice of the run; None if there were none.
+        active: The library's active space, if its chunks can be taken; else None.
         slots: Tasks that run at the same time.
         tally: Receives the slice's inference.
         progress: Where progress is shown.
@@ -96,7 +104,7 @@ def stage_slice(
     with progress.step("chunk"):
         # Earlier slices of this run, one of which may be about to be committed, store chunks of other documents only.
         stored = only_planned(run.tables.read("vectors"), plan, slice_.documents) if before is not None else None
-        chunked = stage_chunks(run, slice_, plan, stored, slots)
+        chunked = stage_chunks(run, slice_, plan, stored, slots, active)
     here = (F.col("run_id") == run.run_id) & (F.col("slice_number") == slice_.number)
     chunks = run.tables.read(STAGED_CHUNKS.name).where(here)
     counts = counted_chunks(slice_, chunked, progress)
@@ -127,6 +135,7 @@ def counted_chunks(slice_: Slice, chunked: Counter[str], progress: Progress) -> 
     """Begins a slice's counts with those of its chunks, and warns of a library that the model can hardly read."""
     counts: Counter[str] = Counter(chunks=chunked["chunks"], tokens_saved=chunked["tokens"])
     counts.update(tokens_unknown=chunked["unknown"], chunks_unread=chunked["unread"])
+    counts.update(chunks_taken=chunked["taken"], tokens_taken=chunked["tokens_taken"])
     # Said before the first slice is embedded, because inference is what costs.
     if slice_.number == 1 and (warning := unread_warning(counts)):
         progress.say(f"warning: {warning}")

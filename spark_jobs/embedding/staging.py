@@ -8,6 +8,8 @@ from pyspark.sql import functions as F
 from schemas.plan import TRIED
 from schemas.staged import CUT, READ_FIELDS, STAGED_CHUNKS, STAGED_VECTORS, staged_vectors_table
 from schemas.table import conform
+from spark_jobs.embedding.active_chunks import ActiveChunks, same_documents, taken_chunks
+from spark_jobs.embedding.documents import as_keys
 from spark_jobs.embedding.run import Run
 from spark_jobs.embedding.slicing import Slice
 from spark_jobs.embedding.tally import Tally, meter_columns
@@ -17,14 +19,16 @@ from spark_jobs.runtime.progress import Progress
 from udfs.chunk_documents import chunk_documents
 
 POSITION = ("chunk_index", "char_start", "char_end")
-# Ids or hashes that each task can hold in memory.
-_FEW_KEYS = 250_000
+# Counted, not stored: whether a chunk is the active space's.
+_IS_TAKEN = "is_taken"
 
 
 def chunk_rows(
-    run: Run, slice_: Slice, plan: DataFrame, stored: DataFrame | None, slots: int
+    run: Run, slice_: Slice, plan: DataFrame, stored: DataFrame | None, slots: int, active: ActiveChunks | None
 ) -> tuple[DataFrame, Observation]:
     """Cuts the slice's new texts into chunks, beside the stored chunks of the same documents.
+
+    Texts that the library's active space has cut by the same rule are not cut again, where reading its chunks pays.
 
     Args:
         run: The run.
@@ -32,22 +36,22 @@ def chunk_rows(
         plan: Plan rows of the slice.
         stored: Rows of `only_planned`; None if the space has no vectors at all.
         slots: Tasks that run at the same time.
+        active: The library's active space, if it has the same chunking rule; see `find_active_chunks`.
 
     Returns:
         Rows of `staged_chunks`, and what is observed once they are evaluated: see `chunk_counts`.
     """
     observed = Observation("chunking")
-    made = run.tables.spark.createDataFrame([], CUT)
+    made = run.tables.spark.createDataFrame([], CUT).withColumn(_IS_TAKEN, F.lit(False))
     if slice_.to_embed:
-        partitions = partition_count(slice_.tokens, slots, slots * CHUNKED_TOKENS_PER_SECOND)
-        cut = chunk_documents(run.settings.library, run.preflight.chunking, run.preflight.inference.model)
-        made = (
-            plan.where(F.col("change").isin(*TRIED))
-            .select("doc_id", "text", "refused")
-            # With an explicit number, adaptive execution does not merge the partitions for being small.
-            .repartition(partitions, "doc_id")
-            .mapInArrow(cut, CUT)
-        )
+        texts = plan.where(F.col("change").isin(*TRIED))
+        if active is not None and active.pays_for(slice_):
+            same = same_documents(active, texts, slice_.to_embed)
+            taken = taken_chunks(active, same, slice_.to_embed).withColumn(_IS_TAKEN, F.lit(True))
+            texts = texts.join(as_keys(same, slice_.to_embed), "doc_id", "left_anti")
+            made = _cut(run, slice_, texts, slots).unionByName(taken)
+        else:
+            made = _cut(run, slice_, texts, slots)
     is_made = has_chunk()
     rows = as_staged_chunks(made, stored, run.run_id, slice_.number).observe(
         observed,
@@ -57,8 +61,19 @@ def chunk_rows(
         F.count_if("is_stored").alias("stored"),
         F.coalesce(F.sum("unknown"), F.lit(0)).alias("unknown"),
         F.count_if("unread").alias("unread"),
+        F.count_if(_IS_TAKEN).alias("taken"),
+        F.coalesce(F.sum(F.when(F.col(_IS_TAKEN), F.col("token_count"))), F.lit(0)).alias("tokens_taken"),
     )
-    return conform(rows.drop(*(field.name for field in READ_FIELDS)), STAGED_CHUNKS.schema), observed
+    return conform(rows.drop(*(field.name for field in READ_FIELDS), _IS_TAKEN), STAGED_CHUNKS.schema), observed
+
+
+def _cut(run: Run, slice_: Slice, texts: DataFrame, slots: int) -> DataFrame:
+    """Has workers cut planned texts: rows of `CUT`, and that none of them is taken from another space."""
+    partitions = partition_count(slice_.tokens, slots, slots * CHUNKED_TOKENS_PER_SECOND)
+    cut = chunk_documents(run.settings.library, run.preflight.chunking, run.preflight.inference.model)
+    # With an explicit number, adaptive execution does not merge the partitions for being small.
+    spread = texts.select("doc_id", "text", "refused").repartition(partitions, "doc_id")
+    return spread.mapInArrow(cut, CUT).withColumn(_IS_TAKEN, F.lit(False))
 
 
 def chunk_counts(observed: Observation) -> Counter[str]:
@@ -68,16 +83,19 @@ def chunk_counts(observed: Observation) -> Counter[str]:
         observed: Of rows that were evaluated.
 
     Returns:
-        Counts: `chunks` that were cut, how many of them are `new` (not stored yet), `tokens` of all that were cut, how
-        many of those are `unknown` to the model, `unread` chunks that it can hardly read for that reason, and `stored`
-        chunks of the slice's documents.
+        Counts: `chunks` of the texts, how many of them are `new` (not stored yet), `tokens` of all, how many of the
+        chunks are `taken` from the active space and how many tokens these have (`tokens_taken`). Of those that were
+        cut: tokens that are `unknown` to the model, and `unread` chunks that it can hardly read for that reason. And
+        `stored` chunks of the slice's documents.
     """
     return Counter({name: int(value) for name, value in observed.get.items()})
 
 
-def stage_chunks(run: Run, slice_: Slice, plan: DataFrame, stored: DataFrame | None, slots: int) -> Counter[str]:
+def stage_chunks(
+    run: Run, slice_: Slice, plan: DataFrame, stored: DataFrame | None, slots: int, active: ActiveChunks | None
+) -> Counter[str]:
     """Appends the rows of `chunk_rows` to `staged_chunks`, and returns their `chunk_counts`."""
-    rows, observed = chunk_rows(run, slice_, plan, stored, slots)
+    rows, observed = chunk_rows(run, slice_, plan, stored, slots, active)
     # Another thread may be at the commits of the slice before, whose numbers are properties of the session.
     run.tables.append(rows, STAGED_CHUNKS, run.fence.options())
     return chunk_counts(observed)
@@ -165,14 +183,6 @@ def place_of(run: Run, slice_: Slice) -> dict[str, Column]:
 def staged_by(run: Run, slice_: Slice) -> Column:
     """Builds the condition that this slice staged a row of `staged_vectors`; Delta skips the files of others."""
     return (F.col("run_number") == run.claim.number) & (F.col("slice_number") == slice_.number)
-
-
-def as_keys(keys: DataFrame, count: int) -> DataFrame:
-    """Has tasks look up the keys of a slice in memory if they are few: what is looked up is then not shuffled.
-
-    Spark would decide by the size of files, which have texts beside the keys.
-    """
-    return F.broadcast(keys) if count <= _FEW_KEYS else keys
 
 
 def only_planned(vectors: DataFrame, plan: DataFrame, documents: int) -> DataFrame:

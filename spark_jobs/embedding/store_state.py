@@ -6,6 +6,7 @@ from functools import partial
 
 from pyspark.sql import DataFrame, Row, SparkSession
 
+from schemas.errors import InputError
 from schemas.format import FORMAT
 from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED
 from schemas.runs import RUNS
@@ -17,6 +18,7 @@ from spark_jobs.runtime.threads import together
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.format import raise_format
 from spark_jobs.store.locks import store_lock
+from spark_jobs.store.removal import is_left
 from spark_jobs.store.runs import history, refuse_second
 from spark_jobs.store.tables import SpaceTables, space_tables
 
@@ -97,7 +99,8 @@ def read_store(
         The state.
 
     Raises:
-        InputError: The store cannot be written; a SourceError if a table has other columns than the source.
+        InputError: The store cannot be written, or a dropped space is not removed yet; a SourceError if a table has
+            other columns than the source.
         RunActiveError: Another run is active.
     """
     tables = space_tables(spark, settings)
@@ -116,6 +119,12 @@ def read_store(
             together(spark, [partial(complete, table) for table in (RUNS, SPACES)])
     # A store whose registry was lost may have the others.
     together(spark, [partial(complete, table) for table in (RUNS, vectors, LEDGER) if table.name not in existing])
+    if preflight.registry.was_dropped and is_left(tables):
+        name = f"{settings.library}.{settings.space}"
+        raise InputError(
+            f"space {name} was dropped, but not all of it is removed yet. Run embedlake drop --space {settings.space} "
+            "again."
+        )
     last, before = history(tables) if RUNS.name in existing else (None, None)
     refuse_second(last, settings, take_over)
     return StoreState(tables, vectors, frozenset(existing), last, before)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql.types import StructType
 
+from schemas.errors import InputError
 from schemas.worker_rows import RANKED
 from spark_jobs.runtime.properties import session_properties
 from spark_jobs.runtime.threads import aside, together
@@ -24,9 +25,11 @@ from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.specs import inference_spec
 from spark_jobs.store.open_space import StoredSpace, find_space, newest_rows, search_model
 from spark_jobs.store.properties import for_question
+from spark_jobs.store.spaces import require_space
 from spark_jobs.store.tables import delta_session
 from udfs.encoders.encoder import load_encoder
 from udfs.encoders.protocol import Encoder
+from udfs.models.fingerprint import model_fingerprint
 from udfs.specs import InferenceSpec
 
 _QUESTION = "question"
@@ -45,6 +48,9 @@ class LocalModel:
     encoder: Callable[[], Encoder]
 
 
+LoadModel = Callable[[Settings], LocalModel]
+
+
 @dataclass(frozen=True)
 class PreparedSearch:
     """What the questions of one space share.
@@ -53,11 +59,15 @@ class PreparedSearch:
         space: The space. Its rows are read anew for each question.
         model: The model that made it, as `search_model` describes it.
         local: The same model in this process; None if executors embed the questions.
+        settings: The configuration.
+        load: How this process loads the model of a space; None if executors embed the questions.
     """
 
     space: StoredSpace
     model: InferenceSpec
     local: LocalModel | None
+    settings: Settings
+    load: LoadModel | None
 
 
 def load_here(settings: Settings) -> LocalModel:
@@ -85,14 +95,14 @@ def prepare_search(
     spark: SparkSession,
     settings: Settings,
     space: str | None = None,
-    load: Callable[[Settings], LocalModel] | None = None,
+    load: LoadModel | None = None,
 ) -> PreparedSearch:
     """Finds a space and its model, for any number of questions.
 
     Args:
         spark: The live session.
-        settings: The configuration, which names a space.
-        space: A space of the library to search instead of the configured one.
+        settings: The configuration, which names the library.
+        space: A space of the library to search instead of its active one.
         load: How this process loads the space's model, such as `load_here`; without it, executors embed the questions.
 
     Returns:
@@ -104,7 +114,8 @@ def prepare_search(
     with delta_session(spark), session_properties(spark, for_question(per_document=False)):
         found = find_space(spark, settings, space)
     local = load(found.settings) if load is not None else None
-    return PreparedSearch(found, search_model(found, local.described if local is not None else None), local)
+    model = search_model(found, local.described if local is not None else None)
+    return PreparedSearch(found, model, local, settings, load)
 
 
 def ask(prepared: PreparedSearch, question: str, options: SearchOptions) -> SearchResult:
@@ -133,12 +144,50 @@ def ask(prepared: PreparedSearch, question: str, options: SearchOptions) -> Sear
         return _found(space, rows, embedded, options)
 
 
+def ask_active(prepared: PreparedSearch, question: str, options: SearchOptions) -> tuple[PreparedSearch, SearchResult]:
+    """Finds the chunks nearest to a question in the space that is active when this is called.
+
+    The registry is read beside the scan, so that a question takes no longer than by `ask` unless another space has
+    become active.
+
+    Args:
+        prepared: What `prepare_search` or this function returned for the active space.
+        question: Any text that is not blank.
+        options: How many hits to return, and from which rows.
+
+    Returns:
+        What to prepare the next question with, and at most `options.k` hits of one space.
+
+    Raises:
+        InputError: The question or the filter cannot be used.
+    """
+    check_question(question)
+    spark, guesses, rows = prepared.space.tables.spark, list[SearchResult | Exception](), list[Row]()
+
+    def guess() -> None:
+        try:
+            guesses.append(ask(prepared, question, options))
+        except Exception as error:  # the space may be gone, which is no fault if another one is active
+            guesses.append(error)
+
+    with delta_session(spark), session_properties(spark, for_question(options.per_document)):
+        together(spark, [guess, lambda: rows.append(require_space(spark, prepared.settings))])
+    if not prepared.space.is_row(rows[0]):
+        prepared = prepare_search(spark, prepared.settings, load=prepared.load)
+        return prepared, ask(prepared, question, options)
+    if isinstance(guesses[0], Exception):
+        raise guesses[0]
+    return prepared, guesses[0]
+
+
 def ask_once(spark: SparkSession, settings: Settings, question: str, options: SearchOptions) -> SearchResult:
-    """Finds the chunks nearest to a question in the configured space; executors embed it while the space is found.
+    """Finds the chunks nearest to a question in the active space; executors embed it while the space is found.
+
+    The guess is that the settings describe the active space. If they do not, the question is embedded again.
 
     Args:
         spark: The live session.
-        settings: The configuration, which names a space.
+        settings: The configuration, which names the library.
         question: Any text that is not blank.
         options: How many hits to return, and from which rows.
 
@@ -152,7 +201,11 @@ def ask_once(spark: SparkSession, settings: Settings, question: str, options: Se
     if settings.model.precision == "int8":
         # What rounds the question's vector stands in the registry.
         return ask(prepare_search(spark, settings), question, options)
-    model = query_model(inference_spec(settings), options.rescore)
+    try:
+        model = query_model(inference_spec(settings), options.rescore)
+    except InputError:
+        # Only a fault if the active space needs this model.
+        return ask(prepare_search(spark, settings), question, options)
     prepared, embedded = list[PreparedSearch](), list[EmbeddedQueries]()
     queries = [(_QUESTION, question)]
     with delta_session(spark), session_properties(spark, for_question(options.per_document)):
@@ -164,6 +217,8 @@ def ask_once(spark: SparkSession, settings: Settings, question: str, options: Se
             ],
         )
         space = prepared[0].space
+        if space.model_fingerprint != model_fingerprint(model.model):
+            return ask(prepared[0], question, options)
         return _found(space, matching(newest_rows(space), options.where), embedded[0], options)
 
 

@@ -17,6 +17,7 @@ from spark_jobs.settings.sections import (
     MaintenanceSettings,
     ModelSettings,
     Name,
+    PromotionSettings,
     RunSettings,
     Section,
     SourceSettings,
@@ -47,6 +48,7 @@ class Settings(Section):
     run: RunSettings = RunSettings()
     maintenance: MaintenanceSettings = MaintenanceSettings()
     follow: FollowSettings = FollowSettings()
+    promotion: PromotionSettings = PromotionSettings()
     spark: SparkSettings = SparkSettings()
 
 

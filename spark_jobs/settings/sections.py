@@ -248,6 +248,28 @@ class FollowSettings(Section):
     poll_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30
 
 
+class PromotionSettings(Section):
+    """What a space must show before readers are sent to it, and how long the one before it is kept."""
+
+    queries: Text | None = None
+    judgements: Text | None = None
+    measure: Annotated[str, StringConstraints(pattern=r"^(nDCG|R|AP|RR)@[1-9][0-9]{0,3}$")] = "nDCG@10"
+    max_loss: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0
+    min_coverage: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.99
+    keep_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 7
+
+    @model_validator(mode="after")
+    def _files(self) -> "PromotionSettings":
+        if (self.queries is None) != (self.judgements is None):
+            raise ValueError("queries and judgements go together")
+        return self
+
+    @property
+    def cutoff(self) -> int:
+        """How many documents of each query the measure looks at."""
+        return int(self.measure.partition("@")[2])
+
+
 class SparkSettings(Section):
     """The local session; used only where no session is live."""
 

@@ -4,14 +4,19 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 
 from schemas.errors import InputError
 from schemas.precision import OutputPrecision, stored_dimension
+from spark_jobs.runtime.properties import set_properties
+from spark_jobs.runtime.session import require_delta
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.specs import inference_spec
+from spark_jobs.store.properties import SESSION
+from spark_jobs.store.registry import read_registry
 from spark_jobs.store.spaces import ranges_of, require_space, unknown_space
 from spark_jobs.store.tables import SpaceTables, is_absent, space_tables
 from spark_jobs.store.versions import PinnedVectors, pin_vectors
@@ -28,8 +33,9 @@ class StoredSpace:
     """A space as the registry describes it. Finding it does not look for the model.
 
     Attributes:
-        settings: The configuration, with the space's own model if it is not the configured space.
+        settings: The configuration, naming this space, with the space's own model if it is not the configured space.
         tables: The space's tables.
+        created_at: When it was registered.
         model_path: Name of the model that created it.
         model_fingerprint: Hash of everything that decides a vector.
         dimension: Numbers in an embedding.
@@ -39,6 +45,7 @@ class StoredSpace:
 
     settings: Settings
     tables: SpaceTables
+    created_at: datetime
     model_path: str
     model_fingerprint: str
     dimension: int
@@ -49,6 +56,10 @@ class StoredSpace:
     def name(self) -> str:
         """Library and space."""
         return f"{self.tables.location.library}.{self.tables.location.space}"
+
+    def is_row(self, row: Row) -> bool:
+        """Whether a row of the registry describes this space, and not one that has its name since it was dropped."""
+        return (row.space, row.created_at) == (self.tables.location.space, self.created_at)
 
     @property
     def stored_width(self) -> int:
@@ -77,8 +88,8 @@ def open_space(spark: SparkSession, settings: Settings, space: str | None = None
 
     Args:
         spark: The live session, with the properties of `delta_session`.
-        settings: The configuration, which names a space.
-        space: A space of the library to open instead of the configured one.
+        settings: The configuration, which names the library.
+        space: A space of the library to open instead of its active one.
 
     Returns:
         The space at its newest version.
@@ -114,7 +125,8 @@ def _requiring_vectors(space: StoredSpace) -> Iterator[None]:
     except AnalysisException as error:
         if not is_absent(error):
             raise
-        raise unknown_space(space.tables.spark, space.settings) from error
+        registry = read_registry(space.tables.spark, space.settings)
+        raise unknown_space(registry, space.settings.library, space.settings.space) from error
 
 
 def find_space(spark: SparkSession, settings: Settings, space: str | None = None) -> StoredSpace:
@@ -122,8 +134,8 @@ def find_space(spark: SparkSession, settings: Settings, space: str | None = None
 
     Args:
         spark: The live session, with the properties of `delta_session`.
-        settings: The configuration, which names a space.
-        space: A space of the library to find instead of the configured one.
+        settings: The configuration, which names the library.
+        space: A space of the library to find instead of its active one.
 
     Returns:
         The space.
@@ -131,24 +143,43 @@ def find_space(spark: SparkSession, settings: Settings, space: str | None = None
     Raises:
         InputError: The space does not exist.
     """
-    if space is not None:
-        settings = settings.model_copy(update={"space": space})
-    row, tables = require_space(spark, settings), space_tables(spark, settings)
+    row = require_space(spark, settings, space)
     spec = json.loads(row.model)
-    if space is not None:
+    if space is not None or row.space != settings.space:
         # As the registry describes its model, which is inspected again when it is used.
         kept = ("path", "revision", "document_prompt", "query_prompt", "normalize", "precision")
         model = {**{name: spec[name] for name in kept}, "dimensions": spec["dimension"]}
-        settings = settings.model_copy(update={"model": settings.model.model_copy(update=model)})
+        updated = {"space": row.space, "model": settings.model.model_copy(update=model)}
+        settings = settings.model_copy(update=updated)
     return StoredSpace(
         settings=settings,
-        tables=tables,
+        tables=space_tables(spark, settings),
+        created_at=row.created_at,
         model_path=spec["path"],
         model_fingerprint=row.model_fingerprint,
         dimension=row.dimension,
         precision=spec["precision"],
         ranges=ranges_of(row),
     )
+
+
+def read_vectors(spark: SparkSession, settings: Settings, space: str | None = None) -> DataFrame:
+    """Reads the vectors of a library, for notebooks and downstream jobs: all of one space, whatever is promoted then.
+
+    Args:
+        spark: The live session; keeps the properties that reading the store needs.
+        settings: The configuration, which names the library and its store.
+        space: A space of the library to read instead of its active one.
+
+    Returns:
+        The current rows of the space's `vectors` table.
+
+    Raises:
+        InputError: The space does not exist, or has no vectors yet.
+    """
+    require_delta(spark)
+    set_properties(spark, SESSION)
+    return newest_rows(find_space(spark, settings, space))
 
 
 def search_model(space: StoredSpace, described: InferenceSpec | None = None) -> InferenceSpec:

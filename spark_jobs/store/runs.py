@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from schemas.errors import InputError, RunActiveError
 from schemas.ledger import LEDGER
-from schemas.runs import ENDS, FINISHED, MAINTENANCE_ENDED, RUNS, WAS_CLEAN
+from schemas.runs import DROP, ENDS, FINISHED, MAINTENANCE_ENDED, MAINTENANCE_STARTED, RUNS, WAS_CLEAN
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.spaces import registered
 from spark_jobs.store.tables import SpaceTables, space_tables
@@ -31,18 +31,30 @@ def history(tables: SpaceTables) -> tuple[Row | None, Row | None]:
     return row["last"], row["finished"]
 
 
+def library_histories(tables: SpaceTables) -> dict[str, Row]:
+    """Finds the fields of `as_histories` for each space of a library that has had a run; `tables` are of any space."""
+    if not tables.exists(RUNS.name):
+        return {}
+    here = tables.read(RUNS.name).where(F.col("library") == tables.location.library)
+    return {row.space: row for row in here.groupBy("space").agg(*as_histories()).collect()}
+
+
 def as_histories() -> list[Column]:
     """Builds two aggregates over the events of a space, `last` and `finished`; each is null if there is none.
 
     The last run, or maintenance, has run_number, ended, clean (whether it and all before it finished), event_time and
-    owner; the last finished run has run_number, event_time, source_version, source_id, source_rule and counts.
+    owner; the last finished run has run_number, event_time, source_version, source_id, source_rule and counts. What
+    finished before the space was dropped does not count.
     """
     left_clean = (F.col("event") == MAINTENANCE_ENDED) & (F.try_element_at("counts", F.lit(WAS_CLEAN)) == 1)
     is_clean = (F.col("event") == FINISHED) | F.coalesce(left_clean, F.lit(False))
     is_end = [F.col("event").isin(*ENDS).alias("ended"), is_clean.alias("clean")]
     last = F.max(F.struct("run_number", *is_end, "event_time", "owner"))
     kept = F.struct("run_number", "event_time", "source_version", "source_id", "source_rule", "counts")
-    finished = F.max_by(kept, F.when(F.col("event") == FINISHED, F.col("run_number")))
+    number = F.when(F.col("event") == FINISHED, F.col("run_number"))
+    was_dropped = (F.col("event") == MAINTENANCE_STARTED) & (F.col("plan") == DROP)
+    dropped = F.max(F.when(was_dropped, F.col("run_number")))
+    finished = F.when(F.coalesce(F.max(number) > dropped, F.lit(True)), F.max_by(kept, number))
     return [last.alias("last"), finished.alias("finished")]
 
 

@@ -9,16 +9,13 @@ from pyspark.sql import functions as F
 
 from schemas.evaluations import EVALUATIONS
 from schemas.ledger import LEDGER
-from schemas.runs import RUNS
-from schemas.spaces import READY, SPACES
+from schemas.spaces import ACTIVE, BUILDING, READY, SPACES
 from spark_jobs.settings.loading import Settings
-from spark_jobs.store.runs import as_histories
-from spark_jobs.store.spaces import check_format, spaces_of_library
+from spark_jobs.store.registry import check_format, spaces_of_library
+from spark_jobs.store.runs import library_histories
 from spark_jobs.store.tables import SpaceTables, TableLocation, space_tables
 from spark_jobs.store.versions import size_of
 
-BUILDING = "building"
-ACTIVE = "active"
 # The measure that stands for a space's quality; `evaluations` has the others.
 _MEASURE = "nDCG@10"
 
@@ -48,8 +45,8 @@ class SpaceFacts:
 
     Attributes:
         space: Its name.
-        state: `building` until a run has finished and while one is unfinished; else `ready`, or `active` if readers
-            should use it. The active space stays active while it is refreshed.
+        state: `active` if readers should use it, whatever a refresh does to it; `building` until a run has finished and
+            while one is unfinished; else `ready`, or `retired` if it was active before.
         model: Name of its model.
         model_fingerprint: Hash of everything that decides a vector.
         dimension: Numbers of an embedding.
@@ -98,20 +95,13 @@ def find_spaces(spark: SparkSession, settings: Settings) -> list[SpaceFacts]:
         return []
     check_format(tables)
     rows = spaces_of_library(spark, settings)
-    histories = _histories(tables)
+    histories = library_histories(tables)
     qualities = _qualities(tables)
     found = []
     for row in rows:
         place = SpaceTables(spark, TableLocation(settings.store, row.library, row.space))
         found.append(_facts(row, place, histories.get(row.space), qualities.get((row.space, row.model_fingerprint))))
     return found
-
-
-def _histories(tables: SpaceTables) -> dict[str, Row]:
-    if not tables.exists(RUNS.name):
-        return {}
-    here = tables.read(RUNS.name).where(F.col("library") == tables.location.library)
-    return {row.space: row for row in here.groupBy("space").agg(*as_histories()).collect()}
 
 
 def _qualities(tables: SpaceTables) -> dict[tuple[str, str], Quality]:
@@ -134,7 +124,7 @@ def _facts(row: Row, tables: SpaceTables, history: Row | None, quality: Quality 
     size = size_of(tables, "vectors") if tables.exists("vectors") else None
     return SpaceFacts(
         space=row.space,
-        state=_state(row.active, history),
+        state=_state(row, history),
         model=model["path"],
         model_fingerprint=row.model_fingerprint,
         dimension=row.dimension,
@@ -151,9 +141,10 @@ def _facts(row: Row, tables: SpaceTables, history: Row | None, quality: Quality 
     )
 
 
-def _state(is_active: bool, history: Row | None) -> str:
+def _state(row: Row, history: Row | None) -> str:
     if history is None or history.finished is None:
         return BUILDING
-    if is_active:
+    if row.active:
         return ACTIVE
-    return READY if history.last.clean else BUILDING
+    # Stores of earlier versions have no other state.
+    return str(row.state or READY) if history.last.clean else BUILDING

@@ -17,7 +17,7 @@ from schemas.runs import RUNS
 from schemas.spaces import SPACES
 from schemas.table import Table, completed, discrepancies, missing_fields, quoted, with_missing
 from schemas.vectors import vectors_table
-from spark_jobs.runtime.properties import session_properties, set_properties
+from spark_jobs.runtime.properties import session_properties
 from spark_jobs.runtime.query_log import silent_query_log
 from spark_jobs.runtime.session import require_delta
 from spark_jobs.runtime.spark_errors import cause_of
@@ -189,6 +189,22 @@ class SpaceTables:
         with boundary(table):
             self.spark.sql(f"DELETE FROM {self.name(table)}")
 
+    def vacuum(self, table: str, hours: str) -> None:
+        """Removes files that no version of the last hours needs."""
+        self.spark.sql(f"VACUUM {self.name(table)} RETAIN {hours} HOURS")
+
+    def remove_own_rows(self, table: str) -> None:
+        """Removes this space's rows from a table of the whole store."""
+        mine = (F.col("library") == self.location.library) & (F.col("space") == self.location.space)
+        # Delta's DELETE takes no parameters.
+        once = self.spark.range(1).select(F.col("id").alias("_once"))
+        with boundary(table):
+            once.mergeInto(self.name(table), mine).whenMatched().delete().merge()
+
+    def compact(self, table: str) -> None:
+        """Combines small files of the table."""
+        self.spark.sql(f"OPTIMIZE {self.name(table)}")
+
     def last_committers(self, table: str) -> list[str]:
         """Lists the ids of the runs that committed to the table; none if it does not exist."""
         if not self.exists(table):
@@ -267,18 +283,3 @@ def table_exists(spark: SparkSession, name: str) -> bool:
 def is_absent(error: BaseException) -> bool:
     """Whether an error says that a table does not exist."""
     return isinstance(error, AnalysisException) and error.getCondition() in _ABSENT
-
-
-def read_vectors(spark: SparkSession, settings: Settings) -> DataFrame:
-    """Reads the vectors of the settings' space, for notebooks and downstream jobs.
-
-    Args:
-        spark: The live session; keeps the properties that reading the store needs.
-        settings: The configuration, which names store, library and space.
-
-    Returns:
-        The current rows of the space's `vectors` table.
-    """
-    require_delta(spark)
-    set_properties(spark, SESSION)
-    return space_tables(spark, settings).read("vectors")

@@ -14,6 +14,7 @@ from tests.benchmarks.fixed_cost import fixed, memory, scale  # noqa: E402
 from tests.benchmarks.follow import follow  # noqa: E402
 from tests.benchmarks.job import job  # noqa: E402
 from tests.benchmarks.questions import prompt  # noqa: E402
+from tests.benchmarks.registry import registry  # noqa: E402
 from tests.benchmarks.search import search  # noqa: E402
 from tests.benchmarks.slices import slices  # noqa: E402
 from tests.benchmarks.tutorial import tutorial  # noqa: E402
@@ -35,6 +36,7 @@ PARTS: dict[str, Callable[[Outcome], None]] = {
     "feed": feed,
     "follow": follow,
     "prompt": prompt,
+    "registry": registry,
 }
 # Ratios differ from processor to processor: each kind has a file of its own.
 _KIND = processor().lower().replace(" ", "-")

@@ -22,7 +22,8 @@ from spark_jobs.runtime.parallelism import task_slots
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.settings import Settings, load_settings
 from spark_jobs.settings.specs import inference_spec
-from spark_jobs.store.tables import delta_session, read_vectors, space_tables
+from spark_jobs.store.open_space import read_vectors
+from spark_jobs.store.tables import delta_session, space_tables
 from udfs.embed import embed_udf
 
 PROPERTIES = {

@@ -31,7 +31,9 @@ LIBRARY = {
     "library_quarantined": 0,
     "truncated": 0,
     "chunks_failed": 0,
+    "chunks_taken": 0,
     "chunks_unread": 0,
+    "tokens_taken": 0,
     "tokens_unknown": 0,
 }
 # Words and punctuation marks, plus two special tokens, for each embedded text.

@@ -16,6 +16,7 @@ _CANARIES = "tests/spark/jobs/test_canaries.py::test_nothing_that_is_written_has
 _JOBS = "tests/jobs/"
 _THREADS = "tests/spark/runtime/test_threads.py::test_"
 _FOLLOW = "tests/spark/jobs/test_follow.py::test_"
+_ACTIVE = "tests/spark/embedding/test_active_chunks.py::test_"
 _SEARCH = "tests/spark/search/test_search.py::test_"
 _CACHE = "tests/unit/encoders/test_model_cache.py::test_"
 _BACKENDS = "tests/unit/encoders/test_backends.py::test_"
@@ -23,6 +24,9 @@ _TRIAL = "tests/unit/encoders/test_backend_trial.py::test_"
 _FORMATS = "tests/spark/sources/test_text_formats.py::test_"
 _SWITCH = "tests/targets/test_switch.py::test_"
 _SPACE_SWITCH = "tests/spark/export/test_space_switch.py::test_"
+_PROMOTION = "tests/spark/jobs/test_promotion.py::test_"
+_GATE = "tests/unit/evaluation/test_gate.py::test_"
+_READINESS = "tests/unit/store/test_readiness.py::test_"
 
 
 class Mutant(NamedTuple):
@@ -272,7 +276,7 @@ MUTANTS = [
     ),
     Mutant(
         "a newer store is opened",
-        "spark_jobs/store/spaces.py",
+        "spark_jobs/store/registry.py",
         "refuse_newer(found, ",
         "refuse_newer(0, ",
         _FORMAT + "columns_are_added_to_tables_of_the_store_and_a_newer_store_is_refused",
@@ -441,14 +445,14 @@ MUTANTS = [
     ),
     Mutant(
         "libraries that differ by case share their tables",
-        "spark_jobs/store/spaces.py",
+        "spark_jobs/store/registry.py",
         'F.lower("library") == settings.library.lower()',
         'F.col("library") == settings.library',
         "tests/spark/store/test_tables.py::test_names_that_differ_by_case_do_not_share_tables_in_a_catalog",
     ),
     Mutant(
         "spaces that differ by case share their tables",
-        "spark_jobs/store/spaces.py",
+        "spark_jobs/store/registry.py",
         "row.space.lower() == space.lower()",
         "row.space == space",
         "tests/unit/store/test_spaces.py::test_in_a_catalog_the_first_name_owns_the_tables",
@@ -504,7 +508,7 @@ MUTANTS = [
     ),
     Mutant(
         "numbers that have collapsed pass verify",
-        "spark_jobs/verify_space.py",
+        "spark_jobs/store/verification.py",
         "return (Finding(COLLAPSED, count, ()),) if count else ()",
         "return ()",
         "tests/spark/embedding/test_precision.py::"
@@ -1176,5 +1180,180 @@ MUTANTS = [
         "if replaced is not None else None\n        self._table",
         "if False else None\n        self._table",
         _SWITCH + "the_new_rows_replace_all_old_ones_when_the_export_is_finished[lancedb-same columns]",
+    ),
+    Mutant(
+        "the oldest row of a space counts",
+        "spark_jobs/store/registry.py",
+        "F.max_by(F.struct(",
+        "F.min_by(F.struct(",
+        _PROMOTION + "readers_follow_promotion_and_rollback_and_never_mix",
+    ),
+    Mutant(
+        "a refusal counts as the newest change of a space",
+        "spark_jobs/store/registry.py",
+        "F.when(is_change, number)",
+        "number",
+        _PROMOTION + "the_gate_lets_the_better_space_in_and_refuses_the_worse",
+    ),
+    Mutant(
+        "of two changes of a library at once both are said to be made",
+        "spark_jobs/store/registry.py",
+        'if [row.changed_by for row in owners] != [common["changed_by"]]:',
+        "if not owners:",
+        _PROMOTION + "in_a_catalog_the_view_follows_and_a_number_is_taken_once",
+    ),
+    Mutant(
+        "a promotion goes by a registry that has changed since",
+        "spark_jobs/store/promotion.py",
+        " or _active(registry) != _active(seen)",
+        "",
+        _PROMOTION + "of_two_changes_at_once_one_is_refused",
+    ),
+    Mutant(
+        "two spaces are active after a promotion",
+        "spark_jobs/store/promotion.py",
+        "        if before is not None:\n            rows.append",
+        "        if before is None:\n            rows.append",
+        _PROMOTION + "readers_follow_promotion_and_rollback_and_never_mix",
+    ),
+    Mutant(
+        "the view stays with the space before",
+        "spark_jobs/store/promotion.py",
+        "    change_registry(spark, settings, decide)\n    show_active(spark, settings)",
+        "    change_registry(spark, settings, decide)",
+        _PROMOTION + "in_a_catalog_the_view_follows_and_a_number_is_taken_once",
+    ),
+    Mutant(
+        "a space that is being built is promoted",
+        "spark_jobs/store/readiness.py",
+        "or not history.last.clean",
+        "or False",
+        _PROMOTION + "what_may_not_be_promoted_rolled_back_or_dropped",
+    ),
+    Mutant(
+        "an empty space is promoted",
+        "spark_jobs/store/readiness.py",
+        'if missing or tables.read("vectors").isEmpty():',
+        "if missing:",
+        _PROMOTION + "what_may_not_be_promoted_rolled_back_or_dropped",
+    ),
+    Mutant(
+        "an older version of the source counts as in step",
+        "spark_jobs/store/readiness.py",
+        "if versions[0] >= versions[1]:",
+        "if versions[0] <= versions[1]:",
+        _READINESS + "an_older_space_is_told_from_a_newer_one",
+    ),
+    Mutant(
+        "a space with faulty rows is promoted",
+        "spark_jobs/promote_space.py",
+        "    if found.findings:",
+        "    if not found.findings:",
+        _PROMOTION + "faulty_rows_are_named",
+    ),
+    Mutant(
+        "the mean decides instead of the lower end",
+        "spark_jobs/evaluation/gate.py",
+        "return difference.value if difference.low is None else difference.low",
+        "return difference.value",
+        _GATE + "the_lower_end_of_the_interval_decides",
+    ),
+    Mutant(
+        "coverage is not asked for where there are judgements",
+        "spark_jobs/evaluation/gate.py",
+        "if agreement.coverage < settings.min_coverage:",
+        "if least is None and agreement.coverage < settings.min_coverage:",
+        _GATE + "coverage_decides_with_and_without_judgements",
+    ),
+    Mutant(
+        "judgements of another library let any space in",
+        "spark_jobs/promote_space.py",
+        "    require_known_documents(evaluation)\n",
+        "",
+        _PROMOTION + "judgements_of_another_library_are_refused",
+    ),
+    Mutant(
+        "the active space is dropped",
+        "spark_jobs/drop_space.py",
+        "    if row.active:",
+        "    if False:",
+        _PROMOTION + "what_may_not_be_promoted_rolled_back_or_dropped",
+    ),
+    Mutant(
+        "a space that was active is dropped at once",
+        "spark_jobs/drop_space.py",
+        "if left > timedelta():",
+        "if left < timedelta():",
+        _PROMOTION + "a_dropped_space_is_gone_and_its_name_is_free",
+    ),
+    Mutant(
+        "a run goes on with what a removal left",
+        "spark_jobs/embedding/store_state.py",
+        "preflight.registry.was_dropped and is_left(tables)",
+        "False",
+        _PROMOTION + "killed_while_a_space_is_removed_it_is_whole_or_gone[drop.before]",
+    ),
+    Mutant(
+        "a space that is made anew follows the feed from its former life",
+        "spark_jobs/store/runs.py",
+        "F.coalesce(F.max(number) > dropped, F.lit(True))",
+        "F.lit(True)",
+        _PROMOTION + "a_space_that_is_made_anew_reads_its_source_anew",
+    ),
+    Mutant(
+        "a prompt stays with the space that it began with",
+        "spark_jobs/search/question.py",
+        "if not prepared.space.is_row(rows[0]):",
+        "if False:",
+        _PROMOTION + "readers_follow_promotion_and_rollback_and_never_mix",
+    ),
+    Mutant(
+        "a question is searched for by the settings' model in another model's space",
+        "spark_jobs/search/question.py",
+        "if space.model_fingerprint != model_fingerprint(model.model):",
+        "if False:",
+        _PROMOTION + "readers_follow_promotion_and_rollback_and_never_mix",
+    ),
+    Mutant(
+        "the registry grows by a file with each change",
+        "spark_jobs/store/registry.py",
+        "if number % _CHANGES_A_FILE == 0:",
+        "if False:",
+        _PROMOTION + "many_changes_stay_few_files",
+    ),
+    Mutant(
+        "the record of runs grows by a file with each event",
+        "spark_jobs/maintain_space.py",
+        "                tables.compact(table)\n",
+        "                pass\n",
+        "tests/spark/jobs/test_maintain.py::test_removed_documents_leave_every_file_and_current_rows_stay",
+    ),
+    Mutant(
+        "chunks are taken of documents that the active space has half done",
+        "spark_jobs/embedding/active_chunks.py",
+        '.where(~F.col("wrong"))',
+        '.where(F.col("ledger_rows") == 1)',
+        _ACTIVE + "documents_that_a_run_of_the_active_space_left_half_done_are_cut",
+    ),
+    Mutant(
+        "chunks are taken of documents whose text has changed",
+        "spark_jobs/embedding/active_chunks.py",
+        '["doc_id", "text_hash"], "left_semi")',
+        '["doc_id"], "left_semi")',
+        _ACTIVE + "only_texts_that_the_active_space_has_not_cut_are_cut",
+    ),
+    Mutant(
+        "taken documents are cut all the same",
+        "spark_jobs/embedding/active_chunks.py",
+        "0 < self.count <= slice_.tokens",
+        "self.count < 0",
+        _ACTIVE + "only_texts_that_the_active_space_has_not_cut_are_cut",
+    ),
+    Mutant(
+        "chunks are taken from a space with another chunking rule",
+        "spark_jobs/embedding/active_chunks.py",
+        "active.chunking_fingerprint != run.preflight.chunking_fingerprint or ",
+        "",
+        _ACTIVE + "a_space_with_another_rule_cuts_for_itself",
     ),
 ]

@@ -16,6 +16,7 @@ def space_of(precision: OutputPrecision = "float32", dimension: int = 2, ranges:
         settings=nowhere,
         tables=SpaceTables(nowhere, TableLocation(nowhere, "toy", "main")),
         vectors=PinnedVectors(nowhere, rows, 1),
+        created_at=nowhere,
         model_path="fake:2",
         model_fingerprint="m1",
         dimension=dimension,

@@ -16,7 +16,7 @@ from schemas.spaces import SPACES
 from schemas.table import quoted
 from schemas.vectors import vectors_table
 from spark_jobs.settings import Settings
-from spark_jobs.store.spaces import register, spaces_of_library
+from spark_jobs.store.spaces import register
 from spark_jobs.store.tables import SpaceTables, delta_session, space_tables
 from tests.support.refresh.oracle import query
 from udfs.models.source import describe_model
@@ -50,8 +50,7 @@ class Space:
             for table in (SPACES, self.table):
                 self.tables.ensure(table)
             chunking = ChunkSpec(method="none", max_tokens=64, min_tokens=1)
-            is_first = not spaces_of_library(self.spark, self.settings)
-            register(self.spark, self.settings, model, chunking, self.ranges, is_first=is_first)
+            register(self.spark, self.settings, model, chunking, self.ranges)
 
     @property
     def tables(self) -> SpaceTables:

@@ -218,10 +218,9 @@ def test_what_is_wrong_is_told_before_anything_is_searched(
 ) -> None:
     settings = make_settings("unread")
     with pytest.raises(InputError) as error:
-        run(spark, settings, **files, pairs=tmp_path, against="main", k=0, out=tmp_path)
+        run(spark, settings, **files, pairs=tmp_path, space="main", against="small", k=0, out=tmp_path)
     assert [fault.split(". ")[0] for fault in error.value.faults] == [
-        "--pairs does not go with --queries and --judgements and --against",
-        "--against main is the space itself",
+        "--pairs does not go with --queries and --judgements and --space and --against",
         "-k is 0",
         f"--out {tmp_path} cannot be written",
     ]
@@ -243,6 +242,9 @@ def test_spaces_that_cannot_be_searched_are_named(
         run(spark, make_settings("unread"), **files)
     with pytest.raises(InputError, match=r"library toy has no space \.\./x \(it has main, small\)"):
         run(spark, settings, **files, against="../x")
+    for space, against in ((None, "main"), ("small", "small")):
+        with pytest.raises(InputError, match=f"^--against {against} is the space itself"):
+            run(spark, settings, **files, space=space, against=against)
     other_model = settings.model_copy(update={"model": settings.model.model_copy(update={"path": "fake:16"})})
     with pytest.raises(InputError, match="was made by the model fake:8"):
         run(spark, other_model, **files)

@@ -237,7 +237,7 @@ def test_an_unknown_space_is_refused_and_the_known_ones_named(
     spark: SparkSession, space: Space, make_settings: MakeSettings, out: Path
 ) -> None:
     with pytest.raises(InputError, match=r"library toy has no space other \(it has main\)"):
-        run(spark, make_settings("unused", space="other"), f"parquet:{out}")
+        run(spark, make_settings("unused"), f"parquet:{out}", space="other")
     with pytest.raises(InputError, match=r"library new has no space main \(no run has written to it yet\)"):
         run(spark, make_settings("unused", library="new"), f"parquet:{out}")
     assert not out.exists()

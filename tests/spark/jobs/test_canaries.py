@@ -67,6 +67,14 @@ class Lab:
             log.write_text(f"{TEXT} {log.read_text()}")
         return f"--set=store.path={copy}"
 
+    def broken_registry(self) -> str:
+        """A copy of the store in which the log of the registry is no JSON."""
+        copy = self.folder / f"broken-{next(self.numbers)}"
+        shutil.copytree(self.folder / "lake", copy)
+        for log in (copy / "_embedlake" / "spaces" / "_delta_log").glob("*.json"):
+            log.write_text(f"{TEXT} {log.read_text()}")
+        return f"--set=store.path={copy}"
+
     def records(self) -> str:
         """Everything in the tables that describe the work, and in the files that commands wrote beside the data."""
         tables = [
@@ -163,6 +171,20 @@ CASES: dict[str, dict[str, Case]] = {
     "status": {
         "it succeeds": case(lambda lab: [], "toy"),
         "a filter fails": case(lambda lab: ["--set", FAILING], CAST),
+    },
+    "spaces": {
+        "it succeeds": case(lambda lab: [], "fake:8"),
+        "a log is broken": case(lambda lab: [lab.broken("vectors")], "(unexpected; --debug shows where)", 1),
+    },
+    "promote": {
+        "it is refused": case(lambda lab: ["--space=none"], "library toy has no space none", 2),
+        "a log is broken": case(lambda lab: ["--space=none", lab.broken_registry()], "(unexpected; --debug shows", 1),
+    },
+    "rollback": {
+        "it is refused": case(lambda lab: [], "no space that was active before", 2),
+    },
+    "drop": {
+        "it is refused": case(lambda lab: ["--space=main"], "space toy.main is active", 2),
     },
     "quarantine": {
         "it succeeds": case(lambda lab: [], "model_error", 0, ID),

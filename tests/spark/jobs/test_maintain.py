@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from schemas.errors import InputError, RunActiveError
@@ -114,6 +115,8 @@ def test_removed_documents_leave_every_file_and_current_rows_stay(
     # Delta's own log outlives the files. It contains ids but never texts.
     logs = [path.read_text() for path in folder.rglob("_delta_log/*.json")]
     assert f"{GONE}-" in "".join(logs) and "ords of" not in "".join(logs)
+    # The record of runs grows by a file with each event, and every run reads it.
+    assert len(DeltaTable(tmp_path / "lake" / "_embedlake" / "runs").file_uris()) <= 2
     # Compaction writes vectors in the same way as runs.
     (path,) = data_files(folder / "vectors")
     group = pq.ParquetFile(path).metadata.row_group(0)

@@ -19,8 +19,8 @@ from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
 from spark_jobs.store.claims import exclusive
 from spark_jobs.store.file_system import with_file_system
-from spark_jobs.store.open_space import open_space
-from spark_jobs.store.tables import delta_session, read_vectors, space_tables
+from spark_jobs.store.open_space import open_space, read_vectors
+from spark_jobs.store.tables import delta_session, space_tables
 from tests.support.space import Space
 from tests.support.template import write_documents
 

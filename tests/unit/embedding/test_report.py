@@ -33,16 +33,19 @@ def test_ranges_of_too_few_texts_are_named_and_a_run_without_work_has_no_share()
 
 
 def test_a_library_that_the_model_can_hardly_read_is_warned_about() -> None:
-    assert unread_warning({"chunks": 0, "chunks_unread": 0}) == ""
-    assert unread_warning({"chunks": 1000, "chunks_unread": 10}) == ""
-    warning = unread_warning({"chunks": 1000, "chunks_unread": 11})
-    assert warning.startswith("the model can hardly read 11 of 1,000 chunks")
+    assert unread_warning(Counter(chunks=0, chunks_unread=0)) == ""
+    assert unread_warning(Counter(chunks=1000, chunks_unread=10)) == ""
+    # Of chunks that another space has cut, nobody has counted what is unknown.
+    for taken in (0, 5000):
+        warning = unread_warning(Counter(chunks=1000 + taken, chunks_taken=taken, chunks_unread=11))
+        assert warning.startswith("the model can hardly read 11 of 1,000 chunks")
 
 
 def test_unknown_tokens_are_shown_where_there_are_any() -> None:
-    def tokens(unknown: int) -> str:
-        counts = Counter(tokens_embedded=30, tokens_saved=10, tokens_unknown=unknown)
+    def tokens(unknown: int, taken: int = 0) -> str:
+        counts = Counter(tokens_embedded=30, tokens_saved=10, tokens_unknown=unknown, tokens_taken=taken)
         return dict(RunReport("toy.main.1", "", "t", counts, {}, InferenceSummary()).lines())["tokens"]
 
     assert tokens(0) == "30 embedded · 10 saved"
     assert tokens(3) == "30 embedded · 10 saved · 7.5% unknown to the model"
+    assert tokens(3, taken=10) == "30 embedded · 10 saved · 10.0% unknown to the model"

@@ -144,8 +144,11 @@ COMMANDS = {
     "search": "search_library",
     "evaluate": "evaluate_library",
     "export": "export_library",
-    "status": "show_status",
     "spaces": "list_spaces",
+    "promote": "promote_space",
+    "rollback": "rollback_space",
+    "drop": "drop_space",
+    "status": "show_status",
     "quarantine": "list_quarantine",
     "verify": "verify_space",
     "maintain": "maintain_space",
@@ -166,7 +169,8 @@ def test_a_job_file_ends_as_its_command_does(
     verb: str, empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # typer sets one of its own
-    arguments = ["--config", "missing.yaml", *(["--to", "parquet:out"] if verb == "export" else [])]
+    needed = {"export": ["--to", "parquet:out"], "promote": ["--space", "next"], "drop": ["--space", "old"]}
+    arguments = ["--config", "missing.yaml", *needed.get(verb, [])]
     for more in ([], ["--debug"], ["--no-such-option"]):
         expected = run(verb, *arguments, *more)
         monkeypatch.setattr(sys, "argv", [verb, *arguments, *more])

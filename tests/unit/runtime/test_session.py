@@ -16,12 +16,15 @@ from rich.console import Console
 
 from schemas.errors import InputError
 from spark_jobs import (
+    drop_space,
     embed_library,
     export_library,
     follow_library,
     list_quarantine,
     list_spaces,
     maintain_space,
+    promote_space,
+    rollback_space,
     search_library,
     show_status,
     verify_space,
@@ -143,6 +146,9 @@ def test_a_session_without_delta_is_refused(answer: str) -> None:
         partial(show_status.run, console=Console()),
         partial(list_quarantine.run, console=Console()),
         list_spaces.run,
+        partial(promote_space.run, space="next"),
+        rollback_space.run,
+        partial(drop_space.run, space="old"),
         partial(export_library.run, to="parquet:/out"),
         partial(search_library.answer, question="Owls?", options=SearchOptions()),
     ],

@@ -112,6 +112,14 @@ def test_everything_but_the_essentials_has_a_default() -> None:
         },
         "maintenance": {"file_megabytes": 256, "retention_hours": 168},
         "follow": {"poll_seconds": 30},
+        "promotion": {
+            "queries": None,
+            "judgements": None,
+            "measure": "nDCG@10",
+            "max_loss": 0,
+            "min_coverage": 0.99,
+            "keep_days": 7,
+        },
         "spark": {"master": "local[*]", "properties": {}},
     }
 

@@ -7,7 +7,7 @@ from pyspark.sql import Row
 
 from schemas.errors import InputError
 from spark_jobs.settings import Settings, as_settings
-from spark_jobs.store.spaces import refuse_other_case
+from spark_jobs.store.registry import refuse_other_case
 
 CATALOG = {"catalog": "main", "schema": "retrieval"}
 

@@ -20,6 +20,9 @@ JOBS = {
     "show_status",
     "list_quarantine",
     "list_spaces",
+    "promote_space",
+    "rollback_space",
+    "drop_space",
     "calibrate_inference",
 }
 ENDING = "if __name__ == '__main__':\n    typer.run(command)"
