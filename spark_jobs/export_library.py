@@ -57,7 +57,7 @@ def run(
         spark: A live session, classic or Connect.
         settings: The settings.
         to: The target, in one of the forms in `spark_jobs.targets.address.FORMS`.
-        space: A space of the library to export instead of the active one.
+        space: A space of the library to export instead of its active one.
         full: Whether to send every row, and replace the library's rows in the target.
         dry_run: Whether to count what would be sent and removed, without changing anything.
         progress: Where to show progress; not shown by default.
@@ -77,10 +77,10 @@ def run(
             opened = open_space(spark, settings, space)
             row_format = row_format_of(opened)
         if dry_run:
-            return preview(open_export_run(settings, opened, name), target, row_format, full, progress)
+            return preview(open_export_run(opened.settings, opened, name), target, row_format, full, progress)
         with export_lock(settings, name):
             with progress.step("open"):
-                export_run = open_export_run(settings, opened, name)
+                export_run = open_export_run(opened.settings, opened, name)
                 prepared = _prepare(export_run, target, row_format, full)
             with progress.step("compare"):
                 plan, difference = find_difference(opened, prepared.plan, target, name)
@@ -156,7 +156,9 @@ def _conclude(
 def command(
     config: Config,
     to: Annotated[str, typer.Option(help="Target: parquet:FOLDER, faiss:FOLDER, postgresql://HOST/DB#TABLE …")],
-    space: Annotated[str | None, typer.Option(help="Export this space, not the active one of the library.")] = None,
+    space: Annotated[
+        str | None, typer.Option(help="Export this space of the library instead of its active one.")
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="Send every row again.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent without sending it.")] = False,
     overrides: Overrides = None,

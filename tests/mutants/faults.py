@@ -1325,7 +1325,7 @@ MUTANTS = [
         "spark_jobs/targets/stamp.py",
         'is_known = found["table"] in row_format.earlier_tables',
         "is_known = True",
-        _SWITCH + "rows_of_somebody_else_stay[another store-False-parquet]",
+        _SWITCH + "rows_of_somebody_else_stay[parquet-another store-False]",
     ),
     Mutant(
         "a target without a table's id is switched whoever exported to it",
@@ -1414,7 +1414,7 @@ MUTANTS = [
         "spark_jobs/targets/lance.py",
         "if replaced is not None else None\n        self._table",
         "if False else None\n        self._table",
-        _SWITCH + "the_new_rows_replace_all_old_ones_when_the_export_is_finished[same columns-lancedb]",
+        _SWITCH + "the_new_rows_replace_all_old_ones_when_the_export_is_finished[lancedb-same columns]",
     ),
     Mutant(
         "documents that were not drawn outrank nothing",
