@@ -22,12 +22,11 @@ from spark_jobs.embedding.preflight import PreflightResult, run_preflight
 from spark_jobs.embedding.sample import EmbeddedSample, Sample, draw_sample, embed_sample, hold_stored
 from spark_jobs.evaluation.cost import BuildCost, build_cost, estimate_tokens
 from spark_jobs.evaluation.judgements import JudgedQueries, read_judged
-from spark_jobs.evaluation.measures import search_depth
+from spark_jobs.evaluation.measures import overlaps, search_depth
 from spark_jobs.evaluation.sampled import (
     draw_queries,
     estimate_difference,
     mean_interval,
-    overlaps,
     relevant_to_any,
 )
 from spark_jobs.evaluation.sampled_report import (

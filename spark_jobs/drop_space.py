@@ -14,7 +14,7 @@ from pyspark.sql import Row, SparkSession
 from schemas.errors import InputError
 from schemas.spaces import DROPPED, RETIRED
 from spark_jobs.export.difference import held_tables
-from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, show, watched_session
+from spark_jobs.runtime.command import Config, Debug, Overrides, Reason, guarded, show, watched_session
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
@@ -28,7 +28,6 @@ from spark_jobs.store.tables import SpaceTables, delta_session, space_tables
 
 SpaceName = Annotated[str, typer.Option("--space", help="The space of the library to remove.")]
 Force = Annotated[bool, typer.Option("--force", help="Remove it before promotion.keep_days are over.")]
-Reason = Annotated[str | None, typer.Option(help="Record why.")]
 
 
 @dataclass(frozen=True)

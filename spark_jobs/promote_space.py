@@ -23,7 +23,7 @@ from spark_jobs.evaluation.judgements import JudgedQueries, read_judged
 from spark_jobs.evaluation.measures import require_measures
 from spark_jobs.evaluation.report import Evaluation, record_evaluation, rows_of
 from spark_jobs.evaluation.spaces import evaluate_spaces, require_known_documents
-from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, show, watched_session
+from spark_jobs.runtime.command import Config, Debug, Overrides, Reason, guarded, show, watched_session
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.search.queries import read_queries
@@ -39,7 +39,6 @@ from spark_jobs.store.verification import verify_rows
 
 SpaceName = Annotated[str, typer.Option("--space", help="The space of the library to promote.")]
 Force = Annotated[bool, typer.Option("--force", help="Promote without the gate; give a --reason.")]
-Reason = Annotated[str | None, typer.Option(help="Record why.")]
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,13 @@ Start it as `embedlake rollback --config F`.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import typer
 from pyspark.sql import Row, SparkSession
 
 from schemas.errors import InputError
 from schemas.spaces import RETIRED, ROLLED_BACK
-from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, show, watched_session
+from spark_jobs.runtime.command import Config, Debug, Overrides, Reason, guarded, show, watched_session
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
@@ -20,8 +19,6 @@ from spark_jobs.store.promotion import switch_active
 from spark_jobs.store.readiness import compare_ledgers, find_candidate, lag_of
 from spark_jobs.store.registry import Registry, read_registry
 from spark_jobs.store.tables import delta_session
-
-Reason = Annotated[str | None, typer.Option(help="Record why.")]
 
 
 @dataclass(frozen=True)

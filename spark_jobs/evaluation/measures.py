@@ -147,8 +147,13 @@ def neighbour_overlap(first: Mapping[str, Sequence[str]], second: Mapping[str, S
         >>> neighbour_overlap({"q": ["a", "b", "c"]}, {"q": ["b", "d", "a"]}, 2)
         0.5
     """
+    return float(np.mean(overlaps(first, second, k)))
+
+
+def overlaps(first: Mapping[str, Sequence[str]], second: Mapping[str, Sequence[str]], k: int) -> list[float]:
+    """Returns what `neighbour_overlap` averages, for each query in the order of the first space."""
     shares = []
     for query, documents in first.items():
         nearest, other_nearest = set(documents[:k]), set(second[query][:k])
         shares.append(len(nearest & other_nearest) / max(len(nearest), len(other_nearest), 1))
-    return float(np.mean(shares))
+    return shares

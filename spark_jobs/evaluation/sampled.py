@@ -174,15 +174,6 @@ def mean_interval(values: Sequence[float], seed: int) -> Estimate:
     return Estimate(float(numbers.mean()), float(low), float(high))
 
 
-def overlaps(first: Hits, second: Hits, k: int) -> list[float]:
-    """Returns for each query the share of its nearest k documents that two spaces have in common."""
-    shares = []
-    for query, documents in first.items():
-        nearest, other_nearest = set(documents[:k]), set(second[query][:k])
-        shares.append(len(nearest & other_nearest) / max(len(nearest), len(other_nearest), 1))
-    return shares
-
-
 def estimate_difference(
     judged: JudgedQueries,
     certain: Collection[str],

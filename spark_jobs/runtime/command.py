@@ -25,6 +25,7 @@ Overrides = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show stack traces and Spark's own messages.")]
 K = Annotated[int, typer.Option("-k", "--top-k", min=1, max=10_000, help="Number of hits for each query.")]
+Reason = Annotated[str | None, typer.Option(help="Record why.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 # The first ones may go by themselves. Those that need a person must not be hidden by them.

@@ -27,7 +27,10 @@ KILLS = {
     "rollback": ("next", _SWITCH),
     "drop": ("next", ["runs.before:1", "runs.after:1", *_SWITCH, "drop.before:1", "drop.after:1", "runs.before:2"]),
     # `next` is active, and the target has the vectors of `main`.
-    "export": ("next", ["exports.before:1", "exports.after:1", "export.finish:1", "exports.before:2", "exports.after:2"]),
+    "export": (
+        "next",
+        ["exports.before:1", "exports.after:1", "export.finish:1", "exports.before:2", "exports.after:2"],
+    ),
 }
 
 

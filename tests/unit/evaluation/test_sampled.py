@@ -12,13 +12,13 @@ from schemas.errors import InputError
 from spark_jobs.evaluation import sampled
 from spark_jobs.evaluation.cost import build_cost, estimate_tokens
 from spark_jobs.evaluation.judgements import JudgedQueries
+from spark_jobs.evaluation.measures import overlaps
 from spark_jobs.evaluation.sampled import (
     Estimate,
     SampledDifference,
     draw_queries,
     estimate_difference,
     mean_interval,
-    overlaps,
     relevant_to_any,
 )
 from spark_jobs.search.text_files import TextFile
