@@ -21,7 +21,7 @@ pytestmark = pytest.mark.spark
 LoadTemplate = Callable[..., Settings]
 TEXTS = {document["id"]: document["text"] for document in OWLS if document["id"] != "long"}
 QUERIES = {"q1": "Owls hunt mouse 7.", "q2": "Who hunts mouse 8?", "q3": "What do owls hunt?"}
-GRADES = {"q1": {"d007": 1}, "q2": {"d008": 2, "gone": 1, "d009": 0}, "q3": {"d010": 1, "d011": 1}}
+GRADES = {"q1": {"d007": 1}, "q2": {"d138": 2, "d142": 1, "gone": 1, "d009": 0}, "q3": {"d112": 1, "d091": 1}}
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_a_sample_of_the_whole_library_gives_the_true_difference_and_writes_noth
     assert found.cost.hours is not None and found.cost.price is not None
     assert found.cost.hours.value == pytest.approx(tokens / found.cost.tokens_per_second / 3600)
     assert found.cost.price.value == pytest.approx(7200 * found.cost.hours.value)
-    assert (found.sample.documents, found.sample.relevant, found.sample.library_documents) == (150, 4, 150)
+    assert (found.sample.documents, found.sample.relevant, found.sample.library_documents) == (150, 5, 150)
     assert (found.baseline.space, found.candidate.space) == ("toy.main", "toy.next")
     assert (found.baseline.model, found.candidate.model) == ("fake:8", "fake:16")
     assert (found.baseline.chunks, found.candidate.chunks) == (150, 150)
@@ -99,7 +99,7 @@ def test_a_part_of_the_library_is_drawn_by_the_seed_and_has_the_relevant_documen
     spark: SparkSession, settings: Settings, files: dict[str, Path]
 ) -> None:
     once, again, other = (run(spark, settings, "next", sample=40, seed=seed, **files) for seed in (1, 1, 2))
-    assert (once.sample.documents, once.sample.relevant, once.sample.library_documents) == (40, 4, 150)
+    assert (once.sample.documents, once.sample.relevant, once.sample.library_documents) == (40, 5, 150)
     assert (once.quality, once.overlap) == (again.quality, again.overlap)
     assert once.quality != other.quality
     assert once.quality is not None and other.quality is not None
