@@ -106,7 +106,9 @@ def test_a_part_of_the_library_is_drawn_by_the_seed_and_has_the_relevant_documen
     # What is known of the whole library does not depend on the sample.
     assert once.quality.estimate.baseline == other.quality.estimate.baseline
     tokens = sum(FakeTokenCounter().inputs(list(TEXTS.values())))
-    assert once.cost.tokens.low <= tokens <= once.cost.tokens.high
+    # One interval in twenty misses; how often they hold is tested without Spark.
+    assert once.cost.tokens.value == pytest.approx(tokens, rel=0.03)
+    assert once.cost.tokens.low < once.cost.tokens.value < once.cost.tokens.high
     assert once.cost.sample_tokens < tokens
 
 
