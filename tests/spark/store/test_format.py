@@ -51,8 +51,9 @@ def test_a_store_of_an_earlier_format_is_read_as_it_is_and_brought_up_to_date(
 
     said = Console(file=StringIO(), width=400)
     report = run(spark, settings, progress=Progress(said), take_over=True)
-    # The rook's text was embedded before the crash.
-    assert (report.counts["added"], report.counts["unchanged"], report.counts["chunks_embedded"]) == (1, 2, 0)
+    # The rook's text was embedded before the crash; since format 3 a small run holds its work in memory.
+    embedded = int(number == 3)
+    assert (report.counts["added"], report.counts["unchanged"], report.counts["chunks_embedded"]) == (1, 2, embedded)
     vectors = store / "birds" / "main" / "vectors"
     rows = query(vectors, "select doc_id, text, legs, run_id from t order by doc_id")
     assert [tuple(row.values()) for row in rows] == [
