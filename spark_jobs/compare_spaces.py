@@ -49,7 +49,7 @@ from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guar
 from spark_jobs.runtime.json_text import json_text
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.properties import session_properties
-from spark_jobs.runtime.report import out_faults
+from spark_jobs.runtime.report import out_faults, write_out
 from spark_jobs.search.queries import read_queries
 from spark_jobs.settings.loading import Settings, with_space
 from spark_jobs.sources.source import check_ids
@@ -110,7 +110,7 @@ def run(
             judged = read_judged(queries, judgements, partial(read_queries, spark))
         result = _compared(spark, settings, judged, sample, seed, k, progress or Progress())
     if out is not None:
-        _write(out, result)
+        write_out(out, result.as_dict(), "Name another file.")
     return result
 
 
@@ -247,13 +247,6 @@ def _option_faults(queries: Path | None, judgements: Path | None, sample: int, k
     if not 1 <= k <= _MOST_K:
         faults.append(f"-k is {k}. Ask for 1 to {_MOST_K:,} documents.")
     return faults + out_faults(out)
-
-
-def _write(out: Path, result: SampledComparison) -> None:
-    try:
-        out.write_text(json_text(result.as_dict(), indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--out {out} cannot be written: {error.strerror}. Name another file.") from error
 
 
 def command(

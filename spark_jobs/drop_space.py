@@ -14,7 +14,7 @@ from pyspark.sql import Row, SparkSession
 from schemas.errors import InputError
 from schemas.spaces import DROPPED, RETIRED
 from spark_jobs.export.difference import held_tables
-from spark_jobs.runtime.command import Config, Debug, Overrides, Reason, guarded, show, watched_session
+from spark_jobs.runtime.command import Config, Debug, Overrides, Reason, reported
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
@@ -128,12 +128,10 @@ def command(
 ) -> None:
     """Remove a space that readers no longer use, with its tables and files."""
 
-    def job(settings: Settings) -> None:
-        with watched_session(settings, debug) as (spark, progress):
-            report = run(spark, settings, space, force=force, reason=reason, progress=progress)
-        show(str(report))
+    def job(spark: SparkSession, settings: Settings, progress: Progress) -> object:
+        return run(spark, settings, space, force=force, reason=reason, progress=progress)
 
-    guarded(job, config, overrides, debug)
+    reported(job, config, overrides, debug)
 
 
 if __name__ == "__main__":

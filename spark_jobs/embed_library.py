@@ -23,9 +23,18 @@ from rich.console import Console
 from spark_jobs.embedding.refresh import refresh
 from spark_jobs.embedding.report import RunReport
 from spark_jobs.embedding.several_spaces import SpaceOutcome, refresh_spaces
-from spark_jobs.runtime.command import Config, Debug, Overrides, ended, explained, session, show, watched_session, worst
+from spark_jobs.runtime.command import (
+    Config,
+    Debug,
+    Overrides,
+    ended,
+    explained,
+    show,
+    stoppable_session,
+    watched_session,
+    worst,
+)
 from spark_jobs.runtime.progress import Progress
-from spark_jobs.runtime.signals import stop_in_order
 from spark_jobs.settings.loading import Settings, load_spaces
 from spark_jobs.store.tables import delta_session
 
@@ -129,10 +138,7 @@ def run_spaces(
 def _embed_each(spaces: Sequence[Settings], options: Options, debug: bool) -> int:
     """Runs several spaces, shows the summary or the fault of each, and returns the exit code."""
     console, codes = Console(stderr=True), [0]
-    with Progress(console).live() as progress, progress.step("session"):
-        spark = session(spaces[0], debug)
-    # Only now, because Java sets handlers of its own when it starts.
-    with stop_in_order():
+    with stoppable_session(spaces[0], debug) as spark:
         for outcome in run_spaces(spark, spaces, **options, progress=lambda: Progress(console).live()):
             if outcome.error is None:
                 show(f"{outcome.report}\n")

@@ -20,7 +20,7 @@ from spark_jobs.evaluation.report import Evaluation, record_evaluation, rows_of
 from spark_jobs.evaluation.spaces import evaluate_spaces
 from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, session, show
 from spark_jobs.runtime.json_text import json_text
-from spark_jobs.runtime.report import out_faults
+from spark_jobs.runtime.report import out_faults, write_out
 from spark_jobs.search.queries import read_queries
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.file_system import with_file_system
@@ -88,7 +88,7 @@ def run(
     else:
         raise InputError("--queries and --judgements go together. Name both files, or --pairs alone.")
     if out is not None:
-        _write(out, result)
+        write_out(out, result.as_dict(), "The result is in the table evaluations nevertheless.")
     return result
 
 
@@ -122,16 +122,6 @@ def _option_faults(
         faults.append(f"-k is {k}. Ask for 1 to {MOST_K:,} documents.")
     faults += out_faults(out)
     return faults
-
-
-def _write(out: Path, result: Evaluation | PairScores) -> None:
-    text = json_text(result.as_dict(), indent=1) + "\n"
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"--out {out} cannot be written: {error.strerror}. The result is in the table evaluations nevertheless."
-        ) from error
 
 
 def command(

@@ -28,7 +28,7 @@ from spark_jobs.export.log import ExportRun, check_alone, open_export_run, recor
 from spark_jobs.export.plan import ExportPlan, decide
 from spark_jobs.export.report import ExportReport
 from spark_jobs.export.rows import row_format_of, send_difference
-from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, show, watched_session
+from spark_jobs.runtime.command import Config, Debug, Overrides, reported
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.failpoints import failpoint
@@ -166,12 +166,10 @@ def command(
 ) -> None:
     """Send the library's vectors to a system that people query, and keep it in sync."""
 
-    def job(settings: Settings) -> None:
-        with watched_session(settings, debug) as (spark, progress):
-            report = run(spark, settings, to, space=space, full=full, dry_run=dry_run, progress=progress)
-        show(str(report))
+    def job(spark: SparkSession, settings: Settings, progress: Progress) -> object:
+        return run(spark, settings, to, space=space, full=full, dry_run=dry_run, progress=progress)
 
-    guarded(job, config, overrides, debug)
+    reported(job, config, overrides, debug)
 
 
 if __name__ == "__main__":

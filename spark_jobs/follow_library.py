@@ -17,9 +17,8 @@ from rich.console import Console
 from schemas.errors import InputError
 from schemas.plan import CHANGE_WORDS, UNCHANGED
 from spark_jobs.embedding.following import Failed, Followed, Refreshed, Until, Waiting, follow
-from spark_jobs.runtime.command import Debug, Overrides, ended, explained, session, show, worst
+from spark_jobs.runtime.command import Debug, Overrides, ended, explained, show, stoppable_session, worst
 from spark_jobs.runtime.progress import Progress
-from spark_jobs.runtime.signals import stop_in_order
 from spark_jobs.settings.loading import Settings, load_spaces
 from spark_jobs.store.file_system import with_file_system
 from spark_jobs.store.tables import delta_session, location_of
@@ -166,10 +165,7 @@ def command(
             raise InputError("--once and --until-idle exclude each other. Choose one.")
         settings = load_all(config, overrides)
         console = Console(stderr=True)
-        with Progress(console).live() as progress, progress.step("session"):
-            spark = session(next(iter(settings.values())), debug)
-        # Only now, because Java sets handlers of its own when it starts.
-        with stop_in_order():
+        with stoppable_session(next(iter(settings.values())), debug) as spark:
             codes = run(
                 spark,
                 settings,

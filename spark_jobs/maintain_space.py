@@ -90,7 +90,7 @@ def run(spark: SparkSession, settings: Settings, *, force: bool = False) -> Main
                 for table in _LASTING:
                     # Rows that are only marked as deleted are still in the files.
                     spark.sql(f"REORG TABLE {tables.name(table)} APPLY (PURGE)")
-                    spark.sql(f"OPTIMIZE {tables.name(table)}")
+                    tables.compact(table)
             with session_properties(spark, {**LISTING, **(UNCHECKED_RETENTION if force else {})}):
                 for table in (*names, *held_tables(tables)):
                     tables.vacuum(table, hours)

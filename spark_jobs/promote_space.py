@@ -8,7 +8,7 @@ Start it as `embedlake promote --config F --space NAME`, or in a live session:
     print(run(spark, load_settings("conf/quickstart.yaml"), "next"))
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +23,7 @@ from spark_jobs.evaluation.judgements import JudgedQueries, read_judged
 from spark_jobs.evaluation.measures import require_measures
 from spark_jobs.evaluation.report import Evaluation, record_evaluation, rows_of
 from spark_jobs.evaluation.spaces import evaluate_spaces, require_known_documents
-from spark_jobs.runtime.command import Config, Debug, Overrides, Reason, guarded, show, watched_session
+from spark_jobs.runtime.command import Config, Debug, Overrides, Reason, reported
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.search.queries import read_queries
@@ -125,7 +125,7 @@ def run(
         if judged is not None:
             with progress.step("evaluate"):
                 evaluation = _evaluate(spark, settings, candidate, judged)
-                verdict = Verdict(settings.promotion, verdict.agreement, evaluation)
+                verdict = replace(verdict, evaluation=evaluation)
         with progress.step("promote"):
             faults = [] if force else verdict.faults()
             if faults:
@@ -171,12 +171,10 @@ def command(
 ) -> None:
     """Make another space the one that readers use, if it passes the gate."""
 
-    def job(settings: Settings) -> None:
-        with watched_session(settings, debug) as (spark, progress):
-            report = run(spark, settings, space, force=force, reason=reason, progress=progress)
-        show(str(report))
+    def job(spark: SparkSession, settings: Settings, progress: Progress) -> object:
+        return run(spark, settings, space, force=force, reason=reason, progress=progress)
 
-    guarded(job, config, overrides, debug)
+    reported(job, config, overrides, debug)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pyspark.sql import Row, SparkSession
 
 from schemas.errors import InputError
 from schemas.spaces import RETIRED, ROLLED_BACK
-from spark_jobs.runtime.command import Config, Debug, Overrides, Reason, guarded, show, watched_session
+from spark_jobs.runtime.command import Config, Debug, Overrides, Reason, reported
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
@@ -87,12 +87,10 @@ def _previous(registry: Registry, library: str) -> Row:
 def command(config: Config, reason: Reason = None, overrides: Overrides = None, debug: Debug = False) -> None:
     """Make the space that was active before the active one again."""
 
-    def job(settings: Settings) -> None:
-        with watched_session(settings, debug) as (spark, progress):
-            report = run(spark, settings, reason=reason, progress=progress)
-        show(str(report))
+    def job(spark: SparkSession, settings: Settings, progress: Progress) -> object:
+        return run(spark, settings, reason=reason, progress=progress)
 
-    guarded(job, config, overrides, debug)
+    reported(job, config, overrides, debug)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.ledger import summarise_ledger
 from spark_jobs.store.registry import check_format, newest_rows_of
-from spark_jobs.store.tables import SpaceTables, TableLocation, delta_session, space_tables
+from spark_jobs.store.tables import SpaceTables, delta_session, space_tables, tables_of_row
 
 _RUNS_SHOWN = 10
 _UNFINISHED = "unfinished"
@@ -48,7 +48,7 @@ def _spaces(spark: SparkSession, settings: Settings) -> Table:
     spaces = newest_rows_of(space_tables(spark, settings).read(SPACES.name))
     rows = spaces.where(F.col("state") != DROPPED).orderBy("library", "space").collect()
     for row in rows:
-        tables = SpaceTables(spark, TableLocation(settings.store, row.library, row.space))
+        tables = tables_of_row(spark, settings.store, row)
         counts = _counts(tables)
         shown = [f"{counts.get(name, 0):,}" for name in ("documents", EMBEDDED, EMPTY, QUARANTINED, "chunks")]
         active = "yes" if row.active else ""

@@ -13,7 +13,7 @@ from spark_jobs.embedding.documents import as_keys
 from spark_jobs.embedding.run import Run
 from spark_jobs.embedding.slicing import Slice, Work
 from spark_jobs.store.ledger import compared
-from spark_jobs.store.tables import SpaceTables, TableLocation
+from spark_jobs.store.tables import tables_of_row
 from spark_jobs.store.versions import read_pinned
 
 
@@ -61,7 +61,7 @@ def find_active_chunks(run: Run, work: Work) -> ActiveChunks | None:
         return None
     if active.chunking_fingerprint != run.preflight.chunking_fingerprint or work.tokens <= run.state.documents:
         return None
-    tables = SpaceTables(run.tables.spark, TableLocation(run.settings.store, active.library, active.space))
+    tables = tables_of_row(run.tables.spark, run.settings.store, active)
     if not (tables.exists(LEDGER.name) and tables.exists(vectors_table().name)):
         return None
     # The ledger first: what it claims is in the later version of the vectors, or a later run has replaced it there.

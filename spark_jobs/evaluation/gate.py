@@ -1,6 +1,6 @@
 """The gate of a promotion: what a space must show, measured against the active one."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from spark_jobs.evaluation.measures import MeasureDifference
 from spark_jobs.evaluation.report import Evaluation
@@ -20,7 +20,7 @@ class Verdict:
 
     settings: PromotionSettings
     agreement: LedgerAgreement
-    evaluation: Evaluation | None = field(default=None)
+    evaluation: Evaluation | None = None
 
     @property
     def difference(self) -> MeasureDifference | None:

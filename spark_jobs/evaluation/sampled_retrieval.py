@@ -11,11 +11,10 @@ from schemas.precision import OutputPrecision
 from spark_jobs.evaluation.judgements import JudgedQueries
 from spark_jobs.evaluation.retrieval import without_own
 from spark_jobs.evaluation.sampled import Hits
-from spark_jobs.search.nearest import queries_per_scan, ranked
+from spark_jobs.search.nearest import queries_per_scan, query_batch, ranked
 from spark_jobs.search.queries import embed_on_executors, query_model
 from spark_jobs.settings.sections import InferenceSettings
 from udfs.quantization import Ranges, restored
-from udfs.search import QueryBatch
 from udfs.specs import InferenceSpec
 from udfs.topk import Matrix
 
@@ -161,14 +160,7 @@ def nearest_documents(space: SampledSpace, matrix: Matrix, k: int) -> list[list[
     found: list[list[str]] = [[] for _ in matrix]
     size = queries_per_scan(k)
     for start in range(0, len(matrix), size):
-        batch = QueryBatch(
-            embeddings=np.ascontiguousarray(matrix[start : start + size], dtype=np.float32).tobytes(),
-            dimension=space.dimension,
-            k=k,
-            per_document=True,
-            precision=space.precision,
-            ranges=space.ranges,
-        )
+        batch = query_batch(space, matrix[start : start + size], k, per_document=True)
         # Queries times k rows, regardless of the library's size.
         hits = ranked(space.rows, batch).select("query", "rank", "doc_id").toArrow().sort_by("rank").to_pydict()
         for query, document in zip(hits["query"], hits["doc_id"], strict=True):

@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 from pyspark.sql import functions as F
 
 from schemas.errors import ReconciliationError
-from spark_jobs.search.nearest import ranked
+from spark_jobs.search.nearest import query_batch, ranked
 from spark_jobs.store.open_space import OpenSpace
 from spark_jobs.targets.target import Target
 from udfs.quantization import restored
-from udfs.search import QueryBatch
 
 NEIGHBOURS = 10
 SAMPLE = 50
@@ -88,14 +87,7 @@ def _sample(space: OpenSpace) -> NDArray[np.float32]:
 
 
 def _exact_nearest(space: OpenSpace, queries: NDArray[np.float32]) -> dict[int, list[tuple[str, float]]]:
-    batch = QueryBatch(
-        embeddings=np.ascontiguousarray(queries, dtype=np.float32).tobytes(),
-        dimension=space.dimension,
-        k=_EXACT,
-        per_document=False,
-        precision=space.precision,
-        ranges=space.ranges,
-    )
+    batch = query_batch(space, queries, _EXACT, per_document=False)
     hits = ranked(space.vectors.rows, batch).orderBy("query", "rank").select("query", "chunk_id", "score")
     exact: dict[int, list[tuple[str, float]]] = {}
     # A fixed number of hits for each query, regardless of the library's size.

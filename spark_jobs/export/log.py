@@ -1,8 +1,5 @@
 """The record of exports: events in the store's `exports` table."""
 
-import os
-import secrets
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,6 +13,7 @@ from schemas.exports import EXPORTS
 from schemas.runs import FINISHED, STARTED
 from spark_jobs.export.plan import ExportEvent, ExportPlan, TableVersion
 from spark_jobs.settings.loading import Settings
+from spark_jobs.store.fence import new_owner
 from spark_jobs.store.locks import store_lock
 from spark_jobs.store.open_space import OpenSpace
 from spark_jobs.store.tables import SpaceTables
@@ -79,8 +77,7 @@ def open_export_run(settings: Settings, space: OpenSpace, target: str) -> Export
         for row in rows
         if row.space == space.tables.location.space
     )
-    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    return ExportRun(settings, space, target, number, owner, events)
+    return ExportRun(settings, space, target, number, new_owner(), events)
 
 
 def record(

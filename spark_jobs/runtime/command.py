@@ -53,6 +53,16 @@ def watched_session(settings: Settings, debug: bool) -> Iterator[tuple[SparkSess
             yield spark, progress
 
 
+@contextmanager
+def stoppable_session(settings: Settings, debug: bool) -> Iterator[SparkSession]:
+    """As `watched_session`, for a command whose runs each show a progress of their own."""
+    with Progress(Console(stderr=True)).live() as progress, progress.step("session"):
+        spark = session(settings, debug)
+    # Only now, because Java sets handlers of its own when it starts.
+    with stop_in_order():
+        yield spark
+
+
 def show(text: str) -> None:
     """Prints text as it is on standard output."""
     output().print(text, highlight=False, markup=False, soft_wrap=True)
@@ -84,6 +94,26 @@ def guarded(job: Callable[[Settings], object], config: Path, overrides: list[str
         SystemExit: The job failed or was stopped; the message is on standard error.
     """
     ended(lambda: job(load_settings(config, overrides)), debug)
+
+
+def reported(
+    job: Callable[[SparkSession, Settings, Progress], object], config: Path, overrides: list[str] | None, debug: bool
+) -> None:
+    """Runs a job in a session whose progress is shown, and prints the report that it returns; fails as `guarded` says.
+
+    Args:
+        job: What to do.
+        config: Settings file.
+        overrides: Settings that override the file.
+        debug: Whether to show the stack trace of an error.
+    """
+
+    def work(settings: Settings) -> None:
+        with watched_session(settings, debug) as (spark, progress):
+            report = job(spark, settings, progress)
+        show(str(report))
+
+    guarded(work, config, overrides, debug)
 
 
 def ended(work: Callable[[], object], debug: bool) -> None:

@@ -4,6 +4,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from schemas.errors import InputError
+from spark_jobs.runtime.json_text import json_text
+
 
 def render_lines(lines: Sequence[tuple[str, str]], width: int = 11) -> str:
     """Aligns texts after their labels.
@@ -22,6 +25,14 @@ def render_lines(lines: Sequence[tuple[str, str]], width: int = 11) -> str:
     """
     column = max([width, *(len(label) + 1 for label, _ in lines)])
     return "\n".join(f"{label:<{column}}{text}" for label, text in lines)
+
+
+def write_out(out: Path, values: object, remedy: str) -> None:
+    """Writes values to the file that `--out` names, as JSON; raises InputError with the remedy if that fails."""
+    try:
+        out.write_text(json_text(values, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be written: {error.strerror}. {remedy}") from error
 
 
 def out_faults(out: Path | None) -> list[str]:

@@ -1,18 +1,23 @@
 """Exact search: rows of a space ranked by the product of their embedding with embedded queries."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from schemas.errors import InputError
+from schemas.precision import OutputPrecision
 from schemas.table import clashing, quoted
 from schemas.worker_rows import PARTIAL_HITS, RANKED
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.search.queries import EmbeddedQueries
 from spark_jobs.store.open_space import OpenSpace, StoredSpace
+from udfs.quantization import Ranges
 from udfs.search import ROW, QueryBatch, search_arrow, search_whole_rows
+from udfs.topk import Matrix
 
 # Maximum number of hits that one scan of the vectors keeps, over all queries: about 1 GB of a worker's memory.
 _HITS_PER_SCAN = 2_000_000
@@ -34,6 +39,25 @@ class SearchOptions:
     where: str | None = None
     per_document: bool = False
     rescore: bool = False
+
+
+class Searched(Protocol):
+    """How the embeddings of a space are stored."""
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in an embedding."""
+        ...
+
+    @property
+    def precision(self) -> OutputPrecision:
+        """How they are stored."""
+        ...
+
+    @property
+    def ranges(self) -> Ranges | None:
+        """Lowest and highest value of each number, if they are stored as int8."""
+        ...
 
 
 def queries_per_scan(k: int) -> int:
@@ -132,15 +156,30 @@ def ranked(rows: DataFrame, batch: QueryBatch) -> DataFrame:
     return by_rank.where(F.col("rank") <= batch.k)
 
 
-def _batch(space: StoredSpace, queries: EmbeddedQueries, options: SearchOptions) -> QueryBatch:
+def query_batch(space: Searched, matrix: Matrix, k: int, per_document: bool) -> QueryBatch:
+    """Describes queries to the executors that search a space.
+
+    Args:
+        space: How its embeddings are stored.
+        matrix: (queries, dimension) float32.
+        k: Maximum number of hits per query.
+        per_document: Whether each document is one hit, its best chunk.
+
+    Returns:
+        The description.
+    """
     return QueryBatch(
-        embeddings=queries.matrix.tobytes(),
+        embeddings=np.asarray(matrix, dtype=np.float32).tobytes(),
         dimension=space.dimension,
-        k=options.k,
-        per_document=options.per_document,
+        k=k,
+        per_document=per_document,
         precision=space.precision,
         ranges=space.ranges,
     )
+
+
+def _batch(space: StoredSpace, queries: EmbeddedQueries, options: SearchOptions) -> QueryBatch:
+    return query_batch(space, queries.matrix, options.k, options.per_document)
 
 
 def _carried(rows: DataFrame) -> list[Column]:

@@ -1,8 +1,5 @@
 """Taking a space, for a run or for maintenance: the number that shuts out all that began earlier."""
 
-import os
-import secrets
-import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,7 +16,7 @@ from schemas.ledger import LEDGER
 from schemas.runs import AT_WORK, FAILED, MAINTENANCE_ENDED, MAINTENANCE_STARTED, RUNS, WAS_CLEAN
 from schemas.table import Table
 from spark_jobs.settings.loading import Settings
-from spark_jobs.store.fence import Fence, transaction
+from spark_jobs.store.fence import Fence, new_owner, transaction
 from spark_jobs.store.file_system import with_file_system
 from spark_jobs.store.locks import SpaceLock, space_lock, store_lock
 from spark_jobs.store.runs import events, history, installed_versions, refuse_second
@@ -83,7 +80,7 @@ def claim_space(
     claim = Claim(
         number=number,
         run_id=f"{app_id}.{number}",
-        owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+        owner=new_owner(),
         fence=Fence(app_id, number),
         was_clean=last.clean if last is not None else number == 1,
         lock=lock,

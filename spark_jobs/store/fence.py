@@ -1,6 +1,9 @@
 """The fence that keeps an overtaken run from writing: numbers that Delta compares at every commit."""
 
 import itertools
+import os
+import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +14,11 @@ from spark_jobs.store.properties import TRANSACTION
 
 # Leaves room for every commit of a run below the first one of the next run.
 _COMMITS_PER_RUN = 1 << 32
+
+
+def new_owner() -> str:
+    """Names who commits: host, process and a random word, because a process may take a number twice."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 @contextmanager

@@ -5,12 +5,11 @@ from typing import Any
 
 from pyspark.sql import Row, SparkSession
 
-from schemas.errors import RunActiveError
 from schemas.spaces import ACTIVE, REFUSED, REPLACED, RETIRED, SPACES
 from spark_jobs.settings.loading import Settings
-from spark_jobs.store.registry import Registry, change_registry, read_registry
+from spark_jobs.store.registry import Registry, change_registry, changed_meanwhile, read_registry
 from spark_jobs.store.spaces import make_view
-from spark_jobs.store.tables import SpaceTables, TableLocation, location_of
+from spark_jobs.store.tables import location_of, tables_of_row
 
 # Columns that belong to a change, not to the space.
 _OF_CHANGE = ("number", "change", "changed_at", "changed_by", "reason", "figures")
@@ -75,10 +74,7 @@ def _as_seen(registry: Registry, seen: Registry, row: Row) -> Row:
     """Returns the space's row as it is now; refuses a library in which other spaces are active or registered now."""
     now = registry.find(row.space)
     if now is None or now.created_at != row.created_at or _active(registry) != _active(seen):
-        raise RunActiveError(
-            f"another process changed the spaces of library {row.library} meanwhile. Look at embedlake spaces, and run "
-            "again."
-        )
+        raise changed_meanwhile(row.library)
     return now
 
 
@@ -93,5 +89,5 @@ def show_active(spark: SparkSession, settings: Settings) -> None:
     shown = None
     # Of two processes at the same moment, the one that was slower makes the view last, and reads the registry after.
     while (active := read_registry(spark, settings).active) is not None and active.space != shown:
-        make_view(SpaceTables(spark, TableLocation(settings.store, active.library, active.space)))
+        make_view(tables_of_row(spark, settings.store, active))
         shown = active.space

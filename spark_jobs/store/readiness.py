@@ -11,7 +11,7 @@ from spark_jobs.settings.loading import Settings
 from spark_jobs.store.registry import Registry
 from spark_jobs.store.runs import library_histories
 from spark_jobs.store.spaces import unknown_space
-from spark_jobs.store.tables import SpaceTables, TableLocation, space_tables
+from spark_jobs.store.tables import SpaceTables, space_tables, tables_of_row
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def find_candidate(
     if must_be_complete and (history is None or finished is None or not history.last.clean):
         state = "its last run has not finished" if history is not None else "no run has finished yet"
         raise InputError(f"space {name} is not complete: {state}. Run embedlake embed for it first.")
-    tables = _tables(spark, settings, row)
+    tables = tables_of_row(spark, settings.store, row)
     missing = [table for table in ("vectors", LEDGER.name) if not tables.exists(table)]
     if missing or tables.read("vectors").isEmpty():
         raise InputError(f"space {name} is empty. Run embedlake embed for it first.")
@@ -93,13 +93,9 @@ def find_candidate(
         tables=tables,
         finished=finished,
         active=active,
-        active_tables=_tables(spark, settings, active),
+        active_tables=tables_of_row(spark, settings.store, active),
         active_finished=before.finished if before is not None else None,
     )
-
-
-def _tables(spark: SparkSession, settings: Settings, row: Row) -> SpaceTables:
-    return SpaceTables(spark, TableLocation(settings.store, row.library, row.space))
 
 
 def compare_ledgers(tables: SpaceTables, other: SpaceTables) -> LedgerAgreement:

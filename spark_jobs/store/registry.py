@@ -1,8 +1,6 @@
 """The registry of spaces: what its newest rows say of a library, and the one way to change it."""
 
 import os
-import secrets
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +15,7 @@ from schemas.spaces import DROPPED, REFUSED, REGISTERED, SPACES
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.sections import StoreSettings
-from spark_jobs.store.fence import transaction
+from spark_jobs.store.fence import new_owner, transaction
 from spark_jobs.store.format import format_of
 from spark_jobs.store.locks import store_lock
 from spark_jobs.store.tables import SpaceTables, space_tables
@@ -143,11 +141,6 @@ def newest_of_library(spark: SparkSession, settings: Settings) -> list[Row]:
     return [row for row in rows if row.library == settings.library]
 
 
-def spaces_of_library(spark: SparkSession, settings: Settings) -> list[Row]:
-    """Reads the rows of the library's spaces that are not dropped; see `newest_of_library`."""
-    return [row for row in newest_of_library(spark, settings) if row.state != DROPPED]
-
-
 def change_registry(
     spark: SparkSession, settings: Settings, decide: Callable[[Registry], Sequence[Mapping[str, Any]]]
 ) -> Registry:
@@ -178,7 +171,7 @@ def change_registry(
             "library": settings.library,
             "number": registry.number + 1,
             "changed_at": datetime.now().astimezone(),
-            "changed_by": f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+            "changed_by": new_owner(),
         }
         _commit(tables, [{**row, **common} for row in rows], common)
     return registry
@@ -193,22 +186,22 @@ def _commit(tables: SpaceTables, rows: Sequence[Mapping[str, Any]], common: Mapp
             tables.append(spark.createDataFrame(values, SPACES.schema), SPACES)
         except Exception as error:
             if "CONCURRENT_TRANSACTION" in cause_of(error).upper():
-                raise _changed_meanwhile(common["library"]) from error
+                raise changed_meanwhile(common["library"], "at the same moment") from error
             raise
     # A local store is locked.
     if not tables.location.store.is_local:
         mine = (F.col("library") == common["library"]) & (F.col("number") == number)
         owners = tables.read(SPACES.name).where(mine).select("changed_by").distinct().collect()
         if [row.changed_by for row in owners] != [common["changed_by"]]:
-            raise _changed_meanwhile(common["library"])
+            raise changed_meanwhile(common["library"], "at the same moment")
     if number % _CHANGES_A_FILE == 0:
         tables.compact(SPACES.name)
 
 
-def _changed_meanwhile(library: str) -> RunActiveError:
+def changed_meanwhile(library: str, when: str = "meanwhile") -> RunActiveError:
+    """Makes the fault that says that somebody else changed a library's spaces."""
     return RunActiveError(
-        f"another process changed the spaces of library {library} at the same moment. Look at embedlake spaces, and "
-        "run again."
+        f"another process changed the spaces of library {library} {when}. Look at embedlake spaces, and run again."
     )
 
 

@@ -10,11 +10,11 @@ from pyspark.sql import functions as F
 
 from schemas.evaluations import EVALUATIONS
 from schemas.ledger import LEDGER
-from schemas.spaces import ACTIVE, BUILDING, READY, SPACES
+from schemas.spaces import ACTIVE, BUILDING, READY
 from spark_jobs.settings.loading import Settings
-from spark_jobs.store.registry import check_format, spaces_of_library
+from spark_jobs.store.registry import read_registry
 from spark_jobs.store.runs import library_histories
-from spark_jobs.store.tables import SpaceTables, TableLocation, space_tables
+from spark_jobs.store.tables import SpaceTables, space_tables, tables_of_row
 from spark_jobs.store.versions import size_of
 
 # The measure that stands for a space's quality; `evaluations` has the others.
@@ -91,16 +91,14 @@ def find_spaces(spark: SparkSession, settings: Settings) -> list[SpaceFacts]:
     Raises:
         InputError: The store has a newer format.
     """
-    tables = space_tables(spark, settings)
-    if not tables.exists(SPACES.name):
+    registry, tables = read_registry(spark, settings), space_tables(spark, settings)
+    if registry.format is None:
         return []
-    check_format(tables)
-    rows = spaces_of_library(spark, settings)
     histories = library_histories(tables)
     qualities = _qualities(tables)
     found = []
-    for row in rows:
-        place = SpaceTables(spark, TableLocation(settings.store, row.library, row.space))
+    for row in registry.spaces:
+        place = tables_of_row(spark, settings.store, row)
         found.append(_facts(row, place, histories.get(row.space), qualities.get((row.space, row.model_fingerprint))))
     return found
 

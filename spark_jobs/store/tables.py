@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, StructType
 
@@ -235,6 +235,11 @@ def location_of(settings: Settings) -> TableLocation:
 def space_tables(spark: SparkSession, settings: Settings) -> SpaceTables:
     """Returns a handle on the tables of the settings' space."""
     return SpaceTables(spark, location_of(settings))
+
+
+def tables_of_row(spark: SparkSession, store: StoreSettings, row: Row) -> SpaceTables:
+    """Returns a handle on the tables of a space, by its row in the registry."""
+    return SpaceTables(spark, TableLocation(store, row.library, row.space))
 
 
 @contextmanager

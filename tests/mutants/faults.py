@@ -1225,8 +1225,8 @@ MUTANTS = [
     Mutant(
         "the record of runs grows by a file with each event",
         "spark_jobs/maintain_space.py",
-        "                tables.compact(table)\n",
-        "                pass\n",
+        "            with store_lock(settings):\n                tables.compact(table)\n",
+        "            with store_lock(settings):\n                pass\n",
         "tests/spark/jobs/test_maintain.py::test_removed_documents_leave_every_file_and_current_rows_stay",
     ),
     Mutant(

@@ -14,6 +14,7 @@ from spark_jobs.cli import app
 from spark_jobs.embedding.report import RunReport
 from spark_jobs.embedding.several_spaces import SpaceOutcome
 from spark_jobs.embedding.tally import InferenceSummary
+from spark_jobs.runtime import command
 
 SETTINGS = """
 library: books
@@ -36,7 +37,7 @@ def test_each_space_has_its_block_or_its_fault_and_the_worst_code_counts(
         yield SpaceOutcome("books.next", error=InputError("the model cannot be used. Choose another one."))
         yield SpaceOutcome("books.third", error=RunActiveError("another run is active. Wait for it."))
 
-    monkeypatch.setattr(embed_library, "session", lambda *_: None)
+    monkeypatch.setattr(command, "session", lambda *_: None)
     monkeypatch.setattr(embed_library, "run_spaces", run_spaces)
     config = tmp_path / "settings.yaml"
     config.write_text(SETTINGS)
