@@ -3,19 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame, Row, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import Row, SparkSession
 
 from schemas.errors import InputError
-from schemas.ledger import LEDGER
-from schemas.plan import ADDED, CHANGE_WORDS, CHANGES, REMOVED, UNCHANGED
+from schemas.plan import CHANGE_WORDS
 from schemas.runs import RUNS
-from spark_jobs.embedding.documents import as_documents, only_differing, only_removed
-from spark_jobs.embedding.slicing import guard_removals
+from spark_jobs.embedding.comparing import check_removals, compare_source, find_half_done
+from spark_jobs.embedding.source_reading import SourceReading
+from spark_jobs.embedding.store_state import look_at_store
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.loading import Settings
-from spark_jobs.sources.source import Source, check_ids, open_source
-from spark_jobs.store.ledger import suspects
+from spark_jobs.sources.source import open_source
 from spark_jobs.store.runs import history
 from spark_jobs.store.spaces import registered
 from spark_jobs.store.tables import space_tables, stored_types
@@ -62,41 +60,21 @@ class Backlog:
 def backlog_of(spark: SparkSession, settings: Settings) -> Backlog:
     """Counts what a run of the settings' space would do now; an unreadable source becomes a fault in the result."""
     tables = space_tables(spark, settings)
-    last, last_finished = history(tables) if tables.exists(RUNS.name) else (None, None)
+    last_finished = history(tables)[1] if tables.exists(RUNS.name) else None
     version = None
     try:
         registered(spark, settings)
         source = open_source(spark, settings.source, lambda: stored_types(tables))
         version = source.version
-        left = check_ids(source, settings.source)
-        # The next run redoes what an unfinished run left half done.
-        documents = _counted(spark, settings, source, left, is_clean=last is None or last.clean)
+        state = look_at_store(spark, settings, source)
+        found = compare_source(settings, source, SourceReading(), state, half_done=find_half_done(state))
     except InputError as error:
         return Backlog({}, version, last_finished, error.faults)
     except Exception as error:  # PySpark raises it if a plan is invalid, Py4J if a file cannot be read
         return Backlog({}, version, last_finished, (f"the source cannot be compared: {cause_of(error)}",))
-    known = left - documents[ADDED] + documents[REMOVED]
     faults: tuple[str, ...] = ()
     try:
-        guard_removals(documents[REMOVED], known, left, settings.run.max_removed_fraction)
+        check_removals(settings, found)
     except InputError as error:
         faults = error.faults
-    return Backlog(documents, version, last_finished, faults, " · ".join(source.notes))
-
-
-def _counted(spark: SparkSession, settings: Settings, source: Source, left: int, is_clean: bool) -> dict[str, int]:
-    tables = space_tables(spark, settings)
-    by_change: dict[str, int] = {ADDED: left}
-    if tables.exists(LEDGER.name):
-        ledger = tables.read(LEDGER.name)
-        half_done = None if is_clean else suspects(ledger, tables.read("vectors"))
-        documents = as_documents(source.rows, settings.source, source.payload)
-        by_change = _by_change(only_differing(documents, ledger, half_done), only_removed(ledger, documents, half_done))
-    counts = {change: by_change.get(change, 0) for change in CHANGES}
-    return {**counts, UNCHANGED: left - sum(counts[change] for change in CHANGES if change != REMOVED)}
-
-
-def _by_change(differing: DataFrame, removed: DataFrame) -> dict[str, int]:
-    changes = differing.select("change").unionByName(removed.select("change"))
-    rows = changes.groupBy("change").agg(F.count(F.lit(1)).alias("documents")).collect()
-    return {row.change: row.documents for row in rows}
+    return Backlog(found.all_changes, version, last_finished, faults, " · ".join(source.notes))

@@ -11,7 +11,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import BinaryType, DataType, NumericType, StringType, StructField
 
 from schemas.ledger import EMBEDDED, EMPTY, QUARANTINED
-from schemas.plan import CHANGES, REMOVED, TRIED
+from schemas.plan import CHANGES, REMOVED, TRIED, UNCHANGED
 from schemas.reasons import REASONS
 from schemas.table import quoted
 from spark_jobs.embedding.documents import RECORDED, as_documents, estimated_tokens, with_change
@@ -63,6 +63,11 @@ class Comparison:
     def planned(self) -> int:
         """Documents that differ."""
         return sum(self.by_change.values())
+
+    @property
+    def all_changes(self) -> dict[str, int]:
+        """Documents by change, unchanged ones included."""
+        return {**self.by_change, UNCHANGED: self.documents - (self.planned - self.by_change[REMOVED])}
 
 
 def hashed_documents(

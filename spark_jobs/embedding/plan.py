@@ -20,7 +20,7 @@ from pyspark.sql.types import (
 )
 
 from schemas.errors import ReconciliationError
-from schemas.plan import ADDED, REMOVED, TRIED, UNCHANGED, plan_table
+from schemas.plan import ADDED, REMOVED, TRIED, plan_table
 from schemas.staged import STAGED_CHUNKS, staged_vectors_table
 from spark_jobs.embedding.comparison import Comparison
 from spark_jobs.embedding.documents import SLICE_KEYS, as_documents, as_plan, only_differing, only_removed
@@ -172,9 +172,8 @@ def _whole(found: Comparison) -> Group:
 
 def as_work(preflight: PreflightResult, found: Comparison, groups: tuple[Group, ...]) -> Work:
     """Describes what a run has to do: documents by change, unchanged ones included, and by slice key."""
-    unchanged = found.documents - (found.planned - found.by_change[REMOVED])
     how = " · ".join([found.how, *preflight.source.notes])
-    return Work({**found.by_change, UNCHANGED: unchanged}, groups, how, found.digest)
+    return Work(found.all_changes, groups, how, found.digest)
 
 
 def _added_up(run: Run) -> Read:

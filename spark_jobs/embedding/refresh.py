@@ -93,8 +93,8 @@ def _compare(
     if not state.was_clean:
         # What an unfinished run may still commit must be shut out before the ledger is read.
         return None, check_ids(preflight.source, settings.source)
-    found = compare_source(settings, preflight, state, retry_below)
-    check_comparison(settings, preflight, found, allow_removals)
+    found = compare_source(settings, preflight.source, preflight.reading, state, retry_below)
+    check_comparison(settings, preflight.registry, found, allow_removals)
     return found, found.documents
 
 
@@ -129,9 +129,11 @@ def _carry_out(
         half_done = None
         if found is None:
             with progress.step("compare"):
-                half_done = find_half_done(run)
-                found = compare_source(run.settings, run.preflight, run.state, retry_below, half_done)
-                check_comparison(run.settings, run.preflight, found, allow_removals)
+                # Only now are they shut out that may still have been at work, so that no more is left half done.
+                half_done = find_half_done(run.state)
+                source, reading = run.preflight.source, run.preflight.reading
+                found = compare_source(run.settings, source, reading, run.state, retry_below, half_done)
+                check_comparison(run.settings, run.preflight.registry, found, allow_removals)
         with progress.step("plan"):
             plan = plan_run(run, found, half_done, retry_below, progress.say)
         progress.say(f"plan: {plan.work}")
