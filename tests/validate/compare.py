@@ -136,11 +136,11 @@ def validate(spark: SparkSession, store: str, jobs: int) -> Outcome:
         print(job)
         assert job.quality is not None
         apart = abs(job.quality.estimate.difference.value - values[seed])
-        outcome.at_most(f"the job's estimate from this one, seed {seed}", apart, 0.002)
+        outcome.at_most(f"the job's estimate from this one, seed {seed}", float(apart), 0.002)
         total = sum(int(row.tokens) for row in _tokens(spark, whole))
         within = (job.cost.tokens.low or 0) <= total <= (job.cost.tokens.high or 0)
-        outcome.equal(f"the interval of tokens holds the library's, seed {seed}", within, True)
-        outcome.measured(tokens=total, estimated_tokens=job.cost.tokens.value, rate=job.cost.tokens_per_second)
+        outcome.equal(f"the interval of tokens holds the library's, seed {seed}", bool(within), True)
+        outcome.measured(tokens=total, estimated_tokens=float(job.cost.tokens.value), rate=job.cost.tokens_per_second)
     return outcome
 
 
