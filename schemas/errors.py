@@ -66,6 +66,12 @@ class GateError(EmbedlakeError):
     exit_code = 7
 
 
+class CapReachedError(EmbedlakeError):
+    """A run ended at `run.max_tokens` or `run.max_cost`; what it committed stays, and the next run goes on."""
+
+    exit_code = 8
+
+
 class StoppedError(KeyboardInterrupt):
     """A signal asked the run to stop. Not an `Exception`, so that no library handles it as one of its own errors."""
 

@@ -11,9 +11,10 @@ SLICE_COMMITTED = "slice committed"
 FINISHED = "finished"
 FAILED = "failed"
 STOPPED = "stopped"
+CAPPED = "capped"
 MAINTENANCE_STARTED = "maintenance started"
 MAINTENANCE_ENDED = "maintenance ended"
-ENDS = (FINISHED, FAILED, STOPPED, MAINTENANCE_ENDED)
+ENDS = (FINISHED, FAILED, STOPPED, CAPPED, MAINTENANCE_ENDED)
 # In the counts of a maintenance: 1 if every run before it had finished, which its own end does not change.
 WAS_CLEAN = "was_clean"
 RUNS = Table(
@@ -25,7 +26,11 @@ RUNS = Table(
             column("space", StringType(), "space of the run"),
             column("run_number", LongType(), "number of the run in its space, from 1"),
             column("run_id", StringType(), "library, space and run number in one word"),
-            column("event", StringType(), "started, at work, slice committed, finished, failed, stopped, maintenance"),
+            column(
+                "event",
+                StringType(),
+                "started, at work, slice committed, finished, failed, stopped, capped, maintenance",
+            ),
             column("event_time", TimestampType(), "driver's clock at the event"),
             column("owner", StringType(), "host, process and a random word: who the run is"),
             column("slice_number", IntegerType(), "slice that was committed, from 1"),

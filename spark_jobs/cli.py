@@ -18,6 +18,7 @@ from spark_jobs import (
     list_quarantine,
     list_spaces,
     maintain_space,
+    plan_library,
     promote_space,
     rollback_space,
     search_library,
@@ -56,6 +57,7 @@ app = typer.Typer(
 BUILD, RETRIEVE = "Build and refresh", "Search, evaluate and export"
 SPACES, OPERATE = "Change to another model", "Operate"
 app.command("embed", cls=_Command, rich_help_panel=BUILD)(embed_library.command)
+app.command("plan", cls=_Command, rich_help_panel=BUILD)(plan_library.command)
 app.command("follow", cls=_Command, rich_help_panel=BUILD)(follow_library.command)
 app.command("calibrate", cls=_Command, rich_help_panel=BUILD)(calibrate_inference.command)
 app.command("search", cls=_Command, rich_help_panel=RETRIEVE)(search_library.command)

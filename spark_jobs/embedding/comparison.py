@@ -11,10 +11,11 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import BinaryType, DataType, NumericType, StringType, StructField
 
 from schemas.ledger import EMBEDDED, EMPTY, QUARANTINED
-from schemas.plan import CHANGES, REMOVED, TRIED, UNCHANGED
+from schemas.plan import CHANGED, CHANGES, REMOVED, TRIED, UNCHANGED
 from schemas.reasons import REASONS
 from schemas.table import quoted
-from spark_jobs.embedding.documents import RECORDED, as_documents, estimated_tokens, with_change
+from spark_jobs.embedding.documents import RECORDED, as_documents, tokens_of, with_change
+from spark_jobs.embedding.forecast import TextLengths
 from spark_jobs.settings.sections import SourceSettings
 from spark_jobs.sources.faulty_rows import is_faulty
 from spark_jobs.sources.source import Source
@@ -24,8 +25,10 @@ from spark_jobs.store.ledger import LedgerSummary, as_digest
 MOST_CHANGES = 100_000
 _STATUSES = (EMBEDDED, EMPTY, QUARANTINED)
 # What a document that is compared has: how often its id occurs, and what decides whether it changed.
-COMPARED = ("doc_id", "n", "is_faulty", "text_hash", "payload_hash", "tokens", "bytes")
+COMPARED = ("doc_id", "n", "is_faulty", "text_hash", "payload_hash", "characters", "bytes")
 _DECIDED = ("doc_id", "change", "text_hash", "payload_hash", "payload_changed", "attempts", "stored_chunks")
+# An edit touches one or two chunks of a document: of 52 articles with an edited sentence, 90 of 184 were new.
+_EDITED_CHUNKS = 2
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,12 @@ class Comparison:
         ledger: What the ledger contains.
         by_change: Documents by change, without unchanged ones.
         tokens: Estimated tokens to embed.
+        lengths: Characters to embed.
         bytes: Bytes of ids and payload of the documents that differ.
         stored_chunks: Rows that `vectors` has of them.
         digest: `as_digest` of those that get a row in the ledger.
-        changes: Columns doc_id, change, text_hash, payload_hash, payload_changed, attempts and stored_chunks of the
-            documents that differ; None if there are more than `MOST_CHANGES`.
+        changes: Columns doc_id, change, text_hash, payload_hash, payload_changed, attempts, stored_chunks, and
+            characters, of the documents that differ; None if there are more than `MOST_CHANGES`.
         are_ids_sound: Whether every row of the source is a document with an id of its own.
         how: How the differences were found, in words.
         feed: First and last version of the change feed that has the differences; None for a full comparison.
@@ -51,6 +55,7 @@ class Comparison:
     ledger: LedgerSummary
     by_change: dict[str, int]
     tokens: int
+    lengths: TextLengths
     bytes: int
     stored_chunks: int
     digest: int
@@ -85,14 +90,15 @@ def hashed_documents(
         also: Further columns by name.
 
     Returns:
-        Columns doc_id, is_faulty, text_hash, payload_hash, tokens and bytes (of id and payload); then the further ones.
+        Columns doc_id, is_faulty, text_hash, payload_hash, characters and bytes (of id and payload); then the further
+        ones.
     """
     sizes = {"is_faulty": is_faulty(rows), "payload_bytes": _payload_bytes(payload)}
     documents = as_documents(rows, source, payload, {**sizes, **also})
     size = F.coalesce(F.octet_length("doc_id"), F.lit(0)) + F.col("payload_bytes")
-    tokens = F.coalesce(estimated_tokens(), F.lit(0)).cast("long").alias("tokens")
+    length = F.coalesce(F.length("text"), F.lit(0)).cast("long").alias("characters")
     names = ("doc_id", "is_faulty", "text_hash", "payload_hash")
-    return documents.select(*names, tokens, size.cast("long").alias("bytes"), *also)
+    return documents.select(*names, length, size.cast("long").alias("bytes"), *also)
 
 
 def _payload_bytes(payload: Sequence[StructField]) -> Column:
@@ -115,7 +121,7 @@ def grouped_documents(settings: SourceSettings, source: Source) -> DataFrame:
         .agg(
             F.count(F.lit(1)).alias("n"),
             *(F.max(name).alias(name) for name in ("text_hash", "payload_hash")),
-            *(F.sum(name).alias(name) for name in ("tokens", "bytes")),
+            *(F.sum(name).alias(name) for name in ("characters", "bytes")),
         )
     )
 
@@ -175,13 +181,14 @@ def compare(
     planned = sum(found[change] for change in CHANGES)
     few = None
     if planned <= MOST_CHANGES:
-        differing = rows.where(F.col("change").isNotNull()).select(*_DECIDED)
+        differing = rows.where(F.col("change").isNotNull()).select(*_DECIDED, "characters")
         few = differing.toArrow() if planned else to_arrow_schema(differing.schema).empty_table()
     return Comparison(
         documents=found["documents"],
         ledger=_ledger_of(found),
         by_change={change: found[change] for change in CHANGES},
         tokens=found["tokens"],
+        lengths=TextLengths(found["characters"], found["changed_characters"], found["kept_characters"]),
         bytes=found["bytes"],
         stored_chunks=found["stored_chunks"],
         digest=found["digest"],
@@ -195,11 +202,16 @@ def _totals() -> list[Column]:
     is_document = F.col("n").isNotNull()
     unsound = F.col("is_faulty") | F.col("doc_id").isNull() | ~F.is_valid_utf8("doc_id") | (F.col("n") > 1)
     status, reason = F.col("recorded.status"), F.col("recorded.reason")
+    length, is_tried, is_changed = F.col("characters"), change.isin(*TRIED), change == CHANGED
+    kept = length * (1 - _EDITED_CHUNKS / F.greatest("stored_chunks", F.lit(_EDITED_CHUNKS)))
     return [
         _sum(F.col("n")).alias("documents"),
         F.count_if(is_document & F.coalesce(unsound, F.lit(True))).alias("unsound"),
         *(F.count_if(change == name).alias(name) for name in CHANGES),
-        _sum(F.when(change.isin(*TRIED), F.col("tokens"))).alias("tokens"),
+        _sum(F.when(is_tried, tokens_of(length))).alias("tokens"),
+        _sum(F.when(is_tried, length)).alias("characters"),
+        _sum(F.when(is_changed, length)).alias("changed_characters"),
+        _sum(F.when(is_changed, kept)).alias("kept_characters"),
         _sum(F.when(change.isNotNull(), F.coalesce("bytes", F.octet_length("doc_id")))).alias("bytes"),
         _sum(F.when(change.isNotNull(), F.col("stored_chunks"))).alias("stored_chunks"),
         as_digest(change.isNotNull() & (change != REMOVED)).alias("digest"),

@@ -152,15 +152,15 @@ def only_removed(ledger: DataFrame, documents: DataFrame, suspects: DataFrame | 
     )
 
 
-def estimated_tokens() -> Column:
-    """Estimates the tokens of the column `text`; null where it is null."""
-    return F.ceil(F.length("text") / CHARACTERS_PER_TOKEN)
+def tokens_of(characters: Column) -> Column:
+    """Estimates the tokens of a text of so many characters; null where they are null."""
+    return F.ceil(characters / CHARACTERS_PER_TOKEN)
 
 
 def as_plan(differing: DataFrame, removed: DataFrame, payload: Sequence[StructField]) -> DataFrame:
     """Combines the rows of `only_differing` and `only_removed` into rows of the plan table."""
     to_embed = F.col("change").isin(*TRIED)
-    tokens = estimated_tokens()
+    tokens = tokens_of(F.length("text"))
     rows = differing.unionByName(removed, allowMissingColumns=True).withColumns(
         {
             "slice_key": F.pmod(F.xxhash64("doc_id"), F.lit(SLICE_KEYS)).cast("int"),

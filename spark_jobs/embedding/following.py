@@ -10,6 +10,7 @@ from typing import Literal
 
 from pyspark.sql import SparkSession
 
+from schemas.errors import CapReachedError
 from schemas.plan import UNCHANGED
 from spark_jobs.embedding.backlog import backlog_of
 from spark_jobs.embedding.refresh import refresh
@@ -98,6 +99,7 @@ def follow(
         What happened, as it happens. The caller waits where that is `Waiting`.
 
     Raises:
+        CapReachedError: A run reached its cap.
         Exception: The session itself is gone.
     """
     while True:
@@ -160,6 +162,9 @@ def _turn(
         stop = interruption_of(error)
         if stop is not None:
             raise stop from None
+        # Whoever caps what a run may spend does not want the next one to spend it again at once.
+        if isinstance(error, CapReachedError):
+            raise
         check_session(spark)
         if state is None and space.failures and began < space.try_at:
             return None

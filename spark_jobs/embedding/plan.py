@@ -22,6 +22,7 @@ from pyspark.sql.types import (
 from schemas.errors import ReconciliationError
 from schemas.plan import ADDED, REMOVED, TRIED, plan_table
 from schemas.staged import STAGED_CHUNKS, staged_vectors_table
+from spark_jobs.embedding.cap import is_capped
 from spark_jobs.embedding.comparison import Comparison
 from spark_jobs.embedding.documents import SLICE_KEYS, as_documents, as_plan, only_differing, only_removed
 from spark_jobs.embedding.preflight import PreflightResult
@@ -81,7 +82,7 @@ def plan_run(
     """
     spark, payload = run.tables.spark, run.preflight.source.payload
     dimension = run.preflight.inference.model.dimension
-    changes = spark.createDataFrame(found.changes) if found.changes is not None else None
+    changes = spark.createDataFrame(found.changes).drop("characters") if found.changes is not None else None
     ids = changes.select("doc_id") if changes is not None else None
     if not found.planned:
         return Plan(as_work(run.preflight, found, ()), ids, None)
@@ -91,7 +92,9 @@ def plan_run(
         else:
             rows = as_plan(*_many(run, half_done, retry_below), payload)
         # An unfinished run may have left vectors in tables.
-        if run.is_clean and is_small(run.settings, run.preflight.source, found, dimension):
+        # What is held is one slice, which a cap could not cut.
+        is_whole = not is_capped(run.settings) and run.is_clean
+        if is_whole and is_small(run.settings, run.preflight.source, found, dimension):
             held, groups, written = _hold(rows, found)
         else:
             held, groups, written = _write(run, rows, say)

@@ -1,13 +1,20 @@
 """A run from its pre-flight to its summary, for the jobs that embed: every step, one line each."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
+from schemas.errors import CapReachedError
 from schemas.runs import FINISHED
+from spark_jobs.embedding.accounting import AHEAD, as_counts, expect
+from spark_jobs.embedding.cap import what_is_left
 from spark_jobs.embedding.comparing import check_comparison, compare_source, find_half_done, is_in_step
 from spark_jobs.embedding.comparison import Comparison
+from spark_jobs.embedding.documents import CHARACTERS_PER_TOKEN
+from spark_jobs.embedding.forecast import Forecast, TextLengths
 from spark_jobs.embedding.held_slice import embed_held
 from spark_jobs.embedding.opening import open_run, register_space
 from spark_jobs.embedding.plan import Plan, as_work, plan_run
@@ -17,6 +24,7 @@ from spark_jobs.embedding.report import RunReport, summarise
 from spark_jobs.embedding.run import Run, check_still_ours, event_values, record, recorded_end
 from spark_jobs.embedding.self_check import check_model
 from spark_jobs.embedding.slices import embed_slices, empty_work_tables
+from spark_jobs.embedding.slicing import Group
 from spark_jobs.embedding.source_reading import SourceReading
 from spark_jobs.embedding.store_state import StoreState, read_store
 from spark_jobs.embedding.tally import Tally
@@ -124,7 +132,8 @@ def _carry_out(
     progress: Progress,
     loaded: Callable[[], None] | None,
 ) -> RunReport:
-    tally, tables = Tally(progress.seconds), run.tables
+    # All steps so far came one after another.
+    tally = Tally(progress.seconds, began=time.monotonic() - sum(progress.seconds.values()))
     with recorded_end(run, tally):
         half_done = None
         if found is None:
@@ -134,29 +143,60 @@ def _carry_out(
                 source, reading = run.preflight.source, run.preflight.reading
                 found = compare_source(run.settings, source, reading, run.state, retry_below, half_done)
                 check_comparison(run.settings, run.preflight.registry, found, allow_removals)
-        with progress.step("plan"):
-            plan = plan_run(run, found, half_done, retry_below, progress.say)
-        progress.say(f"plan: {plan.work}")
-        progress.expect(plan.work.tokens)
+        plan, expected = _plan(run, found, half_done, retry_below, progress)
         if loaded is not None:
             with progress.step("load model"):
                 loaded()
-        _embed(run, plan, tally, progress)
+        left = _embed(run, plan, expected, tally, progress)
+        if left:
+            _end_at_cap(run, plan, left, expected, tally, progress)
         with progress.step("reconcile"):
             ledger = reconcile(run, plan)
         with progress.step("close"):
             # A run that was overtaken must not empty what the other one works on.
             check_still_ours(run)
             empty_work_tables(run, was_staged=bool(plan.work.groups) and plan.held is None)
-        name = tables.name(run.state.vectors.name)
+        tally.counts.update(as_counts(expected, found.lengths, task_slots(run.tables.spark), tally.elapsed))
+        name = run.tables.name(run.state.vectors.name)
         report = summarise(run.preflight.inference, name, plan.work, tally, ledger, run.run_id)
         record(run, FINISHED, report.counts, tally, plan=plan.work.how)
     return report
 
 
-def _embed(run: Run, plan: Plan, tally: Tally, progress: Progress) -> None:
+def _plan(
+    run: Run, found: Comparison, half_done: DataFrame | None, retry_below: int, progress: Progress
+) -> tuple[Plan, Forecast]:
+    """Reads what is to be done, and meanwhile forecasts what it will take."""
+    spark = run.tables.spark
+    with progress.step("plan"):
+        ahead = sum(progress.seconds.get(step, 0.0) for step in AHEAD)
+        expecting = beside(spark, lambda: expect(run.state, found, task_slots(spark), ahead))
+        plan = plan_run(run, found, half_done, retry_below, progress.say)
+        expected = expecting()
+    progress.say(f"plan: {plan.work}")
+    progress.expect(plan.work.tokens)
+    return plan, expected
+
+
+def _end_at_cap(
+    run: Run, plan: Plan, left: Sequence[Group], expected: Forecast, tally: Tally, progress: Progress
+) -> NoReturn:
+    """Ends a run whose cap leaves no room for its next slice; all that it staged is committed."""
+    with progress.step("close"):
+        check_still_ours(run)
+        empty_work_tables(run, was_staged=True)
+    lengths = TextLengths(tally.tokens * CHARACTERS_PER_TOKEN)
+    tally.counts.update(as_counts(expected, lengths, task_slots(run.tables.spark), tally.elapsed))
+    tally.counts.update(documents=tally.documents)
+    embedded = tally.counts["tokens_embedded"]
+    share = embedded / tally.tokens if tally.tokens else expected.embedded / max(1, plan.work.tokens)
+    raise CapReachedError(what_is_left(run.settings, run.run_id, tally.counts["slices"], left, share))
+
+
+def _embed(run: Run, plan: Plan, expected: Forecast, tally: Tally, progress: Progress) -> Sequence[Group]:
+    """Does the planned work; returns what is left of it because of a cap."""
     if not plan.work.groups:
-        return
+        return ()
     tables = run.tables
     has_vectors = run.state.vectors.name in run.state.existing
     if plan.work.tokens and has_vectors:
@@ -164,5 +204,5 @@ def _embed(run: Run, plan: Plan, tally: Tally, progress: Progress) -> None:
             check_model(run, tables.read("vectors"))
     if plan.held is not None:
         embed_held(run, plan.work, plan.held, tables.read("vectors") if has_vectors else None, tally, progress)
-    else:
-        embed_slices(run, plan.work, pin_vectors(tables) if has_vectors else None, tally, progress)
+        return ()
+    return embed_slices(run, plan.work, pin_vectors(tables) if has_vectors else None, expected, tally, progress)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from schemas.ledger import EMBEDDED, EMPTY, QUARANTINED
 from schemas.plan import CHANGE_WORDS
+from spark_jobs.embedding.accounting import ACCOUNTED, estimate_line
 from spark_jobs.embedding.slicing import Work
 from spark_jobs.embedding.tally import InferenceSummary, Tally
 from spark_jobs.runtime.report import render_lines
@@ -23,6 +24,7 @@ _COUNTED = (
     "chunks_taken",
     "chunks_unread",
     "tokens_embedded",
+    "tokens_kept",
     "tokens_saved",
     "tokens_taken",
     "tokens_unknown",
@@ -88,6 +90,7 @@ class RunReport:
                 + (f" · {rate:,.0f}/s" if rate else "")
                 + unknown,
             ),
+            *([("forecast", line)] if (line := estimate_line(n)) else []),
             *([("inference", line)] if (line := self.inference.line()) else []),
             *self.notes,
             ("seconds", f"{sum(self.seconds.values()):.0f}: {steps}"),
@@ -121,6 +124,7 @@ def summarise(
         "chunks_reused": committed["chunks"] - committed["chunks_embedded"],
         "truncated": ledger.truncated,
     }
+    counts.update({name: tally.counts[name] for name in ACCOUNTED if name in tally.counts})
     notes: list[tuple[str, str]] = []
     if inference.model.precision == "int8":
         counts["values_clipped"] = tally.counts["values_clipped"]

@@ -5,8 +5,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.errors import RunActiveError
-from schemas.runs import FAILED, STOPPED
+from schemas.errors import CapReachedError, RunActiveError
+from schemas.runs import CAPPED, FAILED, STOPPED
 from spark_jobs.embedding.preflight import PreflightResult
 from spark_jobs.embedding.store_state import StoreState
 from spark_jobs.embedding.tally import Tally
@@ -121,7 +121,7 @@ def recorded_values(preflight: PreflightResult) -> dict[str, Any]:
 
 @contextmanager
 def recorded_end(run: Run, tally: Tally) -> Iterator[None]:
-    """Records that a run failed or was stopped, and cancels the Spark jobs of one that was stopped.
+    """Records that a run failed, was stopped or reached its cap, and cancels the Spark jobs of one that was stopped.
 
     Args:
         run: The run.
@@ -144,7 +144,8 @@ def recorded_end(run: Run, tally: Tally) -> Iterator[None]:
             raise stop from None
         # Nothing more is recorded for a run that was overtaken, not even its end.
         _raise_if_overtaken(run, error)
-        _try_to_record(run, FAILED, tally, cause_of(error)[:_MESSAGE_CHARACTERS])
+        event = CAPPED if isinstance(error, CapReachedError) else FAILED
+        _try_to_record(run, event, tally, cause_of(error)[:_MESSAGE_CHARACTERS])
         raise
     finally:
         with suppress(Exception):

@@ -19,10 +19,12 @@ from udfs.specs import ChunkSpec, ModelSpec
 
 # With this many texts, the lowest and highest value of each number hardly change anymore.
 _TEXTS = 2048
+# With this many documents, characters a token are known to a few per cent.
+_COUNTED_DOCUMENTS = 500
 
 
 def sample_chunks(settings: Settings, source: Source, chunking: ChunkSpec, model: ModelSpec, count: int) -> DataFrame:
-    """Chunks documents picked by a hash of their id, so the sample is not just the first file or short texts.
+    """Chunks documents of `drawn_documents`, so the sample is not just the first file or short texts.
 
     Args:
         settings: The whole configuration.
@@ -34,11 +36,28 @@ def sample_chunks(settings: Settings, source: Source, chunking: ChunkSpec, model
     Returns:
         Column text.
     """
+    cut = chunk_documents(settings.library, chunking, model)
+    chunks = drawn_documents(settings, source, count).mapInArrow(cut, CUT)
+    return chunks.where(F.col("text").isNotNull()).select("text").limit(count)
+
+
+def characters_per_token(settings: Settings, preflight: PreflightResult) -> float | None:
+    """Cuts a few documents, without the model; returns characters for each token, or None if they have no text."""
+    source, inference = preflight.source, preflight.inference
+    texts = drawn_documents(settings, source, _COUNTED_DOCUMENTS)
+    cut = chunk_documents(settings.library, preflight.chunking, inference.model)
+    chunks = texts.mapInArrow(cut, CUT).where(F.col("text").isNotNull())
+    with reading("the source"):
+        documents = chunks.groupBy("doc_id").agg(F.max("char_end").alias("end"), F.sum("token_count").alias("tokens"))
+        row = documents.agg(F.sum("end").alias("characters"), F.sum("tokens").alias("tokens")).collect()[0]
+    return row.characters / row.tokens if row.tokens else None
+
+
+def drawn_documents(settings: Settings, source: Source, count: int) -> DataFrame:
+    """Draws documents by a hash of their id, so that they are not just the first file: doc_id, text and refused."""
     documents = as_documents(source.rows, settings.source, ())
     drawn = documents.where(F.col("text").isNotNull()).orderBy(F.xxhash64("doc_id"), "doc_id").limit(count)
-    cut = chunk_documents(settings.library, chunking, model)
-    chunks = drawn.select("doc_id", "text", "refused").mapInArrow(cut, CUT)
-    return chunks.where(F.col("text").isNotNull()).select("text").limit(count)
+    return drawn.select("doc_id", "text", "refused")
 
 
 def measure_ranges(settings: Settings, preflight: PreflightResult) -> Ranges:

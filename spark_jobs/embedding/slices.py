@@ -1,5 +1,6 @@
 """Works through slices: chunk, embed, commit. Staged rows come first, then vectors, then the ledger."""
 
+import time
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
@@ -10,11 +11,13 @@ from pyspark.sql import functions as F
 from schemas.runs import SLICE_COMMITTED
 from schemas.staged import STAGED, STAGED_CHUNKS
 from spark_jobs.embedding.active_chunks import ActiveChunks, find_active_chunks
+from spark_jobs.embedding.cap import Spent, fits, room_left
+from spark_jobs.embedding.forecast import Forecast
 from spark_jobs.embedding.merging import as_ledger_changes, as_outcomes, as_vector_changes, merge_ledger, merge_vectors
 from spark_jobs.embedding.report import unread_warning
 from spark_jobs.embedding.reuse import find_vectors, staged_rows
 from spark_jobs.embedding.run import Run, check_still_ours, record
-from spark_jobs.embedding.slicing import Slice, Work, first_slice_tokens, next_slice, slice_bound, with_rest
+from spark_jobs.embedding.slicing import Group, Slice, Work, first_slice_tokens, next_slice, slice_bound, with_rest
 from spark_jobs.embedding.staging import only_planned, stage_chunks, stage_vectors
 from spark_jobs.embedding.tally import Tally
 from spark_jobs.runtime.held_rows import each_in_memory
@@ -46,8 +49,10 @@ class StagedSlice:
     is_fresh: bool
 
 
-def embed_slices(run: Run, work: Work, before: PinnedVectors | None, tally: Tally, progress: Progress) -> None:
-    """Does the work of a run slice by slice, and adds each slice to the tally once it is committed.
+def embed_slices(
+    run: Run, work: Work, before: PinnedVectors | None, expected: Forecast, tally: Tally, progress: Progress
+) -> tuple[Group, ...]:
+    """Does the work of a run slice by slice, up to its cap, and adds each slice to the tally once it is committed.
 
     A slice is committed while the next one is embedded: commits wait for files, and inference for processors or GPUs.
 
@@ -56,10 +61,15 @@ def embed_slices(run: Run, work: Work, before: PinnedVectors | None, tally: Tall
         work: What it has to do.
         before: The space's vectors as they were before the first slice of the run. A text that moves from one document
             to another may have left `vectors` before the slice that looks for it. None if there were none.
+        expected: What the run is expected to take.
         tally: Receives each slice once it is committed.
         progress: Where progress is shown.
+
+    Returns:
+        The work that is left because of a cap; empty if all is done.
     """
     settings, groups, last_tokens, number = run.settings.run, work.groups, 0, 0
+    embedded, began = 0, time.monotonic()
     weights, active = weight_bytes(run.preflight.inference.model), find_active_chunks(run, work)
     with one_behind(run.tables.spark, f"{run.run_id} commits") as hand_over:
         while groups:
@@ -67,14 +77,20 @@ def embed_slices(run: Run, work: Work, before: PinnedVectors | None, tally: Tall
             slots = task_slots(run.tables.spark)
             first = first_slice_tokens(weights, slots, settings.slice_seconds)
             left = sum(group.tokens for group in groups)
+            spent = Spent(work.tokens - left, embedded, tally.elapsed, time.monotonic() - began)
+            room = room_left(run.settings, work, expected, spent)
+            if not fits(groups, room):
+                break
             rate = (last_tokens, work.tokens - left, tally.slice_seconds)
             bound = slice_bound(settings.slice_tokens, settings.slice_seconds, first, *rate)
             bound, number = with_rest(settings.slice_tokens, bound, left), number + 1
-            slice_, groups = next_slice(groups, number, bound, settings.slice_rows)
+            capped = bound if room is None else max(0.0, min(bound, room))
+            slice_, groups = next_slice(groups, number, capped, settings.slice_rows)
             progress.begin(work.tokens - left)
             staged = stage_slice(run, slice_, before, active, slots, tally, progress)
             hand_over(partial(_finish, run, work, staged, tally, progress, is_last=not groups))
-            last_tokens = slice_.tokens
+            last_tokens, embedded = slice_.tokens, embedded + staged.counts["tokens_embedded"]
+    return groups
 
 
 def stage_slice(
@@ -136,6 +152,7 @@ def counted_chunks(slice_: Slice, chunked: Counter[str], progress: Progress) -> 
     counts: Counter[str] = Counter(chunks=chunked["chunks"], tokens_saved=chunked["tokens"])
     counts.update(tokens_unknown=chunked["unknown"], chunks_unread=chunked["unread"])
     counts.update(chunks_taken=chunked["taken"], tokens_taken=chunked["tokens_taken"])
+    counts.update(tokens_kept=chunked["tokens_kept"])
     # Said before the first slice is embedded, because inference is what costs.
     if slice_.number == 1 and (warning := unread_warning(counts)):
         progress.say(f"warning: {warning}")

@@ -135,7 +135,7 @@ def fits_in_memory(
     return tokens <= bound and rows <= min(_MOST_HELD_ROWS, settings.slice_rows) and size <= _MOST_HELD_BYTES
 
 
-def next_slice(groups: Sequence[Group], number: int, bound: int, rows_bound: int) -> tuple[Slice, tuple[Group, ...]]:
+def next_slice(groups: Sequence[Group], number: int, bound: float, rows_bound: int) -> tuple[Slice, tuple[Group, ...]]:
     """Cuts the next slice off the work.
 
     Args:
@@ -253,6 +253,33 @@ def slice_bound(
         return first
     fitting = int(done / seconds * slice_seconds)
     return max(LEAST_TOKENS, min(fitting, _GROWTH * max(last, LEAST_TOKENS)))
+
+
+def slice_count(settings: RunSettings, tokens: int, rows: int, first: int, tokens_per_second: float) -> int:
+    """Counts the slices of a run whose rate is known beforehand.
+
+    Args:
+        settings: How runs are divided.
+        tokens: Estimated tokens to embed.
+        rows: Stored chunks of the documents that differ.
+        first: Tokens of a slice before any rate is known.
+        tokens_per_second: Expected rate of the slices, in estimated tokens; 0 if nobody knows.
+
+    Returns:
+        The slices, at least 1.
+
+    Example:
+        >>> slice_count(RunSettings(slice_seconds=60), 3_000_000, 0, 300_000, 10_000.0)
+        5
+    """
+    count, last, left = 0, 0, tokens
+    while left > 0:
+        done = tokens - left
+        seconds = done / tokens_per_second if tokens_per_second else 0.0
+        bound = slice_bound(settings.slice_tokens, settings.slice_seconds, first, last, done, seconds)
+        last = min(left, with_rest(settings.slice_tokens, bound, left))
+        count, left = count + 1, left - last
+    return max(1, count, -(-rows // settings.slice_rows))
 
 
 def with_rest(slice_tokens: int | Literal["auto"], bound: int, left: int) -> int:

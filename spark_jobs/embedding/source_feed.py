@@ -23,7 +23,8 @@ from spark_jobs.store.versions import arrives, newest_changes
 # A filter of these words, columns, literals and operators depends on the row alone: an unchanged row stays in or out.
 # Functions may read the clock or other tables.
 _WORDS = {"and", "or", "not", "in", "is", "null", "like", "between", "true", "false"}
-_CANDIDATE = "doc_id string, net long, arrives boolean, text_hash string, payload_hash string, tokens long, bytes long"
+_NEWEST = ("arrives boolean", "text_hash string", "payload_hash string", "characters long", "bytes long")
+_CANDIDATE = ", ".join(("doc_id string", "net long", *_NEWEST))
 _TOKENS = re.compile(r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)+`|[A-Za-z_][A-Za-z0-9_.]*|[^\sA-Za-z_'`]+")
 
 
@@ -113,7 +114,7 @@ def _candidates(spark: SparkSession, settings: SourceSettings, source: Source, f
         return spark.createDataFrame([], _CANDIDATE).toArrow()
     order = {"order": F.struct("_commit_version", arrives().alias("arrives"))}
     rows = hashed_documents(_feed(spark, settings, first, last), settings, source.payload, order)
-    newest = F.max_by(F.struct(F.col("order.arrives"), "text_hash", "payload_hash", "tokens", "bytes"), "order")
+    newest = F.max_by(F.struct(F.col("order.arrives"), "text_hash", "payload_hash", "characters", "bytes"), "order")
     net = F.sum(F.when(F.col("order.arrives"), 1).otherwise(-1))
     grouped = rows.groupBy("doc_id").agg(net.alias("net"), newest.alias("newest")).select("doc_id", "net", "newest.*")
     return grouped.limit(MOST_CHANGES + 1).toArrow()

@@ -59,6 +59,7 @@ def chunk_rows(
         F.count_if(is_made & ~F.col("is_stored")).alias("new"),
         F.coalesce(F.sum(F.when(is_made, F.col("token_count"))), F.lit(0)).alias("tokens"),
         F.count_if("is_stored").alias("stored"),
+        F.coalesce(F.sum(F.when(is_made & F.col("is_stored"), F.col("token_count"))), F.lit(0)).alias("tokens_kept"),
         F.coalesce(F.sum("unknown"), F.lit(0)).alias("unknown"),
         F.count_if("unread").alias("unread"),
         F.count_if(_IS_TAKEN).alias("taken"),
@@ -83,10 +84,10 @@ def chunk_counts(observed: Observation) -> Counter[str]:
         observed: Of rows that were evaluated.
 
     Returns:
-        Counts: `chunks` of the texts, how many of them are `new` (not stored yet), `tokens` of all, how many of the
-        chunks are `taken` from the active space and how many tokens these have (`tokens_taken`). Of those that were
-        cut: tokens that are `unknown` to the model, and `unread` chunks that it can hardly read for that reason. And
-        `stored` chunks of the slice's documents.
+        Counts: `chunks` of the texts, how many of them are `new` (not stored yet), `tokens` of all and of those that
+        are not new (`tokens_kept`), how many of the chunks are `taken` from the active space and how many tokens these
+        have (`tokens_taken`). Of those that were cut: tokens that are `unknown` to the model, and `unread` chunks that
+        it can hardly read for that reason. And `stored` chunks of the slice's documents.
     """
     return Counter({name: int(value) for name, value in observed.get.items()})
 

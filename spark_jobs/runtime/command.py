@@ -29,7 +29,7 @@ Reason = Annotated[str | None, typer.Option(help="Record why.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 # The first ones may go by themselves. Those that need a person must not be hidden by them.
-_FROM_LEAST_TO_WORST = (0, 4, 1, 2, 3, 5, 6)
+_FROM_LEAST_TO_WORST = (0, 8, 4, 1, 2, 3, 5, 6)
 _JAVA_ENDED = (
     "Spark's Java process died, most often because its memory was too small. Give it more in the settings, as in "
     "spark.properties: {spark.driver.memory: 8g}, and run the same command again; what was committed stays."

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from schemas.errors import InputError
 from spark_jobs.settings.sections import (
@@ -57,6 +57,12 @@ class Settings(Section):
     promotion: PromotionSettings = PromotionSettings()
     cost: CostSettings = CostSettings()
     spark: SparkSettings = SparkSettings()
+
+    @model_validator(mode="after")
+    def _price_of_the_cap(self) -> "Settings":
+        if self.run.max_cost is not None and not self.cost.per_hour:
+            raise ValueError("run.max_cost needs cost.per_hour above 0. Set what an hour of the session costs.")
+        return self
 
 
 def as_settings(values: dict[str, Any]) -> Settings:

@@ -263,6 +263,8 @@ class RunSettings(Section):
     on_failed_update: Literal["keep", "remove"] = "keep"
     max_quarantined_fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.01
     max_removed_fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.3
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
 class MaintenanceSettings(Section):
@@ -301,7 +303,7 @@ class PromotionSettings(Section):
 
 
 class CostSettings(Section):
-    """What `embedlake compare` prices a full build by."""
+    """What an hour of the session costs: runs, plans and estimates are priced by it."""
 
     per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     currency: Text = "USD"

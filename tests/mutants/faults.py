@@ -30,6 +30,8 @@ _GATE = "tests/unit/evaluation/test_gate.py::test_"
 _READINESS = "tests/unit/store/test_readiness.py::test_"
 _SWITCH = "tests/targets/test_switch.py::test_"
 _SPACE_SWITCH = "tests/spark/export/test_space_switch.py::test_"
+_FORECAST = "tests/unit/embedding/test_forecast.py::test_"
+_PLAN = "tests/spark/jobs/test_plan.py::test_"
 
 
 class Mutant(NamedTuple):
@@ -1443,5 +1445,75 @@ MUTANTS = [
         'F.xxhash64(F.lit(seed).cast("long"), "doc_id")',
         'F.xxhash64("doc_id")',
         _COMPARE + "a_part_of_the_library_is_drawn_by_the_seed_and_has_the_relevant_documents",
+    ),
+    Mutant(
+        "a cap does not end a run",
+        "spark_jobs/embedding/cap.py",
+        "return room is None or groups[0].tokens == 0 or groups[0].tokens <= room",
+        "return True",
+        _FORECAST + "the_room_that_a_cap_on_tokens_leaves",
+    ),
+    Mutant(
+        "a slice is as large as without a cap",
+        "spark_jobs/embedding/slices.py",
+        "capped = bound if room is None else max(0.0, min(bound, room))",
+        "capped = bound",
+        _PLAN + "capped_runs_end_in_the_table_of_one_without_a_cap",
+    ),
+    Mutant(
+        "a run that may exceed its cap is held in memory",
+        "spark_jobs/embedding/plan.py",
+        "is_whole = not is_capped(run.settings) and run.is_clean",
+        "is_whole = run.is_clean",
+        _PLAN + "a_cap_below_the_smallest_slice_commits_nothing_and_says_so",
+    ),
+    Mutant(
+        "a capped run counts as finished",
+        "spark_jobs/embedding/run.py",
+        "event = CAPPED if isinstance(error, CapReachedError) else FAILED",
+        'event = "finished" if isinstance(error, CapReachedError) else FAILED',
+        _PLAN + "capped_runs_end_in_the_table_of_one_without_a_cap",
+    ),
+    Mutant(
+        "a capped run is on record as failed",
+        "spark_jobs/embedding/run.py",
+        "event = CAPPED if isinstance(error, CapReachedError) else FAILED",
+        "event = FAILED",
+        _PLAN + "capped_runs_end_in_the_table_of_one_without_a_cap",
+    ),
+    Mutant(
+        "a follower spends its cap again",
+        "spark_jobs/embedding/following.py",
+        "if isinstance(error, CapReachedError):",
+        "if False:",
+        _PLAN + "a_cap_below_the_smallest_slice_commits_nothing_and_says_so",
+    ),
+    Mutant(
+        "a forecast takes every text for new",
+        "spark_jobs/embedding/forecast.py",
+        "embedded = max(0.0, tokens - kept - work.repeated / ratio)",
+        "embedded = tokens",
+        _PLAN + "a_plan_counts_what_the_run_then_does_and_writes_nothing",
+    ),
+    Mutant(
+        "a forecast ignores what past edits kept",
+        "spark_jobs/embedding/forecast.py",
+        "kept = lengths.kept + sum(run.kept * ratio for run in past)",
+        "kept = lengths.kept",
+        _FORECAST + "what_is_changed_is_embedded_as_far_as_past_edits_suggest",
+    ),
+    Mutant(
+        "runs on other workers count in a forecast",
+        "spark_jobs/embedding/forecast.py",
+        'return [run for run in past if run.worker in ("", newest)]',
+        "return list(past)",
+        _FORECAST + "only_runs_on_the_kind_of_worker_of_the_newest_count",
+    ),
+    Mutant(
+        "a price without a rate is a cap",
+        "spark_jobs/settings/loading.py",
+        "if self.run.max_cost is not None and not self.cost.per_hour:",
+        "if False:",
+        _FORECAST + "caps_that_cannot_be",
     ),
 ]

@@ -117,6 +117,10 @@ CASES: dict[str, dict[str, Case]] = {
         ),
         "a setting fails": case(lambda lab: ["--set", f"source.options=[{SECRET}"], "cannot be parsed", 2),
     },
+    "plan": {
+        "it succeeds": case(lambda lab: [f"--set=source.filter=id != '{ID} 3'"], "nothing was written", 0, ID),
+        "a filter fails": case(lambda lab: ["--set", FAILING], CAST, 2),
+    },
     "follow": {
         "it succeeds": case(lambda lab: ["--once"], "toy.main: nothing changed"),
         "a filter fails": case(lambda lab: ["--once", "--set", FAILING], CAST, 2),

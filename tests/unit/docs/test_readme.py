@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from typer.main import get_command
 
 from schemas.errors import (
+    CapReachedError,
     GateError,
     InputError,
     QuarantineLimitError,
@@ -229,6 +230,7 @@ def test_every_extra_is_one_of_the_package_s(page: Path) -> None:
 def test_documented_exit_codes_match_the_errors() -> None:
     codes = {code for row in table_rows("exit code") for code in row[0].split(", ")}
     errors = (InputError, QuarantineLimitError, RunActiveError, SourceError, ReconciliationError, GateError)
+    errors += (CapReachedError,)
     stopped = {StoppedError(number).exit_code for number in (signal.SIGINT, signal.SIGTERM)}
     assert codes == {"0", "1", *map(str, {error.exit_code for error in errors} | stopped)}
 

@@ -139,6 +139,7 @@ def test_the_version_is_printed(arguments: list[str]) -> None:
 
 COMMANDS = {
     "embed": "embed_library",
+    "plan": "plan_library",
     "follow": "follow_library",
     "calibrate": "calibrate_inference",
     "search": "search_library",

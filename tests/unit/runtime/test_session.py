@@ -23,6 +23,7 @@ from spark_jobs import (
     list_quarantine,
     list_spaces,
     maintain_space,
+    plan_library,
     promote_space,
     rollback_space,
     search_library,
@@ -139,6 +140,7 @@ def test_a_session_without_delta_is_refused(answer: str) -> None:
     "job",
     [
         embed_library.run,
+        plan_library.run,
         lambda spark, settings: follow_library.run(spark, {"toy.main": settings}),
         maintain_space.run,
         verify_space.run,

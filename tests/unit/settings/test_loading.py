@@ -110,6 +110,8 @@ def test_everything_but_the_essentials_has_a_default() -> None:
             "on_failed_update": "keep",
             "max_quarantined_fraction": 0.01,
             "max_removed_fraction": 0.3,
+            "max_tokens": None,
+            "max_cost": None,
         },
         "maintenance": {"file_megabytes": 256, "retention_hours": 168},
         "follow": {"poll_seconds": 30},

@@ -11,6 +11,7 @@ Rule = Callable[[Code], list[str]]
 CODE = read_code()
 JOBS = {
     "embed_library",
+    "plan_library",
     "follow_library",
     "search_library",
     "evaluate_library",
