@@ -1,6 +1,7 @@
 """What `embedlake plan` says of a run, and what the run then does; caps that end a run early."""
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from spark_jobs.embed_library import run
 from spark_jobs.embedding.following import Followed, follow
 from spark_jobs.settings import Settings
 from spark_jobs.store.tables import delta_session
+from tests.support.command import Command
 from tests.support.refresh.oracle import query
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(300)]
@@ -191,3 +193,28 @@ def test_a_cap_on_the_price_ends_a_run_by_its_rate(
     rich = settings.model_copy(update={"run": settings.run.model_copy(update={"max_cost": 10_000.0})})
     assert run(spark, rich).counts["library_embedded"] == 10
     assert CHANGES[0] in plan_library.run(spark, rich).outlook.documents
+
+
+def test_the_command_tells_schedulers_whether_there_is_work(
+    spark: SparkSession, write_json: WriteJson, make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    settings = make_settings(write_json([{"id": f"d{number}", "text": text_of(number)} for number in range(3)]))
+    values = settings.model_dump(by_alias=True, exclude_none=True, exclude={"space"})
+    file = tmp_path / "settings.yaml"
+    file.write_text(json.dumps({**values, "spaces": ["main", "next"]}))
+    embedlake, arguments = Command(spark), ("--config", file, "--json", "--detailed-exitcode")
+
+    both = embedlake("plan", *arguments)
+    assert both.returncode == 10, both.stderr
+    assert [(plan["space"], plan["documents"]["added"], plan["has_work"]) for plan in json.loads(both.stdout)] == [
+        ("main", 3, True),
+        ("next", 3, True),
+    ]
+    assert embedlake("embed", "--config", file, "--set", "space=main").returncode == 0
+    one = embedlake("plan", *arguments, "--set", "space=main")
+    assert one.returncode == 0, one.stderr
+    assert json.loads(one.stdout)["documents"]["unchanged"] == 3
+    refused = embedlake(
+        "plan", "--config", file, "--set", "space=main", "--set", "source.filter=id != 'd0' and id != 'd1'"
+    )
+    assert refused.returncode == 2 and "2 removed" in refused.stdout and "2 of 3 documents are gone" in refused.stderr

@@ -15,7 +15,7 @@ from schemas.errors import InputError
 from schemas.format import FORMAT
 from schemas.runs import RUNS
 from schemas.table import column
-from spark_jobs import list_quarantine, list_spaces, show_status
+from spark_jobs import list_quarantine, list_spaces, plan_library, show_status
 from spark_jobs.embed_library import run
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.store.tables import delta_session, space_tables
@@ -47,6 +47,8 @@ def test_a_store_of_an_earlier_format_is_read_as_it_is_and_brought_up_to_date(
     list_quarantine.run(spark, settings, shown)
     assert [(each.space, each.state) for each in list_spaces.run(spark, settings)] == [("main", "active")]
     assert "1 added · 0 changed" in shown.file.getvalue()  # type: ignore[attr-defined]
+    plan = plan_library.run(spark, settings).outlook
+    assert (plan.documents["added"], plan.documents["unchanged"], plan.is_unfinished) == (1, 2, True)
     assert files(store) == before
 
     said = Console(file=StringIO(), width=400)
