@@ -20,6 +20,7 @@ from spark_jobs.embedding.slices import embed_slices, empty_work_tables
 from spark_jobs.embedding.source_reading import SourceReading
 from spark_jobs.embedding.store_state import StoreState, read_store
 from spark_jobs.embedding.tally import Tally
+from spark_jobs.embedding.telling import tell_finished, tell_plan, told_run
 from spark_jobs.runtime.inference import load_on_workers
 from spark_jobs.runtime.parallelism import partition_count, task_slots
 from spark_jobs.runtime.progress import Progress
@@ -50,6 +51,8 @@ def refresh(
     The runs of several spaces can share the reading of their source.
     """
     progress = progress or Progress()
+    progress.know(library=settings.library, space=settings.space)
+    progress.figures.per_hour, progress.figures.currency = settings.cost.per_hour, settings.cost.currency
     retry_below = settings.run.max_attempts if retry_quarantined else 0
     with delta_session(spark):
         with progress.step("pre-flight"), session_properties(spark, for_rows(0)):
@@ -68,7 +71,8 @@ def refresh(
                 with progress.step("open"):
                     preflight = register_space(spark, settings, preflight, state)
                     run = open_run(settings, preflight, state, lock)
-                return _carry_out(run, found, allow_removals, retry_below, progress, loaded)
+                with told_run(run, progress):
+                    return _carry_out(run, found, allow_removals, retry_below, progress, loaded)
 
 
 def _load_ahead(
@@ -108,12 +112,15 @@ def _close_at_once(
 ) -> RunReport:
     """Ends a run that has nothing to do: the record of its end is its only commit."""
     tally, work = Tally(progress.seconds), as_work(preflight, found, ())
-    progress.say(f"plan: {work}")
+    tell_plan(work, progress)
     with progress.step("close"):
         report = summarise(preflight.inference, state.tables.name(state.vectors.name), work, tally, found.ledger)
         values = event_values(preflight, report.counts, tally, plan=work.how)
         run = open_run(settings, preflight, state, lock, FINISHED, values)
-    return replace(report, run_id=run.run_id)
+    with told_run(run, progress):
+        report = replace(report, run_id=run.run_id)
+        tell_finished(run, report, progress)
+    return report
 
 
 def _carry_out(
@@ -134,8 +141,8 @@ def _carry_out(
                 check_comparison(run.settings, run.preflight, found, allow_removals)
         with progress.step("plan"):
             plan = plan_run(run, found, half_done, retry_below, progress.say)
-        progress.say(f"plan: {plan.work}")
-        progress.expect(plan.work.tokens)
+        tell_plan(plan.work, progress)
+        progress.expect(plan.work.tokens, plan.work.planned)
         if loaded is not None:
             with progress.step("load model"):
                 loaded()
@@ -149,6 +156,7 @@ def _carry_out(
         name = tables.name(run.state.vectors.name)
         report = summarise(run.preflight.inference, name, plan.work, tally, ledger, run.run_id)
         record(run, FINISHED, report.counts, tally, plan=plan.work.how)
+    tell_finished(run, report, progress)
     return report
 
 

@@ -17,6 +17,7 @@ from spark_jobs.embedding.run import Run, check_still_ours, record
 from spark_jobs.embedding.slicing import Slice, Work, first_slice_tokens, next_slice, slice_bound, with_rest
 from spark_jobs.embedding.staging import only_planned, stage_chunks, stage_vectors
 from spark_jobs.embedding.tally import Tally
+from spark_jobs.embedding.telling import tell_slice
 from spark_jobs.runtime.held_rows import each_in_memory
 from spark_jobs.runtime.parallelism import task_slots
 from spark_jobs.runtime.progress import Progress
@@ -71,9 +72,9 @@ def embed_slices(run: Run, work: Work, before: PinnedVectors | None, tally: Tall
             bound = slice_bound(settings.slice_tokens, settings.slice_seconds, first, *rate)
             bound, number = with_rest(settings.slice_tokens, bound, left), number + 1
             slice_, groups = next_slice(groups, number, bound, settings.slice_rows)
-            progress.begin(work.tokens - left)
-            staged = stage_slice(run, slice_, before, active, slots, tally, progress)
-            hand_over(partial(_finish, run, work, staged, tally, progress, is_last=not groups))
+            shown = progress.of_slice(number, work.tokens - left, slice_.tokens, slice_.documents)
+            staged = stage_slice(run, slice_, before, active, slots, tally, shown)
+            hand_over(partial(_finish, run, work, staged, tally, shown, is_last=not groups))
             last_tokens = slice_.tokens
 
 
@@ -111,7 +112,7 @@ def stage_slice(
     usable = find_vectors(run, slice_, chunks, chunked["new"], before, progress)
     if chunked["new"]:
         with progress.step("embed"):
-            counts += stage_vectors(run, slice_, chunks, staged_rows(run, usable), slots, tally, progress)
+            counts += stage_vectors(run, slice_, chunks, staged_rows(run, usable), slots, tally, progress, chunked)
             counts["tokens_saved"] -= counts["tokens_embedded"]
     return StagedSlice(slice_, plan, chunks, staged_rows(run, usable), counts, is_fresh=not chunked["stored"])
 
@@ -119,8 +120,8 @@ def stage_slice(
 def _finish(run: Run, work: Work, staged: StagedSlice, tally: Tally, progress: Progress, is_last: bool) -> None:
     """Commits a slice, whose documents become visible together, and records it."""
     slice_ = staged.slice_
-    # The live line shows the steps that the run waits for.
-    shown = progress if is_last else Progress(seconds=progress.seconds)
+    # People are shown the steps that the run waits for.
+    shown = progress if is_last else progress.behind()
     commit_slice(run, slice_, staged.plan, staged.chunks, staged.vectors, shown, staged.is_fresh)
     # Delta skips an overtaken run's commits without an error, so they must not count as committed.
     check_still_ours(run)
@@ -128,7 +129,7 @@ def _finish(run: Run, work: Work, staged: StagedSlice, tally: Tally, progress: P
     if slice_.number > 1 or not is_last:
         # The end of the run records a single slice.
         record(run, SLICE_COMMITTED, staged.counts, tally, slice_.number)
-    show_slice(slice_, work, tally, progress)
+    tell_slice(slice_, work, tally, progress)
 
 
 def counted_chunks(slice_: Slice, chunked: Counter[str], progress: Progress) -> Counter[str]:
@@ -138,7 +139,7 @@ def counted_chunks(slice_: Slice, chunked: Counter[str], progress: Progress) -> 
     counts.update(chunks_taken=chunked["taken"], tokens_taken=chunked["tokens_taken"])
     # Said before the first slice is embedded, because inference is what costs.
     if slice_.number == 1 and (warning := unread_warning(counts)):
-        progress.say(f"warning: {warning}")
+        progress.warn(warning)
     return counts
 
 
@@ -179,25 +180,6 @@ def commit_slice(
             merge_vectors(changes, run.tables, run.state.vectors, payload, is_fresh, is_fenced, few)
     with progress.step("merge ledger"), run.fence.commit(spark) as is_fenced:
         merge_ledger(outcomes, run.tables, is_fenced and slice_.added == slice_.documents, few)
-
-
-def show_slice(slice_: Slice, work: Work, tally: Tally, progress: Progress) -> None:
-    """Shows that a slice is committed, and how far the run is."""
-    progress.advance(tally.tokens, state_of(work, tally))
-    progress.say(f"slice {slice_.number} committed: {state_of(work, tally)} · {rate_of(work, tally)}")
-
-
-def state_of(work: Work, tally: Tally) -> str:
-    """Renders how much is committed."""
-    chunks = tally.counts["chunks"]
-    return f"{tally.documents:,} documents · {chunks:,} chunks · {tally.tokens:,} of about {work.tokens:,} tokens"
-
-
-def rate_of(work: Work, tally: Tally) -> str:
-    """Renders the rate of all slices so far, and the time left at that rate."""
-    rate = tally.tokens_per_second
-    left = (work.tokens - tally.tokens) / rate if rate else 0
-    return f"{rate:,.0f} tokens/s · {left:,.0f} s left"
 
 
 def empty_work_tables(run: Run, was_staged: bool) -> None:

@@ -1,0 +1,84 @@
+"""What a run tells of itself: its beginning, its plan, committed slices and its end."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from schemas.plan import UNCHANGED
+from spark_jobs.embedding.report import RunReport
+from spark_jobs.embedding.run import Run
+from spark_jobs.embedding.slicing import Slice, Work
+from spark_jobs.embedding.tally import Tally
+from spark_jobs.runtime.progress import Progress
+from spark_jobs.runtime.signals import interruption_of
+
+
+@contextmanager
+def told_run(run: Run, progress: Progress) -> Iterator[None]:
+    """Tells that a run began, and that it failed or was stopped; `tell_finished` tells that it finished."""
+    progress.know(run=run.run_id)
+    preflight = run.preflight
+    values = {
+        "model": preflight.inference.model.path,
+        "model_fingerprint": preflight.model_fingerprint,
+        "chunking_fingerprint": preflight.chunking_fingerprint,
+        "source_version": preflight.source.version,
+    }
+    progress.tell("run_started", values)
+    try:
+        yield
+    except BaseException as error:
+        outcome = "failed" if interruption_of(error) is None else "stopped"
+        progress.tell("run_ended", {"outcome": outcome, **_time(progress)})
+        raise
+
+
+def tell_plan(work: Work, progress: Progress) -> None:
+    """Tells what a run has to do."""
+    backlog = sum(number for change, number in work.documents.items() if change != UNCHANGED)
+    values = {"documents": dict(work.documents), "backlog": backlog, "tokens": work.tokens, "how": work.how}
+    progress.tell("plan", values, f"plan: {work}")
+
+
+def tell_slice(slice_: Slice, work: Work, tally: Tally, progress: Progress) -> None:
+    """Tells that a slice is committed, and how far the run is."""
+    counts, rate = tally.counts, tally.tokens_per_second
+    progress.advance(tally.tokens, tally.documents, counts["chunks"], counts["chunks_failed"])
+    left = (work.tokens - tally.tokens) / rate if rate else 0
+    values = {
+        "documents": tally.documents,
+        "chunks": counts["chunks"],
+        "tokens": tally.tokens,
+        "tokens_embedded": counts["tokens_embedded"],
+        "tokens_planned": work.tokens,
+        "tokens_per_second": round(rate, 1),
+        "seconds_left": round(left, 1),
+        "backlog": work.planned - tally.documents,
+        "texts_failed": counts["chunks_failed"],
+        **_time(progress),
+    }
+    done = f"{tally.documents:,} documents · {counts['chunks']:,} chunks"
+    of_all = f"{tally.tokens:,} of about {work.tokens:,} tokens · {rate:,.0f} tokens/s · {left:,.0f} s left"
+    progress.tell("slice_committed", values, f"slice {slice_.number} committed: {done} · {of_all}")
+
+
+def tell_finished(run: Run, report: RunReport, progress: Progress) -> None:
+    """Tells that a run finished, and what it did."""
+    values = {
+        "outcome": "finished",
+        "counts": dict(report.counts),
+        "step_seconds": {step: round(seconds, 3) for step, seconds in report.seconds.items()},
+        "warnings": [text for label, text in report.notes if label == "warning"],
+        "source_age": round(time.time() - run.preflight.source.opened_at, 1),
+        "source_version": run.preflight.source.version,
+        **_time(progress),
+    }
+    progress.tell("run_ended", values)
+
+
+def _time(progress: Progress) -> Mapping[str, Any]:
+    """Returns how long a run has taken, and its price if that is known."""
+    cost = progress.figures.cost
+    price = {} if cost is None else {"cost": round(cost, 6), "currency": progress.figures.currency}
+    return {"seconds": round(progress.figures.seconds, 3), **price}
