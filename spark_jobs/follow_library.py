@@ -137,8 +137,10 @@ def _clashes(configs: Sequence[Path], loaded: Sequence[Settings]) -> list[str]:
 def _show_event(event: Refreshed | Failed | Waiting, debug: bool) -> None:
     """Prints one line for a refresh on standard output, and one for a fault on standard error."""
     if isinstance(event, Waiting):
+        for space in event.in_step:
+            current_log().tell(Event("looked", _about(space)))
         return
-    about = {"library": event.space.settings.library, "space": event.space.settings.space}
+    about = _about(event.space)
     start = f"{datetime.now().astimezone().isoformat(timespec='seconds')} {event.space.name}:"
     if isinstance(event, Refreshed):
         counts = event.report.counts
@@ -156,6 +158,10 @@ def _show_event(event: Refreshed | Failed | Waiting, debug: bool) -> None:
     values = {**about, "message": message, "exit_code": code, "seconds_to_next": event.seconds_to_next}
     # A message with several faults has several lines.
     current_log().tell(Event("error", values, f"{start} {' '.join(message.split())}{again}", "error"))
+
+
+def _about(space: Followed) -> dict[str, str]:
+    return {"library": space.settings.library, "space": space.settings.space}
 
 
 def _wait(seconds: float, names: Sequence[str]) -> None:

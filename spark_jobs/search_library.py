@@ -228,8 +228,7 @@ class _Output:
     def answer(self, result: SearchResult, number: int | None = None) -> None:
         """Shows hits; those of several questions carry the number of theirs."""
         if result.truncated:
-            message = "the question exceeds the model's limit, so only its beginning counted"
-            current_log().tell(Event("warning", {"message": message}, f"embedlake: {message}", "warning"))
+            current_log().warn("the question exceeds the model's limit, so only its beginning counted")
         show(as_json(result, number) if self.as_json else as_lines(result))
 
     def fault(self, error: Exception) -> int:

@@ -43,24 +43,38 @@ def tell_plan(work: Work, progress: Progress) -> None:
 
 def tell_slice(slice_: Slice, work: Work, tally: Tally, progress: Progress) -> None:
     """Tells that a slice is committed, and how far the run is."""
-    counts, rate = tally.counts, tally.tokens_per_second
+    counts = tally.counts
     progress.advance(tally.tokens, tally.documents, counts["chunks"], counts["chunks_failed"])
-    left = (work.tokens - tally.tokens) / rate if rate else 0
     values = {
         "documents": tally.documents,
         "chunks": counts["chunks"],
         "tokens": tally.tokens,
         "tokens_embedded": counts["tokens_embedded"],
         "tokens_planned": work.tokens,
-        "tokens_per_second": round(rate, 1),
-        "seconds_left": round(left, 1),
+        "tokens_per_second": round(tally.tokens_per_second, 1),
+        "seconds_left": round(_seconds_left(work, tally), 1),
         "backlog": work.planned - tally.documents,
         "texts_failed": counts["chunks_failed"],
         **_time(progress),
     }
-    done = f"{tally.documents:,} documents · {counts['chunks']:,} chunks"
-    of_all = f"{tally.tokens:,} of about {work.tokens:,} tokens · {rate:,.0f} tokens/s · {left:,.0f} s left"
-    progress.tell("slice_committed", values, f"slice {slice_.number} committed: {done} · {of_all}")
+    text = f"slice {slice_.number} committed: {state_of(work, tally)} · {rate_of(work, tally)}"
+    progress.tell("slice_committed", values, text)
+
+
+def state_of(work: Work, tally: Tally) -> str:
+    """Renders how much is committed."""
+    chunks = tally.counts["chunks"]
+    return f"{tally.documents:,} documents · {chunks:,} chunks · {tally.tokens:,} of about {work.tokens:,} tokens"
+
+
+def rate_of(work: Work, tally: Tally) -> str:
+    """Renders the rate of all slices so far, and the time left at that rate."""
+    return f"{tally.tokens_per_second:,.0f} tokens/s · {_seconds_left(work, tally):,.0f} s left"
+
+
+def _seconds_left(work: Work, tally: Tally) -> float:
+    rate = tally.tokens_per_second
+    return (work.tokens - tally.tokens) / rate if rate else 0.0
 
 
 def tell_finished(run: Run, report: RunReport, progress: Progress) -> None:

@@ -20,6 +20,7 @@ from spark_jobs.runtime.query_log import silent_query_log
 from spark_jobs.runtime.session import ends_java, get_session
 from spark_jobs.runtime.signals import stop_in_order
 from spark_jobs.runtime.spark_errors import cause_of, worker_message
+from spark_jobs.runtime.telemetry import telemetry
 from spark_jobs.settings.loading import Settings, load_settings
 
 Config = Annotated[Path, typer.Option("--config", help="Settings file (YAML).")]
@@ -151,7 +152,8 @@ def reported(
 
 def ended(work: Callable[[], object], debug: bool, log_format: LogFormat = "text") -> None:
     """Does what a command is for; if it fails, ends the process with the error's exit code, as `guarded` says."""
-    with logged(log_format):
+    with logged(log_format) as log, telemetry(log.warn) as observers:
+        log.observers += observers
         try:
             _check_encoding()
             with nullcontext() if debug else silent_query_log():

@@ -21,7 +21,7 @@ LogFormat = Literal["text", "json"]
 _LOCK = Lock()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Log:
     """Where a command tells what happens.
 
@@ -44,6 +44,10 @@ class Log:
             write_json(event)
         elif event.text:
             typer.echo(event.text, err=True)
+
+    def warn(self, message: str) -> None:
+        """Tells what somebody should look at."""
+        self.tell(Event("warning", {"message": message}, f"embedlake: {message}", "warning"))
 
     def progress(self, is_silent: bool = False) -> Progress:
         """Makes the progress of a job.
@@ -70,9 +74,9 @@ def current_log() -> Log:
 
 
 @contextmanager
-def logged(form: LogFormat, observers: tuple[Observer, ...] = ()) -> Iterator[Log]:
+def logged(form: LogFormat) -> Iterator[Log]:
     """Makes a log the one of a command, as long as the block lasts."""
-    log = Log(form, observers)
+    log = Log(form)
     token = _current.set(log)
     try:
         yield log
