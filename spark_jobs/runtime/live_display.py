@@ -1,6 +1,7 @@
 """How far a run is, drawn on a terminal: a few lines that move, above them what is finished and stays."""
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -14,10 +15,11 @@ from spark_jobs.runtime.events import Event
 from spark_jobs.runtime.figures import Figures
 
 _FRAMES_PER_SECOND = 8
-_LONGEST_BAR = 60
-_SHORTEST_BAR = 10
+_LONGEST_BAR, _SHORTEST_BAR = 60, 8
 # What stands beside a bar: its name, the percentage and the time left.
-_BESIDE = 32
+_BESIDE = 34
+_MOST_FIGURE_LINES = 3
+_BETWEEN = " · "
 
 
 class LiveDisplay:
@@ -30,7 +32,7 @@ class LiveDisplay:
 
     def __init__(self, console: Console, figures: Figures) -> None:
         self._console, self._figures = console, figures
-        self._steps: dict[str, float] = {}
+        self._steps: dict[tuple[int | None, str], float] = {}
         self._of_slices: dict[int, dict[str, float]] = {}
         self._spinner = Spinner("dots")
         self._live = Live(
@@ -52,71 +54,86 @@ class LiveDisplay:
         self._live.stop()
         if self._figures.total:
             # The last frame stays, as it was when the run ended.
-            self._print(_last_line(self._figures, self._console.width - len("00:00:00 ")))
+            self._print(_summary(self._figures, kind is None))
 
     def show(self, event: Event) -> None:
         """Draws a step from now on, or prints what is finished."""
-        values, number = event.values, event.values.get("slice")
+        values = event.values
+        number = values.get("slice")
         if event.name == "step_started":
-            if event.text:
-                self._steps[event.text] = time.monotonic()
+            self._steps[number, values["step"]] = time.monotonic()
         elif event.name == "step_ended":
-            self._steps.pop(values["step"], None)
+            self._steps.pop((number, values["step"]), None)
             if number is not None:
-                self._of_slices.setdefault(number, {})[values["step"]] = values["seconds"]
+                steps = self._of_slices.setdefault(number, {})
+                steps[values["step"]] = steps.get(values["step"], 0.0) + values["seconds"]
             elif values["outcome"] == "finished":
-                self._print(Text(f"{values['step']:<14}{values['seconds']:>8.1f} s"))
+                self._print(_finished(values["step"], values["seconds"]))
+        elif event.name == "slice_committed":
+            self._print(_slice_line(number, self._of_slices.pop(number, {}), self._figures))
         elif event.text:
-            steps = self._of_slices.pop(number, {}) if event.name == "slice_committed" and number is not None else {}
-            text = " · ".join([event.text, *(f"{step} {seconds:.1f} s" for step, seconds in steps.items())])
-            self._print(Text(text, style="yellow" if event.level == "warning" else ""))
+            self._print(Text(event.text, style="yellow" if event.level == "warning" else ""))
 
     def _print(self, line: Text) -> None:
-        at = Text(time.strftime("%H:%M:%S "), style="dim")
-        self._console.print(at + line, soft_wrap=True, highlight=False, markup=False)
+        # Wrapped between words, and under the text instead of under the time.
+        row = Table.grid(padding=(0, 1))
+        row.add_row(Text(time.strftime("%H:%M:%S"), style="dim", no_wrap=True), line)
+        self._console.print(row)
 
     def _frame(self) -> RenderableType:
-        figures, width = self._figures, self._console.width
+        # One column less: a line that fills a terminal moves some of them to the next one.
+        figures, width = self._figures, self._console.width - 1
         lines: list[RenderableType] = [self._step_line(width)]
         if figures.total:
-            length = max(_SHORTEST_BAR, min(_LONGEST_BAR, width - _BESIDE))
-            share = figures.done / figures.total
-            if figures.slice_tokens and figures.slice_tokens < figures.total:
-                within = min(1.0, max(0.0, (figures.done - figures.slice_from) / figures.slice_tokens))
-                lines.append(_bar_line(f"slice {figures.slice_number}", within, length, "", width))
-            lines.append(_bar_line("run", share, length, _time_left(figures.seconds_left), width))
-            lines.append(_fitting(_parts(figures), width - 1, indent="  "))
+            if 0 < figures.slice_tokens < figures.total:
+                within = (figures.done - figures.slice_from) / figures.slice_tokens
+                lines.append(_bar_line(f"slice {figures.slice_number}", within, "", width))
+            lines.append(_bar_line("run", figures.done / figures.total, _time_left(figures.seconds_left), width))
+            lines += [Text(line, no_wrap=True, overflow="crop") for line in _flowed(_parts(figures), width)]
         return Group(*lines)
 
     def _step_line(self, width: int) -> RenderableType:
-        # Another thread adds and removes steps.
-        steps = list(self._steps.items())
-        now = time.monotonic()
-        told = [f"{name} {now - began:.0f} s" for name, began in steps] or ["…"]
+        # Other threads add and remove steps. The newest is what people wait for; without one, it is a commit.
+        steps, now = list(self._steps.items()), time.monotonic()
+        told = [f"{name} {now - began:.0f} s" for (_, name), began in reversed(steps)] or ["…"]
         row = Table.grid(padding=(0, 1))
-        row.add_row(self._spinner, _fitting(told, width - 3))
+        row.add_row(self._spinner, Text(_flowed(told, width - 2, indent="")[0], no_wrap=True, overflow="crop"))
         return row
 
 
-def _bar_line(name: str, share: float, length: int, left: str, width: int) -> RenderableType:
+def _finished(name: str, seconds: float) -> Text:
+    return Text(f"{name:<13}{seconds:>8.1f} s")
+
+
+def _slice_line(number: int, steps: dict[str, float], figures: Figures) -> Text:
+    """Renders a committed slice: its seconds, the counts so far, and its steps."""
+    line = _finished(f"slice {number}", sum(steps.values()))
+    counts = [f"{figures.documents:,} documents", f"{figures.chunks:,} chunks"]
+    return line.append("  " + _BETWEEN.join([*counts, *(f"{step} {seconds:.1f}" for step, seconds in steps.items())]))
+
+
+def _bar_line(name: str, share: float, left: str, width: int) -> RenderableType:
+    share = min(1.0, max(0.0, share))
+    length = max(_SHORTEST_BAR, min(_LONGEST_BAR, width - _BESIDE))
     row = Table.grid(padding=(0, 1))
-    for _ in range(3):
-        row.add_column(no_wrap=True)
-    percent = f"{share:4.0%}" if share < 1 else "100%"
-    room = width - length - 13
-    bar = ProgressBar(total=1.0, completed=share, width=length)
-    row.add_row(f"  {name:<8}"[:10], bar, _fitting([part for part in (percent, left) if part], room))
+    # Never 100 before everything is done.
+    row.add_row(
+        Text(f"  {name:<8}", no_wrap=True, overflow="crop"),
+        ProgressBar(total=1.0, completed=share, width=length),
+        Text(f"{int(share * 100):3d}%{_BETWEEN if left else ''}{left}", no_wrap=True, overflow="crop"),
+    )
     return row
 
 
-def _fitting(parts: list[str], width: int, indent: str = "") -> Text:
-    """Joins as many parts as fit; the first is cut if even that one does not."""
-    text = f"{indent}{parts[0]}"
+def _flowed(parts: Sequence[str], width: int, indent: str = "  ") -> list[str]:
+    """Joins parts to a few lines that fit; what does not is left out, and cut if it is the first."""
+    lines = [indent + parts[0]]
     for part in parts[1:]:
-        if len(text) + len(part) + 3 > width:
-            break
-        text += f" · {part}"
-    return Text(text[: max(0, width)], no_wrap=True, overflow="crop")
+        if len(lines[-1]) + len(_BETWEEN) + len(part) <= width:
+            lines[-1] += _BETWEEN + part
+        elif len(lines) < _MOST_FIGURE_LINES:
+            lines.append(indent + part)
+    return [line[: max(1, width)] for line in lines]
 
 
 def _parts(figures: Figures) -> list[str]:
@@ -125,9 +142,12 @@ def _parts(figures: Figures) -> list[str]:
     if figures.rate >= 1:
         parts.append(f"{figures.rate:,.0f} tokens/s")
     parts.append(f"{figures.documents:,} of {figures.all_documents:,} documents")
-    if figures.failed:
-        parts.append(f"{figures.failed:,} texts failed")
-    parts.append(f"{figures.chunks:,} chunks")
+    return [*parts, *_counts(figures)]
+
+
+def _counts(figures: Figures) -> list[str]:
+    texts = "text" if figures.failed == 1 else "texts"
+    parts = [f"{figures.chunks:,} chunks", f"{figures.failed:,} {texts} quarantined"]
     if figures.cost is not None:
         parts.append(f"{figures.cost:,.2f} {figures.currency}")
     return parts
@@ -142,14 +162,8 @@ def _time_left(seconds: float | None) -> str:
     return f"{minutes} min left" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min left"
 
 
-def _last_line(figures: Figures, width: int) -> Text:
+def _summary(figures: Figures, is_finished: bool) -> Text:
     share = figures.done / figures.total
-    parts = [f"{share:.0%}", f"{figures.documents:,} documents", f"{figures.chunks:,} chunks"]
-    parts += [f"{figures.rate:,.0f} tokens/s", f"{figures.seconds:.0f} s"]
-    if figures.failed:
-        parts.append(f"{figures.failed:,} texts failed")
-    if figures.cost is not None:
-        parts.append(f"{figures.cost:,.2f} {figures.currency}")
-    length = 20 if width > 60 else 0
-    bar = Text("━" * round(share * length), style="green" if share >= 1 else "red")
-    return bar + Text(" " * bool(length)) + _fitting(parts, max(width - length - 1, 10))
+    bar = Text("━" * int(share * 20), style="green" if is_finished else "red")
+    parts = [f"{int(share * 100)}%", f"{figures.seconds:.0f} s", f"{figures.documents:,} documents", *_counts(figures)]
+    return bar + Text(" " + _BETWEEN.join(parts))
