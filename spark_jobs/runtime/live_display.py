@@ -70,7 +70,7 @@ class LiveDisplay:
             elif values["outcome"] == "finished":
                 self._print(_finished(values["step"], values["seconds"]))
         elif event.name == "slice_committed":
-            self._print(_slice_line(number, self._of_slices.pop(number, {}), self._figures))
+            self._print(_slice_line(values["slice"], self._of_slices.pop(values["slice"], {}), self._figures))
         elif event.text:
             self._print(Text(event.text, style="yellow" if event.level == "warning" else ""))
 
