@@ -14,6 +14,7 @@ from rich.console import Console
 
 from schemas.errors import EmbedlakeError, InputError, StoppedError
 from spark_jobs.runtime.events import Event
+from spark_jobs.runtime.lineage import with_lineage_tags
 from spark_jobs.runtime.log import LogFormat, current_log, logged
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.query_log import silent_query_log
@@ -58,7 +59,7 @@ def watched_session(settings: Settings, debug: bool) -> Iterator[tuple[SparkSess
     # Progress on standard error, the summary on standard output: a scheduler can keep them apart.
     with current_log().progress().live() as progress:
         with progress.step("session"):
-            spark = session(settings, debug)
+            spark = session(with_lineage_tags(settings), debug)
         # Only now, because Java sets handlers of its own when it starts.
         with stop_in_order():
             yield spark, progress
