@@ -14,7 +14,7 @@ from rich.text import Text
 from spark_jobs.runtime.events import Event
 from spark_jobs.runtime.figures import Figures
 
-_FRAMES_PER_SECOND = 8
+_FRAMES_PER_SECOND = 5
 _LONGEST_BAR, _SHORTEST_BAR = 60, 8
 # What stands beside a bar: its name, the percentage and the time left.
 _BESIDE = 34
