@@ -68,6 +68,7 @@ setup(
         "lancedb": ["lancedb>=0.21"],
         "postgresql": ["psycopg[binary]>=3.2"],
         "qdrant": ["qdrant-client>=1.14"],
+        "otel": ["opentelemetry-sdk>=1.30", "opentelemetry-exporter-otlp-proto-http>=1.30"],
         "dev": [
             "build",
             "deltalake",
@@ -82,6 +83,7 @@ setup(
             "psutil",
             "pyarrow-stubs",
             "pydoclint",
+            "pyte",
             "pytest",
             "pytest-timeout",
             "pytest-xdist",

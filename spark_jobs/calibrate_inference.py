@@ -15,7 +15,7 @@ from rich.table import Table
 from schemas.errors import InputError
 from schemas.worker_rows import TRIALS
 from spark_jobs.embedding.sampling import sample_chunks
-from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, output, session
+from spark_jobs.runtime.command import Config, Debug, LogAs, Overrides, guarded, output, session
 from spark_jobs.runtime.inference import inference_profile
 from spark_jobs.runtime.json_text import json_text
 from spark_jobs.runtime.query_log import silent_query_log
@@ -221,6 +221,7 @@ def command(
     texts: Annotated[int, typer.Option(min=16, help="Try this many chunks of the library.")] = 256,
     rounds: Annotated[int, typer.Option(min=3, help="Try each size this many times.")] = 3,
     debug: Debug = False,
+    log_format: LogAs = "text",
 ) -> None:
     """Try sizes of forward passes on the library's own texts and recommend one."""
     guarded(
@@ -228,6 +229,7 @@ def command(
         config,
         overrides,
         debug,
+        log_format,
     )
 
 

@@ -45,7 +45,7 @@ from spark_jobs.evaluation.sampled_retrieval import (
     search_judged,
     search_neighbours,
 )
-from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, show, watched_session
+from spark_jobs.runtime.command import AsJson, Config, Debug, K, LogAs, Overrides, guarded, show, watched_session
 from spark_jobs.runtime.json_text import json_text
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.properties import session_properties
@@ -261,6 +261,7 @@ def command(
     as_json_text: AsJson = False,
     overrides: Overrides = None,
     debug: Debug = False,
+    log_format: LogAs = "text",
 ) -> None:
     """Try another model, prompt or chunking on a sample: quality, overlap, time and price."""
 
@@ -280,7 +281,7 @@ def command(
             )
         show(json_text(result.as_dict(), indent=1) if as_json_text else str(result))
 
-    guarded(job, config, overrides, debug)
+    guarded(job, config, overrides, debug, log_format)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pyspark.sql import Row, SparkSession
 from schemas.errors import InputError
 from schemas.spaces import DROPPED, RETIRED
 from spark_jobs.export.difference import held_tables
-from spark_jobs.runtime.command import Config, Debug, Overrides, Reason, reported
+from spark_jobs.runtime.command import Config, Debug, LogAs, Overrides, Reason, reported
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
@@ -125,13 +125,14 @@ def command(
     reason: Reason = None,
     overrides: Overrides = None,
     debug: Debug = False,
+    log_format: LogAs = "text",
 ) -> None:
     """Remove a space that readers no longer use, with its tables and files."""
 
     def job(spark: SparkSession, settings: Settings, progress: Progress) -> object:
         return run(spark, settings, space, force=force, reason=reason, progress=progress)
 
-    reported(job, config, overrides, debug)
+    reported(job, config, overrides, debug, log_format)
 
 
 if __name__ == "__main__":

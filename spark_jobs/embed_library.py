@@ -11,14 +11,12 @@ First load, refresh and resume are the same run. Start it as `embedlake embed --
 With `spaces` in the settings, one command runs each of them over one reading of the source.
 """
 
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, TypedDict
 
 import typer
 from pyspark.sql import SparkSession
-from rich.console import Console
 
 from spark_jobs.embedding.refresh import refresh
 from spark_jobs.embedding.report import RunReport
@@ -26,14 +24,18 @@ from spark_jobs.embedding.several_spaces import SpaceOutcome, refresh_spaces
 from spark_jobs.runtime.command import (
     Config,
     Debug,
+    LogAs,
     Overrides,
     ended,
-    explained,
+    new_progress,
     show,
     stoppable_session,
+    tell,
+    tell_trace,
     watched_session,
     worst,
 )
+from spark_jobs.runtime.log import current_log
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.settings.loading import Settings, load_spaces
 from spark_jobs.store.tables import delta_session
@@ -137,17 +139,17 @@ def run_spaces(
 
 def _embed_each(spaces: Sequence[Settings], options: Options, debug: bool) -> int:
     """Runs several spaces, shows the summary or the fault of each, and returns the exit code."""
-    console, codes = Console(stderr=True), [0]
+    codes = [0]
     with stoppable_session(spaces[0], debug) as spark:
-        for outcome in run_spaces(spark, spaces, **options, progress=lambda: Progress(console).live()):
+        for outcome in run_spaces(spark, spaces, **options, progress=lambda: new_progress().live()):
             if outcome.error is None:
                 show(f"{outcome.report}\n")
                 continue
-            message, code = explained(outcome.error)
+            library, _, space = outcome.name.partition(".")
             if debug:
-                traceback.print_exception(outcome.error)
-            typer.echo(f"embedlake: space {outcome.name}: {message}", err=True)
-            codes.append(code)
+                tell_trace(outcome.error, library=library, space=space)
+            lead = f"embedlake: space {outcome.name}: "
+            codes.append(tell(outcome.error, lead, library=library, space=space))
     return worst(codes)
 
 
@@ -158,6 +160,7 @@ def command(
     retry_quarantined: RetryQuarantined = False,
     take_over: TakeOver = False,
     debug: Debug = False,
+    log_format: LogAs = "text",
 ) -> None:
     """Embed new and changed documents, and remove the vectors of those that are gone."""
 
@@ -166,11 +169,12 @@ def command(
         options = Options(allow_removals=allow_removals, retry_quarantined=retry_quarantined, take_over=take_over)
         if len(spaces) > 1:
             raise SystemExit(_embed_each(spaces, options, debug))
+        current_log().about.update(library=spaces[0].library, space=spaces[0].space)
         with watched_session(spaces[0], debug) as (spark, progress):
             report = run(spark, spaces[0], **options, progress=progress)
         show(str(report))
 
-    ended(work, debug)
+    ended(work, debug, log_format)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from spark_jobs.evaluation.measures import require_measures
 from spark_jobs.evaluation.pairs import PairScores
 from spark_jobs.evaluation.report import Evaluation, record_evaluation, rows_of
 from spark_jobs.evaluation.spaces import evaluate_spaces
-from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, session, show
+from spark_jobs.runtime.command import AsJson, Config, Debug, K, LogAs, Overrides, guarded, session, show
 from spark_jobs.runtime.json_text import json_text
 from spark_jobs.runtime.report import out_faults, write_out
 from spark_jobs.search.queries import read_queries
@@ -141,6 +141,7 @@ def command(
     as_json_text: AsJson = False,
     overrides: Overrides = None,
     debug: Debug = False,
+    log_format: LogAs = "text",
 ) -> None:
     """Evaluate retrieval against relevance judgements, or the model by sentence pairs."""
 
@@ -159,7 +160,7 @@ def command(
         )
         show(json_text(result.as_dict(), indent=1) if as_json_text else str(result))
 
-    guarded(job, config, overrides, debug)
+    guarded(job, config, overrides, debug, log_format)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from spark_jobs.export.log import ExportRun, check_alone, open_export_run, recor
 from spark_jobs.export.plan import ExportPlan, decide
 from spark_jobs.export.report import ExportReport
 from spark_jobs.export.rows import row_format_of, send_difference
-from spark_jobs.runtime.command import Config, Debug, Overrides, reported
+from spark_jobs.runtime.command import Config, Debug, LogAs, Overrides, reported
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.failpoints import failpoint
@@ -163,13 +163,14 @@ def command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent without sending it.")] = False,
     overrides: Overrides = None,
     debug: Debug = False,
+    log_format: LogAs = "text",
 ) -> None:
     """Send the library's vectors to a system that people query, and keep it in sync."""
 
     def job(spark: SparkSession, settings: Settings, progress: Progress) -> object:
         return run(spark, settings, to, space=space, full=full, dry_run=dry_run, progress=progress)
 
-    reported(job, config, overrides, debug)
+    reported(job, config, overrides, debug, log_format)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ Start it as `embedlake follow --config F`, or by `spark-submit spark_jobs/follow
 """
 
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,20 @@ from rich.console import Console
 from schemas.errors import InputError
 from schemas.plan import CHANGE_WORDS, UNCHANGED
 from spark_jobs.embedding.following import Failed, Followed, Refreshed, Until, Waiting, follow
-from spark_jobs.runtime.command import Debug, Overrides, ended, explained, show, stoppable_session, worst
+from spark_jobs.runtime.command import (
+    Debug,
+    LogAs,
+    Overrides,
+    ended,
+    explained,
+    new_progress,
+    show,
+    stoppable_session,
+    tell_trace,
+    worst,
+)
+from spark_jobs.runtime.events import Event
+from spark_jobs.runtime.log import current_log
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.settings.loading import Settings, load_spaces
 from spark_jobs.store.file_system import with_file_system
@@ -39,7 +52,7 @@ def run(
     show_event: Callable[[Refreshed | Failed | Waiting], None] = lambda _: None,
     wait: Callable[[float], None] = time.sleep,
     now: Callable[[], float] = time.monotonic,
-    console: Console | None = None,
+    progress: Callable[[], AbstractContextManager[Progress]] = lambda: nullcontext(Progress()),
 ) -> dict[str, int]:
     """Follows the sources of spaces: looks for changes, and refreshes the space whenever there are some.
 
@@ -51,7 +64,7 @@ def run(
         show_event: Receives what happens.
         wait: Waits for so many seconds.
         now: Clock, in seconds.
-        console: Terminal to show the progress of runs on.
+        progress: Makes what shows the progress of one run.
 
     Returns:
         Exit code of the last attempt, by name; 0 where it succeeded.
@@ -63,7 +76,7 @@ def run(
     codes = dict.fromkeys(settings, 0)
     with delta_session(spark):
         spaces = [Followed(name, with_file_system(spark, one)) for name, one in settings.items()]
-        for event in follow(spark, spaces, until, lambda: Progress(console).live(), now):
+        for event in follow(spark, spaces, until, progress, now):
             show_event(event)
             if isinstance(event, Waiting):
                 wait(event.seconds)
@@ -124,7 +137,10 @@ def _clashes(configs: Sequence[Path], loaded: Sequence[Settings]) -> list[str]:
 def _show_event(event: Refreshed | Failed | Waiting, debug: bool) -> None:
     """Prints one line for a refresh on standard output, and one for a fault on standard error."""
     if isinstance(event, Waiting):
+        for space in event.in_step:
+            current_log().tell(Event("looked", _about(space)))
         return
+    about = _about(event.space)
     start = f"{datetime.now().astimezone().isoformat(timespec='seconds')} {event.space.name}:"
     if isinstance(event, Refreshed):
         counts = event.report.counts
@@ -133,18 +149,24 @@ def _show_event(event: Refreshed | Failed | Waiting, debug: bool) -> None:
         show(f"{start} {changed} · {event.seconds:.1f} s · run {event.report.run_id}")
         for label, text in event.report.notes:
             if label == "warning":
-                typer.echo(f"{start} {text}", err=True)
+                current_log().tell(Event("warning", {**about, "message": text}, f"{start} {text}", "warning"))
         return
     if debug:
-        traceback.print_exception(event.error)
-    # A message with several faults has several lines.
-    message = " ".join(explained(event.error)[0].split())
+        tell_trace(event.error, **about)
+    message, code = explained(event.error)
     again = f" Next attempt in {event.seconds_to_next:.0f} s." if event.seconds_to_next is not None else ""
-    typer.echo(f"{start} {message}{again}", err=True)
+    values = {**about, "message": message, "exit_code": code, "seconds_to_next": event.seconds_to_next}
+    # A message with several faults has several lines.
+    current_log().tell(Event("error", values, f"{start} {' '.join(message.split())}{again}", "error"))
 
 
-def _wait(seconds: float, names: Sequence[str], console: Console) -> None:
-    if not console.is_terminal:
+def _about(space: Followed) -> dict[str, str]:
+    return {"library": space.settings.library, "space": space.settings.space}
+
+
+def _wait(seconds: float, names: Sequence[str]) -> None:
+    console = Console(stderr=True)
+    if current_log().format == "json" or not console.is_terminal:
         time.sleep(seconds)
         return
     with console.status(f"waiting for changes of {', '.join(names)}"):
@@ -157,6 +179,7 @@ def command(
     once: Once = False,
     until_idle: UntilIdle = False,
     debug: Debug = False,
+    log_format: LogAs = "text",
 ) -> None:
     """Keep spaces up to date: wait for changes of their sources, and refresh them, until stopped."""
 
@@ -164,20 +187,19 @@ def command(
         if once and until_idle:
             raise InputError("--once and --until-idle exclude each other. Choose one.")
         settings = load_all(config, overrides)
-        console = Console(stderr=True)
         with stoppable_session(next(iter(settings.values())), debug) as spark:
             codes = run(
                 spark,
                 settings,
                 until="once" if once else "idle" if until_idle else "stopped",
                 show_event=lambda event: _show_event(event, debug),
-                wait=lambda seconds: _wait(seconds, list(settings), console),
+                wait=lambda seconds: _wait(seconds, list(settings)),
                 # Where nobody watches, a refresh is one line.
-                console=console if console.is_terminal else None,
+                progress=lambda: new_progress(is_silent=True).live(),
             )
         raise SystemExit(worst(codes.values()))
 
-    ended(work, debug)
+    ended(work, debug, log_format)
 
 
 if __name__ == "__main__":

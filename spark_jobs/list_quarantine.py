@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.ledger import LEDGER, QUARANTINED
-from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, output, session
+from spark_jobs.runtime.command import Config, Debug, LogAs, Overrides, guarded, output, session
 from spark_jobs.runtime.session import require_delta
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.spaces import registered
@@ -36,9 +36,9 @@ def run(spark: SparkSession, settings: Settings, console: Console) -> None:
     console.print(f"{total:,} documents in quarantine" + (f", the first {_SHOWN:,} shown" if total > _SHOWN else ""))
 
 
-def command(config: Config, overrides: Overrides = None, debug: Debug = False) -> None:
+def command(config: Config, overrides: Overrides = None, debug: Debug = False, log_format: LogAs = "text") -> None:
     """List the documents that could not be embedded, with the reason."""
-    guarded(lambda settings: run(session(settings, debug), settings, output()), config, overrides, debug)
+    guarded(lambda settings: run(session(settings, debug), settings, output()), config, overrides, debug, log_format)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from spark_jobs.runtime.command import AsJson, Config, Debug, Overrides, guarded, output, session, show
+from spark_jobs.runtime.command import AsJson, Config, Debug, LogAs, Overrides, guarded, output, session, show
 from spark_jobs.runtime.json_text import json_text
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.space_facts import SpaceFacts, chunking_text, find_spaces
@@ -67,10 +67,20 @@ def _print(settings: Settings, spaces: list[SpaceFacts], as_json: bool) -> None:
         show(f"Library {settings.library} has no spaces yet. Run embedlake embed.")
 
 
-def command(config: Config, as_json: AsJson = False, overrides: Overrides = None, debug: Debug = False) -> None:
+def command(
+    config: Config,
+    as_json: AsJson = False,
+    overrides: Overrides = None,
+    debug: Debug = False,
+    log_format: LogAs = "text",
+) -> None:
     """List the spaces of the library: model, chunking, counts, state, quality."""
     guarded(
-        lambda settings: _print(settings, run(session(settings, debug), settings), as_json), config, overrides, debug
+        lambda settings: _print(settings, run(session(settings, debug), settings), as_json),
+        config,
+        overrides,
+        debug,
+        log_format,
     )
 
 

@@ -15,7 +15,7 @@ from schemas.runs import RUNS
 from schemas.spaces import SPACES
 from schemas.staged import STAGED, STAGED_VECTORS
 from spark_jobs.export.difference import held_tables
-from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, session, show
+from spark_jobs.runtime.command import Config, Debug, LogAs, Overrides, guarded, session, show
 from spark_jobs.runtime.properties import session_properties
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
@@ -136,13 +136,16 @@ def _empty_staged(tables: SpaceTables, names: list[str], claim: Claim, force: bo
     return kept
 
 
-def command(config: Config, overrides: Overrides = None, force: Force = False, debug: Debug = False) -> None:
+def command(
+    config: Config, overrides: Overrides = None, force: Force = False, debug: Debug = False, log_format: LogAs = "text"
+) -> None:
     """Compact the space's tables and remove files that no version in use needs."""
     guarded(
         lambda settings: show(str(run(session(settings, debug), settings, force=force))),
         config,
         overrides,
         debug,
+        log_format,
     )
 
 

@@ -20,7 +20,7 @@ from schemas.errors import InputError
 from schemas.plan import CHANGE_WORDS
 from spark_jobs.embedding.outlook import Outlook, look_ahead
 from spark_jobs.embedding.source_reading import SourceReading, shared_reading
-from spark_jobs.runtime.command import AsJson, Config, Debug, Overrides, ended, show, watched_session
+from spark_jobs.runtime.command import AsJson, Config, Debug, LogAs, Overrides, ended, show, watched_session
 from spark_jobs.runtime.json_text import json_text
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.report import render_lines
@@ -166,6 +166,7 @@ def command(
     as_json: AsJson = False,
     overrides: Overrides = None,
     debug: Debug = False,
+    log_format: LogAs = "text",
 ) -> None:
     """Show what the next run would do, take and cost; write nothing."""
 
@@ -195,7 +196,7 @@ def command(
         if detailed_exitcode and any(plan.outlook.has_work for plan in plans):
             raise SystemExit(WORK_TO_DO)
 
-    ended(work, debug)
+    ended(work, debug, log_format)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from spark_jobs.evaluation.judgements import JudgedQueries, read_judged
 from spark_jobs.evaluation.measures import require_measures
 from spark_jobs.evaluation.report import Evaluation, record_evaluation, rows_of
 from spark_jobs.evaluation.spaces import evaluate_spaces, require_known_documents
-from spark_jobs.runtime.command import Config, Debug, Overrides, Reason, reported
+from spark_jobs.runtime.command import Config, Debug, LogAs, Overrides, Reason, reported
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.search.queries import read_queries
@@ -168,13 +168,14 @@ def command(
     reason: Reason = None,
     overrides: Overrides = None,
     debug: Debug = False,
+    log_format: LogAs = "text",
 ) -> None:
     """Make another space the one that readers use, if it passes the gate."""
 
     def job(spark: SparkSession, settings: Settings, progress: Progress) -> object:
         return run(spark, settings, space, force=force, reason=reason, progress=progress)
 
-    reported(job, config, overrides, debug)
+    reported(job, config, overrides, debug, log_format)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pyspark.sql import Row, SparkSession
 
 from schemas.errors import InputError
 from schemas.spaces import RETIRED, ROLLED_BACK
-from spark_jobs.runtime.command import Config, Debug, Overrides, Reason, reported
+from spark_jobs.runtime.command import Config, Debug, LogAs, Overrides, Reason, reported
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
@@ -84,13 +84,15 @@ def _previous(registry: Registry, library: str) -> Row:
     return max(retired, key=lambda row: row.number)
 
 
-def command(config: Config, reason: Reason = None, overrides: Overrides = None, debug: Debug = False) -> None:
+def command(
+    config: Config, reason: Reason = None, overrides: Overrides = None, debug: Debug = False, log_format: LogAs = "text"
+) -> None:
     """Make the space that was active before the active one again."""
 
     def job(spark: SparkSession, settings: Settings, progress: Progress) -> object:
         return run(spark, settings, reason=reason, progress=progress)
 
-    reported(job, config, overrides, debug)
+    reported(job, config, overrides, debug, log_format)
 
 
 if __name__ == "__main__":

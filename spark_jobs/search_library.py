@@ -11,7 +11,6 @@ In a live session:
 
 import os
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -23,7 +22,21 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from schemas.errors import InputError
-from spark_jobs.runtime.command import AsJson, Config, Debug, K, Overrides, guarded, session, show, tell
+from spark_jobs.runtime.command import (
+    AsJson,
+    Config,
+    Debug,
+    K,
+    LogAs,
+    Overrides,
+    guarded,
+    session,
+    show,
+    tell,
+    tell_trace,
+)
+from spark_jobs.runtime.events import Event
+from spark_jobs.runtime.log import current_log
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.runtime.session import ends_java, starts_here
 from spark_jobs.runtime.spark_errors import cause_of
@@ -186,6 +199,7 @@ def command(
     as_json_lines: AsJson = False,
     overrides: Overrides = None,
     debug: Debug = False,
+    log_format: LogAs = "text",
 ) -> None:
     """Find the chunks nearest to a question, or to each query of a file, by exact search.
 
@@ -201,7 +215,7 @@ def command(
         else:
             raise InputError(_NEEDS)
 
-    guarded(job, config, overrides, debug)
+    guarded(job, config, overrides, debug, log_format)
 
 
 @dataclass(frozen=True)
@@ -214,7 +228,7 @@ class _Output:
     def answer(self, result: SearchResult, number: int | None = None) -> None:
         """Shows hits; those of several questions carry the number of theirs."""
         if result.truncated:
-            typer.echo("embedlake: the question exceeds the model's limit, so only its beginning counted", err=True)
+            current_log().warn("the question exceeds the model's limit, so only its beginning counted")
         show(as_json(result, number) if self.as_json else as_lines(result))
 
     def fault(self, error: Exception) -> int:
@@ -222,7 +236,7 @@ class _Output:
         if ends_java(error):
             raise error
         if self.debug:
-            traceback.print_exception(error)
+            tell_trace(error)
         return tell(error)
 
 
@@ -307,7 +321,8 @@ def _converse(spark: SparkSession, questions: _Questions, output: _Output) -> No
     if prepared.local is not None:
         # A model that cannot be loaded is no fault of a question.
         prepared.local.encoder()
-    typer.echo(f"embedlake: type a question to search {prepared.space.name}; Ctrl-D ends", err=True)
+    message = f"type a question to search {prepared.space.name}; Ctrl-D ends"
+    current_log().tell(Event("note", {"message": message}, f"embedlake: {message}"))
     answer_prompt(lambda text: output.answer(stoppable(spark, lambda: questions.ask(text))), output.fault)
 
 

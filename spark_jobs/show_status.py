@@ -12,7 +12,7 @@ from schemas.plan import CHANGES
 from schemas.runs import ENDS, FINISHED, RUNS, SLICE_COMMITTED
 from schemas.spaces import DROPPED, SPACES
 from spark_jobs.embedding.backlog import backlog_of
-from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, output, session
+from spark_jobs.runtime.command import Config, Debug, LogAs, Overrides, guarded, output, session
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.ledger import summarise_ledger
@@ -142,9 +142,9 @@ def _why_unfinished(row: Row) -> str:
     return "a later run went on" if row.age > 1 else f"at work or dead: {row['last'].owner}"
 
 
-def command(config: Config, overrides: Overrides = None, debug: Debug = False) -> None:
+def command(config: Config, overrides: Overrides = None, debug: Debug = False, log_format: LogAs = "text") -> None:
     """Show the store: spaces, runs, counts, and what a run would do now."""
-    guarded(lambda settings: run(session(settings, debug), settings, output()), config, overrides, debug)
+    guarded(lambda settings: run(session(settings, debug), settings, output()), config, overrides, debug, log_format)
 
 
 if __name__ == "__main__":

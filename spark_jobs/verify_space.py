@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from schemas.errors import ReconciliationError
 from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED
 from schemas.runs import RUNS
-from spark_jobs.runtime.command import Config, Debug, Overrides, guarded, session, show
+from spark_jobs.runtime.command import Config, Debug, LogAs, Overrides, guarded, session, show
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.specs import chunk_spec, inference_spec
@@ -130,13 +130,20 @@ def _message(spark: SparkSession, settings: Settings, report: VerificationReport
     return f"space {report.space} has faults:{lines}{unfinished}{repairs if is_repairable else ''}"
 
 
-def command(config: Config, overrides: Overrides = None, repair: Repair = False, debug: Debug = False) -> None:
+def command(
+    config: Config,
+    overrides: Overrides = None,
+    repair: Repair = False,
+    debug: Debug = False,
+    log_format: LogAs = "text",
+) -> None:
     """Check every row of the space's tables. This reads all of them."""
     guarded(
         lambda settings: show(str(run(session(settings, debug), settings, repair=repair))),
         config,
         overrides,
         debug,
+        log_format,
     )
 
 

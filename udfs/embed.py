@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -22,6 +23,7 @@ from udfs.inference.engine import Embeddings, embed_windows
 from udfs.inference.meter import Meter, peak_mebibytes
 from udfs.inference.prefetch import windows
 from udfs.inference.token_budget import TokenBudget, token_budget
+from udfs.inference.token_file import task_meter
 from udfs.quantization import clipped_values, quantized
 from udfs.specs import InferenceSpec
 from udfs.texts import is_blank
@@ -62,11 +64,12 @@ def embed_udf(spec: InferenceSpec) -> Callable[..., object]:
     return pandas_udf(embed, returnType=ArrayType(FloatType()))  # type: ignore[call-overload, no-any-return]
 
 
-def embed_arrow(spec: InferenceSpec) -> Callable[[Batches], Batches]:
+def embed_arrow(spec: InferenceSpec, told: Path | None = None) -> Callable[[Batches], Batches]:
     """Creates the function for `mapInArrow` that embeds texts. Call this on the driver.
 
     Args:
         spec: The model and how to run it.
+        told: File in which tasks count their tokens, for a driver on the same machine; None for none.
 
     Returns:
         A function from batches with columns text_hash and text to batches of `schemas.worker_rows.inference_schema`.
@@ -79,7 +82,7 @@ def embed_arrow(spec: InferenceSpec) -> Callable[[Batches], Batches]:
         began = perf_counter()
         encoder = _task_encoder(spec)
         load_seconds = perf_counter() - began
-        budget, meter, hashes = token_budget(spec, encoder), Meter(), deque[Any]()
+        budget, meter, hashes = token_budget(spec, encoder), task_meter(told, _partition()), deque[Any]()
 
         def texts() -> Iterator[list[str]]:
             for window in windows(batches):
@@ -122,12 +125,17 @@ def calibrate_arrow(spec: InferenceSpec, rounds: int) -> Callable[[Batches], Bat
     return calibrate
 
 
+def _partition() -> int:
+    context = TaskContext.get()
+    return context.partitionId() if context else 0
+
+
 def _task_encoder(spec: InferenceSpec) -> Encoder:
     context = TaskContext.get()
     gpus = context.resources().get("gpu") if context else None
     if spec.device == "auto" and gpus is not None:
         spec = replace(spec, device=f"cuda:{gpus.addresses[0]}")
-    return load_encoder(spec, cores=task_cores(), partition=context.partitionId() if context else 0)
+    return load_encoder(spec, cores=task_cores(), partition=_partition())
 
 
 def _metered(encoder: Encoder, budget: TokenBudget, meter: Meter, load_seconds: float) -> dict[str, Any]:

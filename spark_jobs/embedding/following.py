@@ -74,9 +74,10 @@ class Failed:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Nothing is to be done for so many seconds; whoever follows waits."""
+    """Nothing is to be done for so many seconds; whoever follows waits. The spaces have what their sources have."""
 
     seconds: float
+    in_step: tuple[Followed, ...] = ()
 
 
 def follow(
@@ -112,7 +113,8 @@ def follow(
         if until == "once" or (until == "idle" and is_idle):
             return
         if until == "stopped":
-            yield Waiting(max(0.0, min(space.look_at for space in spaces) - now()))
+            in_step = tuple(space for space in due if space.runs and not space.failures)
+            yield Waiting(max(0.0, min(space.look_at for space in spaces) - now()), in_step)
 
 
 def _turns(

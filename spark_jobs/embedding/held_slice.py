@@ -7,7 +7,7 @@ from schemas.staged import staged_vectors_table
 from spark_jobs.embedding.active_chunks import find_active_chunks
 from spark_jobs.embedding.reuse import needed_hashes, stored_rows
 from spark_jobs.embedding.run import Run
-from spark_jobs.embedding.slices import commit_slice, counted_chunks, show_slice
+from spark_jobs.embedding.slices import commit_slice, counted_chunks
 from spark_jobs.embedding.slicing import Work, next_slice, reading_pays
 from spark_jobs.embedding.staging import (
     chunk_counts,
@@ -18,6 +18,7 @@ from spark_jobs.embedding.staging import (
     vector_rows,
 )
 from spark_jobs.embedding.tally import Tally
+from spark_jobs.embedding.telling import tell_slice
 from spark_jobs.runtime.held_rows import in_memory
 from spark_jobs.runtime.parallelism import partition_count, task_slots
 from spark_jobs.runtime.progress import Progress
@@ -41,6 +42,7 @@ def embed_held(
         progress: Where progress is shown.
     """
     slice_, _ = next_slice(work.groups, 1, work.tokens, run.settings.run.slice_rows)
+    progress = progress.of_slice(1, 0, slice_.tokens, slice_.documents)
     with progress.step("chunk"):
         stored = only_planned(vectors, plan, slice_.documents) if vectors is not None else None
         active = find_active_chunks(run, work)
@@ -56,8 +58,8 @@ def embed_held(
         with progress.step("embed"):
             missing = only_missing(chunks, staged)
             partitions = partition_count(slice_.tokens, task_slots(run.tables.spark))
-            rows, observed = vector_rows(run, slice_, missing, partitions)
-            with progress.watching(run.tables.spark, partitions, slice_.tokens):
+            with progress.watching(run.tables.spark, partitions, slice_.tokens, chunked["tokens_new"]) as told:
+                rows, observed = vector_rows(run, slice_, missing, partitions, told)
                 staged = staged.unionByName(in_memory(rows))
             counts += vector_counts(run, observed, tally)
             counts["tokens_saved"] -= counts["tokens_embedded"]
@@ -65,4 +67,4 @@ def embed_held(
     with session_properties(run.tables.spark, UNCOPIED_SOURCE):
         commit_slice(run, slice_, plan, chunks, staged, progress, is_fresh=not chunked["stored"], is_held=True)
     tally.add_slice(counts, slice_.documents, slice_.tokens)
-    show_slice(slice_, work, tally, progress)
+    tell_slice(slice_, work, tally, progress)

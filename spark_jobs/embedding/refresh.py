@@ -1,6 +1,5 @@
 """A run from its pre-flight to its summary, for the jobs that embed: every step, one line each."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NoReturn
@@ -28,6 +27,7 @@ from spark_jobs.embedding.slicing import Group
 from spark_jobs.embedding.source_reading import SourceReading
 from spark_jobs.embedding.store_state import StoreState, read_store
 from spark_jobs.embedding.tally import Tally
+from spark_jobs.embedding.telling import tell_finished, tell_plan, told_run
 from spark_jobs.runtime.inference import load_on_workers
 from spark_jobs.runtime.parallelism import partition_count, task_slots
 from spark_jobs.runtime.progress import Progress
@@ -58,6 +58,8 @@ def refresh(
     The runs of several spaces can share the reading of their source.
     """
     progress = progress or Progress()
+    progress.know(library=settings.library, space=settings.space)
+    progress.figures.per_hour, progress.figures.currency = settings.cost.per_hour, settings.cost.currency
     retry_below = settings.run.max_attempts if retry_quarantined else 0
     with delta_session(spark):
         with progress.step("pre-flight"), session_properties(spark, for_rows(0)):
@@ -76,7 +78,8 @@ def refresh(
                 with progress.step("open"):
                     preflight = register_space(spark, settings, preflight, state)
                     run = open_run(settings, preflight, state, lock)
-                return _carry_out(run, found, allow_removals, retry_below, progress, loaded)
+                with told_run(run, progress):
+                    return _carry_out(run, found, allow_removals, retry_below, progress, loaded)
 
 
 def _load_ahead(
@@ -116,12 +119,15 @@ def _close_at_once(
 ) -> RunReport:
     """Ends a run that has nothing to do: the record of its end is its only commit."""
     tally, work = Tally(progress.seconds), as_work(preflight, found, ())
-    progress.say(f"plan: {work}")
+    tell_plan(work, progress)
     with progress.step("close"):
         report = summarise(preflight.inference, state.tables.name(state.vectors.name), work, tally, found.ledger)
         values = event_values(preflight, report.counts, tally, plan=work.how)
         run = open_run(settings, preflight, state, lock, FINISHED, values)
-    return replace(report, run_id=run.run_id)
+    with told_run(run, progress):
+        report = replace(report, run_id=run.run_id)
+        tell_finished(run, report, progress)
+    return report
 
 
 def _carry_out(
@@ -132,8 +138,7 @@ def _carry_out(
     progress: Progress,
     loaded: Callable[[], None] | None,
 ) -> RunReport:
-    # All steps so far came one after another.
-    tally = Tally(progress.seconds, began=time.monotonic() - sum(progress.seconds.values()))
+    tally = Tally(progress.seconds)
     with recorded_end(run, tally):
         half_done = None
         if found is None:
@@ -156,10 +161,11 @@ def _carry_out(
             # A run that was overtaken must not empty what the other one works on.
             check_still_ours(run)
             empty_work_tables(run, was_staged=bool(plan.work.groups) and plan.held is None)
-        tally.counts.update(as_counts(expected, found.lengths, task_slots(run.tables.spark), tally.elapsed))
+        tally.counts.update(as_counts(expected, found.lengths, task_slots(run.tables.spark), progress.figures.seconds))
         name = run.tables.name(run.state.vectors.name)
         report = summarise(run.preflight.inference, name, plan.work, tally, ledger, run.run_id)
         record(run, FINISHED, report.counts, tally, plan=plan.work.how)
+    tell_finished(run, report, progress)
     return report
 
 
@@ -173,8 +179,8 @@ def _plan(
         expecting = beside(spark, lambda: expect(run.state, found, task_slots(spark), ahead))
         plan = plan_run(run, found, half_done, retry_below, progress.say)
         expected = expecting()
-    progress.say(f"plan: {plan.work}")
-    progress.expect(plan.work.tokens)
+    tell_plan(plan.work, progress)
+    progress.expect(plan.work.tokens, plan.work.planned)
     return plan, expected
 
 
@@ -186,7 +192,7 @@ def _end_at_cap(
         check_still_ours(run)
         empty_work_tables(run, was_staged=True)
     lengths = TextLengths(tally.tokens * CHARACTERS_PER_TOKEN)
-    tally.counts.update(as_counts(expected, lengths, task_slots(run.tables.spark), tally.elapsed))
+    tally.counts.update(as_counts(expected, lengths, task_slots(run.tables.spark), progress.figures.seconds))
     tally.counts.update(documents=tally.documents)
     embedded = tally.counts["tokens_embedded"]
     share = embedded / tally.tokens if tally.tokens else expected.embedded / max(1, plan.work.tokens)

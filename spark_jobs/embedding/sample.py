@@ -186,8 +186,8 @@ def _embedded(
         load_on_workers(spark, inference, settings.inference, partitions)
     progress.expect(estimated)
     texts = chunks.select("text_hash", "text").dropDuplicates(["text_hash"]).repartition(partitions, "text_hash")
-    with progress.step("embed"), progress.watching(spark, partitions, estimated):
-        rows = embed_rows(texts, inference, settings.inference)
+    with progress.step("embed"), progress.watching(spark, partitions, estimated, estimated) as told:
+        rows = embed_rows(texts, inference, settings.inference, told)
         return in_memory(rows.select("text_hash", "token_count", "reason", "embedding"))
 
 

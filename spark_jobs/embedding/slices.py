@@ -20,6 +20,7 @@ from spark_jobs.embedding.run import Run, check_still_ours, record
 from spark_jobs.embedding.slicing import Group, Slice, Work, first_slice_tokens, next_slice, slice_bound, with_rest
 from spark_jobs.embedding.staging import only_planned, stage_chunks, stage_vectors
 from spark_jobs.embedding.tally import Tally
+from spark_jobs.embedding.telling import tell_slice
 from spark_jobs.runtime.held_rows import each_in_memory
 from spark_jobs.runtime.parallelism import task_slots
 from spark_jobs.runtime.progress import Progress
@@ -77,7 +78,7 @@ def embed_slices(
             slots = task_slots(run.tables.spark)
             first = first_slice_tokens(weights, slots, settings.slice_seconds)
             left = sum(group.tokens for group in groups)
-            spent = Spent(work.tokens - left, embedded, tally.elapsed, time.monotonic() - began)
+            spent = Spent(work.tokens - left, embedded, progress.figures.seconds, time.monotonic() - began)
             room = room_left(run.settings, work, expected, spent)
             if not fits(groups, room):
                 break
@@ -86,9 +87,9 @@ def embed_slices(
             bound, number = with_rest(settings.slice_tokens, bound, left), number + 1
             capped = bound if room is None else max(0.0, min(bound, room))
             slice_, groups = next_slice(groups, number, capped, settings.slice_rows)
-            progress.begin(work.tokens - left)
-            staged = stage_slice(run, slice_, before, active, slots, tally, progress)
-            hand_over(partial(_finish, run, work, staged, tally, progress, is_last=not groups))
+            shown = progress.of_slice(number, work.tokens - left, slice_.tokens, slice_.documents)
+            staged = stage_slice(run, slice_, before, active, slots, tally, shown)
+            hand_over(partial(_finish, run, work, staged, tally, shown, is_last=not groups))
             last_tokens, embedded = slice_.tokens, embedded + staged.counts["tokens_embedded"]
     return groups
 
@@ -127,7 +128,7 @@ def stage_slice(
     usable = find_vectors(run, slice_, chunks, chunked["new"], before, progress)
     if chunked["new"]:
         with progress.step("embed"):
-            counts += stage_vectors(run, slice_, chunks, staged_rows(run, usable), slots, tally, progress)
+            counts += stage_vectors(run, slice_, chunks, staged_rows(run, usable), slots, tally, progress, chunked)
             counts["tokens_saved"] -= counts["tokens_embedded"]
     return StagedSlice(slice_, plan, chunks, staged_rows(run, usable), counts, is_fresh=not chunked["stored"])
 
@@ -135,8 +136,8 @@ def stage_slice(
 def _finish(run: Run, work: Work, staged: StagedSlice, tally: Tally, progress: Progress, is_last: bool) -> None:
     """Commits a slice, whose documents become visible together, and records it."""
     slice_ = staged.slice_
-    # The live line shows the steps that the run waits for.
-    shown = progress if is_last else Progress(seconds=progress.seconds)
+    # People are shown the steps that the run waits for.
+    shown = progress if is_last else progress.behind()
     commit_slice(run, slice_, staged.plan, staged.chunks, staged.vectors, shown, staged.is_fresh)
     # Delta skips an overtaken run's commits without an error, so they must not count as committed.
     check_still_ours(run)
@@ -144,7 +145,7 @@ def _finish(run: Run, work: Work, staged: StagedSlice, tally: Tally, progress: P
     if slice_.number > 1 or not is_last:
         # The end of the run records a single slice.
         record(run, SLICE_COMMITTED, staged.counts, tally, slice_.number)
-    show_slice(slice_, work, tally, progress)
+    tell_slice(slice_, work, tally, progress)
 
 
 def counted_chunks(slice_: Slice, chunked: Counter[str], progress: Progress) -> Counter[str]:
@@ -152,10 +153,10 @@ def counted_chunks(slice_: Slice, chunked: Counter[str], progress: Progress) -> 
     counts: Counter[str] = Counter(chunks=chunked["chunks"], tokens_saved=chunked["tokens"])
     counts.update(tokens_unknown=chunked["unknown"], chunks_unread=chunked["unread"])
     counts.update(chunks_taken=chunked["taken"], tokens_taken=chunked["tokens_taken"])
-    counts.update(tokens_kept=chunked["tokens_kept"])
+    counts.update(tokens_kept=chunked["tokens"] - chunked["tokens_new"])
     # Said before the first slice is embedded, because inference is what costs.
     if slice_.number == 1 and (warning := unread_warning(counts)):
-        progress.say(f"warning: {warning}")
+        progress.warn(warning)
     return counts
 
 
@@ -196,25 +197,6 @@ def commit_slice(
             merge_vectors(changes, run.tables, run.state.vectors, payload, is_fresh, is_fenced, few)
     with progress.step("merge ledger"), run.fence.commit(spark) as is_fenced:
         merge_ledger(outcomes, run.tables, is_fenced and slice_.added == slice_.documents, few)
-
-
-def show_slice(slice_: Slice, work: Work, tally: Tally, progress: Progress) -> None:
-    """Shows that a slice is committed, and how far the run is."""
-    progress.advance(tally.tokens, state_of(work, tally))
-    progress.say(f"slice {slice_.number} committed: {state_of(work, tally)} · {rate_of(work, tally)}")
-
-
-def state_of(work: Work, tally: Tally) -> str:
-    """Renders how much is committed."""
-    chunks = tally.counts["chunks"]
-    return f"{tally.documents:,} documents · {chunks:,} chunks · {tally.tokens:,} of about {work.tokens:,} tokens"
-
-
-def rate_of(work: Work, tally: Tally) -> str:
-    """Renders the rate of all slices so far, and the time left at that rate."""
-    rate = tally.tokens_per_second
-    left = (work.tokens - tally.tokens) / rate if rate else 0
-    return f"{rate:,.0f} tokens/s · {left:,.0f} s left"
 
 
 def empty_work_tables(run: Run, was_staged: bool) -> None:

@@ -92,6 +92,11 @@ class Work:
         return sum(group.tokens for group in self.groups)
 
     @property
+    def planned(self) -> int:
+        """Documents that the run works on."""
+        return sum(group.documents for group in self.groups)
+
+    @property
     def written(self) -> int:
         """Documents that get a row in the ledger."""
         return sum(number for change, number in self.documents.items() if change not in (REMOVED, UNCHANGED))

@@ -1,6 +1,7 @@
 """Work in flight: chunks and new vectors, appended before anything becomes visible."""
 
 from collections import Counter
+from pathlib import Path
 
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
@@ -58,8 +59,8 @@ def chunk_rows(
         F.count_if(is_made).alias("chunks"),
         F.count_if(is_made & ~F.col("is_stored")).alias("new"),
         F.coalesce(F.sum(F.when(is_made, F.col("token_count"))), F.lit(0)).alias("tokens"),
+        F.coalesce(F.sum(F.when(is_made & ~F.col("is_stored"), F.col("token_count"))), F.lit(0)).alias("tokens_new"),
         F.count_if("is_stored").alias("stored"),
-        F.coalesce(F.sum(F.when(is_made & F.col("is_stored"), F.col("token_count"))), F.lit(0)).alias("tokens_kept"),
         F.coalesce(F.sum("unknown"), F.lit(0)).alias("unknown"),
         F.count_if("unread").alias("unread"),
         F.count_if(_IS_TAKEN).alias("taken"),
@@ -84,10 +85,10 @@ def chunk_counts(observed: Observation) -> Counter[str]:
         observed: Of rows that were evaluated.
 
     Returns:
-        Counts: `chunks` of the texts, how many of them are `new` (not stored yet), `tokens` of all and of those that
-        are not new (`tokens_kept`), how many of the chunks are `taken` from the active space and how many tokens these
-        have (`tokens_taken`). Of those that were cut: tokens that are `unknown` to the model, and `unread` chunks that
-        it can hardly read for that reason. And `stored` chunks of the slice's documents.
+        Counts: `chunks` of the texts, how many of them are `new` (not stored yet), `tokens` of all and of the new ones
+        (`tokens_new`), how many of the chunks are `taken` from the active space and how many tokens these have
+        (`tokens_taken`). Of those that were cut: tokens that are `unknown` to the model, and `unread` chunks that it
+        can hardly read for that reason. And `stored` chunks of the slice's documents.
     """
     return Counter({name: int(value) for name, value in observed.get.items()})
 
@@ -102,7 +103,9 @@ def stage_chunks(
     return chunk_counts(observed)
 
 
-def vector_rows(run: Run, slice_: Slice, texts: DataFrame, partitions: int) -> tuple[DataFrame, Observation]:
+def vector_rows(
+    run: Run, slice_: Slice, texts: DataFrame, partitions: int, told: Path | None = None
+) -> tuple[DataFrame, Observation]:
     """Embeds texts: the only place that creates vectors to store.
 
     Args:
@@ -110,12 +113,14 @@ def vector_rows(run: Run, slice_: Slice, texts: DataFrame, partitions: int) -> t
         slice_: The slice.
         texts: Rows of `only_missing`.
         partitions: Tasks to spread them over.
+        told: File in which tasks count their tokens; see `Progress.watching`.
 
     Returns:
         Rows of `staged_vectors`, and what is observed once they are evaluated: see `vector_counts`.
     """
     observed = Observation("inference")
-    embedded = embed_rows(texts.repartition(partitions, "text_hash"), run.preflight.inference, run.settings.inference)
+    spread = texts.repartition(partitions, "text_hash")
+    embedded = embed_rows(spread, run.preflight.inference, run.settings.inference, told)
     # Counted on the way, because a separate count() would run the model again.
     counted = embedded.observe(
         observed,
@@ -147,7 +152,14 @@ def vector_counts(run: Run, observed: Observation, tally: Tally) -> Counter[str]
 
 
 def stage_vectors(
-    run: Run, slice_: Slice, chunks: DataFrame, staged: DataFrame, slots: int, tally: Tally, progress: Progress
+    run: Run,
+    slice_: Slice,
+    chunks: DataFrame,
+    staged: DataFrame,
+    slots: int,
+    tally: Tally,
+    progress: Progress,
+    chunked: Counter[str],
 ) -> Counter[str]:
     """Embeds texts and appends their vectors to `staged_vectors`.
 
@@ -159,13 +171,14 @@ def stage_vectors(
         slots: Tasks that run at the same time.
         tally: Receives the slice's inference.
         progress: Where progress is shown.
+        chunked: The slice's `chunk_counts`.
 
     Returns:
         The slice's `vector_counts`.
     """
     spark, partitions = run.tables.spark, partition_count(slice_.tokens, slots, tally.tokens_per_second)
-    rows, observed = vector_rows(run, slice_, only_missing(chunks, staged), partitions)
-    with progress.watching(spark, partitions, slice_.tokens):
+    with progress.watching(spark, partitions, slice_.tokens, chunked["tokens_new"]) as told:
+        rows, observed = vector_rows(run, slice_, only_missing(chunks, staged), partitions, told)
         run.tables.append(rows, staged_vectors_table(run.preflight.inference.model.precision), run.fence.options())
     return vector_counts(run, observed, tally)
 

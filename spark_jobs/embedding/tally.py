@@ -1,6 +1,5 @@
 """Counts, seconds and inference of a run: filled as it works, recorded with its events, reported at its end."""
 
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -87,7 +86,6 @@ class Tally:
         inference: What the model was given and how long it took.
         documents: Documents in committed slices.
         tokens: Estimated tokens of committed slices.
-        began: When the run began, on the monotonic clock.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -95,12 +93,6 @@ class Tally:
     inference: InferenceSummary = field(default_factory=InferenceSummary)
     documents: int = 0
     tokens: int = 0
-    began: float = field(default_factory=time.monotonic)
-
-    @property
-    def elapsed(self) -> float:
-        """Wall-clock seconds since the run began, those of the steps before it included."""
-        return time.monotonic() - self.began
 
     @property
     def slice_seconds(self) -> float:

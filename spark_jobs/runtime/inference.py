@@ -1,5 +1,7 @@
 """Embeds rows on the executors, for every job; if there are GPUs, each task gets a whole one."""
 
+from pathlib import Path
+
 from pyspark.resource import ResourceProfile, ResourceProfileBuilder, TaskResourceRequests
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -15,19 +17,22 @@ _CORES = "spark.executor.cores"
 _MASTERS = ("spark://", "local-cluster[", "yarn", "k8s://")
 
 
-def embed_rows(rows: DataFrame, inference: InferenceSpec, settings: InferenceSettings) -> DataFrame:
+def embed_rows(
+    rows: DataFrame, inference: InferenceSpec, settings: InferenceSettings, told: Path | None = None
+) -> DataFrame:
     """Embeds rows in their existing partitions.
 
     Args:
         rows: Columns text_hash and text; text_hash is any string that tells rows apart.
         inference: The model and how it runs.
         settings: Whether each task requests its own GPU.
+        told: File in which tasks count their tokens; None for none.
 
     Returns:
         Columns of `schemas.worker_rows.inference_schema`, in any order.
     """
     return rows.mapInArrow(
-        embed_arrow(inference),
+        embed_arrow(inference, told),
         inference_schema(inference.model.precision),
         profile=inference_profile(rows.sparkSession, settings),
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -42,6 +43,7 @@ class Source:
         rule: Hash of what decides how rows become documents: settings, column types and, with a filter, how the session
             reads it.
         notes: What the plan line says of what was left out or is not there.
+        opened_at: When it was pinned, in seconds since 1970.
     """
 
     rows: DataFrame
@@ -52,6 +54,7 @@ class Source:
     has_feed: bool
     rule: str
     notes: tuple[str, ...] = ()
+    opened_at: float = 0.0
 
 
 def open_source(
@@ -70,7 +73,7 @@ def open_source(
     Raises:
         InputError: It cannot be read; a SourceError if columns are missing, have the wrong type or clash.
     """
-    location = source.table or source.path
+    location, opened_at = source.table or source.path, time.time()
     notes = survey(spark, source)
     try:
         detail = _delta_detail(spark, source)
@@ -102,6 +105,7 @@ def open_source(
         has_feed=detail is not None and detail.properties.get("delta.enableChangeDataFeed") == "true",
         rule=_rule(spark, source, [fields[name] for name in source.named_columns]),
         notes=(*notes, *_absence(absent)),
+        opened_at=opened_at,
     )
 
 

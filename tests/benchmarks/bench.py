@@ -17,6 +17,7 @@ from tests.benchmarks.questions import prompt  # noqa: E402
 from tests.benchmarks.registry import registry  # noqa: E402
 from tests.benchmarks.search import search  # noqa: E402
 from tests.benchmarks.slices import slices  # noqa: E402
+from tests.benchmarks.telemetry import telemetry  # noqa: E402
 from tests.benchmarks.tutorial import tutorial  # noqa: E402
 from tests.benchmarks.warm import warm  # noqa: E402
 from tests.benchmarks.worker import worker  # noqa: E402
@@ -37,6 +38,7 @@ PARTS: dict[str, Callable[[Outcome], None]] = {
     "follow": follow,
     "prompt": prompt,
     "registry": registry,
+    "telemetry": telemetry,
 }
 # Ratios differ from processor to processor: each kind has a file of its own.
 _KIND = processor().lower().replace(" ", "-")

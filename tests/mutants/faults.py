@@ -29,6 +29,11 @@ _PROMOTION = "tests/spark/jobs/test_promotion.py::test_"
 _GATE = "tests/unit/evaluation/test_gate.py::test_"
 _READINESS = "tests/unit/store/test_readiness.py::test_"
 _SWITCH = "tests/targets/test_switch.py::test_"
+_LOG = "tests/unit/runtime/test_log.py::test_"
+_TELEMETRY = "tests/unit/runtime/test_telemetry.py::test_"
+_DISPLAY = "tests/unit/runtime/test_live_display.py::test_"
+_TASKS = "tests/unit/runtime/test_tasks.py::test_"
+_LINEAGE = "tests/unit/runtime/test_lineage.py::test_"
 _SPACE_SWITCH = "tests/spark/export/test_space_switch.py::test_"
 _FORECAST = "tests/unit/embedding/test_forecast.py::test_"
 _PLAN = "tests/spark/jobs/test_plan.py::test_"
@@ -1515,5 +1520,103 @@ MUTANTS = [
         "if self.run.max_cost is not None and not self.cost.per_hour:",
         "if False:",
         _FORECAST + "caps_that_cannot_be",
+    ),
+    Mutant(
+        "people read of steps that they do not wait for",
+        "spark_jobs/runtime/progress.py",
+        '"" if self.is_behind else name',
+        "name",
+        _LOG + "people_read_a_line_for_each_step_that_they_wait_for",
+    ),
+    Mutant(
+        "a step that fails counts as finished",
+        "spark_jobs/runtime/progress.py",
+        'outcome = "failed"\n        try:\n            yield\n',
+        'outcome = "finished"\n        try:\n            yield\n',
+        _LOG + "a_step_and_a_job_that_fail_say_so",
+    ),
+    Mutant(
+        "errors are text although JSON is asked for",
+        "spark_jobs/runtime/log.py",
+        'if self.format == "json":\n            write_json(event)',
+        'if self.format == "json" and event.level != "error":\n            write_json(event)',
+        _LOG + "every_command_writes_json_if_asked_to",
+    ),
+    Mutant(
+        "the end of a command waits for the collector",
+        "spark_jobs/runtime/telemetry.py",
+        "self._thread.join(seconds)",
+        "self._thread.join(seconds * 40)",
+        _TELEMETRY + "a_collector_that_is_down_or_slow_is_not_waited_for_and_told_of_in_one_line",
+    ),
+    Mutant(
+        "the SDK's complaints reach standard error",
+        "spark_jobs/runtime/telemetry.py",
+        "logger.handlers = [self]",
+        "logger.handlers = [logging.StreamHandler()]",
+        _TELEMETRY + "a_collector_that_is_down_or_slow_is_not_waited_for_and_told_of_in_one_line",
+    ),
+    Mutant(
+        "OTEL_SDK_DISABLED is overlooked",
+        "spark_jobs/runtime/telemetry.py",
+        'if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":',
+        "if False:",
+        _TELEMETRY + "nothing_is_loaded_unless_it_is_asked_for",
+    ),
+    Mutant(
+        "steps of slices are children of the run",
+        "spark_jobs/runtime/spans.py",
+        "self._slices.get(number, self._job)",
+        "self._job",
+        _TELEMETRY + "a_run_is_a_trace_and_its_numbers_are_metrics",
+    ),
+    Mutant(
+        "totals of a run are added again with each slice",
+        "spark_jobs/runtime/metrics.py",
+        "values[name] - self._counted.get(name, 0)",
+        "values[name]",
+        _TELEMETRY + "a_run_is_a_trace_and_its_numbers_are_metrics",
+    ),
+    Mutant(
+        "the bar goes back",
+        "spark_jobs/runtime/figures.py",
+        "max(self.done, int(done))",
+        "int(done)",
+        _DISPLAY + "a_bar_never_goes_back_and_is_full_at_the_end_only",
+    ),
+    Mutant(
+        "frames of the display stay on the screen",
+        "spark_jobs/runtime/live_display.py",
+        "transient=True",
+        "transient=False",
+        _DISPLAY + "what_is_finished_stays_and_ends_at_a_hundred_percent",
+    ),
+    Mutant(
+        "figures are cut at the edge of the terminal",
+        "spark_jobs/runtime/live_display.py",
+        "figures, width = self._figures, self._console.width - 1",
+        "figures, width = self._figures, self._console.width + 9",
+        _DISPLAY + "a_run_shows_where_it_is",
+    ),
+    Mutant(
+        "all tasks count in one place",
+        "udfs/inference/token_file.py",
+        "self._task * _BYTES)",
+        "0 * _BYTES)",
+        _TASKS + "each_task_counts_its_own_tokens",
+    ),
+    Mutant(
+        "a task writes to whatever a link names",
+        "udfs/inference/token_file.py",
+        " | os.O_NOFOLLOW",
+        "",
+        _TASKS + "without_a_file_nothing_is_told_and_none_is_made",
+    ),
+    Mutant(
+        "a user's tags of lineage are replaced",
+        "spark_jobs/runtime/lineage.py",
+        "{_JOB_TAGS: job, _RUN_TAGS: run, **properties}",
+        "{**properties, _JOB_TAGS: job, _RUN_TAGS: run}",
+        _LINEAGE + "other_sessions_and_the_tags_of_a_user_stay",
     ),
 ]

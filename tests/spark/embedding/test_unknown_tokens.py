@@ -34,8 +34,7 @@ def test_unknown_tokens_are_counted_and_warned_about_before_the_first_inference(
 ) -> None:
     settings = make_settings(write_json(DOCUMENTS), model={"path": str(model_folder)}, run={"memory_tokens": 0})
     said: list[str] = []
-    progress = Progress()
-    monkeypatch.setattr(progress, "say", said.append)
+    progress = Progress(observers=(lambda event: said.append(event.text),))
     original = slices.stage_vectors
 
     def noted(*given: object) -> object:

@@ -165,7 +165,7 @@ def test_documented_commands_and_options_match_the_code() -> None:
     assert sorted(named) == sorted(name for name, command in COMMANDS.items() if not command.hidden)
     options = {row[0].strip("`") for row in table_rows("option of `embed`")}
     known = {option for parameter in COMMANDS["embed"].params for option in parameter.opts}
-    assert options == known - {"--config", "--set", "--debug"}
+    assert options == known - {"--config", "--set", "--debug", "--log-format"}
 
 
 def parse_command(command: Any, words: list[str]) -> None:

@@ -3,9 +3,9 @@
 from typing import Any
 
 from schemas.worker_rows import SUMS
-from spark_jobs.embedding.slices import rate_of, state_of
 from spark_jobs.embedding.slicing import Group, Work
 from spark_jobs.embedding.tally import InferenceSummary, Tally
+from spark_jobs.embedding.telling import rate_of, state_of
 
 
 def test_rate_and_counts_cover_all_slices_so_far() -> None:

@@ -35,7 +35,7 @@ UNSAFE_CALLS = re.compile(
 YAML_PARSER = "spark_jobs.settings.loading"
 
 # These start local sessions, ask a classic one how far it is, and cancel the jobs of one of its threads.
-KNOW_CLASSIC_SPARK = {f"spark_jobs.runtime.{name}" for name in ("session", "parallelism", "progress", "threads")}
+KNOW_CLASSIC_SPARK = {f"spark_jobs.runtime.{name}" for name in ("session", "parallelism", "tasks", "threads")}
 CLASSIC_NAMES = {
     "sparkContext",
     "_jvm",

@@ -1,0 +1,116 @@
+"""What telemetry costs a run: with a collector, with one that is down, and with one that answers after seconds."""
+
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from tests.benchmarks.fixed_cost import settings_for, write_texts
+from tests.support.otlp_receiver import collector
+from tests.validate.outcome import Outcome
+
+_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_SLOW_SECONDS = 5.0
+_MOST = 1.02
+
+
+def free_port() -> int:
+    """Finds a port on which nobody listens.
+
+    Returns:
+        Its number.
+    """
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def asked_for(kind: str) -> Iterator[None]:
+    """Sets what a command finds: `off`, or a collector that is `up`, `down` or `slow`.
+
+    Args:
+        kind: Which.
+
+    Yields:
+        Nothing.
+    """
+    with collector(_SLOW_SECONDS if kind == "slow" else 0.0) as received:
+        if kind != "off":
+            os.environ[_VARIABLE] = received.endpoint if kind != "down" else f"http://127.0.0.1:{free_port()}"
+        try:
+            yield
+        finally:
+            os.environ.pop(_VARIABLE, None)
+
+
+def times_of(job: Callable[[], object]) -> tuple[float, float, float]:
+    """Runs a job as a command does.
+
+    Args:
+        job: What the command is for.
+
+    Returns:
+        Seconds of the command, of which behind the job, and of this process's processor.
+    """
+    from spark_jobs.runtime.command import ended
+
+    done: list[float] = []
+
+    def work() -> None:
+        job()
+        done.append(time.perf_counter())
+
+    began, at_work = time.perf_counter(), time.process_time()
+    ended(work, debug=False)
+    end = time.perf_counter()
+    return end - began, end - done[0], time.process_time() - at_work
+
+
+def telemetry(outcome: Outcome, texts: int = 300, rounds: int = 5) -> None:
+    """Times first loads in one warm session, in turns without telemetry and with each kind of collector.
+
+    Args:
+        outcome: Where figures and checks go.
+        texts: Texts of each load.
+        rounds: How often each kind has its turn.
+    """
+    from spark_jobs.embed_library import run
+    from spark_jobs.runtime.log import current_log
+    from spark_jobs.runtime.session import get_session
+
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    drawn = [" ".join(f"word{number * place % 997}" for place in range(1, 100)) for number in range(texts)]
+    source, kinds = write_texts(folder / "texts.parquet", drawn), ("off", "up", "down", "slow")
+    taken: dict[str, list[tuple[float, float, float]]] = {kind: [] for kind in kinds}
+
+    def load(place: str) -> None:
+        settings = settings_for(source, place, "fake:8", "torch")
+        with current_log().progress(is_silent=True).live() as progress:
+            run(get_session(settings.spark, quiet=True), settings, progress=progress)
+
+    for number in range(rounds + 1):
+        # Each kind has each place in a round once, because a session gets faster.
+        turn = number % len(kinds)
+        for kind in (*kinds[turn:], *kinds[:turn]):
+            with asked_for(kind):
+                times = times_of(partial(load, str(folder / f"lake-{number}-{kind}")))
+            print(f"      round {number}: {kind} {times[0]:.2f} s, {times[1]:.3f} s of it behind the run", flush=True)
+            # The first round warms up the session.
+            if number:
+                taken[kind].append(times)
+    shutil.rmtree(folder)
+    usual = median(seconds for seconds, _, _ in taken["off"])
+    outcome.measured(texts=texts, rounds=rounds, seconds_without_telemetry=usual)
+    for kind in kinds[1:]:
+        seconds, behind, processor = (median(column) for column in zip(*taken[kind], strict=True))
+        more = processor - median(each for _, _, each in taken["off"])
+        outcome.measured(**{f"seconds_{kind}": seconds, f"seconds_more_of_processor_{kind}": more})
+        outcome.at_most(f"seconds with a collector that is {kind}, of those without telemetry", seconds / usual, _MOST)
+        outcome.at_most(f"share of the command that waits for one that is {kind}", behind / seconds, _MOST - 1)
