@@ -12,12 +12,13 @@ from pathlib import Path
 from statistics import median
 
 from tests.benchmarks.fixed_cost import settings_for, write_texts
+from tests.benchmarks.own_process import in_own_process
 from tests.support.otlp_receiver import collector
 from tests.validate.outcome import Outcome
 
 _VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _SLOW_SECONDS = 5.0
-_MOST = 1.02
+_MOST = 0.02
 
 
 def free_port() -> int:
@@ -106,11 +107,26 @@ def telemetry(outcome: Outcome, texts: int = 300, rounds: int = 5) -> None:
             if number:
                 taken[kind].append(times)
     shutil.rmtree(folder)
-    usual = median(seconds for seconds, _, _ in taken["off"])
-    outcome.measured(texts=texts, rounds=rounds, seconds_without_telemetry=usual)
+    without = [median(column) for column in zip(*taken["off"], strict=True)]
+    outcome.measured(texts=texts, rounds=rounds, seconds_off=without[0], least_off=min(taken["off"])[0])
     for kind in kinds[1:]:
         seconds, behind, processor = (median(column) for column in zip(*taken[kind], strict=True))
-        more = processor - median(each for _, _, each in taken["off"])
-        outcome.measured(**{f"seconds_{kind}": seconds, f"seconds_more_of_processor_{kind}": more})
-        outcome.at_most(f"seconds with a collector that is {kind}, of those without telemetry", seconds / usual, _MOST)
-        outcome.at_most(f"share of the command that waits for one that is {kind}", behind / seconds, _MOST - 1)
+        outcome.measured(**{f"seconds_{kind}": seconds, f"least_{kind}": min(taken[kind])[0]})
+        # Whole commands differ by more than this share where a machine has other work; what telemetry does to them is
+        # to wait at the end, and to use the driver's processor.
+        added = behind + max(0.0, processor - without[2])
+        outcome.at_most(f"seconds that a collector that is {kind} adds, of the command's", added / seconds, _MOST)
+    outcome.measured(seconds_of_processor_to_import=in_own_process(import_seconds))
+
+
+def import_seconds() -> float:
+    """Imports what telemetry needs, which a command does while its session starts.
+
+    Returns:
+        Seconds of the processor.
+    """
+    began = time.process_time()
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: F401
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: F401
+
+    return time.process_time() - began

@@ -89,7 +89,7 @@ def main() -> None:
     terminal = StringIO()
     with Progress(Console(file=terminal, force_terminal=True)).live() as progress:
         reports = [run(spark, settings, progress=progress)]
-    assert "slice 1 committed" in terminal.getvalue()
+    assert "slice 1 " in terminal.getvalue() and "100%" in terminal.getvalue()
     reports.append(run(spark, settings))
     shutil.copyfile(folder / "edited.jsonl", source)
     reports.append(run(spark, settings, allow_removals=True))

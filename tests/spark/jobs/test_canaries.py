@@ -116,6 +116,10 @@ CASES: dict[str, dict[str, Case]] = {
             5,
         ),
         "a setting fails": case(lambda lab: ["--set", f"source.options=[{SECRET}"], "cannot be parsed", 2),
+        "it succeeds, for machines": case(lambda lab: ["--log-format=json"], '"event": "run_ended"'),
+        "a text fails during the run, for machines": case(
+            lambda lab: ["--log-format=json", *lab.view("string(int(text))")], '"exit_code": 2', 2
+        ),
     },
     "plan": {
         "it succeeds": case(lambda lab: [f"--set=source.filter=id != '{ID} 3'"], "nothing was written", 0, ID),
