@@ -65,7 +65,7 @@ def _line_at(value: int) -> alt.Chart:
 
 def number_axis(**options: Any) -> alt.Axis:
     """An axis of numbers, each with a unit of its own: 500, 1k, 1.5k."""
-    return alt.Axis(tickCount=4, labelExpr="format(datum.value, '~s')", **options)
+    return alt.Axis(tickCount=4, labelExpr="format(datum.value, '.3~s')", **options)
 
 
 def color_by(names: Sequence[str], field: str) -> alt.Color:

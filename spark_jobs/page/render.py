@@ -18,7 +18,7 @@ from spark_jobs.page import charts, run_charts, tables
 from spark_jobs.page.charts import Chart
 from spark_jobs.page.facts import PageFacts
 from spark_jobs.page.tables import Bar, Table
-from spark_jobs.page.texts import instant, percent
+from spark_jobs.page.texts import instant
 from udfs import __version__
 
 # Words of tables that are shown as marks, and how.
@@ -154,17 +154,8 @@ def _chunks(facts: PageFacts) -> Section | None:
     lengths = facts.contents.lengths
     if lengths is None:
         return None
-    text = (
-        f"Half of the chunks have up to {lengths.median:,} tokens, 95 of 100 up to {lengths.p95:,}, and the longest "
-        f"has {lengths.longest:,}."
-    )
-    whole = facts.contents.chunks
-    cut = facts.contents.truncated
-    shares = [
-        Bar("read to the end", f"{whole - cut:,}", (whole - cut) / whole, percent(whole - cut, whole)),
-        Bar("truncated", f"{cut:,}", cut / whole, percent(cut, whole), 2),
-    ]
-    return Section("chunks", "Chunks", text, bars=[("Truncation", shares)], charts=[charts.chunk_lengths(lengths)])
+    bars = [("Truncation and length", tables.chunk_bars(facts.contents, lengths))]
+    return Section("chunks", "Chunks", bars=bars, charts=[charts.chunk_lengths(lengths)])
 
 
 def _map(facts: PageFacts) -> Section | None:

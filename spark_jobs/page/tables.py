@@ -9,7 +9,7 @@ from schemas.ledger import EMBEDDED, EMPTY, QUARANTINED
 from schemas.plan import CHANGE_WORDS, CHANGES, UNCHANGED
 from schemas.reasons import REASONS
 from spark_jobs.page.charts import MEASURE
-from spark_jobs.page.facts import Calibrated, Evaluated, PageFacts, RunFacts, SpaceChange
+from spark_jobs.page.facts import Calibrated, Contents, Evaluated, Lengths, PageFacts, RunFacts, SpaceChange
 from spark_jobs.page.texts import duration, instant, money, percent, short
 from spark_jobs.settings.sections import CostSettings
 from spark_jobs.store.space_facts import SpaceFacts, chunking_text
@@ -90,8 +90,8 @@ def _coverage(facts: PageFacts) -> Figure:
 
 def _documents(facts: PageFacts) -> Figure:
     statuses = facts.contents.statuses
-    note = f"{statuses.get(QUARANTINED, 0):,} quarantined, {statuses.get(EMPTY, 0):,} empty"
-    return Figure("Embedded", short(statuses.get(EMBEDDED, 0)), note, unit="documents")
+    note = f"documents; {statuses.get(QUARANTINED, 0):,} quarantined, {statuses.get(EMPTY, 0):,} empty"
+    return Figure("Embedded", short(statuses.get(EMBEDDED, 0)), note)
 
 
 def _throughput(facts: PageFacts) -> list[Figure]:
@@ -160,6 +160,17 @@ def reason_bars(reasons: Mapping[str, int]) -> list[Bar]:
     return [
         Bar(reason, f"{count:,}", count / whole, percent(count, whole), 2, REASONS.get(reason, ""))
         for reason, count in ranked
+    ]
+
+
+def chunk_bars(contents: Contents, lengths: Lengths) -> list[Bar]:
+    """Lists how many chunks the model saw whole, and how long they are."""
+    whole, cut = contents.chunks, contents.truncated
+    long = (("median", lengths.median), ("95th percentile", lengths.p95), ("longest", lengths.longest))
+    return [
+        Bar("seen whole", f"{whole - cut:,}", (whole - cut) / whole, percent(whole - cut, whole)),
+        Bar("truncated", f"{cut:,}", cut / whole, percent(cut, whole), 2),
+        *(Bar(name, f"{tokens:,}", tokens / max(1, lengths.longest), "tokens", 8) for name, tokens in long),
     ]
 
 

@@ -22,11 +22,11 @@ def short(number: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Renders seconds as people say them."""
-    if seconds < 60:
+    """Renders seconds as people read them."""
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{minutes}:{rest:02} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02} h"
 
 
 def money(amount: float) -> str:
