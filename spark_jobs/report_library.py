@@ -25,9 +25,11 @@ from spark_jobs.page.facts import Coverage, PageFacts
 from spark_jobs.page.gathering import find_reported, gather
 from spark_jobs.runtime.command import Config, Debug, Overrides, reported
 from spark_jobs.runtime.progress import Progress
+from spark_jobs.runtime.properties import session_properties
 from spark_jobs.runtime.report import out_faults, render_lines, write_text_out
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.file_system import with_file_system
+from spark_jobs.store.properties import for_rows
 from spark_jobs.store.tables import delta_session
 
 _MISSING = "a report needs packages that are not installed. Run pip install 'embedlake[report]'."
@@ -116,7 +118,9 @@ def run(
         with progress.step("open"):
             settings = with_file_system(spark, settings)
             found = find_reported(spark, settings, space, color_by)
-        with progress.step("compare source"):
+        # A library is as large as its space, or is compared with nothing.
+        size = for_rows(found.vectors.vectors.count) if found.vectors is not None else {}
+        with progress.step("compare source"), session_properties(spark, size):
             backlog = backlog_of(spark, found.settings)
         coverage = Coverage(backlog.documents, backlog.version, backlog.faults, backlog.note)
         facts = gather(spark, found, coverage, calibrated, progress, color_by, with_texts, seed)

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -94,6 +95,7 @@ def _asset(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
+@cache
 def _vega() -> str:
     # Of the version of Vega-Lite that the charts are written in.
     version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])

@@ -60,7 +60,7 @@ def run_facts(number: int, **changes: Any) -> RunFacts:
 
 
 def many_runs(count: int = 100) -> Runs:
-    """The last runs of a space: one failed, one was stopped, and the first had many slices."""
+    """The last runs of a space: one failed, and the first had many slices."""
     shown = [run_facts(number) for number in range(1, count + 1)]
     if count > 20:
         shown[-7] = run_facts(
@@ -104,7 +104,7 @@ def vector_map(
     return VectorMap(pairs, explained, 18_912, "package", PACKAGES, [int(g) for g in group], ids, texts)
 
 
-def page_facts(runs: int = 100, points: int = 5_000, **changes: Any) -> PageFacts:
+def page_facts(runs: int | Runs = 100, points: int = 5_000, **changes: Any) -> PageFacts:
     """A library with everything that a page can show; keywords replace facts."""
     evaluations = [
         Evaluated(
@@ -129,7 +129,7 @@ def page_facts(runs: int = 100, points: int = 5_000, **changes: Any) -> PageFact
                 10, [round(900 * np.exp(-(((n - 17) / 7) ** 2))) + 40 for n in range(27)], 171, 248, 271, 256
             ),
         ),
-        "runs": many_runs(runs),
+        "runs": many_runs(runs) if isinstance(runs, int) else runs,
         "spaces": [
             space_facts("main", "active", 0.645),
             space_facts("next", "ready", 0.665),
