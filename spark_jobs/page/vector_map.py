@@ -25,7 +25,7 @@ OTHERS = "all other values"
 MISSING = "no value"
 # So that a page of 5,000 points in any script stays below 3 MB, charts included.
 _TEXT_BYTES, _ID_BYTES = 900_000, 300_000
-_MOST_TEXT, _MOST_ID, _MOST_LABEL = 400, 120, 60
+_MOST_TEXT, _MOST_ID, _MOST_LABEL = 240, 120, 60
 # A payload column is looked at only if a person named it, or if it is among the first ones.
 _MOST_CANDIDATES = 20
 _UNNAMED = (ArrayType, MapType, StructType, BinaryType, VariantType)

@@ -301,7 +301,7 @@ class PromotionSettings(Section):
 
 
 class CostSettings(Section):
-    """What `embedlake compare` prices a full build by."""
+    """What `embedlake compare` prices a full build by, and `embedlake report` the runs."""
 
     per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     currency: Text = "USD"

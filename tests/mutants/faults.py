@@ -29,6 +29,7 @@ _PROMOTION = "tests/spark/jobs/test_promotion.py::test_"
 _GATE = "tests/unit/evaluation/test_gate.py::test_"
 _READINESS = "tests/unit/store/test_readiness.py::test_"
 _SWITCH = "tests/targets/test_switch.py::test_"
+_PAGE = "tests/unit/page/test_"
 _SPACE_SWITCH = "tests/spark/export/test_space_switch.py::test_"
 
 
@@ -1443,5 +1444,33 @@ MUTANTS = [
         'F.xxhash64(F.lit(seed).cast("long"), "doc_id")',
         'F.xxhash64("doc_id")',
         _COMPARE + "a_part_of_the_library_is_drawn_by_the_seed_and_has_the_relevant_documents",
+    ),
+    Mutant(
+        "a text ends the element that holds it",
+        "spark_jobs/page/render.py",
+        'text.replace("<", "\\\\u003c").replace(',
+        "text.replace(",
+        _PAGE + "render.py::test_json_in_a_script_ends_nothing_and_reads_as_it_was",
+    ),
+    Mutant(
+        "the page lets any script run",
+        "spark_jobs/page/render.py",
+        "script-src {allowed}; style-src",
+        "script-src 'unsafe-inline'; style-src",
+        _PAGE + "render.py::test_the_page_loads_nothing_and_runs_its_own_scripts_alone",
+    ),
+    Mutant(
+        "a page has as much text as there is",
+        "spark_jobs/page/vector_map.py",
+        "        kept = kept[: len(kept) * 4 // 5]",
+        "        break",
+        _PAGE + "vector_map.py::test_texts_take_no_more_room_than_they_may",
+    ),
+    Mutant(
+        "a document that is left out is covered",
+        "spark_jobs/page/facts.py",
+        "return sum(count for change, count in self.documents.items() if change != REMOVED)",
+        "return sum(self.documents.values())",
+        _PAGE + "texts.py::test_the_figures_are_those_of_the_facts",
     ),
 ]

@@ -14,14 +14,13 @@ from pyspark.sql import SparkSession
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.validate.compare import build  # noqa: E402
-
 from schemas.errors import GateError  # noqa: E402
 from spark_jobs import list_spaces, promote_space, rollback_space  # noqa: E402
 from spark_jobs.runtime.session import get_session  # noqa: E402
 from spark_jobs.settings import Settings  # noqa: E402
 from spark_jobs.settings.sections import PromotionSettings  # noqa: E402
 from tests.support.refresh.oracle import query  # noqa: E402
+from tests.validate.compare import build  # noqa: E402
 from tests.validate.outcome import Outcome, write_outcome  # noqa: E402
 from tests.validate.real_data import DATA, MODEL, need  # noqa: E402
 from tests.validate.scores import JUDGEMENTS, QUERIES, corpus_settings  # noqa: E402
