@@ -20,6 +20,7 @@ from spark_jobs import (
     maintain_space,
     plan_library,
     promote_space,
+    report_library,
     rollback_space,
     search_library,
     show_status,
@@ -69,6 +70,7 @@ app.command("promote", cls=_Command, rich_help_panel=SPACES)(promote_space.comma
 app.command("rollback", cls=_Command, rich_help_panel=SPACES)(rollback_space.command)
 app.command("drop", cls=_Command, rich_help_panel=SPACES)(drop_space.command)
 app.command("status", cls=_Command, rich_help_panel=OPERATE)(show_status.command)
+app.command("report", cls=_Command, rich_help_panel=OPERATE)(report_library.command)
 app.command("quarantine", cls=_Command, rich_help_panel=OPERATE)(list_quarantine.command)
 app.command("verify", cls=_Command, rich_help_panel=OPERATE)(verify_space.command)
 app.command("maintain", cls=_Command, rich_help_panel=OPERATE)(maintain_space.command)

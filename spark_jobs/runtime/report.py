@@ -29,8 +29,13 @@ def render_lines(lines: Sequence[tuple[str, str]], width: int = 11) -> str:
 
 def write_out(out: Path, values: object, remedy: str) -> None:
     """Writes values to the file that `--out` names, as JSON; raises InputError with the remedy if that fails."""
+    write_text_out(out, json_text(values, indent=1) + "\n", remedy)
+
+
+def write_text_out(out: Path, text: str, remedy: str) -> None:
+    """Writes a text to the file that `--out` names; raises InputError with the remedy if that fails."""
     try:
-        out.write_text(json_text(values, indent=1) + "\n", encoding="utf-8")
+        out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"--out {out} cannot be written: {error.strerror}. {remedy}") from error
 

@@ -9,6 +9,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from tests.support.code_tree import ASSETS
 from udfs import __version__
 
 pytestmark = pytest.mark.jobs
@@ -34,7 +35,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path, root: Path) 
     names = ZipFile(wheel).namelist()
     metadata = f"embedlake-{__version__}.dist-info/"
     assert wheel.name == f"embedlake-{__version__}-py3-none-any.whl"
-    assert {name for name in names if not name.startswith(metadata)} == modules(root)
+    assert {name for name in names if not name.startswith(metadata)} == modules(root) | ASSETS
     assert {name.removeprefix(metadata) for name in names if name.startswith(metadata)} == {
         *("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "top_level.txt")
     }

@@ -34,6 +34,7 @@ _TELEMETRY = "tests/unit/runtime/test_telemetry.py::test_"
 _DISPLAY = "tests/unit/runtime/test_live_display.py::test_"
 _TASKS = "tests/unit/runtime/test_tasks.py::test_"
 _LINEAGE = "tests/unit/runtime/test_lineage.py::test_"
+_PAGE = "tests/unit/page/test_"
 _SPACE_SWITCH = "tests/spark/export/test_space_switch.py::test_"
 _FORECAST = "tests/unit/embedding/test_forecast.py::test_"
 _PLAN = "tests/spark/jobs/test_plan.py::test_"
@@ -1618,5 +1619,33 @@ MUTANTS = [
         "{_JOB_TAGS: job, _RUN_TAGS: run, **properties}",
         "{**properties, _JOB_TAGS: job, _RUN_TAGS: run}",
         _LINEAGE + "other_sessions_and_the_tags_of_a_user_stay",
+    ),
+    Mutant(
+        "a text ends the element that holds it",
+        "spark_jobs/page/render.py",
+        'text.replace("<", "\\\\u003c").replace(',
+        "text.replace(",
+        _PAGE + "render.py::test_json_in_a_script_ends_nothing_and_reads_as_it_was",
+    ),
+    Mutant(
+        "the page lets any script run",
+        "spark_jobs/page/render.py",
+        "script-src {allowed}; style-src",
+        "script-src 'unsafe-inline'; style-src",
+        _PAGE + "render.py::test_the_page_loads_nothing_and_runs_its_own_scripts_alone",
+    ),
+    Mutant(
+        "a page has as much text as there is",
+        "spark_jobs/page/vector_map.py",
+        "        kept = kept[: len(kept) * 4 // 5]",
+        "        break",
+        _PAGE + "vector_map.py::test_texts_take_no_more_room_than_they_may",
+    ),
+    Mutant(
+        "a document that is left out is covered",
+        "spark_jobs/page/facts.py",
+        "return sum(count for change, count in self.documents.items() if change != REMOVED)",
+        "return sum(self.documents.values())",
+        _PAGE + "texts.py::test_the_figures_are_those_of_the_facts",
     ),
 ]

@@ -215,6 +215,16 @@ CASES: dict[str, dict[str, Case]] = {
     "drop": {
         "it is refused": case(lambda lab: ["--space=main"], "space toy.main is active", 2),
     },
+    "report": {
+        # The page itself has texts and ids, unless they are left out.
+        "it succeeds": case(lambda lab: [f"--out={lab.folder}/report.html"], "3 documents"),
+        "a filter fails": case(lambda lab: [f"--out={lab.folder}/report.html", "--set", FAILING], "3 documents"),
+        "a log is broken": case(
+            lambda lab: [f"--out={lab.folder}/report.html", lab.broken("vectors")],
+            "(unexpected; --debug shows where)",
+            1,
+        ),
+    },
     "quarantine": {
         "it succeeds": case(lambda lab: [], "model_error", 0, ID),
         "a log is broken": case(lambda lab: [lab.broken("ledger")], "(unexpected; --debug shows where)", 1),

@@ -151,6 +151,7 @@ COMMANDS = {
     "rollback": "rollback_space",
     "drop": "drop_space",
     "status": "show_status",
+    "report": "report_library",
     "quarantine": "list_quarantine",
     "verify": "verify_space",
     "maintain": "maintain_space",

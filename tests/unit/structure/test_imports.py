@@ -36,9 +36,10 @@ ARROWS = {
     "search": BELOW_USE,
     "evaluation": BELOW_USE | {"search"},
     "export": BELOW_USE | {"search", "targets"},
+    "page": BELOW_USE,
     "targets": {"schemas"},
     "targets/postgresql": {"schemas", "targets"},
-    "jobs": BELOW_USE | {"sources", "embedding", "search", "evaluation", "export"},
+    "jobs": BELOW_USE | {"sources", "embedding", "search", "evaluation", "export", "page"},
     "cli": {"jobs", "runtime", "spark_jobs", "udfs"},
 }
 # Single modules that may import one folder more.

@@ -26,6 +26,7 @@ JOBS = {
     "rollback_space",
     "drop_space",
     "calibrate_inference",
+    "report_library",
 }
 ENDING = "if __name__ == '__main__':\n    typer.run(command)"
 GIVEN_TO_WORKERS = {"mapInArrow", "mapInPandas", "applyInPandas", "applyInArrow", "udf", "pandas_udf", "udtf"}

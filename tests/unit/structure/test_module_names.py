@@ -6,11 +6,12 @@ import sys
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 import setuptools
 
-from tests.support.code_tree import PACKAGES
+from tests.support.code_tree import ASSETS, PACKAGES
 from tests.support.paths import ROOT
 
 
@@ -45,7 +46,7 @@ def odd_names(root: Path) -> list[str]:
     """Files that are not plainly named modules, and folders that are not plainly named packages."""
     found = []
     for path in sorted(path for package in PACKAGES for path in root.joinpath(package).rglob("*")):
-        if "__pycache__" in path.parts:
+        if "__pycache__" in path.parts or path.relative_to(root).as_posix() in ASSETS:
             continue
         ending = "" if path.is_dir() else r"\.py"
         if not re.fullmatch(rf"(?:__init__|[a-z][a-z0-9_]*){ending}", path.name):
@@ -74,11 +75,13 @@ def test_names_are_plain_and_every_folder_is_a_package() -> None:
 
 
 def test_every_folder_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    given: dict[str, list[str]] = {}
+    given: dict[str, Any] = {}
     monkeypatch.setattr(setuptools, "setup", lambda **options: given.update(options))
     monkeypatch.chdir(ROOT)
     runpy.run_path("setup.py")
     assert set(given["packages"]) == packages_of(ROOT)
+    data = {f"{name.replace('.', '/')}/{file}" for name, files in given["package_data"].items() for file in files}
+    assert data == ASSETS and all(ROOT.joinpath(file).is_file() for file in ASSETS)
 
 
 @pytest.mark.parametrize(
