@@ -149,6 +149,7 @@ COMMANDS = {
     "promote": "promote_space",
     "rollback": "rollback_space",
     "drop": "drop_space",
+    "doctor": "check_platform",
     "status": "show_status",
     "quarantine": "list_quarantine",
     "verify": "verify_space",

@@ -38,7 +38,8 @@ ARROWS = {
     "export": BELOW_USE | {"search", "targets"},
     "targets": {"schemas"},
     "targets/postgresql": {"schemas", "targets"},
-    "jobs": BELOW_USE | {"sources", "embedding", "search", "evaluation", "export"},
+    "diagnosis": BELOW_USE,
+    "jobs": BELOW_USE | {"sources", "embedding", "search", "evaluation", "export", "diagnosis"},
     "cli": {"jobs", "runtime", "spark_jobs", "udfs"},
 }
 # Single modules that may import one folder more.

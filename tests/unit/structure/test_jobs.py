@@ -25,6 +25,7 @@ JOBS = {
     "rollback_space",
     "drop_space",
     "calibrate_inference",
+    "check_platform",
 }
 ENDING = "if __name__ == '__main__':\n    typer.run(command)"
 GIVEN_TO_WORKERS = {"mapInArrow", "mapInPandas", "applyInPandas", "applyInArrow", "udf", "pandas_udf", "udtf"}
