@@ -17,7 +17,7 @@ export SOURCE_DATE_EPOCH := 315532800
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export \
-    validate-compare validate-promotion bench bench-gpu crash crash-spaces soak soak-follow soak-upgrade mutants zip wheel clean
+    validate-compare validate-promotion validate-doctor bench bench-gpu crash crash-spaces soak soak-follow soak-upgrade mutants zip wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ validate-compare: install ## Estimate a difference from samples of SciFact by 20
 
 validate-promotion: install ## Promote a better model of a real library, refuse the worse one, and roll back
 	$(JAVA) $(BIN)/python tests/validate/promotion.py
+
+validate-doctor: install ## Plant faults in a cluster of two workers, and hold embedlake doctor to each (ONLY="clock"); needs root
+	$(JAVA) $(BIN)/python tests/validate/doctor.py $(ONLY)
 
 bench: install ## Time the engine and whole jobs against alternatives (ONLY="engine job")
 	$(JAVA) $(BIN)/python tests/benchmarks/bench.py $(ONLY)

@@ -37,7 +37,7 @@ def run(spark: SparkSession, settings: Settings, *, limit: float = _SECONDS) -> 
     Returns:
         The findings; print them for one line each.
     """
-    return diagnose(settings, lambda: spark, limit)
+    return diagnose(spark, settings, lambda: spark, limit)
 
 
 def command(
@@ -51,7 +51,8 @@ def command(
 
     def job(settings: Settings) -> None:
         with Progress(Console(stderr=True)).live() as progress:
-            found = diagnose(settings, lambda: session(settings, debug), limit, progress)
+            live = SparkSession.getActiveSession()
+            found = diagnose(live, settings, lambda: session(settings, debug), limit, progress)
         show(json_text(found.as_dict(), indent=1) if as_json else str(found))
         if found.has_faults:
             # The report has said all of it.

@@ -135,8 +135,9 @@ def judge_cores(properties: Mapping[str, str], machines: Sequence[Machine]) -> l
         found.append(warning("cores", cause, "Unset it, so that Spark sets it to spark.task.cpus."))
     if found or not any(each.cores for each in machines):
         return found
-    counts = grouped((each.place, f"{each.executor_cores or each.cores} cores") for each in machines if each.cores)
-    return [ok("cores", f"{', '.join(f'{listed(at)} has {count}' for count, at in counts.items())}.")]
+    counts = grouped((each.place, str(each.executor_cores or each.cores)) for each in machines if each.cores)
+    told = (f"{count} core{'s' * (count != '1')} on {listed(places)}" for count, places in counts.items())
+    return [ok("cores", f"Spark may use {', '.join(told)}.")]
 
 
 def judge_half_precision(dtype: str, is_fake: bool, machines: Sequence[Machine]) -> list[Finding]:

@@ -30,13 +30,18 @@ from spark_jobs.store.file_system import with_file_system
 
 
 def diagnose(
-    settings: Settings, start: Callable[[], SparkSession], limit: float, progress: Progress | None = None
+    spark: SparkSession | None,
+    settings: Settings,
+    start: Callable[[], SparkSession],
+    limit: float,
+    progress: Progress | None = None,
 ) -> Diagnosis:
     """Looks at everything that a job needs, and at each thing even where another is broken.
 
     Args:
+        spark: The live session, if there is one.
         settings: The whole configuration.
-        start: Finds or starts the session.
+        start: Starts a session otherwise.
         limit: Seconds that any one step may take.
         progress: Where progress is shown; nowhere by default.
 
@@ -47,7 +52,7 @@ def diagnose(
     with progress.step("machine"):
         java, driver, model = find_java_version(), driver_machine(settings), find_model(settings)
     with progress.step("session"):
-        begun = start_session(settings, start, java, limit)
+        begun = Start(spark) if spark is not None else start_session(settings, start, java, limit)
     findings = [judge_java(java), _judge_start(begun)]
     if begun.spark is None:
         properties = SessionProperties(values=settings.spark.properties)
@@ -80,11 +85,8 @@ def _from_session(
     # Delta's own code writes its log, so a session without it cannot try.
     broken = untried_store(settings.store, "the session cannot use Delta")
     with nullcontext(broken) if versions.delta_fault else try_store(spark, settings, limit) as store:
-        local_dirs, path = (
-            properties.values.get("spark.local.dir"),
-            (classic.worker_path(spark) if classic.is_classic(spark) else []),
-        )
-        request = request_of(settings, local_dirs, store.folder, path)
+        path = classic.worker_path(spark) if classic.is_classic(spark) else []
+        request = request_of(settings, properties.values.get("spark.local.dir"), store.folder, path)
         executors = ask_executors(spark, settings, request, limit)
     return properties, versions, store, executors
 

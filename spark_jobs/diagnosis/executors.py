@@ -23,10 +23,13 @@ from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.loading import Settings
 
 _ROUNDS, _MOST_TASKS = 3, 2_000
+_SHARE = 0.5
 _POLL_SECONDS, _SETTLED_SECONDS = 0.5, 5
 # Prints one line whatever happens: the answer of Python, or its exit code with what tells the executor.
+# Java cannot end a task that waits for a program, so the program is ended in time.
 _SHELL = """
-if out=$("$0" -c "$1" 2>/dev/null); then printf '%s\\n' "$out"
+ended() { if command -v timeout >/dev/null; then timeout -k 2 "$@"; else shift; "$@"; fi; }
+if out=$(ended "$2" "$0" -c "$1" 2>/dev/null); then printf '%s\\n' "$out"
 else
   code=$?
   id=$(tr '\\000' '\\n' </proc/$PPID/cmdline 2>/dev/null | sed -n '/^--executor-id$/{n;p;}' | tr -cd 'A-Za-z0-9_-')
@@ -64,7 +67,8 @@ def ask_executors(spark: SparkSession, settings: Settings, request: str, limit: 
     Returns:
         What they answered.
     """
-    known, ask = [], _by_function
+    known: list[str] = []
+    ask: Callable[[SparkSession, str, int], list[dict[str, Any]]] = _by_function
     if classic.is_classic(spark):
         ask = _by_java
         if not classic.is_local(spark):
@@ -74,10 +78,12 @@ def ask_executors(spark: SparkSession, settings: Settings, request: str, limit: 
     found: dict[tuple[str, int], Machine] = {}
     names: set[str] = set()
     deadline = time.monotonic() + limit
+    # What hangs on one executor must not take the time of the others' answers.
+    seconds = max(1, int(limit * _SHARE))
     try:
         for _ in range(_ROUNDS):
             before = time.time()
-            answers = within(max(0.0, deadline - time.monotonic()), lambda: ask(spark, request))
+            answers = within(max(0.0, deadline - time.monotonic()), lambda: ask(spark, request, seconds))
             for facts in answers:
                 machine = machine_of(facts, needed_packages(settings), None, (before, time.time()))
                 found.setdefault((machine.host, facts["java"]), machine)
@@ -123,13 +129,13 @@ def _missing(known: Iterable[str], names: set[str]) -> list[str]:
     return [f"executor {each}" for each in known if each not in names]
 
 
-def _by_java(spark: SparkSession, request: str) -> list[dict[str, Any]]:
+def _by_java(spark: SparkSession, request: str, seconds: int) -> list[dict[str, Any]]:
     tasks = max(1, min(task_slots(spark), _MOST_TASKS))
-    command = ("sh", "-c", _SHELL, classic.python_of(spark), probe_source())
+    command = ("sh", "-c", _SHELL, classic.python_of(spark), probe_source(), str(seconds))
     return [json.loads(line) for line in classic.pipe(spark, [request] * tasks, command)]
 
 
-def _by_function(spark: SparkSession, request: str) -> list[dict[str, Any]]:
+def _by_function(spark: SparkSession, request: str, _: int) -> list[dict[str, Any]]:
     # With Arrow, workers would need pyarrow to answer.
     answer = F.udf(probe.answer, StringType(), useArrow=False)
     tasks = max(1, min(task_slots(spark), _MOST_TASKS))

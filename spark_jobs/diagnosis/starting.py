@@ -84,7 +84,7 @@ def judge_java(java: Java) -> Finding:
             f"{java.command} is Java {java.version}, and Spark needs {_OLDEST_JAVA} or newer.",
             "Install it, and set JAVA_HOME to its folder.",
         )
-    return ok("java", f"{java.command} is Java {java.version or 'of an unknown version'}.")
+    return ok("java", f"Java {java.version or 'of an unknown version'} is started as {java.command}.")
 
 
 def unreachable_masters(master: str, seconds: float = _CONNECT_SECONDS) -> list[str]:
@@ -111,21 +111,23 @@ def unreachable_masters(master: str, seconds: float = _CONNECT_SECONDS) -> list[
 
 
 def start_session(settings: Settings, start: Callable[[], SparkSession], java: Java, limit: float) -> Start:
-    """Finds or starts the session, and gives up after some time.
+    """Starts the session, and gives up after some time.
 
     Args:
         settings: Names the master.
-        start: Finds or starts the session.
+        start: Starts the session.
         java: The Java of this machine.
         limit: Most seconds that the start may take.
 
     Returns:
         The session, or why there is none.
     """
-    if SparkSession.getActiveSession() is None and "SPARK_REMOTE" not in os.environ:
+    master = ""
+    if "SPARK_REMOTE" not in os.environ:
         if judge_java(java).level == "fault":
             return Start(cause="no session can start without Java", remedy="Repair that first.")
-        silent = unreachable_masters(_master(settings))
+        master = _master(settings)
+        silent = unreachable_masters(master)
         if silent:
             return Start(
                 cause=f"nothing answers at the master {', '.join(silent)}",
@@ -141,8 +143,16 @@ def start_session(settings: Settings, start: Callable[[], SparkSession], java: J
             remedy="Look for what Spark waits for with --debug, or allow more time with --limit.",
         )
     except Exception as error:  # raised by our checks, Py4J, PySpark or Connect
-        cause, _, remedy = cause_of(error).partition(". ")
-        return Start(cause=cause.rstrip("."), remedy=remedy or "Look at Spark's own messages with --debug.")
+        return _refused(error, master)
+
+
+def _refused(error: Exception, master: str) -> Start:
+    cause, _, remedy = cause_of(error).partition(". ")
+    remedy = remedy or "Look at Spark's own messages with --debug."
+    if _MASTER.fullmatch(master):
+        # Spark gives up then, and says no more than that it was stopped.
+        remedy += " If executors end as soon as they start, the logs of their Spark workers say why."
+    return Start(cause=cause.rstrip("."), remedy=remedy)
 
 
 def _master(settings: Settings) -> str:

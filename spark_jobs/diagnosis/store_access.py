@@ -4,15 +4,19 @@ All of it happens in a folder of its own under `_embedlake`, which is removed ag
 """
 
 import os
+import subprocess
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from pyspark.sql import SparkSession
 
 from spark_jobs.diagnosis.classic import is_classic, java_of, java_session
@@ -41,7 +45,8 @@ class StoreFacts:
         folder: The folder on this machine that was made; None on another file system.
         log_store: Class by which Delta writes its log there; empty if unknown.
         winners: For each round, how many of two writers of the same commit were told that they succeeded.
-        kept: In how many rounds the commit was that of the writer who was told so.
+        kept: In how many rounds the commit was whole, and that of the only writer who was told so.
+        locks: Whether a lock in the folder keeps out a second process; None on another file system.
         seconds_ahead: As `Machine` has it, by the time that the store gave a new file.
     """
 
@@ -53,6 +58,7 @@ class StoreFacts:
     log_store: str = ""
     winners: tuple[int, ...] = ()
     kept: int = 0
+    locks: bool | None = None
     seconds_ahead: float = 0.0
 
 
@@ -115,6 +121,9 @@ class _Place:
             above = above.getParent()
         files.mkdirs(self.path(f"{self.name}/_delta_log"))
 
+    def commit(self, number: int) -> str:
+        return f"{self.name}/_delta_log/{number:020}.json"
+
     def modified(self, name: str) -> float:
         files = self.path(self.name).getFileSystem(self.hadoop)
         return float(files.getFileStatus(self.path(name)).getModificationTime()) / 1000
@@ -140,7 +149,8 @@ def _raced(spark: SparkSession, place: _Place, store: StoreSettings, limit: floa
     try:
         within(limit, place.make)
         if store.folder is not None:
-            facts = replace(facts, folder=str(Path(split_path(place.name)[2])))
+            folder = Path(split_path(place.name)[2])
+            facts = replace(facts, folder=str(folder), locks=within(limit, lambda: _excludes(folder)))
         return within(limit, lambda: _race(spark, place, facts))
     except TooLongError:
         return replace(facts, cause=f"it did not answer within {limit:g} s")
@@ -150,18 +160,29 @@ def _raced(spark: SparkSession, place: _Place, store: StoreSettings, limit: floa
 
 def _race(spark: SparkSession, place: _Place, facts: StoreFacts) -> StoreFacts:
     log = place.jvm.org.apache.spark.sql.delta.DeltaLog.forTable(java_session(spark), place.name)
-    store, winners, kept, ahead = log.store(), [], 0, 0.0
-    for number in range(_ROUNDS):
-        name = f"{place.name}/_delta_log/{number:020}.json"
-        before = time.time()
-        won = _two_writers(lambda text, name=name: _write(place, store, name, text))  # type: ignore[misc]
-        if number == 0:
-            made = place.modified(name)
-            # Some file systems keep whole seconds.
-            ahead = seconds_ahead(made + 1, made, before, time.time())
+    store, winners, kept = log.store(), [], 0
+    # Alone first: an error here is not one of the race.
+    before, name = time.time(), place.commit(0)
+    _write(place, store, name, "{}")
+    made = place.modified(name)
+    # Some file systems keep whole seconds.
+    ahead = seconds_ahead(made + 1, made, before, time.time())
+    for number in range(1, _ROUNDS + 1):
+        name = place.commit(number)
+        won = _two_writers(partial(_write, place, store, name))
         winners.append(len(won))
-        kept += won == [place.content(name).strip()]
+        with suppress(Exception):  # a commit whose bytes are of both is not kept
+            kept += won == [place.content(name).strip()]
     return replace(facts, log_store=_log_store(place, store), winners=tuple(winners), kept=kept, seconds_ahead=ahead)
+
+
+def _excludes(folder: Path) -> bool:
+    """Whether a lock as runs take them keeps out a second process; network file systems may not know locks."""
+    file = folder / "try.lock"
+    code = "import sys\nfrom filelock import FileLock\nFileLock(sys.argv[1]).acquire(timeout=0)"
+    with FileLock(file):
+        done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=False)
+    return done.returncode != 0 and "Timeout" in done.stderr
 
 
 def _write(place: _Place, store: Any, name: str, text: str) -> None:
@@ -174,16 +195,11 @@ def _write(place: _Place, store: Any, name: str, text: str) -> None:
 def _two_writers(write: Callable[[str], None]) -> list[str]:
     """Has two threads write at the same time; returns the texts of those that were not refused."""
     start, won = threading.Barrier(2), []
-    errors: list[Exception] = []
 
     def attempt(text: str) -> None:
         start.wait()
-        try:
+        with suppress(Exception):  # raised by Py4J: refused, in whatever way
             write(text)
-        except Exception as error:  # raised by Py4J with Java's error inside
-            if "FileAlreadyExistsException" not in str(error):
-                errors.append(error)
-        else:
             won.append(text)
 
     threads = [threading.Thread(target=attempt, args=(f'{{"writer": {number}}}',), daemon=True) for number in (1, 2)]
@@ -191,8 +207,6 @@ def _two_writers(write: Callable[[str], None]) -> list[str]:
         thread.start()
     for thread in threads:
         thread.join()
-    if errors:
-        raise errors[0]
     return won
 
 
@@ -247,6 +261,8 @@ def judge_store(facts: StoreFacts, machines: list[Machine]) -> list[Finding]:
 def _commits(facts: StoreFacts) -> Finding:
     of = f"of {len(facts.winners)} commits that two writers tried at once"
     by = f" (Delta writes its log by {facts.log_store})" if facts.log_store else ""
+    if facts.locks is not None:
+        return _folder_commits(facts)
     kept = min(facts.kept, sum(winners == 1 for winners in facts.winners))
     if kept < len(facts.winners):
         return fault(
@@ -262,7 +278,17 @@ def _commits(facts: StoreFacts) -> Finding:
             "Start one job on this store at a time, or set spark.delta.logStore.s3a.impl to a class that excludes "
             "other drivers, such as io.delta.storage.S3DynamoDBLogStore.",
         )
-    if facts.folder is not None:
-        alone = "; other processes of this machine are kept out by embedlake's locks, those of other machines are not"
-        return ok("commits", f"{of}, each was refused to one{by}{alone}.")
     return ok("commits", f"{of}, each was refused to one{by}.")
+
+
+def _folder_commits(facts: StoreFacts) -> Finding:
+    # Two renames within a folder can both succeed, so the race is a matter of chance: locks are what keeps runs apart.
+    if facts.locks:
+        alone = f"without them, {facts.kept} of {len(facts.winners)} commits were refused to one of two writers"
+        cause = f"locks in the folder keep out other processes of this machine ({alone})."
+        return ok("commits", f"{cause} Let no other machine write there.")
+    return fault(
+        "commits",
+        "locks in the folder do not keep out other processes, and a folder alone does not refuse a second writer.",
+        "Choose a folder on a disk of this machine, or an object store.",
+    )

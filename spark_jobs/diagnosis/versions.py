@@ -21,6 +21,8 @@ _PACKAGE = re.compile(r"io\.delta:delta-spark_(?:(\d+\.\d+)_)?\d\.\d+:(\d[\w.-]*
 _DELTA_CLASS = "org.apache.spark.sql.delta.DeltaLog"
 # Workers can do without: the whole of Spark may come without a package, and OpenVINO is an alternative to torch.
 _OPTIONAL = {"pyspark", "openvino"}
+# Exit codes of a shell and of `timeout`.
+_CODES = {"127": "was not found", "124": "did not answer in time", "137": "did not answer in time"}
 # With another version of these, jobs are refused or break.
 _SAME = {"embedlake", "pyspark"}
 
@@ -177,12 +179,13 @@ def judge_python(driver: Machine, machines: Sequence[Machine]) -> list[Finding]:
     """
     findings = []
     for code, places in grouped((each.place, str(each.failed)) for each in machines if each.failed is not None).items():
-        cause = "was not found" if code == "127" else f"ended with exit code {code}"
+        cause = _CODES.get(code, f"ended with exit code {code}")
         findings.append(
             fault(
                 "python",
                 f"the workers' Python {cause} on {listed(places)}.",
-                "Install the driver's version there, and name it by PYSPARK_PYTHON or spark.pyspark.python.",
+                "Look at what it does there, install the driver's version, and name it by PYSPARK_PYTHON or "
+                "spark.pyspark.python.",
             )
         )
     working = [each for each in machines if each.failed is None]
