@@ -12,6 +12,8 @@ from spark_jobs.diagnosis.limits import within
 
 _ARCHIVES = (".zip", ".egg", ".py")
 _CANCEL_SECONDS = 5
+# Of the reason that Spark keeps for an executor that is gone: it ends idle ones, which is no fault.
+_ENDED_BY_SPARK = ("killed by driver", "idle", "decommission")
 
 
 def is_classic(spark: SparkSession) -> bool:
@@ -38,6 +40,17 @@ def executor_ids(spark: SparkSession) -> list[str]:
     """Lists the executors; none of a local session."""
     sequence = _context(spark).getExecutorIds()
     return sorted(str(sequence.apply(index)) for index in range(sequence.length()))
+
+
+def ended_executors(spark: SparkSession) -> list[str]:
+    """Names the executors whose process ended by itself since the session began, each with its host."""
+    sequence, names = _context(spark).statusStore().executorList(False), []
+    for index in range(sequence.length()):
+        summary = sequence.apply(index)
+        reason = str(summary.removeReason())
+        if not summary.isActive() and not any(words in reason for words in _ENDED_BY_SPARK):
+            names.append(f"executor {summary.id()} on {str(summary.hostPort()).rpartition(':')[0]}")
+    return names
 
 
 def own_properties(spark: SparkSession) -> dict[str, str]:

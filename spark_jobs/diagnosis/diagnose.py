@@ -14,7 +14,7 @@ from spark_jobs.diagnosis.capacity import (
     judge_memory,
     worker_bytes,
 )
-from spark_jobs.diagnosis.executors import Executors, ask_executors
+from spark_jobs.diagnosis.executors import Executors, find_executors
 from spark_jobs.diagnosis.findings import Diagnosis, Finding, fault, listed, ok, warning
 from spark_jobs.diagnosis.gpus import judge_gpus
 from spark_jobs.diagnosis.limits import within_or
@@ -72,7 +72,7 @@ def diagnose(
 def _judge_start(begun: Start) -> Finding:
     if begun.spark is None:
         return fault("session", f"{begun.cause}.", begun.remedy)
-    return ok("session", f"it is live at {begun.spark.conf.get('spark.master', None) or 'an unknown master'}.")
+    return ok("session", f"a session is live at {begun.spark.conf.get('spark.master', None) or 'an unknown master'}.")
 
 
 def _from_session(
@@ -87,7 +87,7 @@ def _from_session(
     with nullcontext(broken) if versions.delta_fault else try_store(spark, settings, limit) as store:
         path = classic.worker_path(spark) if classic.is_classic(spark) else []
         request = request_of(settings, properties.values.get("spark.local.dir"), store.folder, path)
-        executors = ask_executors(spark, settings, request, limit)
+        executors = find_executors(spark, settings, request, limit)
     return properties, versions, store, executors
 
 
@@ -103,6 +103,10 @@ def _judge_executors(executors: Executors) -> list[Finding]:
     if executors.silent:
         cause = f"{listed(executors.silent)} did not answer."
         findings.append(warning("executors", cause, "Run this command again when the cluster has less to do."))
+    if executors.ended:
+        cause = f"{listed(executors.ended)} ended soon after the start."
+        remedy = "Look at the end of its log: a full disk and too little memory are common reasons."
+        findings.append(fault("executors", cause, remedy))
     number = len(executors.machines)
     if not findings:
         findings.append(ok("executors", f"{number} answered." if number != 1 else "one answered."))

@@ -7,7 +7,8 @@ own Python workers cannot start: another version of Python, or none. Over Connec
 import json
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyspark.cloudpickle import register_pickle_by_value, unregister_pickle_by_value
@@ -16,7 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StringType
 
 from spark_jobs.diagnosis import classic, probe
-from spark_jobs.diagnosis.limits import TooLongError, within
+from spark_jobs.diagnosis.limits import TooLongError, within, within_or
 from spark_jobs.diagnosis.machines import Machine, machine_of, needed_packages, probe_source
 from spark_jobs.runtime.parallelism import task_slots
 from spark_jobs.runtime.spark_errors import cause_of
@@ -45,14 +46,26 @@ class Executors:
     Attributes:
         machines: One for each executor that answered.
         silent: Names of those that did not.
+        ended: Names of those whose process has ended by itself.
         cause: Why none or not all were asked; empty if nothing went wrong.
         seconds: How long was waited for what did not come; 0 if nothing was waited for in vain.
     """
 
     machines: list[Machine] = field(default_factory=list)
     silent: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
     cause: str = ""
     seconds: float = 0.0
+
+
+def find_executors(spark: SparkSession, settings: Settings, request: str, limit: float) -> Executors:
+    """Asks the executors as `ask_executors` does, and looks for those that have ended."""
+    found = ask_executors(spark, settings, request, limit)
+    ended: list[str] = []
+    if classic.is_classic(spark):
+        with suppress(Exception):  # what Spark keeps of them is its own
+            ended = within_or(_SETTLED_SECONDS, lambda: classic.ended_executors(spark), ended)
+    return replace(found, ended=ended)
 
 
 def ask_executors(spark: SparkSession, settings: Settings, request: str, limit: float) -> Executors:
@@ -93,9 +106,11 @@ def ask_executors(spark: SparkSession, settings: Settings, request: str, limit: 
     except TooLongError:
         if classic.is_classic(spark):
             classic.cancel(spark)
-        return Executors(list(found.values()), _missing(known, names), "the executors did not answer", limit)
+        return Executors(
+            list(found.values()), _missing(known, names), cause="the executors did not answer", seconds=limit
+        )
     except Exception as error:  # raised by Java, Py4J, PySpark or Connect
-        return Executors(list(found.values()), _missing(known, names), cause_of(error).rstrip("."))
+        return Executors(list(found.values()), _missing(known, names), cause=cause_of(error).rstrip("."))
     return Executors(list(found.values()), _missing(known, names))
 
 

@@ -234,8 +234,8 @@ def judge_packages(driver: Machine, machines: Sequence[Machine]) -> list[Finding
 def _package(name: str, driver: Machine, working: Sequence[Machine]) -> list[Finding]:
     missing = [each.place for each in working if each.packages.get(name) is None]
     if missing and name not in _OPTIONAL:
-        where = f"in that Python's folder on {listed(missing)}"
-        return [fault("packages", f"{name} is missing {where}.", "Install the packages that setup.py lists there.")]
+        remedy = "Install there what setup.py lists, or ship it with the job."
+        return [fault("packages", f"{name} is missing on {listed(missing)}.", remedy)]
     places = [driver, *working] if driver not in working else list(working)
     # A package may be without a version, as in a zip file.
     found = grouped((each.place, str(each.packages[name])) for each in places if each.packages.get(name))
