@@ -29,6 +29,7 @@ _PROMOTION = "tests/spark/jobs/test_promotion.py::test_"
 _GATE = "tests/unit/evaluation/test_gate.py::test_"
 _READINESS = "tests/unit/store/test_readiness.py::test_"
 _SWITCH = "tests/targets/test_switch.py::test_"
+_DOCTOR = "tests/unit/diagnosis/"
 _SPACE_SWITCH = "tests/spark/export/test_space_switch.py::test_"
 
 
@@ -1443,5 +1444,40 @@ MUTANTS = [
         'F.xxhash64(F.lit(seed).cast("long"), "doc_id")',
         'F.xxhash64("doc_id")',
         _COMPARE + "a_part_of_the_library_is_drawn_by_the_seed_and_has_the_relevant_documents",
+    ),
+    Mutant(
+        "a commit that two writers get is no fault",
+        "spark_jobs/diagnosis/store_access.py",
+        "if kept < len(facts.winners):",
+        "if kept < 0:",
+        _DOCTOR + "test_store_access.py::test_a_store_that_lets_both_writers_through_or_keeps_the_wrong_commit",
+    ),
+    Mutant(
+        "clocks that are behind pass",
+        "spark_jobs/diagnosis/capacity.py",
+        "        if abs(ahead) >= _ENOUGH_SKEW:",
+        "        if ahead >= _ENOUGH_SKEW:",
+        _DOCTOR + "test_capacity.py::test_clocks",
+    ),
+    Mutant(
+        "other files of a model pass",
+        "spark_jobs/diagnosis/model.py",
+        "if each.model_files != first.model_files]",
+        "if len(each.model_files) != len(first.model_files)]",
+        _DOCTOR + "test_model.py::test_other_files_on_one",
+    ),
+    Mutant(
+        "packages are compared with the driver alone",
+        "spark_jobs/diagnosis/versions.py",
+        "missing = [each.place for each in working if each.packages.get(name) is None]",
+        "missing = [each.place for each in working[:1] if each.packages.get(name) is None]",
+        _DOCTOR + "test_versions.py::test_a_package_that_one_lacks",
+    ),
+    Mutant(
+        "the probe needs embedlake",
+        "spark_jobs/diagnosis/probe.py",
+        "from functools import partial\n",
+        "from functools import partial\n\nimport udfs  # noqa: F401\n",
+        _DOCTOR + "test_probe.py::test_it_runs_where_no_package_can_be_imported",
     ),
 ]
