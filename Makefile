@@ -17,8 +17,8 @@ export SOURCE_DATE_EPOCH := 315532800
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export \
-    validate-compare validate-plan validate-promotion picture bench bench-gpu crash crash-spaces soak soak-follow soak-upgrade \
-    mutants zip wheel clean
+    validate-compare validate-doctor validate-plan validate-promotion picture bench bench-gpu crash crash-spaces soak \
+    soak-follow soak-upgrade mutants zip wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ validate-promotion: install ## Promote a better model of a real library, refuse 
 
 picture: $(STAMP) ## Draw the picture of a report in docs/ anew; needs chromium (Debian: apt-get install chromium)
 	$(BIN)/python tests/validate/picture.py
+
+validate-doctor: install ## Plant faults in a cluster of two workers, and hold embedlake doctor to each (ONLY="clock"); needs root
+	$(JAVA) $(BIN)/python tests/validate/doctor.py $(ONLY)
 
 bench: install ## Time the engine and whole jobs against alternatives (ONLY="engine job")
 	$(JAVA) $(BIN)/python tests/benchmarks/bench.py $(ONLY)

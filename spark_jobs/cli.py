@@ -9,6 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from spark_jobs import (
     calibrate_inference,
+    check_platform,
     compare_spaces,
     drop_space,
     embed_library,
@@ -69,6 +70,7 @@ app.command("compare", cls=_Command, rich_help_panel=SPACES)(compare_spaces.comm
 app.command("promote", cls=_Command, rich_help_panel=SPACES)(promote_space.command)
 app.command("rollback", cls=_Command, rich_help_panel=SPACES)(rollback_space.command)
 app.command("drop", cls=_Command, rich_help_panel=SPACES)(drop_space.command)
+app.command("doctor", cls=_Command, rich_help_panel=OPERATE)(check_platform.command)
 app.command("status", cls=_Command, rich_help_panel=OPERATE)(show_status.command)
 app.command("report", cls=_Command, rich_help_panel=OPERATE)(report_library.command)
 app.command("quarantine", cls=_Command, rich_help_panel=OPERATE)(list_quarantine.command)

@@ -23,7 +23,7 @@ from spark_jobs.embedding.backlog import backlog_of
 from spark_jobs.page.calibration import read_calibration
 from spark_jobs.page.facts import Coverage, PageFacts
 from spark_jobs.page.gathering import find_reported, gather
-from spark_jobs.runtime.command import Config, Debug, Overrides, reported
+from spark_jobs.runtime.command import Config, Debug, LogAs, Overrides, reported
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.properties import session_properties
 from spark_jobs.runtime.report import out_faults, render_lines, write_text_out
@@ -154,6 +154,7 @@ def command(
     seed: Seed = 0,
     overrides: Overrides = None,
     debug: Debug = False,
+    log_format: LogAs = "text",
 ) -> None:
     """Write one page about the library: coverage, chunks, runs, cost, quality, a map of vectors."""
 
@@ -170,7 +171,7 @@ def command(
             progress=progress,
         )
 
-    reported(job, config, overrides, debug)
+    reported(job, config, overrides, debug, log_format)
 
 
 if __name__ == "__main__":

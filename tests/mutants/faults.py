@@ -35,6 +35,7 @@ _DISPLAY = "tests/unit/runtime/test_live_display.py::test_"
 _TASKS = "tests/unit/runtime/test_tasks.py::test_"
 _LINEAGE = "tests/unit/runtime/test_lineage.py::test_"
 _PAGE = "tests/unit/page/test_"
+_DOCTOR = "tests/unit/diagnosis/"
 _SPACE_SWITCH = "tests/spark/export/test_space_switch.py::test_"
 _FORECAST = "tests/unit/embedding/test_forecast.py::test_"
 _PLAN = "tests/spark/jobs/test_plan.py::test_"
@@ -1647,5 +1648,40 @@ MUTANTS = [
         "return sum(count for change, count in self.documents.items() if change != REMOVED)",
         "return sum(self.documents.values())",
         _PAGE + "texts.py::test_the_figures_are_those_of_the_facts",
+    ),
+    Mutant(
+        "a commit that two writers get is no fault",
+        "spark_jobs/diagnosis/store_access.py",
+        "if kept < len(facts.winners):",
+        "if kept < 0:",
+        _DOCTOR + "test_store_access.py::test_a_store_that_lets_both_writers_through_or_keeps_the_wrong_commit",
+    ),
+    Mutant(
+        "clocks that are behind pass",
+        "spark_jobs/diagnosis/capacity.py",
+        "        if abs(ahead) >= _ENOUGH_SKEW:",
+        "        if ahead >= _ENOUGH_SKEW:",
+        _DOCTOR + "test_capacity.py::test_clocks",
+    ),
+    Mutant(
+        "other files of a model pass",
+        "spark_jobs/diagnosis/model.py",
+        "if each.model_files != first.model_files]",
+        "if len(each.model_files) != len(first.model_files)]",
+        _DOCTOR + "test_model.py::test_other_files_on_one",
+    ),
+    Mutant(
+        "packages are compared with the driver alone",
+        "spark_jobs/diagnosis/versions.py",
+        "missing = [each.place for each in working if each.packages.get(name) is None]",
+        "missing = [each.place for each in working[:1] if each.packages.get(name) is None]",
+        _DOCTOR + "test_versions.py::test_a_package_that_one_lacks",
+    ),
+    Mutant(
+        "the probe needs embedlake",
+        "spark_jobs/diagnosis/probe.py",
+        "from functools import partial\n",
+        "from functools import partial\n\nimport udfs  # noqa: F401\n",
+        _DOCTOR + "test_probe.py::test_it_runs_where_no_package_can_be_imported",
     ),
 ]

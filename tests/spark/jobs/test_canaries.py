@@ -197,6 +197,12 @@ CASES: dict[str, dict[str, Case]] = {
         ),
         "a server is not there": case(lambda lab: ["--to=postgresql://localhost:1/db#t"], "cannot be reached", 2),
     },
+    "doctor": {
+        "it succeeds": case(lambda lab: [], "a stand-in that needs no files"),
+        "the store cannot be written": case(
+            lambda lab: [f"--set=store.path={lab.file('no-folder')}/lake"], "cannot be used", 2
+        ),
+    },
     "status": {
         "it succeeds": case(lambda lab: [], "toy"),
         "a filter fails": case(lambda lab: ["--set", FAILING], CAST),

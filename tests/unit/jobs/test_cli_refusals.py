@@ -150,6 +150,7 @@ COMMANDS = {
     "promote": "promote_space",
     "rollback": "rollback_space",
     "drop": "drop_space",
+    "doctor": "check_platform",
     "status": "show_status",
     "report": "report_library",
     "quarantine": "list_quarantine",

@@ -39,7 +39,8 @@ ARROWS = {
     "page": BELOW_USE,
     "targets": {"schemas"},
     "targets/postgresql": {"schemas", "targets"},
-    "jobs": BELOW_USE | {"sources", "embedding", "search", "evaluation", "export", "page"},
+    "diagnosis": BELOW_USE,
+    "jobs": BELOW_USE | {"sources", "embedding", "search", "evaluation", "export", "page", "diagnosis"},
     "cli": {"jobs", "runtime", "spark_jobs", "udfs"},
 }
 # Single modules that may import one folder more.

@@ -27,6 +27,7 @@ JOBS = {
     "drop_space",
     "calibrate_inference",
     "report_library",
+    "check_platform",
 }
 ENDING = "if __name__ == '__main__':\n    typer.run(command)"
 GIVEN_TO_WORKERS = {"mapInArrow", "mapInPandas", "applyInPandas", "applyInArrow", "udf", "pandas_udf", "udtf"}

@@ -12,7 +12,8 @@ Rule = Callable[[Code], list[str]]
 CODE = read_code()
 
 # Tables of the store, the writes to them, and their upkeep; `source` names a Delta source by its path as it names
-# every other format, `faults` and `maintain_space` speak of MERGE and OPTIMIZE, and PostgreSQL has a VACUUM too.
+# every other format, `diagnosis` looks at Delta itself, `faults` and `maintain_space` speak of MERGE and OPTIMIZE, and
+# PostgreSQL has a VACUUM too.
 DELTA = re.compile(r"\b(?:delta\.|DeltaTable|MERGE INTO|OPTIMIZE|VACUUM|TBLPROPERTIES)")
 KNOW_DELTA = {
     "spark_jobs.store.tables",
@@ -23,6 +24,7 @@ KNOW_DELTA = {
     "spark_jobs.embedding.merging",
     "spark_jobs.runtime.session",
     "spark_jobs.maintain_space",
+    *(f"spark_jobs.diagnosis.{name}" for name in ("properties", "store_access", "versions")),
     "spark_jobs.targets.postgresql.statements",
 }
 
@@ -34,8 +36,12 @@ UNSAFE_CALLS = re.compile(
 # The one YAML parser of the project, with a loader stricter than the safe one.
 YAML_PARSER = "spark_jobs.settings.loading"
 
-# These start local sessions, ask a classic one how far it is, and cancel the jobs of one of its threads.
-KNOW_CLASSIC_SPARK = {f"spark_jobs.runtime.{name}" for name in ("session", "parallelism", "tasks", "threads")}
+# These start local sessions, ask a classic one how far it is, cancel the jobs of one of its threads, and ask its
+# Java.
+KNOW_CLASSIC_SPARK = {
+    *(f"spark_jobs.runtime.{name}" for name in ("session", "parallelism", "tasks", "threads")),
+    "spark_jobs.diagnosis.classic",
+}
 CLASSIC_NAMES = {
     "sparkContext",
     "_jvm",

@@ -1,0 +1,1 @@
+"""What `embedlake doctor` looks at: facts of the platform are gathered first, and judged apart from that."""

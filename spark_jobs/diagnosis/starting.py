@@ -1,0 +1,182 @@
+"""Starting the session in a limited time, after the questions that need none: is there Java, does the master answer."""
+
+import os
+import re
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from schemas.errors import InputError
+from spark_jobs.diagnosis.classic import java_process, submitted_master
+from spark_jobs.diagnosis.findings import Finding, fault, ok, version_numbers
+from spark_jobs.diagnosis.limits import TooLongError, within
+from spark_jobs.runtime.session import find_java
+from spark_jobs.runtime.spark_errors import cause_of
+from spark_jobs.settings.loading import Settings
+
+_OLDEST_JAVA = 17
+_JAVA_SECONDS, _CONNECT_SECONDS, _GRACE_SECONDS = 20, 5, 5
+_MASTER = re.compile(r"spark://(.+)")
+_VERSION = re.compile(r'version "([^"]+)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Java:
+    """The Java that Spark would start.
+
+    Attributes:
+        command: What is started.
+        version: Its version; empty if it did not say.
+        cause: Why there is none; empty if there is.
+    """
+
+    command: str = ""
+    version: str = ""
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The session, or why there is none.
+
+    Attributes:
+        spark: The live session.
+        cause: Why there is none.
+        remedy: What to do about it.
+    """
+
+    spark: SparkSession | None = None
+    cause: str = ""
+    remedy: str = ""
+
+
+def find_java_version() -> Java:
+    """Finds the Java that Spark would start on this machine, and asks it for its version."""
+    try:
+        find_java()
+    except InputError as error:
+        return Java(cause=str(error))
+    home = os.environ.get("JAVA_HOME")
+    command = str(Path(home) / "bin" / "java") if home else "java"
+    try:
+        done = subprocess.run([command, "-version"], capture_output=True, text=True, timeout=_JAVA_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return Java(cause=f"{command} does not run ({type(error).__name__}). Install Java 17 or newer.")
+    found = _VERSION.search(done.stderr + done.stdout)
+    return Java(command, found[1] if found is not None else "")
+
+
+def judge_java(java: Java) -> Finding:
+    """Judges the Java of this machine."""
+    if java.cause:
+        cause, _, remedy = java.cause.partition(". ")
+        return fault("java", f"{cause}.", remedy)
+    numbers = version_numbers(java.version)
+    # Java 8 calls itself 1.8.
+    if numbers and numbers[0] < _OLDEST_JAVA:
+        return fault(
+            "java",
+            f"{java.command} is Java {java.version}, and Spark needs {_OLDEST_JAVA} or newer.",
+            "Install it, and set JAVA_HOME to its folder.",
+        )
+    return ok("java", f"Java {java.version or 'of an unknown version'} is started as {java.command}.")
+
+
+def unreachable_masters(master: str, seconds: float = _CONNECT_SECONDS) -> list[str]:
+    """Finds the masters of a standalone cluster that do not take a connection; Spark itself would try for a minute.
+
+    Args:
+        master: Value of `spark.master`, such as `spark://one:7077,two:7077`.
+        seconds: How long each may take.
+
+    Returns:
+        Host and port of each, if none of them answers; else none.
+    """
+    found = _MASTER.fullmatch(master)
+    silent = []
+    for address in found[1].split(",") if found is not None else ():
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=seconds).close()
+        except (OSError, ValueError):
+            silent.append(address)
+        else:
+            return []
+    return silent
+
+
+def start_session(settings: Settings, start: Callable[[], SparkSession], java: Java, limit: float) -> Start:
+    """Starts the session, and gives up after some time.
+
+    Args:
+        settings: Names the master.
+        start: Starts the session.
+        java: The Java of this machine.
+        limit: Most seconds that the start may take.
+
+    Returns:
+        The session, or why there is none.
+    """
+    master = ""
+    if "SPARK_REMOTE" not in os.environ:
+        if judge_java(java).level == "fault":
+            return Start(cause="no session can start without Java", remedy="Repair that first.")
+        master = _master(settings)
+        silent = unreachable_masters(master)
+        if silent:
+            return Start(
+                cause=f"nothing answers at the master {', '.join(silent)}",
+                remedy="Start the cluster, or correct spark.master.",
+            )
+    try:
+        with _own_terminal():
+            return Start(within(limit, start))
+    except TooLongError:
+        _end_java()
+        return Start(
+            cause=f"no session has started within {limit:g} s",
+            remedy="Look for what Spark waits for with --debug, or allow more time with --limit.",
+        )
+    except Exception as error:  # raised by our checks, Py4J, PySpark or Connect
+        return _refused(error, master)
+
+
+def _refused(error: Exception, master: str) -> Start:
+    cause, _, remedy = cause_of(error).partition(". ")
+    remedy = remedy or "Look at Spark's own messages with --debug."
+    if _MASTER.fullmatch(master):
+        # Spark gives up then, and says no more than that it was stopped.
+        remedy += " If executors end as soon as they start, the logs of their Spark workers say why."
+    return Start(cause=cause.rstrip("."), remedy=remedy)
+
+
+def _master(settings: Settings) -> str:
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
+        # Chosen by whoever called spark-submit.
+        return submitted_master()
+    return settings.spark.properties.get("spark.master", settings.spark.master)
+
+
+@contextmanager
+def _own_terminal() -> Iterator[None]:
+    # A start that hangs has turned Spark's messages away from the terminal and will not turn them back.
+    kept = {stream: os.dup(stream) for stream in (1, 2)}
+    try:
+        yield
+    finally:
+        for stream, descriptor in kept.items():
+            os.dup2(descriptor, stream)
+            os.close(descriptor)
+
+
+def _end_java() -> None:
+    process = java_process()
+    if process is not None:
+        with suppress(OSError, subprocess.SubprocessError):
+            process.kill()
+            process.wait(timeout=_GRACE_SECONDS)
