@@ -111,8 +111,8 @@ class RunFacts:
 
     @property
     def total_seconds(self) -> float:
-        """Seconds of all steps."""
-        return sum(self.seconds.values())
+        """Wall-clock seconds; those of all steps of a run that did not count them."""
+        return self.counts["milliseconds"] / 1000 if "milliseconds" in self.counts else sum(self.seconds.values())
 
     @property
     def tokens(self) -> int:

@@ -187,7 +187,7 @@ def run_costs(runs: Sequence[RunFacts], cost: CostSettings) -> Chart | None:
             ],
         )
     )
-    note = f"Seconds of all steps, at {cost.per_hour:g} {cost.currency} an hour. {cut}".strip()
+    note = f"Wall-clock time, at {cost.per_hour:g} {cost.currency} an hour. {cut}".strip()
     return as_chart("costs", "Cost by run", drawn, columns, note)
 
 
@@ -196,7 +196,8 @@ def estimates(runs: Runs, of: str) -> Chart | None:
     found = [run for run in runs.shown if f"estimated_{of}" in run.counts]
     if not found:
         return None
-    actual = [run.tokens if of == "tokens" else round(run.total_seconds, 1) for run in found]
+    embedded = [run.counts.get("tokens_embedded", 0) for run in found]
+    actual = embedded if of == "tokens" else [round(run.total_seconds, 1) for run in found]
     names = ("actual", "estimate")
     columns: dict[str, Sequence[Any]] = {
         "run": [run.number for run in found],

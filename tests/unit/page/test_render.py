@@ -108,13 +108,14 @@ def test_estimates_and_costs_are_left_out_where_there_are_none() -> None:
 
 def test_estimates_are_drawn_beside_what_they_became() -> None:
     counts = {"tokens_embedded": 800, "tokens_saved": 200, "estimated_tokens": 900, "estimated_seconds": 50}
+    counts["milliseconds"] = 44_000
     guessed = run_facts(2, counts=counts, seconds={"embed": 40.0, "close": 2.5})
     page = render_page(page_facts(points=1, runs=Runs(2, [run_facts(1), guessed])))
     drawn = {chart["name"]: chart["columns"] for chart in json.loads(Elements(page).scripts[0])}
     assert {name: drawn["estimated-tokens"][name] for name in ("run", "estimate", "actual")} == {
-        **{"run": [2], "estimate": [900], "actual": [1000]}
+        **{"run": [2], "estimate": [900], "actual": [800]}
     }
-    assert (drawn["estimated-seconds"]["estimate"], drawn["estimated-seconds"]["actual"]) == ([50], [42.5])
+    assert (drawn["estimated-seconds"]["estimate"], drawn["estimated-seconds"]["actual"]) == ([50], [44.0])
 
 
 def test_without_texts_points_have_neither_text_nor_id() -> None:
