@@ -188,7 +188,7 @@ def tell(error: Exception, before: str = "embedlake: ", after: str = "", **about
         error: What happened.
         before: What stands before its message, for people.
         after: What stands behind it.
-        about: Values of the event, such as the space.
+        **about: Values of the event, such as the space.
 
     Returns:
         The exit code.

@@ -254,8 +254,8 @@ MUTANTS = [
     Mutant(
         "what a killed run has embedded is embedded again",
         "spark_jobs/embedding/staging.py",
-        "vector_rows(run, slice_, only_missing(chunks, staged), partitions)",
-        "vector_rows(run, slice_, only_missing(chunks, staged.limit(0)), partitions)",
+        "only_missing(chunks, staged), partitions, told)",
+        "only_missing(chunks, staged.limit(0)), partitions, told)",
         _LIBRARY + "what_a_failed_run_left_is_used_and_nothing_is_written_twice",
     ),
     Mutant(
@@ -1325,8 +1325,8 @@ MUTANTS = [
     Mutant(
         "the exit code hides a space that failed",
         "spark_jobs/embed_library.py",
-        "codes.append(code)",
-        "pass",
+        "codes.append(tell(outcome.error, lead, library=library, space=space))",
+        "tell(outcome.error, lead, library=library, space=space)",
         "tests/unit/jobs/test_embed_spaces.py::test_each_space_has_its_block_or_its_fault_and_the_worst_code_counts",
     ),
     Mutant(
