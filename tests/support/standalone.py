@@ -51,7 +51,12 @@ def standalone_cluster(folder: Path, workers: list[Worker], environment: Mapping
     port = free_port()
     master = f"spark://127.0.0.1:{port}"
     with ExitStack() as stack:
-        shared = {**environment, "SPARK_HOME": str(_SPARK), "SPARK_DAEMON_MEMORY": "256m", "SPARK_SCALA_VERSION": "2.13"}
+        shared = {
+            **environment,
+            "SPARK_HOME": str(_SPARK),
+            "SPARK_DAEMON_MEMORY": "256m",
+            "SPARK_SCALA_VERSION": "2.13",
+        }
         options = ("--host", "127.0.0.1", "--port", str(port), "--webui-port", "0")
         stack.enter_context(_running(folder / "master.log", "master.Master", options, shared, Worker()))
         _await(port)
