@@ -51,7 +51,7 @@ def judge_memory(need: int, properties: Mapping[str, str], machines: Sequence[Ma
     Args:
         need: Bytes that one worker takes, as `worker_bytes` estimates.
         properties: Of the session.
-        machines: The executors; the driver's machine if there is no session.
+        machines: The executors; the driver's machine where it would do their work.
 
     Returns:
         The findings.
@@ -115,7 +115,7 @@ def judge_cores(properties: Mapping[str, str], machines: Sequence[Machine]) -> l
 
     Args:
         properties: Of the session.
-        machines: The executors; the driver's machine if there is no session.
+        machines: The executors; the driver's machine where it would do their work.
 
     Returns:
         The findings.
@@ -146,7 +146,7 @@ def judge_half_precision(dtype: str, is_fake: bool, machines: Sequence[Machine])
     Args:
         dtype: Value of `model.dtype`.
         is_fake: Whether the model is the stand-in.
-        machines: The executors; the driver's machine if there is no session.
+        machines: The executors; the driver's machine where it would do their work.
 
     Returns:
         The findings; none if the model computes nothing, or for machines with a GPU.
@@ -170,7 +170,7 @@ def judge_disks(machines: Sequence[Machine]) -> list[Finding]:
     """Judges the folders that Spark shuffles through.
 
     Args:
-        machines: The executors; the driver's machine if there is no session.
+        machines: The executors; the driver's machine where it would do their work.
 
     Returns:
         The findings.

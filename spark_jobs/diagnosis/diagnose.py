@@ -21,7 +21,7 @@ from spark_jobs.diagnosis.limits import within_or
 from spark_jobs.diagnosis.machines import Machine, driver_machine, request_of
 from spark_jobs.diagnosis.model import ModelFacts, find_model, judge_model
 from spark_jobs.diagnosis.properties import SessionProperties, find_properties, judge_properties
-from spark_jobs.diagnosis.starting import Start, find_java_version, judge_java, start_session
+from spark_jobs.diagnosis.starting import Start, find_java_version, is_remote, judge_java, start_session
 from spark_jobs.diagnosis.store_access import StoreFacts, judge_store, try_store, untried_store
 from spark_jobs.diagnosis.versions import Versions, find_versions, judge_packages, judge_python, judge_versions
 from spark_jobs.runtime.progress import Progress
@@ -50,10 +50,16 @@ def diagnose(
     """
     progress = progress or Progress()
     with progress.step("machine"):
-        java, driver, model = find_java_version(), driver_machine(settings), find_model(settings)
+        # A session that is live has its Java, and one of Connect has it elsewhere.
+        java = find_java_version() if spark is None and not is_remote(settings) else None
+        # A hub name may be fetched.
+        late = ModelFacts(
+            path=settings.model.path, faults=(f"it was not found within {limit:g} s. Look at the network.",)
+        )
+        driver, model = driver_machine(settings), within_or(limit, lambda: find_model(settings), late)
     with progress.step("session"):
         begun = Start(spark) if spark is not None else start_session(settings, start, java, limit)
-    findings = [judge_java(java), _judge_start(begun)]
+    findings = [judge_java(java) if java is not None else ok("java", "the session has it."), _judge_start(begun)]
     if begun.spark is None:
         properties = SessionProperties(values=settings.spark.properties)
         versions = find_versions(None, settings.spark.properties)
@@ -97,7 +103,7 @@ def _judge_executors(executors: Executors) -> list[Finding]:
     if executors.cause:
         remedy = (
             "Look at the cluster's page: are there workers with the cores, memory and GPUs that the session asks for, "
-            "and can they connect to the driver?"
+            "and can they connect to the driver (spark.driver.host)?"
         )
         findings.append(fault("executors", f"{executors.cause}{after}.", remedy))
     if executors.silent:
@@ -122,10 +128,11 @@ def _judge_all(
     properties: SessionProperties,
 ) -> list[Finding]:
     working = [each for each in executors.machines if each.failed is None]
-    # Without executors, this machine is all that is known: in a local session it does their work.
-    able = working or ([driver] if driver.failed is None else [])
     values, device, dtype = properties.values, settings.inference.device, settings.model.dtype
-    findings = judge_python(driver, executors.machines) + judge_packages(driver, working)
+    # Without executors, this machine is all that is known, and it matters where it would do their work.
+    is_here = values.get("spark.master", settings.spark.master).startswith("local") and driver.failed is None
+    able = working or ([driver] if is_here else [])
+    findings = judge_python(driver, executors.machines) + judge_packages(driver, able)
     findings += judge_model(model, driver, working)
     findings += judge_gpus(values, device, model.is_fake, able)
     findings += judge_half_precision(dtype, model.is_fake, able)

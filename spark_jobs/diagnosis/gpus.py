@@ -15,7 +15,7 @@ def judge_gpus(properties: Mapping[str, str], device: str, is_fake: bool, machin
         properties: Of the session.
         device: Value of `inference.device`.
         is_fake: Whether the model is the stand-in, which uses no GPU.
-        machines: The executors; the driver's machine if there is no session.
+        machines: The executors; the driver's machine where it would do their work.
 
     Returns:
         The findings.
@@ -23,6 +23,8 @@ def judge_gpus(properties: Mapping[str, str], device: str, is_fake: bool, machin
     asked = properties.get(_ASKED, "0")
     number = int(asked) if asked.isdigit() else 0
     working = [each for each in machines if each.failed is None]
+    if not working:
+        return []
     found = _missing(number, device, working) + _unfit(device, is_fake, working)
     if found:
         return found

@@ -110,20 +110,25 @@ def unreachable_masters(master: str, seconds: float = _CONNECT_SECONDS) -> list[
     return silent
 
 
-def start_session(settings: Settings, start: Callable[[], SparkSession], java: Java, limit: float) -> Start:
+def is_remote(settings: Settings) -> bool:
+    """Whether the session would be one of Connect, whose Java is elsewhere."""
+    return "SPARK_REMOTE" in os.environ or "spark.remote" in settings.spark.properties
+
+
+def start_session(settings: Settings, start: Callable[[], SparkSession], java: Java | None, limit: float) -> Start:
     """Starts the session, and gives up after some time.
 
     Args:
         settings: Names the master.
         start: Starts the session.
-        java: The Java of this machine.
+        java: The Java of this machine; None if none is needed.
         limit: Most seconds that the start may take.
 
     Returns:
         The session, or why there is none.
     """
     master = ""
-    if "SPARK_REMOTE" not in os.environ:
+    if java is not None:
         if judge_java(java).level == "fault":
             return Start(cause="no session can start without Java", remedy="Repair that first.")
         master = _master(settings)

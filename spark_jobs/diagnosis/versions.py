@@ -178,7 +178,8 @@ def judge_python(driver: Machine, machines: Sequence[Machine]) -> list[Finding]:
         The findings.
     """
     findings = []
-    for code, places in grouped((each.place, str(each.failed)) for each in machines if each.failed is not None).items():
+    broken = [each for each in (driver, *machines) if each.failed is not None]
+    for code, places in grouped((each.place, str(each.failed)) for each in broken).items():
         cause = _CODES.get(code, f"ended with exit code {code}")
         findings.append(
             fault(
@@ -214,19 +215,19 @@ def judge_packages(driver: Machine, machines: Sequence[Machine]) -> list[Finding
 
     Args:
         driver: The driver's machine; its packages matter where it has them.
-        machines: The executors that run a probe; none if there is no session.
+        machines: The executors that answered; the driver's own machine where it would do their work.
 
     Returns:
         The findings.
     """
-    working = [each for each in machines if each.failed is None] or [driver]
+    working = [each for each in machines if each.failed is None]
     findings: list[Finding] = []
     names = list(dict.fromkeys(name for each in working for name in each.packages))
     for name in names:
         # What a worker with another Python sees is another set of packages: that is said already.
         findings += _package(name, driver, working)
-    if not findings:
-        where = "every executor" if machines else "the driver"
+    if names and not findings:
+        where = "the driver" if working == [driver] else "every executor"
         findings.append(ok("packages", f"{where} has the {len(names)} packages that workers import."))
     return findings
 

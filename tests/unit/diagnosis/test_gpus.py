@@ -24,6 +24,7 @@ def judge(machines: list[Machine], properties: dict[str, str] | None = None, dev
 
 def test_none_asked_for_and_none_there() -> None:
     assert judge(two()).level == "ok"
+    assert judge_gpus(ASKED, "auto", False, []) == []
 
 
 def test_asked_for_and_there() -> None:

@@ -14,6 +14,7 @@ from pyspark import cloudpickle
 
 from spark_jobs.diagnosis import probe
 from spark_jobs.diagnosis.machines import probe_source
+from tests.support.paths import ROOT
 from udfs.models.files import collect_files
 
 REQUEST: dict[str, Any] = {"modules": ["udfs", "json", "no_such_module"], "model": None, "local_dirs": None}
@@ -55,6 +56,19 @@ def test_it_finds_the_code_of_embedlake_in_a_folder_and_in_a_zip_file(tmp_path: 
     archive = shutil.make_archive(str(tmp_path / "sent"), "zip", tmp_path / "code")
     for path in (str(tmp_path / "code"), archive):
         assert ask({**REQUEST, "path": [path]}, "-I", "-S")["modules"]["udfs"] == "9.8.7"
+
+
+def test_its_code_is_read_from_the_zip_file_of_spark_submit(tmp_path: Path) -> None:
+    archive = shutil.make_archive(str(tmp_path / "embedlake"), "zip", ROOT, "spark_jobs")
+    code = "import spark_jobs.diagnosis.machines as m\nprint(m.__file__)\nprint(m.probe_source())"
+    for name in ("udfs", "schemas"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    path = f"{archive}:{tmp_path}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": path}, capture_output=True, text=True, check=True, cwd="/"
+    )
+    file, _, source = done.stdout.partition("\n")
+    assert file.startswith(archive) and source.strip() == probe_source().strip()
 
 
 def test_a_module_that_cannot_be_found_out_about_is_missing(tmp_path: Path) -> None:

@@ -12,7 +12,14 @@ import pytest
 from schemas.errors import InputError
 from spark_jobs.diagnosis.executors import wait_for_executors
 from spark_jobs.diagnosis.limits import TooLongError, within, within_or
-from spark_jobs.diagnosis.starting import Java, find_java_version, judge_java, start_session, unreachable_masters
+from spark_jobs.diagnosis.starting import (
+    Java,
+    find_java_version,
+    is_remote,
+    judge_java,
+    start_session,
+    unreachable_masters,
+)
 from spark_jobs.settings import Settings
 from tests.support.template import settings_of
 
@@ -98,6 +105,18 @@ def test_no_session_is_started_without_java_or_master(settings: Settings, closed
     away = settings_of(tmp_path, "source.jsonl", spark={"master": f"spark://127.0.0.1:{closed}"})
     begun = start_session(away, never, SOUND, 5)  # type: ignore[arg-type]
     assert begun.cause == f"nothing answers at the master 127.0.0.1:{closed}" and begun.remedy
+
+
+def test_a_session_of_connect_needs_no_java_here(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not is_remote(settings)
+    monkeypatch.setenv("SPARK_REMOTE", "sc://localhost:1")
+    assert is_remote(settings)
+
+    def fail() -> None:
+        raise InputError("nothing answers. Start it.")
+
+    begun = start_session(settings, fail, None, 5)  # type: ignore[arg-type]
+    assert (begun.cause, begun.remedy) == ("nothing answers", "Start it.")
 
 
 def test_a_start_that_hangs_is_given_up_and_the_terminal_is_given_back(

@@ -77,6 +77,11 @@ def test_a_python_that_does_not_run_on_one(code: int, words: str) -> None:
     assert (found.level, found.cause) == ("fault", f"the workers' Python {words} executor 1 on two.")
 
 
+def test_a_driver_whose_own_probe_fails_is_told_too() -> None:
+    (found,) = judge_python(replace(DRIVER, failed=1, python=()), two())
+    assert (found.level, found.cause) == ("fault", "the workers' Python ended with exit code 1 on the driver.")
+
+
 def test_the_same_packages_everywhere() -> None:
     assert shown(judge_packages(DRIVER, two())) == [("packages", "ok")]
 
@@ -94,7 +99,8 @@ def test_packages_that_may_be_missing() -> None:
 def test_a_driver_needs_no_torch() -> None:
     driver = replace(DRIVER, packages={**DRIVER.packages, "torch": None})
     assert shown(judge_packages(driver, two())) == [("packages", "ok")]
-    assert shown(judge_packages(driver, [])) == [("packages", "fault")]
+    assert shown(judge_packages(driver, [driver])) == [("packages", "fault")]
+    assert judge_packages(driver, []) == []
 
 
 @pytest.mark.parametrize(("name", "level"), [("embedlake", "fault"), ("pyspark", "fault"), ("torch", "warning")])
