@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow.compute as pc
 from pyspark.sql import Row
 from pyspark.sql import functions as F
 
 from schemas.ledger import EMBEDDED, LEDGER
 from schemas.plan import ADDED, CHANGES, TRIED
-from schemas.runs import CAPPED, FINISHED, RUNS
+from schemas.runs import CAPPED, FINISHED
 from spark_jobs.embedding.comparison import Comparison
 from spark_jobs.embedding.documents import CHARACTERS_PER_TOKEN
 from spark_jobs.embedding.forecast import Forecast, PastRun, TextLengths, Workload, forecast
@@ -53,7 +54,7 @@ def expect(
         slots=slots,
         ahead=ahead,
     )
-    past = past_runs(state.tables) if RUNS.name in state.existing else []
+    past = past_runs(state.tables) if state.last is not None else []
     return forecast(work, past, characters_per_token, tokens_per_second)
 
 
@@ -124,24 +125,18 @@ def repeated_characters(state: StoreState, found: Comparison) -> int:
     """
     if found.changes is None or not found.by_change[ADDED]:
         return 0
-    added = state.tables.spark.createDataFrame(found.changes).where(F.col("change") == ADDED)
-    texts = added.groupBy("text_hash").agg(
-        F.count(F.lit(1)).alias("documents"), F.max("characters").alias("characters")
-    )
-    is_stored = F.lit(False)
-    if LEDGER.name in state.existing:
-        stored = state.read_ledger().where(F.col("status") == EMBEDDED).select("text_hash")
-        known = stored.join(F.broadcast(texts.select("text_hash")), "text_hash", "left_semi").distinct()
-        texts = texts.join(known.withColumn("is_stored", F.lit(True)), "text_hash", "left")
-        is_stored = F.coalesce("is_stored", F.lit(False))
-    row = texts.agg(
-        F.count_if(is_stored).alias("texts"),
-        F.sum(F.when(is_stored, F.col("characters"))).alias("stored"),
-        F.sum(F.col("characters") * (F.col("documents") - 1)).alias("again"),
-    ).collect()[0]
-    # Of a text that is stored, only one copy is read.
-    pays = reading_pays(row.texts, found.ledger.chunks)
-    return int((row.stored or 0) if pays else 0) + int(row.again or 0)
+    added = found.changes.filter(pc.field("change") == ADDED).group_by("text_hash")
+    texts = added.aggregate([("characters", "max"), ("characters", "sum")])
+    lengths: list[dict[str, int]] = texts.select(["characters_sum", "characters_max"]).to_pylist()
+    again = sum(each["characters_sum"] - each["characters_max"] for each in lengths)
+    # Where a run would not look for them, they are embedded again.
+    if LEDGER.name not in state.existing or not reading_pays(texts.num_rows, found.ledger.chunks):
+        return again
+    asked = state.tables.spark.createDataFrame(texts.select(["text_hash", "characters_max"]))
+    embedded = state.read_ledger().where(F.col("status") == EMBEDDED).select("text_hash")
+    known = embedded.join(F.broadcast(asked), "text_hash").dropDuplicates(["text_hash"])
+    row = known.agg(F.count(F.lit(1)).alias("texts"), F.sum("characters_max").alias("characters")).collect()[0]
+    return again + (row.characters if reading_pays(row.texts, found.ledger.chunks) else 0)
 
 
 def estimate_line(counts: Mapping[str, Any]) -> str:

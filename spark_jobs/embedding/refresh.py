@@ -176,7 +176,9 @@ def _plan(
     spark = run.tables.spark
     with progress.step("plan"):
         ahead = sum(progress.seconds.get(step, 0.0) for step in AHEAD)
-        expecting = beside(spark, lambda: expect(run.state, found, task_slots(spark), ahead))
+        # What nobody can forecast costs no statement.
+        known = found if run.state.last is not None else replace(found, changes=None)
+        expecting = beside(spark, lambda: expect(run.state, known, task_slots(spark), ahead))
         plan = plan_run(run, found, half_done, retry_below, progress.say)
         expected = expecting()
     tell_plan(plan.work, progress)
