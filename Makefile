@@ -75,7 +75,7 @@ validate-export: install ## Export a real library to every kind of target, refre
 validate-compare: install ## Estimate a difference from samples of SciFact by 20 seeds, and compare with the truth
 	$(JAVA) $(BIN)/python tests/validate/compare.py
 
-validate-plan: install ## Plan refreshes of real libraries, run them, and compare (PARTS="tldr scifact nothing")
+validate-plan: install ## Plan refreshes of real libraries, run them, and compare (PARTS="tldr scifact capped nothing")
 	$(JAVA) $(BIN)/python tests/validate/plan.py $(PARTS)
 
 validate-promotion: install ## Promote a better model of a real library, refuse the worse one, and roll back

@@ -122,7 +122,9 @@ CASES: dict[str, dict[str, Case]] = {
         ),
     },
     "plan": {
-        "it succeeds": case(lambda lab: [f"--set=source.filter=id != '{ID} 3'"], "nothing was written", 0, ID),
+        "it succeeds": case(
+            lambda lab: ["--allow-removals", f"--set=source.filter=id != '{ID} 3'"], "nothing was written", 0, ID
+        ),
         "a filter fails": case(lambda lab: ["--set", FAILING], CAST, 2),
     },
     "follow": {
