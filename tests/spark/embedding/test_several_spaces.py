@@ -57,12 +57,12 @@ def count_hashed(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> Callab
     counter, original, last = spark.sparkContext.accumulator(0), comparison.hashed_documents, [0]
 
     @F.udf("long")
-    def seen(tokens: int) -> int:
+    def seen(characters: int) -> int:
         counter.add(1)
-        return tokens
+        return characters
 
     def watched(*given: Any) -> DataFrame:
-        return original(*given).withColumn("tokens", seen("tokens"))
+        return original(*given).withColumn("characters", seen("characters"))
 
     def since() -> int:
         found, last[0] = counter.value - last[0], counter.value
