@@ -122,6 +122,7 @@ def test_however_a_command_ends_its_last_line_is_json(
 def test_every_command_writes_json_if_asked_to(verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "get_session", lambda *_, **__: None)
     needed = {"export": ["--to=parquet:out"], "compare": ["--space=x"], "promote": ["--space=x"], "drop": ["--space=x"]}
+    needed["report"] = ["--out=page.html"]
     asked = [verb, "--config", str(tmp_path / "none.yaml"), *needed.get(verb, [])]
     result = CliRunner().invoke(app, [*asked, "--log-format=json"])
     plain = CliRunner().invoke(app, asked)
