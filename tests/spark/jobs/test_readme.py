@@ -12,7 +12,7 @@ pytestmark = pytest.mark.spark
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "README.md").is_file())
 # How many Python blocks each page has; every other page has none.
-BLOCKS = {"README.md": 1, "databricks.md": 4, "formats.md": 2, "operations.md": 2}
+BLOCKS = {"README.md": 1, "databricks.md": 4, "formats.md": 2, "operations.md": 2, "report.md": 1}
 
 
 def test_the_python_of_readme_and_docs_runs(
