@@ -81,7 +81,9 @@ def test_a_report_counts_what_is_there(
     assert (facts.contents.chunks, facts.contents.truncated, sum(facts.contents.lengths.counts)) == (43, 0, 43)  # type: ignore[union-attr]
     (first,) = facts.runs.shown
     assert (first.number, first.event, first.counts["added"], facts.runs.total) == (1, "finished", 45, 1)
-    assert first.cost(settings.cost) == pytest.approx(sum(first.seconds.values()))
+    # By the clock, which goes on between steps.
+    assert first.cost(settings.cost) == pytest.approx(first.counts["milliseconds"] / 1000)
+    assert first.total_seconds >= sum(first.seconds.values()) - 0.1
     assert [(each.space, each.state) for each in facts.spaces] == [("main", "active")]
 
     # The number has too many values.
@@ -178,7 +180,7 @@ def test_a_thousand_runs_are_as_quick_to_read_as_a_hundred(
     assert {(each.tokens, each.seconds) for each in runs.slices} == {(50, 10.0)}
     assert [(each.space, each.value) for each in report.facts.evaluations] == [("main", 0.5), ("main", 0.7)]
     drawn = chart_data((tmp_path / "report.html").read_text())
-    assert (drawn["estimated-tokens"]["run"], drawn["estimated-tokens"]["actual"]) == ([1_000], [110])
+    assert (drawn["estimated-tokens"]["run"], drawn["estimated-tokens"]["actual"]) == ([1_000], [100])
     assert (drawn["estimated-seconds"]["estimate"], drawn["estimated-seconds"]["actual"]) == ([6], [5.0])
     assert report.size < 1_500_000
 
