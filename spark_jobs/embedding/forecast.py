@@ -100,7 +100,7 @@ class Forecast:
         seconds: Wall-clock seconds of the whole run; None if no rate is known.
         tokens_per_second: Rate of the step that embeds, in a run of this size; None if it is not known.
         worker: Device, type and backend of the runs that the rate is from; empty if there are none.
-        runs: Number of past runs that it was made from.
+        runs: Number of past runs with texts that it was made from.
         token_error: Median of the relative errors that the forecast of tokens had in past runs; None if there are none.
         second_error: The same for seconds.
     """
@@ -157,7 +157,7 @@ def forecast(
         seconds=seconds,
         tokens_per_second=embedded / inference if inference and embedded else None,
         worker=next((run.worker for run in similar if run.worker), ""),
-        runs=len(similar),
+        runs=sum(1 for run in similar if run.tokens),
         token_error=_error([(run.estimated_tokens, run.embedded) for run in measured]),
         second_error=_error([(run.estimated_seconds, run.seconds) for run in similar]),
     )
