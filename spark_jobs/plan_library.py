@@ -84,7 +84,7 @@ class PlanReport:
 def _effort(plan: Outlook) -> list[tuple[str, str]]:
     """Renders what a run takes; empty if it has nothing to do."""
     expected = plan.forecast
-    if not any(plan.documents[name] for name in CHANGE_WORDS if name != "unchanged"):
+    if not plan.slices:
         return [("work", "nothing to do")]
     tokens = f"about {expected.embedded:,} to embed · about {expected.reused:,} reused{_within(expected.token_error)}"
     commits = "1 commit, held in memory" if plan.is_held else f"about {plan.slices:,} slices"

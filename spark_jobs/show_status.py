@@ -1,7 +1,7 @@
 """The status job: the spaces of a store, their counts and last runs, and what a run would do now."""
 
 import typer
-from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
+from pyspark.sql import DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F
 from rich.console import Console
 from rich.markup import escape
@@ -17,6 +17,7 @@ from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.ledger import summarise_ledger
 from spark_jobs.store.registry import check_format, newest_rows_of
+from spark_jobs.store.runs import count_of
 from spark_jobs.store.tables import SpaceTables, delta_session, space_tables, tables_of_row
 
 _RUNS_SHOWN = 10
@@ -62,11 +63,11 @@ def _unknown_shares(tables: SpaceTables) -> dict[tuple[str, str], str]:
     if not tables.exists(RUNS.name):
         return {}
     # Runs of earlier versions did not count them.
-    runs = tables.read(RUNS.name).where((F.col("event") == FINISHED) & _count("tokens_unknown").isNotNull())
+    runs = tables.read(RUNS.name).where((F.col("event") == FINISHED) & count_of("tokens_unknown").isNotNull())
     # Runs of earlier versions took no chunks from another space.
-    taken = F.coalesce(_count("tokens_taken"), F.lit(0))
-    cut = F.sum(_count("tokens_embedded") + _count("tokens_saved") - taken)
-    sums = runs.groupBy("library", "space").agg(F.sum(_count("tokens_unknown")).alias("unknown"), cut.alias("cut"))
+    taken = F.coalesce(count_of("tokens_taken"), F.lit(0))
+    cut = F.sum(count_of("tokens_embedded") + count_of("tokens_saved") - taken)
+    sums = runs.groupBy("library", "space").agg(F.sum(count_of("tokens_unknown")).alias("unknown"), cut.alias("cut"))
     return {
         (row["library"], row["space"]): f"{row['unknown'] / row['cut']:.1%}" for row in sums.collect() if row["cut"]
     }
@@ -80,10 +81,6 @@ def _counts(tables: SpaceTables) -> dict[str, int]:
     return {**summary.statuses, "documents": summary.documents, "chunks": summary.chunks}
 
 
-def _count(name: str) -> Column:
-    return F.try_element_at("counts", F.lit(name))
-
-
 def _last_runs(events: DataFrame) -> DataFrame:
     """Finds the last runs of each space, one row each, ordered by run numbers and kinds of event, not by clocks."""
     is_end, is_slice = F.col("event").isin(*ENDS), F.col("event") == SLICE_COMMITTED
@@ -94,8 +91,8 @@ def _last_runs(events: DataFrame) -> DataFrame:
             F.struct("run_id", "event", "event_time", "owner", "plan", "counts", "seconds", "message"), order
         ).alias("last"),
         F.count_if(is_slice).alias("slices"),
-        F.sum(F.when(is_slice, _count("chunks"))).alias("chunks"),
-        F.sum(F.when(is_slice, _count("tokens_embedded"))).alias("tokens_embedded"),
+        F.sum(F.when(is_slice, count_of("chunks"))).alias("chunks"),
+        F.sum(F.when(is_slice, count_of("tokens_embedded"))).alias("tokens_embedded"),
     )
     newest = Window.partitionBy("library", "space").orderBy(F.desc("run_number"))
     return (

@@ -15,7 +15,7 @@ from spark_jobs.embedding.documents import CHARACTERS_PER_TOKEN
 from spark_jobs.embedding.forecast import Forecast, PastRun, TextLengths, Workload, forecast
 from spark_jobs.embedding.slicing import reading_pays
 from spark_jobs.embedding.store_state import StoreState
-from spark_jobs.store.runs import events
+from spark_jobs.store.runs import count_of, events, wall_seconds
 from spark_jobs.store.tables import SpaceTables
 
 _MOST_RUNS = 10
@@ -61,21 +61,23 @@ def expect(
 def past_runs(tables: SpaceTables) -> list[PastRun]:
     """Reads the last runs of a space that came to their end with something to do, the newest first."""
     names = ("documents", *CHANGES)
-    planned = sum((F.coalesce(F.try_element_at("counts", F.lit(name)), F.lit(0)) for name in names), F.lit(0))
+    planned = sum((F.coalesce(count_of(name), F.lit(0)) for name in names), F.lit(0))
     ended = events(tables).where(F.col("event").isin(FINISHED, CAPPED) & (planned > 0))
-    kept = ended.select("run_number", "counts", "seconds", "inference.device", "inference.dtype", "inference.backend")
-    return [as_past_run(row) for row in kept.orderBy(F.desc("run_number")).limit(_MOST_RUNS).collect()]
+    kept = (
+        ended.orderBy(F.desc("run_number"))
+        .limit(_MOST_RUNS)
+        .select("counts", "seconds", "inference.device", "inference.dtype", "inference.backend")
+    )
+    return [as_past_run(row) for row in kept.collect()]
 
 
 def as_past_run(row: Row) -> PastRun:
-    """Reads a run from its last event: run_number, counts, seconds, device, dtype and backend.
+    """Reads a run from its last event: counts, seconds, device, dtype and backend.
 
     Runs of earlier versions counted neither characters nor slots, and their wall-clock time is that of their steps.
     """
     counts, seconds = row.counts or {}, row.seconds or {}
-    steps = sum(seconds.values())
     return PastRun(
-        number=row.run_number,
         lengths=TextLengths(counts.get("characters", 0), counts.get("characters_changed", 0)),
         # A capped run has done a part of what it had planned.
         documents=counts.get("documents", sum(counts.get(change, 0) for change in CHANGES)),
@@ -83,7 +85,7 @@ def as_past_run(row: Row) -> PastRun:
         tokens=counts.get("tokens_embedded", 0) + counts.get("tokens_saved", 0),
         embedded=counts.get("tokens_embedded", 0),
         kept=counts.get("tokens_kept", 0),
-        seconds=counts["milliseconds"] / 1000 if "milliseconds" in counts else steps,
+        seconds=wall_seconds(counts, seconds),
         ahead=sum(seconds.get(step, 0.0) for step in AHEAD),
         inference=seconds.get("embed", 0.0),
         slots=counts.get("slots", 0),
@@ -146,7 +148,7 @@ def estimate_line(counts: Mapping[str, Any]) -> str:
     if "estimated_tokens" in counts and embedded:
         parts.append(f"{counts['estimated_tokens']:,} tokens to embed, {_apart(counts['estimated_tokens'], embedded)}")
     if "estimated_seconds" in counts:
-        seconds = counts["milliseconds"] / 1000
+        seconds = wall_seconds(counts, {})
         parts.append(f"{counts['estimated_seconds']:,} s, {_apart(counts['estimated_seconds'], seconds)}")
     return " · ".join(parts)
 

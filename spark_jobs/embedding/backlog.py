@@ -7,14 +7,12 @@ from pyspark.sql import Row, SparkSession
 
 from schemas.errors import InputError
 from schemas.plan import CHANGE_WORDS
-from schemas.runs import RUNS
 from spark_jobs.embedding.comparing import check_removals, compare_source, find_half_done
 from spark_jobs.embedding.source_reading import SourceReading
 from spark_jobs.embedding.store_state import look_at_store
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.loading import Settings
 from spark_jobs.sources.source import open_source
-from spark_jobs.store.runs import history
 from spark_jobs.store.spaces import registered
 from spark_jobs.store.tables import space_tables, stored_types
 
@@ -60,21 +58,20 @@ class Backlog:
 def backlog_of(spark: SparkSession, settings: Settings) -> Backlog:
     """Counts what a run of the settings' space would do now; an unreadable source becomes a fault in the result."""
     tables = space_tables(spark, settings)
-    last_finished = history(tables)[1] if tables.exists(RUNS.name) else None
+    state = look_at_store(spark, settings)
     version = None
     try:
         registered(spark, settings)
         source = open_source(spark, settings.source, lambda: stored_types(tables))
         version = source.version
-        state = look_at_store(spark, settings, source)
         found = compare_source(settings, source, SourceReading(), state, half_done=find_half_done(state))
     except InputError as error:
-        return Backlog({}, version, last_finished, error.faults)
+        return Backlog({}, version, state.before, error.faults)
     except Exception as error:  # PySpark raises it if a plan is invalid, Py4J if a file cannot be read
-        return Backlog({}, version, last_finished, (f"the source cannot be compared: {cause_of(error)}",))
+        return Backlog({}, version, state.before, (f"the source cannot be compared: {cause_of(error)}",))
     faults: tuple[str, ...] = ()
     try:
         check_removals(settings, found)
     except InputError as error:
         faults = error.faults
-    return Backlog(found.all_changes, version, last_finished, faults, " · ".join(source.notes))
+    return Backlog(found.all_changes, version, state.before, faults, " · ".join(source.notes))

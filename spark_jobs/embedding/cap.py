@@ -47,17 +47,39 @@ def room_left(settings: Settings, work: Work, expected: Forecast, spent: Spent) 
         Tokens in the unit of the plan; None without a cap. They may be negative.
     """
     rooms = []
-    run, cost = settings.run, settings.cost
-    # The plan estimates tokens by characters alone; what is embedded of them is known better with each slice.
-    share = spent.embedded / spent.planned if spent.planned else expected.embedded / max(1, work.tokens)
+    run, paid = settings.run, _paid_seconds(settings)
+    share = embedded_share(work, expected, spent.planned, spent.embedded)
     if run.max_tokens is not None:
         rooms.append((run.max_tokens - spent.embedded) / share if share else float("inf"))
-    if run.max_cost is not None and cost.per_hour:
-        left = run.max_cost / cost.per_hour * _HOUR - spent.seconds - _SECONDS_TO_END
+    if paid is not None:
+        left = paid - spent.seconds - _SECONDS_TO_END
         seconds = _seconds_a_token(work, expected, spent)
         # Nothing is known before the first slice of the first run, so that one is a trial.
         rooms.append(left / seconds if seconds else (LEAST_TOKENS if left > 0 else 0))
     return min(rooms, default=None)
+
+
+def embedded_share(work: Work, expected: Forecast, planned: int, embedded: int) -> float:
+    """Returns how many tokens are embedded for each estimated one of the plan.
+
+    The plan estimates tokens by characters alone; what is embedded of them is known better with each slice.
+
+    Args:
+        work: What the run has to do.
+        expected: Its forecast.
+        planned: Estimated tokens of the slices so far.
+        embedded: Tokens that were embedded for them.
+
+    Returns:
+        The share of the slices so far; before the first, that of the forecast.
+    """
+    return embedded / planned if planned else expected.embedded / max(1, work.tokens)
+
+
+def _paid_seconds(settings: Settings) -> float | None:
+    """Returns how long a session `run.max_cost` pays for; None without that cap."""
+    run, cost = settings.run, settings.cost
+    return None if run.max_cost is None or not cost.per_hour else run.max_cost / cost.per_hour * _HOUR
 
 
 def _seconds_a_token(work: Work, expected: Forecast, spent: Spent) -> float | None:
@@ -70,12 +92,11 @@ def _seconds_a_token(work: Work, expected: Forecast, spent: Spent) -> float | No
 
 def most_tokens(settings: Settings, expected: Forecast) -> int | None:
     """Returns after how many embedded tokens a cap ends a run; None without a cap, or if nobody knows."""
-    run, cost, most = settings.run, settings.cost, []
+    run, paid, most = settings.run, _paid_seconds(settings), []
     if run.max_tokens is not None:
         most.append(run.max_tokens)
-    if run.max_cost is not None and cost.per_hour and expected.seconds is not None and expected.tokens_per_second:
-        over = expected.seconds - run.max_cost / cost.per_hour * _HOUR
-        most.append(max(0, round(expected.embedded - over * expected.tokens_per_second)))
+    if paid is not None and expected.seconds is not None and expected.tokens_per_second:
+        most.append(max(0, round(expected.embedded - (expected.seconds - paid) * expected.tokens_per_second)))
     return min(most, default=None)
 
 

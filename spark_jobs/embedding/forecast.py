@@ -1,4 +1,4 @@
-"""What a run will take, forecast from the runs before it: tokens, chunks, seconds and price; numpy, no Spark."""
+"""What a run will take, forecast from the runs before it: tokens, chunks and seconds; numpy, no Spark."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from statistics import median
 
 import numpy as np
 
-_HOUR = 3600
 # What a run takes beside what grows with its tokens, in seconds on two slow cores. Each counts as much as one run that
 # was measured.
 _START_OF_INFERENCE = 5.0
@@ -36,7 +35,6 @@ class PastRun:
     """A run of the space that came to its end, or to its cap.
 
     Attributes:
-        number: Number of the run in its space.
         lengths: Characters that it had to embed.
         documents: Documents that differed.
         chunks: Chunks of their texts.
@@ -52,7 +50,6 @@ class PastRun:
         estimated_seconds: Forecast of `seconds`; None if there was none.
     """
 
-    number: int
     lengths: TextLengths
     documents: int
     chunks: int
@@ -161,11 +158,6 @@ def forecast(
         token_error=_error([(run.estimated_tokens, run.embedded) for run in measured]),
         second_error=_error([(run.estimated_seconds, run.seconds) for run in similar]),
     )
-
-
-def price_of(seconds: float | None, per_hour: float | None) -> float | None:
-    """Returns what so many seconds cost; None if seconds or price are not known."""
-    return None if seconds is None or per_hour is None else seconds / _HOUR * per_hour
 
 
 def _ratio(runs: Sequence[PastRun], above: Callable[[PastRun], int], below: Callable[[PastRun], int]) -> float | None:

@@ -9,11 +9,11 @@ from pyspark.sql import SparkSession
 from schemas.errors import InputError
 from schemas.plan import ADDED, CHANGES
 from spark_jobs.embedding.accounting import AHEAD, expect
-from spark_jobs.embedding.cap import caps_of, is_capped, most_tokens
+from spark_jobs.embedding.cap import caps_of, most_tokens
 from spark_jobs.embedding.comparing import check_comparison, compare_source, find_half_done
 from spark_jobs.embedding.comparison import Comparison
 from spark_jobs.embedding.documents import CHARACTERS_PER_TOKEN
-from spark_jobs.embedding.forecast import Forecast, price_of
+from spark_jobs.embedding.forecast import Forecast
 from spark_jobs.embedding.plan import is_small
 from spark_jobs.embedding.preflight import PreflightResult, run_preflight
 from spark_jobs.embedding.sampling import characters_per_token
@@ -93,7 +93,7 @@ def look_ahead(
         settings = with_file_system(spark, settings)
         preflight = run_preflight(spark, settings, reading)
     with progress.step("compare"):
-        state = look_at_store(spark, settings, preflight.source)
+        state = look_at_store(spark, settings)
         retry_below = settings.run.max_attempts if retry_quarantined else 0
         with session_properties(spark, for_rows(state.documents)):
             half_done = find_half_done(state)
@@ -128,7 +128,7 @@ def _outlook(
     faults: tuple[str, ...],
 ) -> Outlook:
     model, run = preflight.inference.model, settings.run
-    is_held = is_small(settings, preflight.source, found, model.dimension) and not is_capped(settings)
+    is_held = state.was_clean and is_small(settings, preflight.source, found, model.dimension)
     first = first_slice_tokens(weight_bytes(model), slots, run.slice_seconds)
     rate = expected.tokens_per_second or 0.0
     rows = found.stored_chunks + found.planned
@@ -145,7 +145,7 @@ def _outlook(
         slices=slices if found.planned else 0,
         is_held=is_held,
         slots=slots,
-        price=price_of(expected.seconds, settings.cost.per_hour),
+        price=settings.cost.price_of(expected.seconds),
         currency=settings.cost.currency,
         caps=" and ".join(caps_of(settings)),
         capped_tokens=most if most is not None and most < expected.embedded else None,

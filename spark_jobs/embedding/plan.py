@@ -92,9 +92,7 @@ def plan_run(
         else:
             rows = as_plan(*_many(run, half_done, retry_below), payload)
         # An unfinished run may have left vectors in tables.
-        # What is held is one slice, which a cap could not cut.
-        is_whole = not is_capped(run.settings) and run.is_clean
-        if is_whole and is_small(run.settings, run.preflight.source, found, dimension):
+        if run.is_clean and is_small(run.settings, run.preflight.source, found, dimension):
             held, groups, written = _hold(rows, found)
         else:
             held, groups, written = _write(run, rows, say)
@@ -111,7 +109,9 @@ def is_small(settings: Settings, source: Source, found: Comparison, dimension: i
     """Whether a run may hold its plan, chunks and vectors in memory instead of in tables."""
     are_held = all(_is_held(field.dataType) for field in source.payload)
     return (
-        found.changes is not None
+        # What is held is one slice, which a cap could not cut.
+        not is_capped(settings)
+        and found.changes is not None
         and are_held
         and fits_in_memory(settings.run, found.planned, found.tokens, found.bytes, found.stored_chunks, dimension)
     )

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from schemas.errors import CapReachedError
 from schemas.runs import FINISHED
 from spark_jobs.embedding.accounting import AHEAD, as_counts, expect
-from spark_jobs.embedding.cap import what_is_left
+from spark_jobs.embedding.cap import embedded_share, what_is_left
 from spark_jobs.embedding.comparing import check_comparison, compare_source, find_half_done, is_in_step
 from spark_jobs.embedding.comparison import Comparison
 from spark_jobs.embedding.documents import CHARACTERS_PER_TOKEN
@@ -196,8 +196,7 @@ def _end_at_cap(
     lengths = TextLengths(tally.tokens * CHARACTERS_PER_TOKEN)
     tally.counts.update(as_counts(expected, lengths, task_slots(run.tables.spark), progress.figures.seconds))
     tally.counts.update(documents=tally.documents)
-    embedded = tally.counts["tokens_embedded"]
-    share = embedded / tally.tokens if tally.tokens else expected.embedded / max(1, plan.work.tokens)
+    share = embedded_share(plan.work, expected, tally.tokens, tally.counts["tokens_embedded"])
     raise CapReachedError(what_is_left(run.settings, run.run_id, tally.counts["slices"], left, share))
 
 

@@ -16,7 +16,6 @@ from schemas.vectors import vectors_table
 from spark_jobs.embedding.preflight import PreflightResult
 from spark_jobs.runtime.threads import together
 from spark_jobs.settings.loading import Settings
-from spark_jobs.sources.source import Source
 from spark_jobs.store.format import raise_format
 from spark_jobs.store.locks import store_lock
 from spark_jobs.store.removal import is_left
@@ -131,19 +130,18 @@ def read_store(
     return StoreState(tables, vectors, frozenset(existing), last, before)
 
 
-def look_at_store(spark: SparkSession, settings: Settings, source: Source) -> StoreState:
+def look_at_store(spark: SparkSession, settings: Settings) -> StoreState:
     """Finds the state of the store as it is, for those who only want to know; writes nothing.
 
     Args:
         spark: A live session.
         settings: The whole configuration.
-        source: The opened source.
 
     Returns:
-        The state; a run may be at work.
+        The state; a run may be at work. Its `vectors` only names the table.
     """
     tables = space_tables(spark, settings)
-    vectors = vectors_table(source.payload, settings.model.precision)
+    vectors = vectors_table()
     existing = frozenset(name for name in (RUNS.name, SPACES.name, vectors.name, LEDGER.name) if tables.exists(name))
     last, before = history(tables) if RUNS.name in existing else (None, None)
     return StoreState(tables, vectors, existing, last, before)

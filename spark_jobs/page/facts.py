@@ -6,6 +6,7 @@ from datetime import datetime
 
 from schemas.plan import REMOVED, UNCHANGED
 from spark_jobs.settings.sections import CostSettings
+from spark_jobs.store.runs import wall_seconds
 from spark_jobs.store.space_facts import SpaceFacts
 
 
@@ -112,7 +113,7 @@ class RunFacts:
     @property
     def total_seconds(self) -> float:
         """Wall-clock seconds; those of all steps of a run that did not count them."""
-        return self.counts["milliseconds"] / 1000 if "milliseconds" in self.counts else sum(self.seconds.values())
+        return wall_seconds(self.counts, self.seconds)
 
     @property
     def tokens(self) -> int:
@@ -139,7 +140,7 @@ class RunFacts:
 
     def cost(self, cost: CostSettings) -> float | None:
         """What the run's time cost; None if the settings do not say what an hour costs."""
-        return None if cost.per_hour is None else self.total_seconds / 3600 * cost.per_hour
+        return cost.price_of(self.total_seconds)
 
     def _measured(self, name: str) -> float:
         value = self.inference.get(name)

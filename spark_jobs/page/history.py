@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, Row
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from schemas.runs import ENDS, MAINTENANCE_ENDED, MAINTENANCE_STARTED, SLICE_COMMITTED
 from spark_jobs.page.facts import RunFacts, Runs, SliceFacts
+from spark_jobs.store.runs import count_of
 
 MOST_RUNS = 100
 MOST_SLICES = 300
@@ -44,12 +45,11 @@ def _by_run(events: DataFrame) -> DataFrame:
         F.bool_or(is_end).alias("ended"),
         F.max_by(kept, order).alias("last"),
         F.count_if(is_slice).alias("slices"),
-        *(F.sum(F.when(is_slice, _count(name))).alias(name) for name in ("chunks", "tokens_embedded", "tokens_saved")),
+        *(
+            F.sum(F.when(is_slice, count_of(name))).alias(name)
+            for name in ("chunks", "tokens_embedded", "tokens_saved")
+        ),
     )
-
-
-def _count(name: str) -> Column:
-    return F.try_element_at("counts", F.lit(name))
 
 
 def as_run(row: Row) -> RunFacts:
@@ -78,7 +78,7 @@ def _without_nulls(inference: Row | None) -> dict[str, Any]:
 def _read_slices(events: DataFrame) -> list[SliceFacts]:
     """Reads the last slices of a run; each one's time begins with the event before it."""
     marks = events.where(F.col("slice_number").isNotNull()).select(
-        "slice_number", "event_time", _count("tokens_embedded").alias("tokens")
+        "slice_number", "event_time", count_of("tokens_embedded").alias("tokens")
     )
     newest = marks.orderBy(F.desc("slice_number")).limit(MOST_SLICES + 1).collect()[::-1]
     start = events.agg(F.min("event_time").alias("first")).collect()[0].first

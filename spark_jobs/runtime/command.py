@@ -181,13 +181,12 @@ def _check_encoding() -> None:
         )
 
 
-def tell(error: Exception, before: str = "embedlake: ", after: str = "", **about: object) -> int:
+def tell(error: Exception, before: str = "embedlake: ", **about: object) -> int:
     """Tells of an error on standard error, and returns its exit code.
 
     Args:
         error: What happened.
         before: What stands before its message, for people.
-        after: What stands behind it.
         **about: Values of the event, such as the space.
 
     Returns:
@@ -195,7 +194,7 @@ def tell(error: Exception, before: str = "embedlake: ", after: str = "", **about
     """
     message, code = explained(error)
     values = {**about, "message": message, "exit_code": code}
-    current_log().tell(Event("error", values, f"{before}{message}{after}", "error"))
+    current_log().tell(Event("error", values, f"{before}{message}", "error"))
     return code
 
 

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from schemas.table import name_parts
 
+_HOUR = 3600
 _NAME_RULE = r"^[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*$"
 # A double underscore separates library, space and table in a catalog's names, so only single ones are allowed.
 Name = Annotated[str, StringConstraints(pattern=_NAME_RULE, max_length=64)]
@@ -307,6 +308,10 @@ class CostSettings(Section):
 
     per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     currency: Text = "USD"
+
+    def price_of(self, seconds: float | None) -> float | None:
+        """Returns what so many seconds cost; None if seconds or price are not known."""
+        return None if seconds is None or self.per_hour is None else seconds / _HOUR * self.per_hour
 
 
 class SparkSettings(Section):

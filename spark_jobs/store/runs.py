@@ -4,6 +4,7 @@ import os
 import platform
 import socket
 import sys
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from importlib.metadata import distributions
@@ -52,6 +53,16 @@ def as_histories() -> list[Column]:
     kept = F.struct("run_number", "event_time", "source_version", "source_id", "source_rule", "counts")
     finished = F.max_by(kept, F.when(F.col("event") == FINISHED, F.col("run_number")))
     return [last.alias("last"), finished.alias("finished")]
+
+
+def count_of(name: str) -> Column:
+    """Builds a number of the column `counts`; null where a run did not count it."""
+    return F.try_element_at("counts", F.lit(name))
+
+
+def wall_seconds(counts: Mapping[str, int], seconds: Mapping[str, float]) -> float:
+    """Returns how long a run took by the clock; runs of earlier versions only recorded their steps."""
+    return counts["milliseconds"] / 1000 if "milliseconds" in counts else sum(seconds.values())
 
 
 def refuse_second(last: Row | None, settings: Settings, take_over: bool) -> None:

@@ -79,8 +79,8 @@ MUTANTS = [
     Mutant(
         "half-done documents are not looked for",
         "spark_jobs/embedding/comparing.py",
-        "if run.is_clean or not run.state.is_loaded:",
-        "if run.run_id or not run.state.is_loaded:",
+        "if state.was_clean or not state.is_loaded:",
+        "if state.last is not None or not state.is_loaded:",
         _CASES + "a_text_that_goes_back_after_a_crash_between_the_commits",
     ),
     Mutant(
@@ -1470,8 +1470,8 @@ MUTANTS = [
     Mutant(
         "a run that may exceed its cap is held in memory",
         "spark_jobs/embedding/plan.py",
-        "is_whole = not is_capped(run.settings) and run.is_clean",
-        "is_whole = run.is_clean",
+        "        not is_capped(settings)\n        and found.changes is not None",
+        "        found.changes is not None",
         _PLAN + "a_cap_below_the_smallest_slice_commits_nothing_and_says_so",
     ),
     Mutant(

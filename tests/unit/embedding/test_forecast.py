@@ -9,15 +9,14 @@ from hypothesis import strategies as st
 
 from spark_jobs.embedding.accounting import as_counts, estimate_line
 from spark_jobs.embedding.cap import Spent, fits, most_tokens, room_left, what_is_left
-from spark_jobs.embedding.forecast import Forecast, PastRun, TextLengths, Workload, forecast, price_of
+from spark_jobs.embedding.forecast import Forecast, PastRun, TextLengths, Workload, forecast
 from spark_jobs.embedding.slicing import LEAST_TOKENS, Group, Work, slice_count
 from spark_jobs.settings import Settings, as_settings
-from spark_jobs.settings.sections import RunSettings
+from spark_jobs.settings.sections import CostSettings, RunSettings
 
 CPU = "cpu float32 by torch"
 # 4 characters a token, 100 tokens a chunk; 10 s of pre-flight and comparison, 5 s + 100 s of inference, 8 s + 20 s.
 LOAD = PastRun(
-    number=1,
     lengths=TextLengths(4_000_000),
     documents=10_000,
     chunks=10_000,
@@ -72,7 +71,7 @@ def test_slots_speed_inference_up() -> None:
 
 
 def test_only_runs_on_the_kind_of_worker_of_the_newest_count() -> None:
-    gpu = replace(LOAD, number=2, worker="cuda bfloat16 by torch", inference=6.0, seconds=44.0)
+    gpu = replace(LOAD, worker="cuda bfloat16 by torch", inference=6.0, seconds=44.0)
     found = forecast(NEW, [gpu, LOAD], 4.0)
     assert (found.runs, found.worker) == (1, "cuda bfloat16 by torch")
     assert found.seconds is not None and found.seconds < 12 + 6 + 11
@@ -102,8 +101,8 @@ def test_without_a_rate_there_is_no_time_and_a_given_rate_counts() -> None:
 
 def test_errors_of_past_forecasts_are_shown() -> None:
     runs = [
-        replace(LOAD, number=number, estimated_tokens=tokens, estimated_seconds=seconds)
-        for number, tokens, seconds in ((3, 1_100_000, 143.0), (2, 980_000, 286.0), (1, None, None))
+        replace(LOAD, estimated_tokens=tokens, estimated_seconds=seconds)
+        for tokens, seconds in ((1_100_000, 143.0), (980_000, 286.0), (None, None))
     ]
     found = forecast(NEW, runs, 4.0)
     assert found.token_error == pytest.approx(0.06) and found.second_error == pytest.approx(0.5)
@@ -130,8 +129,8 @@ def test_a_forecast_is_never_negative_and_more_text_never_takes_less(
 
 
 def test_prices() -> None:
-    assert price_of(1_800.0, 5.0) == 2.5
-    assert price_of(None, 5.0) is None and price_of(3.0, None) is None
+    assert CostSettings(per_hour=5.0).price_of(1_800.0) == 2.5
+    assert CostSettings(per_hour=5.0).price_of(None) is None and CostSettings().price_of(3.0) is None
 
 
 def test_what_the_record_keeps_and_the_summary_shows() -> None:
