@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pyspark.sql import SparkSession
 
@@ -138,11 +139,12 @@ def start_session(settings: Settings, start: Callable[[], SparkSession], java: J
                 cause=f"nothing answers at the master {', '.join(silent)}",
                 remedy="Start the cluster, or correct spark.master.",
             )
+    earlier = java_process()
     try:
         with _own_terminal():
             return Start(within(limit, start))
     except TooLongError:
-        _end_java()
+        _end_java(earlier)
         return Start(
             cause=f"no session has started within {limit:g} s",
             remedy="Look for what Spark waits for with --debug, or allow more time with --limit.",
@@ -179,9 +181,10 @@ def _own_terminal() -> Iterator[None]:
             os.close(descriptor)
 
 
-def _end_java() -> None:
+def _end_java(earlier: Any) -> None:
     process = java_process()
-    if process is not None:
+    # Sessions that the caller had before live in the earlier one.
+    if process is not None and process is not earlier:
         with suppress(OSError, subprocess.SubprocessError):
             process.kill()
             process.wait(timeout=_GRACE_SECONDS)

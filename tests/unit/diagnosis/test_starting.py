@@ -2,12 +2,15 @@
 
 import os
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from pyspark import SparkContext
 
 from schemas.errors import InputError
 from spark_jobs.diagnosis.executors import wait_for_executors
@@ -134,6 +137,26 @@ def test_a_start_that_hangs_is_given_up_and_the_terminal_is_given_back(
     os.close(turned)
     assert begun.cause == "no session has started within 0.2 s"
     assert capfd.readouterr().out == "seen"
+
+
+@pytest.mark.parametrize("lived", [True, False])
+def test_only_a_java_that_the_start_itself_began_is_ended(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, lived: bool
+) -> None:
+    end = threading.Event()
+    with subprocess.Popen(["sleep", "60"]) as process:
+        gateway = SimpleNamespace(proc=process)
+        monkeypatch.setattr(SparkContext, "_gateway", gateway if lived else None)
+
+        def hang() -> None:
+            SparkContext._gateway = gateway  # type: ignore[assignment]
+            end.wait(60)
+
+        begun = start_session(settings, hang, SOUND, 0.2)  # type: ignore[arg-type]
+        end.set()
+        assert begun.cause == "no session has started within 0.2 s"
+        assert (process.poll() is None) is lived
+        process.kill()
 
 
 def test_a_refusal_keeps_its_remedy(settings: Settings) -> None:
