@@ -17,7 +17,7 @@ export SOURCE_DATE_EPOCH := 315532800
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export \
-    validate-compare validate-doctor validate-plan validate-promotion picture bench bench-gpu crash crash-spaces soak \
+    validate-compare validate-doctor validate-plan validate-promotion picture bench bench-gpu gpu crash crash-spaces soak \
     soak-follow soak-upgrade mutants zip wheel clean
 
 help: ## List the targets
@@ -92,6 +92,11 @@ bench: install ## Time the engine and whole jobs against alternatives (ONLY="eng
 
 bench-gpu: $(STAMP) ## Time the engine on this machine's GPU against alternatives, without Spark
 	$(BIN)/python quickstart/fetch_model.py
+	$(BIN)/python tests/benchmarks/gpu.py
+
+gpu: $(STAMP) ## Run every GPU test and benchmark on this machine's GPUs, and keep the results
+	$(BIN)/python quickstart/fetch_model.py
+	$(BIN)/python tests/benchmarks/gpu_tests.py
 	$(BIN)/python tests/benchmarks/gpu.py
 
 ROUNDS ?= 100

@@ -89,7 +89,8 @@ def as_past_run(row: Row) -> PastRun:
         ahead=sum(seconds.get(step, 0.0) for step in AHEAD),
         inference=seconds.get("embed", 0.0),
         slots=counts.get("slots", 0),
-        worker=f"{row.device} {row.dtype} by {row.backend}" if row.device else "",
+        # Which of several GPUs a run had differs from run to run.
+        worker=f"{row.device.partition(':')[0]} {row.dtype} by {row.backend}" if row.device else "",
         estimated_tokens=counts.get("estimated_tokens"),
         estimated_seconds=counts.get("estimated_seconds"),
     )

@@ -150,6 +150,9 @@ def _in_turns(everyone: list[Contender], texts: Sequence[str], counts: dict[str,
 
 def _stages(outcome: Outcome, own: Engine, texts: Sequence[str]) -> None:
     own.meter.take()
+    on_gpu = own.encoder.device != "cpu"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
     began = time.perf_counter()
     own.embed(texts)
     taken, found = time.perf_counter() - began, own.meter.take()
@@ -163,6 +166,8 @@ def _stages(outcome: Outcome, own: Engine, texts: Sequence[str]) -> None:
             "without padding": str(not own.encoder.is_padded),
             "dtype": own.encoder.dtype,
             "retried": found["retried"],
+            # Of all contenders' models that are loaded then, and the passes of this one.
+            "most memory of the GPU, MiB": torch.cuda.max_memory_allocated() / 2**20 if on_gpu else "none",
         },
     )
 

@@ -1,8 +1,11 @@
 """How Spark assigns GPUs, on a small cluster on this machine with a discovery script that reports an invented GPU."""
 
+import itertools
 import json
+import os
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +58,29 @@ def test_each_inference_task_has_a_gpu_of_its_own(
     (row,) = query(runs, "SELECT inference FROM t WHERE event = 'finished' AND run_number = 2")
     assert row["inference"]["device"] == "cuda:7"
     assert query(tmp_path / "lake" / "toy" / "main" / "vectors", "SELECT count(*) AS n FROM t") == [{"n": 20}]
+
+
+# Worth its seconds: what a device and the model on it cost is wasted, or shared, where this does not hold.
+def test_two_workers_have_a_device_each_and_a_device_has_one_model_and_one_task_at_a_time(
+    root: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "discover.sh"
+    # The first worker that asks gets one address, the other one the next.
+    script.write_text(
+        f'#!/bin/sh\nif mkdir "{tmp_path}/first" 2>/dev/null; then address=3; else address=5; fi\n'
+        'echo "{\\"name\\": \\"gpu\\", \\"addresses\\": [\\"$address\\"]}"\n'
+    )
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    command = [sys.executable, str(root / "tests" / "jobs" / "gpu_tasks.py"), str(script)]
+    environment = {**os.environ, "PYTHONPATH": str(root), "PYSPARK_PYTHON": sys.executable}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    tasks = json.loads(done.stdout)
+    assert len(tasks) == 8
+    assert {(task["addresses"], task["device"]) for task in tasks} == {("3", "cuda:3"), ("5", "cuda:5")}
+    for device in ("cuda:3", "cuda:5"):
+        own = sorted((task["began"], task["ended"]) for task in tasks if task["device"] == device)
+        assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(own))
+        assert len({task["model"] for task in tasks if task["device"] == device}) == 1
 
 
 def test_the_discovery_script_counts_what_is_visible(root: Path) -> None:
