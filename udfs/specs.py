@@ -49,11 +49,14 @@ class ChunkSpec:
         method: `structure` cuts at the text's own boundaries; `none` keeps one chunk per document.
         max_tokens: Maximum number of tokens in a chunk, including special tokens and document prompt.
         min_tokens: Minimum number of tokens in a chunk, if its document has more text and a boundary allows it.
+        context: What the model sees before each chunk, in order: names of columns, and `schemas.context.HEADINGS`
+            for the path of headings above it. Empty for nothing.
     """
 
     method: Literal["structure", "none"]
     max_tokens: int
     min_tokens: int
+    context: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,4 +55,4 @@ def chunk_spec(settings: Settings, model: ModelSpec) -> ChunkSpec:
     fewest = chunking.min_tokens or max(1, most // 4)
     if fewest > most // 2:
         raise InputError(f"chunking.min_tokens is {fewest}, more than half of max_tokens {most}. Set a smaller value.")
-    return ChunkSpec(method=chunking.method, max_tokens=most, min_tokens=fewest)
+    return ChunkSpec(method=chunking.method, max_tokens=most, min_tokens=fewest, context=tuple(chunking.context))

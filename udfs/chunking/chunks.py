@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from schemas.errors import InputError
 from udfs.chunking.boundaries import Atom, pieces, sentences
+from udfs.chunking.context import MOST_SHARE, Contexts
 from udfs.specs import ChunkSpec
 
 # No language has words this long. Text with more characters per token is blank, or the tokenizer replaced it with one
@@ -68,6 +69,7 @@ class Chunk:
         token_count: Tokens of the model's input for it, including prompt and special tokens.
         unknown: How many of them the model does not know.
         hidden: Characters of the piece behind unknown tokens.
+        context: What the model sees before the piece, with what separates both; empty for nothing. It is counted too.
     """
 
     text: str
@@ -76,15 +78,17 @@ class Chunk:
     token_count: int
     unknown: int = 0
     hidden: int = 0
+    context: str = ""
 
 
-def chunk_text(text: str, spec: ChunkSpec, counter: TokenCounter) -> list[Chunk]:
+def chunk_text(text: str, spec: ChunkSpec, counter: TokenCounter, context: str = "") -> list[Chunk]:
     """Cuts a text into chunks that together contain all of it except white space between them.
 
     Args:
         text: Any text.
         spec: Method and limits, in tokens.
         counter: Counts tokens as the model's tokenizer does.
+        context: What the context of each chunk begins with, such as the document's title.
 
     Returns:
         The chunks in order; none for a blank text. With `structure`, no chunk is longer than `spec.max_tokens`, unless
@@ -95,17 +99,19 @@ def chunk_text(text: str, spec: ChunkSpec, counter: TokenCounter) -> list[Chunk]
     """
     if not text or text.isspace():
         return []
+    contexts = Contexts(context, None, spec.max_tokens // MOST_SHARE, counter.pieces)
     if spec.method == "none":
-        return [_as_chunk((0, len(text)), text, counter.read([text])[0])]
+        before = contexts.at(0)
+        return [_as_chunk((0, len(text)), text, before, counter.read([before + text])[0])]
     overhead = counter.inputs([""])[0]
     if spec.max_tokens <= overhead:
         raise InputError(
             f"max_tokens is {spec.max_tokens}, but prompt and special tokens alone take {overhead}. Raise max_tokens."
         )
-    return _fitting(text, spec, overhead, counter)
+    return _fitting(text, spec, overhead + contexts.tokens, counter, contexts)
 
 
-def _fitting(text: str, spec: ChunkSpec, overhead: int, counter: TokenCounter) -> list[Chunk]:
+def _fitting(text: str, spec: ChunkSpec, overhead: int, counter: TokenCounter, contexts: Contexts) -> list[Chunk]:
     """Cuts until every chunk fits, because a chunk may have more tokens than the sum over its atoms."""
     chunks: list[Chunk] = []
     spans = [(0, len(text))]
@@ -114,18 +120,20 @@ def _fitting(text: str, spec: ChunkSpec, overhead: int, counter: TokenCounter) -
     while spans:
         spans = [span for start, end in spans for span in _cut(text, start, end, least, most, counter)]
         texts = [text[start:end] for start, end in spans]
-        read = list(zip(spans, texts, counter.read(texts), strict=True))
-        fits = [reading.tokens <= spec.max_tokens or most == 0 for _, _, reading in read]
+        before = [contexts.at(start) for start, _ in spans]
+        readings = counter.read([context + text for context, text in zip(before, texts, strict=True)])
+        read = list(zip(spans, texts, before, readings, strict=True))
+        fits = [reading.tokens <= spec.max_tokens or most == 0 for *_, reading in read]
         chunks += [_as_chunk(*piece) for piece, fit in zip(read, fits, strict=True) if fit]
-        spans = [span for (span, _, _), fit in zip(read, fits, strict=True) if not fit]
+        spans = [span for (span, *_), fit in zip(read, fits, strict=True) if not fit]
         # At 0 every chunk is a single character, so the loop ends.
         most = most * 3 // 4
         least = max(1, min(least, most // 2))
     return sorted(chunks, key=lambda chunk: chunk.char_start)
 
 
-def _as_chunk(span: tuple[int, int], text: str, reading: Reading) -> Chunk:
-    return Chunk(text, *span, reading.tokens, reading.unknown, reading.hidden)
+def _as_chunk(span: tuple[int, int], text: str, context: str, reading: Reading) -> Chunk:
+    return Chunk(text, *span, reading.tokens, reading.unknown, reading.hidden, context)
 
 
 def _cut(text: str, start: int, end: int, least: int, most: int, counter: TokenCounter) -> Iterable[tuple[int, int]]:

@@ -63,6 +63,8 @@ def chunking_fingerprint(spec: ChunkSpec, model: ModelSpec) -> str:
             "method": spec.method,
             "model_max_tokens": model.max_tokens,
             "rule": CHUNKING_RULE,
+            # Spaces that were made before there were contexts have fingerprints without it.
+            **({"context": list(spec.context)} if spec.context else {}),
         }
     )
 
