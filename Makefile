@@ -17,8 +17,8 @@ export SOURCE_DATE_EPOCH := 315532800
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export \
-    validate-compare validate-doctor validate-plan validate-promotion picture bench bench-gpu gpu crash crash-spaces soak \
-    soak-follow soak-upgrade mutants zip wheel clean
+    validate-compare validate-context validate-doctor validate-plan validate-promotion picture bench bench-gpu gpu \
+    crash crash-spaces soak soak-follow soak-upgrade mutants zip wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ validate-export: install ## Export a real library to every kind of target, refre
 
 validate-compare: install ## Estimate a difference from samples of SciFact by 20 seeds, and compare with the truth
 	$(JAVA) $(BIN)/python tests/validate/compare.py
+
+validate-context: install ## Measure what titles before chunks gain on judged libraries (PARTS="scifact cranfield edits")
+	$(JAVA) $(BIN)/python tests/validate/context.py $(PARTS)
 
 validate-plan: install ## Plan refreshes of real libraries, run them, and compare (PARTS="tldr scifact capped nothing")
 	$(JAVA) $(BIN)/python tests/validate/plan.py $(PARTS)
