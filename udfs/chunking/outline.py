@@ -49,7 +49,7 @@ class Outline:
     def atoms(self) -> list[Atom]:
         """What the text consists of: headings, blocks, and sentences between them."""
         begin = len(self.text) - len(self.text.lstrip())
-        return self._assembled(begin, len(self.text), 0, Level.HEADING, Level.HEADING)
+        return self._assembled(begin, len(self.text), 0, Level.HEADING)
 
     def within(self, start: int, end: int) -> list[Atom]:
         """Returns the atoms of a part of the text; the first and last one cut off at its ends."""
@@ -63,7 +63,7 @@ class Outline:
     def parts(self, atom: Atom) -> list[Atom]:
         """Cuts an atom that is too long at the strongest boundaries inside; returns it alone if there are none."""
         if atom.kind is Kind.ITEM:
-            return self._assembled(atom.start, atom.end, atom.depth + 1, atom.level, Level.PART)
+            return self._assembled(atom.start, atom.end, atom.depth + 1, atom.level)
         if atom.kind is Kind.TABLE:
             return self._split(atom, self._rows(atom), Level.PART, Kind.TEXT)
         if atom.kind is Kind.CODE:
@@ -111,7 +111,7 @@ class Outline:
         found = {block for level in self.blocks for block in level if block.kind is Kind.TABLE}
         return sorted(found)
 
-    def _assembled(self, start: int, end: int, depth: int, first: Level, strongest: Level) -> list[Atom]:
+    def _assembled(self, start: int, end: int, depth: int, first: Level) -> list[Atom]:
         """Lists the atoms of a part of the text, with the blocks of one depth kept whole."""
         blocks = list(self._blocks(start, end, depth))
         inner = iter(blocks)
@@ -126,8 +126,11 @@ class Outline:
             if block is not None and block.start < offset < block.end:
                 continue
             at = block if block is not None and block.start == offset else None
-            level = min(self.cuts.get(offset, Level.LINE), strongest)
-            places.append((offset, level if offset > start else first, at))
+            level = self.cuts.get(offset, Level.LINE) if offset > start else first
+            # A nested item is the weaker boundary. Paragraphs of an item stay as strong as any, so that a mark in front
+            # of an indented section changes no boundary in it.
+            nested = at is not None and at.kind is Kind.ITEM and at.depth > 0 and level is Level.LINE
+            places.append((offset, Level.PART if nested else level, at))
         return list(self._between(places, end))
 
     def _between(self, places: Sequence[tuple[int, Level, Block | None]], end: int) -> Iterator[Atom]:
