@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from schemas.context import HEADINGS
 from schemas.table import name_parts
+from udfs.specs import NEWEST_RULES
 
 _HOUR = 3600
 _NAME_RULE = r"^[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*$"
@@ -205,6 +206,7 @@ class ChunkingSettings(Section):
     """How documents are cut into chunks; sizes are in the model's tokens, special tokens and prompt included."""
 
     method: Literal["structure", "none"] = "structure"
+    rules: Annotated[int, Field(ge=1, le=NEWEST_RULES)] | None = None
     max_tokens: Annotated[int, Field(ge=16, le=1_000_000)] | None = None
     min_tokens: Annotated[int, Field(ge=1)] | None = None
     context: Annotated[list[Text], BeforeValidator(as_context)] = []

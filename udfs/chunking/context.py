@@ -1,6 +1,5 @@
 """What the model sees before each chunk: the document's title and the like, and the headings above the chunk."""
 
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 from schemas.context import CONTEXT_END, PART_END
@@ -14,8 +13,8 @@ class Contexts:
 
     Args:
         document: What all of them begin with; empty for nothing.
-        headings: Offset of each heading and the path that holds from there on, outermost first; None if the contexts
-            have no headings.
+        above: Returns what stands above a chunk that begins at an offset, such as its headings, outermost first; None
+            if the contexts have no headings.
         most: Most tokens of a context; what is longer is cut between words.
         count: Counts the tokens of texts, without special tokens.
 
@@ -27,21 +26,19 @@ class Contexts:
     def __init__(
         self,
         document: str,
-        headings: Sequence[tuple[int, tuple[str, ...]]] | None,
+        above: Callable[[int], tuple[str, ...]] | None,
         most: int,
         count: Callable[[Sequence[str]], list[int]],
     ) -> None:
         self._document, self._most, self._count = document, most, count
-        self._headings = headings or ()
-        self._starts = [start for start, _ in self._headings]
+        self._above = above
         self._known: dict[tuple[str, ...], str] = {}
-        first = self._shortened(()) if headings is None else ""
-        self.tokens = most if headings is not None else count([first])[0] if first else 0
+        first = self._shortened(()) if above is None else ""
+        self.tokens = most if above is not None else count([first])[0] if first else 0
 
     def at(self, start: int) -> str:
         """Returns the context of the chunk that begins at an offset, with what separates it from the text."""
-        index = bisect_right(self._starts, start)
-        return self._shortened(self._headings[index - 1][1] if index else ())
+        return self._shortened(self._above(start) if self._above is not None else ())
 
     def _shortened(self, path: tuple[str, ...]) -> str:
         if path not in self._known:

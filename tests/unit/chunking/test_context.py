@@ -15,8 +15,11 @@ TEXT = " ".join(f"Sentence {number} is about owls." for number in range(40))
 PATHS = [(0, ("Birds",)), (100, ("Birds", "Owls")), (200, ("Birds", "Owls", "Food"))]
 
 
-def contexts(document: str, headings: list[tuple[int, tuple[str, ...]]] | None = None, most: int = 10) -> Contexts:
-    return Contexts(document, headings, most, COUNTER.pieces)
+def contexts(document: str, headings: list[tuple[int, tuple[str, ...]]] | None = None) -> Contexts:
+    def above(start: int) -> tuple[str, ...]:
+        return next((path for first, path in reversed(headings or []) if first <= start), ())
+
+    return Contexts(document, above if headings is not None else None, 10, COUNTER.pieces)
 
 
 def test_a_title_stands_before_every_chunk_and_is_counted() -> None:
@@ -26,6 +29,45 @@ def test_a_title_stands_before_every_chunk_and_is_counted() -> None:
     for chunk in chunks:
         assert chunk.text == TEXT[chunk.char_start : chunk.char_end]
         assert chunk.token_count == COUNTER.inputs([chunk.context + chunk.text])[0] <= SPEC.max_tokens
+
+
+GUIDE = """# Birds
+
+Birds have feathers. Birds lay eggs. Birds have a beak without teeth. Most birds can fly.
+
+## Owls
+
+Owls hunt at night. Owls turn their heads. Owls eat mice and voles. Owls nest in hollow trees.
+
+| owl | size in centimetres | food |
+| --- | --- | --- |
+| tawny owl | 40 | mice, voles and frogs |
+| eagle owl | 70 | rabbits, hares and foxes |
+| little owl | 22 | beetles, worms and mice |
+| snowy owl | 60 | lemmings, hares and ducks |
+| barn owl | 35 | voles, shrews and mice |
+"""
+
+
+def test_headings_and_the_header_of_a_table_stand_before_chunks() -> None:
+    spec = ChunkSpec(method="structure", max_tokens=60, min_tokens=10, context=("headings",))
+    chunks = chunk_text(GUIDE, spec, COUNTER)
+    for chunk in chunks:
+        assert chunk.text == GUIDE[chunk.char_start : chunk.char_end]
+        assert chunk.token_count == COUNTER.inputs([chunk.context + chunk.text])[0] <= spec.max_tokens
+    found = {chunk.context for chunk in chunks}
+    assert {"Birds\n\n", "Birds > Owls\n\n"} <= found
+    inside = [chunk for chunk in chunks if chunk.text.startswith("| eagle") or chunk.text.startswith("| little")]
+    assert all("| owl | size in centimetres" in chunk.context for chunk in inside) and inside
+
+
+def test_an_edited_heading_changes_the_chunks_of_its_section_alone() -> None:
+    spec = ChunkSpec(method="structure", max_tokens=40, min_tokens=10, context=("headings",))
+    before = chunk_text(GUIDE, spec, COUNTER)
+    after = chunk_text(GUIDE.replace("## Owls", "## Hunters of the night"), spec, COUNTER)
+    kept = {(chunk.context, chunk.text) for chunk in after} & {(chunk.context, chunk.text) for chunk in before}
+    assert kept == {(chunk.context, chunk.text) for chunk in before if "Owls" not in chunk.context}
+    assert kept
 
 
 def test_a_document_without_a_title_is_cut_as_without_contexts() -> None:

@@ -81,7 +81,7 @@ def test_everything_but_the_essentials_has_a_default() -> None:
             "filter": None,
             "track": "auto",
         },
-        "chunking": {"method": "structure", "max_tokens": None, "min_tokens": None, "context": []},
+        "chunking": {"method": "structure", "rules": None, "max_tokens": None, "min_tokens": None, "context": []},
         "model": {
             "path": "fake:8",
             "revision": None,
@@ -212,6 +212,8 @@ def test_an_unknown_key_is_refused_with_a_suggestion(key: str, advice: str) -> N
         ("run.max_quarantined_fraction", float("inf"), "finite number"),
         ("chunking.max_tokens", 15, "greater than or equal to 16, not 15"),
         ("chunking.min_tokens", 0, "greater than or equal to 1, not 0"),
+        ("chunking.rules", 0, "greater than or equal to 1, not 0"),
+        ("chunking.rules", 3, "less than or equal to 2, not 3"),
         ("spark.properties", {"spark.x": None}, "should be a valid string"),
     ],
 )
@@ -259,6 +261,7 @@ def test_values_at_the_limits_are_accepted() -> None:
     settings = settings_with(
         ("chunking.max_tokens", 100),
         ("chunking.min_tokens", 50),
+        ("chunking.rules", 1),
         ("inference.token_budget", 16),
         ("run.max_removed_fraction", 1),
         ("run.max_quarantined_fraction", 0),
