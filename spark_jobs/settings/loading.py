@@ -248,7 +248,7 @@ def _known_keys(model: type[BaseModel], parents: tuple[Any, ...]) -> list[str]:
         if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
             return []
         model = kind
-    return [field.alias or name for name, field in model.model_fields.items()]
+    return [field.alias or name for name, field in model.model_fields.items() if not field.exclude]
 
 
 def _file_values(path: Path) -> dict[str, Any]:
