@@ -29,7 +29,7 @@ from udfs.models.source import describe_model  # noqa: E402
 from udfs.specs import ChunkSpec  # noqa: E402
 
 RESULTS = ROOT / "tests" / "validate" / "results" / "languages.json"
-TRIALS, ROUNDS, LONG = 100, 8, 4
+TRIALS, LONG = 100, 4
 # A declaration is one document of a few dozen chunks, so many sizes are tried, each of which cuts it elsewhere.
 SIZES = (48, 56, 64, 80, 96, 112, 128, 160)
 # Of 800 trials, a share may differ by this much by chance alone: twice the standard error of a difference at 95 %.
@@ -90,10 +90,10 @@ def measure(texts: Texts, rules: int) -> tuple[float, float, float]:
     return sum(count <= 3 for count in changed) / len(changed), mean(changed), mean(filled or [0])
 
 
-def seconds(texts: Texts, counter: TokenCounter) -> tuple[float, float]:
+def seconds(texts: Texts, counter: TokenCounter, rounds: int) -> tuple[float, float]:
     """Returns the processor time in which each rules cut all documents: the best of rounds in turn."""
     best = [float("inf")] * 2
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for rules in (1, 2):
             spec = ChunkSpec(method="structure", max_tokens=128, min_tokens=32, rules=rules)
             began = time.process_time()
@@ -120,9 +120,9 @@ def compare(outcome: Outcome, sets: Sequence[Texts], *, is_english: bool) -> Non
             }
         )
         if tokenizer is not None:
-            first, second = seconds(texts, tokenizer)
+            first, second = seconds(texts, tokenizer, 3)
             outcome.at_most(f"{texts.name}: time of rules 2 over rules 1, tokens counted", second / first, SLOWER)
-        first, second = seconds(texts, Counter())
+        first, second = seconds(texts, Counter(), 8)
         outcome.measured(
             **{
                 f"{texts.name}: the same without counting tokens": second / first,

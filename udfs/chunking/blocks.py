@@ -20,7 +20,7 @@ _RULE_ROW = (
 _ROWS = re.compile(r"(?:\n(?=[^\n|]*+\|)[^\n]*+)*+")
 _FRONT_MATTER = re.compile(r"\A---[ \t]*+\r?\n(?=[\w\"'-]+[ \t]*:)[^\0]{0,8192}?\n(?:---|\.\.\.)[ \t]*+(?=\r?\n|\Z)")
 _MARKER = r"(?P<line>[ \t]*+)(?:[-*+\u2022\u2023\u25e6\u2043]|(?P<number>\d{1,3})[.)])[ \t]++(?=\S)"
-_BLANK_LINES = re.compile(r"\n(?:[ \t\r]*+\n)++(?P<indent>[ \t]*+)(?=\S)")
+_BLANK_LINES = re.compile(r"\n(?:[ \t\r]*+\n)++(?P<indent>[ \t]*+)")
 _TAB = 4
 _INDENT = re.compile(r"[ \t]*+")
 # Items nested deeper count as siblings, so that a text is not counted once for each of a thousand levels.
@@ -172,7 +172,7 @@ def _interruptions(
     inside = blocks[bisect_right(starts, start) : bisect_right(starts, stop)]
     found = [(block.start, _indent_before(text, block.start)) for block in inside]
     for match in _BLANK_LINES.finditer(text, start, stop):
-        if not _within(match, blocks, starts):
+        if match.end() < stop and not _within(match, blocks, starts):
             found.append((match.start(), _width(match["indent"])))
     yield from sorted(found)
     if heading < len(headings) and stop == headings[heading]:

@@ -13,7 +13,6 @@ from udfs.chunking.boundaries import LINE_BREAK, Atom, Kind, Level, break_level,
 from udfs.chunking.scripts import script_sentence_cuts
 
 _ATX = re.compile(r"(?P<marks>#{1,6})[ \t]++(?P<title>[^\n\r]*+)")
-_CLOSING_MARKS = re.compile(r"(?:^|[ \t]++)#++$")
 _RULE = re.compile(r"([=\-~^\"'*+#.:_])\1{2,}+[ \t]*+$")
 _PART_BREAK = re.compile(r"\n[ \t\r]*+\n\s*+")
 _ROW_BREAK = re.compile(r"\n[ \t]*+")
@@ -280,7 +279,9 @@ def _heading(text: str, position: int, level: Level | None, headings: list[Headi
 
 def _title(source: str) -> tuple[str, str]:
     if match := _ATX.match(source):
-        return f"h{len(match['marks'])}", _CLOSING_MARKS.sub("", match["title"].strip()).strip()
+        title = match["title"].strip()
+        closed = title.rstrip("#")
+        return f"h{len(match['marks'])}", closed.rstrip() if closed[-1:] in ("", " ", "\t") else title
     lines = [line.strip() for line in source.splitlines()]
     ruled_above = _RULE.match(lines[0]) is not None and len(lines) > 2
     return lines[-1][0] * (2 if ruled_above else 1), lines[1 if ruled_above else 0]
