@@ -16,8 +16,7 @@ _ATX = re.compile(r"(?P<marks>#{1,6})[ \t]++(?P<title>[^\n\r]*+)")
 _RULE = re.compile(r"([=\-~^\"'*+#.:_])\1{2,}+[ \t]*+$")
 _PART_BREAK = re.compile(r"\n[ \t\r]*+\n\s*+")
 _ROW_BREAK = re.compile(r"\n[ \t]*+")
-
-
+# A line with a mark of these alone is no chunk.
 _FENCES = ("```", "~~~", "---", "...")
 
 
