@@ -11,18 +11,16 @@ from typing import NamedTuple
 
 from udfs.chunking.boundaries import Kind
 
-_FENCE = re.compile(r"^[ \t]*+(?P<mark>`{3,}+|~{3,}+)(?P<info>[^\n`]*+)$", re.MULTILINE)
+_FENCE = r"(?P<line>[ \t]*+)(?P<mark>`{3,}+|~{3,}+)(?P<info>[^\n`]*+)(?=\n|\Z)"
 # A block of code that is longer is not recognized, so that a fence without an end reaches no further.
 _LONGEST_CODE = 1 << 14
-_RULE_ROW = re.compile(
-    r"^[ \t>]*+(?=[^\n|]*+\|)\|?[ \t]*+:?-++:?[ \t]*+(?:\|[ \t]*+:?-++:?[ \t]*+)*+\|?[ \t\r]*+$", re.MULTILINE
+_RULE_ROW = (
+    r"(?P<line>[ \t>]*+)(?=[^\n|]*+\|)\|?[ \t]*+:?-++:?[ \t]*+(?:\|[ \t]*+:?-++:?[ \t]*+)*+\|?[ \t\r]*+(?=\n|\Z)"
 )
 _ROWS = re.compile(r"(?:\n(?=[^\n|]*+\|)[^\n]*+)*+")
 _FRONT_MATTER = re.compile(r"\A---[ \t]*+\r?\n(?=[\w\"'-]+[ \t]*:)[^\0]{0,8192}?\n(?:---|\.\.\.)[ \t]*+(?=\r?\n|\Z)")
-_MARKER = re.compile(
-    r"^(?P<indent>[ \t]*+)(?:[-*+\u2022\u2023\u25e6\u2043]|(?P<number>\d{1,3})[.)])[ \t]++(?=\S)", re.MULTILINE
-)
-_BLANK_LINES = re.compile(r"\n(?:[ \t\r]*+\n)++(?P<indent>[ \t]*+)(?=\S)")
+_MARKER = r"(?P<line>[ \t]*+)(?:[-*+\u2022\u2023\u25e6\u2043]|(?P<number>\d{1,3})[.)])[ \t]++(?=\S)"
+_BLANK_LINES = re.compile(r"\n(?:[ \t\r]*+\n)++(?P<indent>[ \t]*+)")
 _TAB = 4
 _INDENT = re.compile(r"[ \t]*+")
 # Items nested deeper count as siblings, so that a text is not counted once for each of a thousand levels.
@@ -60,7 +58,7 @@ def code_blocks(text: str) -> list[Block]:
     found = [Block(0, front.end(), Kind.CODE)] if front else []
     if "```" in text or "~~~" in text:
         begin = front.end() if front else 0
-        found += _between_fences(text, (match for match in _FENCE.finditer(text) if match.start() >= begin))
+        found += _between_fences(text, (match for match in _of_lines(_FENCE, text) if match.start() >= begin))
     return found
 
 
@@ -88,7 +86,7 @@ def _must_close(text: str, fence: re.Match[str]) -> bool:
 
 
 def _blank_before(text: str, fence: re.Match[str]) -> bool:
-    return _is_blank_before(text, fence.start())
+    return _is_blank_before(text, fence.start("line"))
 
 
 def _blank_after(text: str, fence: re.Match[str]) -> bool:
@@ -115,9 +113,9 @@ def tables(text: str, blocks: Sequence[Block]) -> list[Block]:
     if "|" not in text or "-" not in text:
         return found
     starts, end = [block.start for block in blocks], 0
-    for rule in _RULE_ROW.finditer(text):
-        line = text.rfind("\n", 0, max(rule.start() - 1, 0)) + 1
-        if rule.start() == 0 or line < end or "|" not in text[line : rule.start()] or _within(rule, blocks, starts):
+    for rule in _of_lines(_RULE_ROW, text):
+        line = text.rfind("\n", 0, rule.start()) + 1
+        if line < end or "|" not in text[line : rule.start()] or _within(rule, blocks, starts):
             continue
         rows = _ROWS.match(text, rule.end())
         end = rows.end() if rows else rule.end()
@@ -137,8 +135,8 @@ def list_items(text: str, blocks: Sequence[Block], headings: Sequence[int]) -> l
         Items in the order of their starts.
     """
     starts = [block.start for block in blocks]
-    markers = [match for match in _MARKER.finditer(text) if not _within(match, blocks, starts)]
-    stops = [*(match.start() for match in markers[1:]), len(text)]
+    markers = [match for match in _of_lines(_MARKER, text) if not _within(match, blocks, starts)]
+    stops = [*(match.start("line") for match in markers[1:]), len(text)]
     items: list[Block] = []
     ends: list[int] = []
     opened: list[tuple[int, int]] = []
@@ -148,14 +146,14 @@ def list_items(text: str, blocks: Sequence[Block], headings: Sequence[int]) -> l
             ends[opened.pop()[0]] = end
 
     for marker, stop in zip(markers, stops, strict=False):
-        indent = _width(marker["indent"])
+        indent = _width(marker["line"])
         if not opened and not _may_begin_list(text, marker):
             continue
         # A single space more than the item before is no nesting.
-        close(marker.start(), indent - 1)
+        close(marker.start("line"), indent - 1)
         if len(opened) > _DEEPEST:
-            close(marker.start(), opened[_DEEPEST][1])
-        items.append(Block(marker.end("indent"), 0, Kind.ITEM, len(opened)))
+            close(marker.start("line"), opened[_DEEPEST][1])
+        items.append(Block(marker.end("line"), 0, Kind.ITEM, len(opened)))
         opened.append((len(ends), indent))
         ends.append(len(text))
         for end, width in _interruptions(text, marker.end(), stop, blocks, starts, headings):
@@ -174,7 +172,7 @@ def _interruptions(
     inside = blocks[bisect_right(starts, start) : bisect_right(starts, stop)]
     found = [(block.start, _indent_before(text, block.start)) for block in inside]
     for match in _BLANK_LINES.finditer(text, start, stop):
-        if not _within(match, blocks, starts):
+        if match.end() < stop and not _within(match, blocks, starts):
             found.append((match.start(), _width(match["indent"])))
     yield from sorted(found)
     if heading < len(headings) and stop == headings[heading]:
@@ -183,14 +181,22 @@ def _interruptions(
 
 def _may_begin_list(text: str, marker: re.Match[str]) -> bool:
     # A number at the start of a line may be that of a sentence.
-    if marker["number"] in (None, "1") or _is_blank_before(text, marker.start()):
+    if marker["number"] in (None, "1") or _is_blank_before(text, marker.start("line")):
         return True
-    return text[max(0, marker.start() - 3) : marker.start()].rstrip("\r\n").endswith(":")
+    return text[max(0, marker.start() - 2) : marker.start()].rstrip("\r\n").endswith(":")
+
+
+def _of_lines(pattern: str, text: str) -> Iterator[re.Match[str]]:
+    """Finds the lines that begin with a pattern; its group `line` begins where the line does."""
+    if first := re.compile(pattern).match(text):
+        yield first
+    # A line feed is found several times faster than the start of a line is.
+    yield from re.compile(rf"\n{pattern}").finditer(text)
 
 
 def _within(match: re.Match[str], blocks: Sequence[Block], starts: Sequence[int]) -> bool:
-    index = bisect_right(starts, match.start()) - 1
-    return index >= 0 and match.start() < blocks[index].end
+    index = bisect_right(starts, match.end()) - 1
+    return index >= 0 and match.end() <= blocks[index].end
 
 
 def _indent(text: str, line: int) -> int:

@@ -37,30 +37,44 @@ _FLAG_LETTER = re.compile("[\U0001f1e6-\U0001f1ff]")
 _FEW_CODES = 20_000
 
 
-def matches(codes: Codes, test: Callable[[str], object]) -> Mask:
-    """Says of each character whether it passes a test, which is asked once for each distinct one."""
+def matches(codes: Codes, *tests: Callable[[str], object]) -> list[Mask]:
+    """Says of each character which tests it passes; each distinct one is tested once."""
     # Counting goes up to the highest code point, a million with an emoji. Only for long texts is sorting slower.
     distinct = np.unique(codes) if len(codes) < _FEW_CODES else np.flatnonzero(np.bincount(codes))
-    table = np.zeros(int(distinct[-1]) + 1, np.bool_)
-    table[distinct] = [bool(test(chr(code))) for code in distinct]
-    return table[codes]
-
-
-def extending(codes: Codes) -> Mask:
-    """Says of each character whether it belongs to the one before it: the rule of both sets of rules."""
-    found = matches(codes, lambda character: _EXTENDING.match(character) or category(character)[0] == "M")
-    found[1:] |= codes[:-1] == ord("\u200d")
+    characters = [chr(code) for code in distinct]
+    found = []
+    for test in tests:
+        table = np.zeros(int(distinct[-1]) + 1, np.bool_)
+        table[distinct] = [bool(test(character)) for character in characters]
+        found.append(table[codes])
     return found
 
 
-def attached(codes: Codes) -> Mask:
-    """Says of each character whether a reader would keep it with the one before it; of rules 2."""
-    found = matches(codes, _NEVER_FIRST.match)
-    found[1:] |= matches(codes, lambda character: _NEVER_LAST.match(character) or _stacks(character))[:-1]
-    flags = matches(codes, _FLAG_LETTER.match)
-    found[1:] |= flags[1:] & flags[:-1]
-    return found
+def spaces_and_held(codes: Codes, rules: int) -> tuple[Mask, Mask]:
+    """Says which characters are blank, and which are held to the one before them.
+
+    Args:
+        codes: A text, as code points.
+        rules: Which rules; 2 hold more.
+
+    Returns:
+        Two masks.
+    """
+    if rules == 1:
+        space, held = matches(codes, str.isspace, _extends)
+    else:
+        tests = str.isspace, _extends, _NEVER_FIRST.match, _holds_next, _FLAG_LETTER.match
+        space, held, never_first, holds_next, flags = matches(codes, *tests)
+        held |= never_first
+        held[1:] |= holds_next[:-1] | (flags[1:] & flags[:-1])
+    held[1:] |= codes[:-1] == ord("\u200d")
+    return space, held
 
 
-def _stacks(character: str) -> bool:
-    return combining(character) == _VIRAMA and character not in _NOT_STACKING
+def _extends(character: str) -> bool:
+    return bool(_EXTENDING.match(character)) or category(character)[0] == "M"
+
+
+def _holds_next(character: str) -> bool:
+    stacks = combining(character) == _VIRAMA and character not in _NOT_STACKING
+    return stacks or bool(_NEVER_LAST.match(character))

@@ -15,6 +15,7 @@ from functools import partial
 from hashlib import blake2b
 from itertools import accumulate, pairwise
 from typing import Protocol
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -113,7 +114,7 @@ def chunk_text(text: str, spec: ChunkSpec, counter: TokenCounter, context: str =
     above = partial(_above, outline) if HEADINGS in spec.context else None
     contexts = Contexts(context, above, spec.max_tokens // MOST_SHARE, counter.pieces)
     if spec.method == "none":
-        before = contexts.at(0)
+        before = contexts.at(0, len(text))
         return [_as_chunk((0, len(text)), text, before, counter.read([before + text])[0])]
     overhead = counter.inputs([""])[0]
     if spec.max_tokens <= overhead:
@@ -137,7 +138,7 @@ def _fitting(
         else:
             spans = [span for start, end in spans for span in _cut_outlined(outline, start, end, least, most, counter)]
         texts = [text[start:end] for start, end in spans]
-        before = [contexts.at(start) for start, _ in spans]
+        before = [contexts.at(*span) for span in spans]
         readings = counter.read([context + text for context, text in zip(before, texts, strict=True)])
         read = list(zip(spans, texts, before, readings, strict=True))
         fits = [reading.tokens <= spec.max_tokens or most == 0 for *_, reading in read]
@@ -152,16 +153,16 @@ def _fitting(
 def _as_chunk(
     span: tuple[int, int], text: str, context: str, reading: Reading, outline: Outline | None = None
 ) -> Chunk:
-    headings = outline.headings_at(span[0]) if outline is not None else ()
+    headings = outline.headings_of(*span) if outline is not None else ()
     return Chunk(text, *span, reading.tokens, reading.unknown, reading.hidden, headings, context)
 
 
-def _above(outline: Outline | None, start: int) -> tuple[str, ...]:
+def _above(outline: Outline | None, start: int, end: int) -> tuple[str, ...]:
     """Returns what stands above a chunk: its headings, and the header row of the table that it begins within."""
     if outline is None:
         return ()
     row = outline.table_header(start)
-    return (*outline.headings_at(start), *([row] if row else ()))
+    return (*outline.headings_of(start, end), *([row] if row else ()))
 
 
 def _cut(text: str, start: int, end: int, least: int, most: int, counter: TokenCounter) -> Iterable[tuple[int, int]]:
@@ -183,7 +184,7 @@ def _cut_outlined(
     if not atoms:
         return []
     begins, ends = _token_offsets(atoms, weights)
-    keys = _boundary_keys(outline.text, atoms, _REACH)
+    keys = _outlined_keys(outline.text, atoms)
     opens = _groups(atoms, begins, ends, most)
     closes = [first - 1 for first in opens[1:]] + [len(atoms) - 1]
     firsts = _chain([begins[i] for i in opens], [ends[j] for j in closes], keys[opens], least, most)
@@ -239,11 +240,15 @@ def _atoms(text: str, most: int, counter: TokenCounter) -> tuple[list[Atom], lis
     # Very long atoms are cut before counting, because some tokenizers take more than linear time for a long text.
     atoms = _divided(text, atoms, [atom.end - atom.start > limit for atom in atoms], longest)
     counts: dict[str, int] = {}
-    weights = _weights(text, atoms, counter, counts)
+    weights = _weights(text, atoms, _ends_before(atoms), counter, counts)
     if max(weights, default=0) <= most:
         return atoms, weights
     atoms = _divided(text, atoms, [weight > most for weight in weights], longest)
-    return atoms, _weights(text, atoms, counter, counts)
+    return atoms, _weights(text, atoms, _ends_before(atoms), counter, counts)
+
+
+def _ends_before(atoms: Sequence[Atom]) -> list[int]:
+    return [0, *(atom.end for atom in atoms[:-1])] if atoms else []
 
 
 def _outlined_atoms(
@@ -251,24 +256,58 @@ def _outlined_atoms(
 ) -> tuple[list[Atom], list[int]]:
     """Returns the atoms of a span, those that do not fit cut at their own parts, and their weights in tokens."""
     atoms = outline.within(start, end)
+    weights: list[int | None] = [None] * len(atoms)
     longest = max(1, min(_LONGEST_PIECE, most // 2))
     counts: dict[str, int] = {}
     while True:
         # Very long atoms are cut before counting, because some tokenizers take more than linear time for a long text.
         too_long = [atom.end - atom.start > most * _CHARACTERS_PER_TOKEN for atom in atoms]
-        weights = [] if any(too_long) else _weights(outline.text, atoms, counter, counts, start)
-        if weights:
-            too_long = [weight > room for weight, room in zip(weights, _rooms(atoms, weights, most), strict=True)]
-        divided = [
-            part for atom, cut in zip(atoms, too_long, strict=True) for part in _parts(outline, atom, longest, cut)
+        parts = _all_parts(outline, atoms, too_long, longest)
+        if parts is None:
+            known = _known_weights(outline.text, atoms, weights, start, counter, counts)
+            too_long = [weight > room for weight, room in zip(known, _rooms(atoms, known, most), strict=True)]
+            parts = _all_parts(outline, atoms, too_long, longest)
+            if parts is None:
+                return atoms, known
+            weights = list(known)
+        weights = [
+            None if cut else weight
+            for cut, weight, of_atom in zip(too_long, weights, parts, strict=True)
+            for _ in of_atom
         ]
-        if divided == atoms:
-            return atoms, weights or _weights(outline.text, atoms, counter, counts, start)
-        atoms = divided
+        atoms = [part for of_atom in parts for part in of_atom]
+
+
+def _all_parts(
+    outline: Outline, atoms: Sequence[Atom], too_long: Sequence[bool], longest: int
+) -> list[list[Atom]] | None:
+    """Cuts the atoms that are too long; None if none of them can be cut further."""
+    if not any(too_long):
+        return None
+    marked = zip(atoms, too_long, strict=True)
+    parts = [_parts(outline, atom, longest) if cut else [atom] for atom, cut in marked]
+    return parts if any(of_atom != [atom] for of_atom, atom in zip(parts, atoms, strict=True)) else None
+
+
+def _known_weights(
+    text: str,
+    atoms: Sequence[Atom],
+    weights: Sequence[int | None],
+    start: int,
+    counter: TokenCounter,
+    counts: dict[str, int],
+) -> list[int]:
+    """Fills in the weights that are not known yet."""
+    new = [index for index, weight in enumerate(weights) if weight is None]
+    before = [atoms[index - 1].end if index else start for index in new]
+    counted = iter(_weights(text, [atoms[index] for index in new], before, counter, counts))
+    return [next(counted) if weight is None else weight for weight in weights]
 
 
 def _rooms(atoms: Sequence[Atom], weights: Sequence[int], most: int) -> list[int]:
     """Returns how many tokens each atom may have, so that the headings before it fit beside it."""
+    if max(weights, default=0) * 2 <= most:
+        return [most] * len(atoms)
     rooms, taken = list[int](), 0
     for atom, weight in zip(atoms, weights, strict=True):
         is_heading = atom.kind is Kind.HEADING
@@ -277,9 +316,9 @@ def _rooms(atoms: Sequence[Atom], weights: Sequence[int], most: int) -> list[int
     return rooms
 
 
-def _parts(outline: Outline, atom: Atom, longest: int, cut: bool) -> list[Atom]:
-    parts = outline.parts(atom) if cut else [atom]
-    if not cut or parts != [atom]:
+def _parts(outline: Outline, atom: Atom, longest: int) -> list[Atom]:
+    parts = outline.parts(atom)
+    if parts != [atom]:
         return parts
     parts = pieces(outline.text, atom, longest, rules=2)
     return [*parts[:-1], parts[-1]._replace(kind=atom.kind)]
@@ -291,25 +330,39 @@ def _divided(text: str, atoms: Sequence[Atom], too_long: Sequence[bool], longest
 
 
 def _weights(
-    text: str, atoms: Sequence[Atom], counter: TokenCounter, counts: dict[str, int], begin: int = 0
+    text: str, atoms: Sequence[Atom], before: Sequence[int], counter: TokenCounter, counts: dict[str, int]
 ) -> list[int]:
     # In many tokenizers white space is a token or belongs to the next one, so each atom is counted with the space
-    # before it.
-    before = [begin, *(atom.end for atom in atoms)]
-    texts = [text[max(end, atom.start - _LEADING_SPACE) : atom.end] for end, atom in zip(before, atoms, strict=False)]
+    # between it and what is before it.
+    texts = [text[max(end, atom.start - _LEADING_SPACE) : atom.end] for end, atom in zip(before, atoms, strict=True)]
     new = [atom_text for atom_text in dict.fromkeys(texts) if atom_text not in counts]
     counts.update(zip(new, counter.pieces(new), strict=True))
     by_length = [max(1, (atom.end - atom.start) // _CHARACTERS_PER_TOKEN) for atom in atoms]
     return [max(counts[atom_text], least) for atom_text, least in zip(texts, by_length, strict=True)]
 
 
-def _boundary_keys(text: str, atoms: Sequence[Atom], reach: int | None = None) -> npt.NDArray[np.uint64]:
+def _boundary_keys(text: str, atoms: Sequence[Atom]) -> npt.NDArray[np.uint64]:
     """Returns a key for the boundary before each atom: its level, then a hash of the atoms on both sides."""
-    heads = [text[atom.start : atom.end if reach is None else min(atom.end, atom.start + reach)] for atom in atoms]
-    tails = heads if reach is None else [text[max(atom.start, atom.end - reach) : atom.end] for atom in atoms]
-    digests = {part: _digest(part) for part in {*heads, *tails}}
-    after = np.frombuffer(b"".join(digests[part] for part in heads), dtype="<u8")
-    before = np.roll(np.frombuffer(b"".join(digests[part] for part in tails), dtype="<u8"), 1)
+    encoded = [text[atom.start : atom.end].encode("utf-8", "surrogatepass") for atom in atoms]
+    digests = {content: blake2b(content, digest_size=8).digest() for content in set(encoded)}
+    after = np.frombuffer(b"".join(digests[content] for content in encoded), dtype="<u8")
+    return _ranked(np.roll(after, 1), after, atoms)
+
+
+def _outlined_keys(text: str, atoms: Sequence[Atom]) -> npt.NDArray[np.uint64]:
+    """Does the same by rules 2: a hash of the characters on both sides."""
+    contents = [text[atom.start : atom.end] for atom in atoms]
+    after = _hashes(content[:_REACH] for content in contents)
+    return _ranked(np.roll(_hashes(content[-_REACH:] for content in contents), 1), after, atoms)
+
+
+def _hashes(contents: Iterable[str]) -> npt.NDArray[np.uint64]:
+    return np.array([crc32(content.encode("utf-8", "surrogatepass")) for content in contents], np.uint64)
+
+
+def _ranked(
+    before: npt.NDArray[np.uint64], after: npt.NDArray[np.uint64], atoms: Sequence[Atom]
+) -> npt.NDArray[np.uint64]:
     mixed = (before * np.uint64(0x9E3779B97F4A7C15)) ^ after
     mixed ^= mixed >> np.uint64(29)
     mixed *= np.uint64(0xBF58476D1CE4E5B9)
@@ -317,7 +370,3 @@ def _boundary_keys(text: str, atoms: Sequence[Atom], reach: int | None = None) -
     levels <<= np.uint64(56)
     levels |= mixed >> np.uint64(8)
     return levels
-
-
-def _digest(part: str) -> bytes:
-    return blake2b(part.encode("utf-8", "surrogatepass"), digest_size=8).digest()

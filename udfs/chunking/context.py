@@ -13,8 +13,8 @@ class Contexts:
 
     Args:
         document: What all of them begin with; empty for nothing.
-        above: Returns what stands above a chunk that begins at an offset, such as its headings, outermost first; None
-            if the contexts have no headings.
+        above: Returns what stands above a chunk, given by its offsets: its headings, outermost first; None if the
+            contexts have no headings.
         most: Most tokens of a context; what is longer is cut between words.
         count: Counts the tokens of texts, without special tokens.
 
@@ -26,7 +26,7 @@ class Contexts:
     def __init__(
         self,
         document: str,
-        above: Callable[[int], tuple[str, ...]] | None,
+        above: Callable[[int, int], tuple[str, ...]] | None,
         most: int,
         count: Callable[[Sequence[str]], list[int]],
     ) -> None:
@@ -36,9 +36,9 @@ class Contexts:
         first = self._shortened(()) if above is None else ""
         self.tokens = most if above is not None else count([first])[0] if first else 0
 
-    def at(self, start: int) -> str:
-        """Returns the context of the chunk that begins at an offset, with what separates it from the text."""
-        return self._shortened(self._above(start) if self._above is not None else ())
+    def at(self, start: int, end: int) -> str:
+        """Returns the context of the chunk between two offsets, with what separates it from the text."""
+        return self._shortened(self._above(start, end) if self._above is not None else ())
 
     def _shortened(self, path: tuple[str, ...]) -> str:
         if path not in self._known:

@@ -5,6 +5,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 from udfs.chunking.blocks import Block, code_blocks, list_items, tables
@@ -12,10 +13,11 @@ from udfs.chunking.boundaries import LINE_BREAK, Atom, Kind, Level, break_level,
 from udfs.chunking.scripts import script_sentence_cuts
 
 _ATX = re.compile(r"(?P<marks>#{1,6})[ \t]++(?P<title>[^\n\r]*+)")
-_CLOSING_MARKS = re.compile(r"(?:^|[ \t]++)#++$")
 _RULE = re.compile(r"([=\-~^\"'*+#.:_])\1{2,}+[ \t]*+$")
 _PART_BREAK = re.compile(r"\n[ \t\r]*+\n\s*+")
 _ROW_BREAK = re.compile(r"\n[ \t]*+")
+# A line with a mark of these alone is no chunk.
+_FENCES = ("```", "~~~", "---", "...")
 
 
 class Heading(NamedTuple):
@@ -55,10 +57,11 @@ class Outline:
         """Returns the atoms of a part of the text; the first and last one cut off at its ends."""
         first = max(bisect_right(self.atoms, start, key=lambda atom: atom.start) - 1, 0)
         stop = bisect_left(self.atoms, end, key=lambda atom: atom.start)
-        clipped = (
-            atom._replace(start=max(atom.start, start), end=min(atom.end, end)) for atom in self.atoms[first:stop]
-        )
-        return [atom for atom in clipped if atom.start < atom.end]
+        atoms = self.atoms[first:stop]
+        # The others lie within.
+        for index in {0, len(atoms) - 1} if atoms else ():
+            atoms[index] = atoms[index]._replace(start=max(atoms[index].start, start), end=min(atoms[index].end, end))
+        return [atom for atom in atoms if atom.start < atom.end]
 
     def parts(self, atom: Atom) -> list[Atom]:
         """Cuts an atom that is too long at the strongest boundaries inside; returns it alone if there are none."""
@@ -69,25 +72,29 @@ class Outline:
         if atom.kind is Kind.CODE:
             return self._split(atom, self._groups(atom), Level.LINE, Kind.LINES)
         if atom.kind is Kind.LINES:
-            return self._split(atom, _breaks(_ROW_BREAK, self.text, atom.start, atom.end), Level.PART, Kind.TEXT)
+            return self._split(atom, self._code_lines(atom), Level.PART, Kind.TEXT)
         return [atom]
 
     def table_header(self, position: int) -> str:
         """Returns the header row of the table whose rows a position is among; empty if there is none."""
-        starts = self._tables
-        index = bisect_right(starts, position, key=lambda table: table.start) - 1
-        if index < 0 or not starts[index].body <= position < starts[index].end:
+        tables = self._tables
+        if not tables:
             return ""
-        table = starts[index]
+        index = bisect_right(tables, position, key=lambda table: table.start) - 1
+        if index < 0 or not tables[index].body <= position < tables[index].end:
+            return ""
+        table = tables[index]
         return self.text[table.start : table.body].split("\n", 1)[0].rstrip()
 
-    def headings_at(self, position: int) -> tuple[str, ...]:
-        """Returns the headings above a position, the outermost first, with those that begin there."""
-        index = bisect_right(self.headings, position, key=lambda heading: heading.start) - 1
+    def headings_of(self, start: int, end: int) -> tuple[str, ...]:
+        """Returns the headings that a part of the text is under, the outermost first; those it begins with too."""
+        if not self.headings:
+            return ()
+        index = bisect_right(self.headings, start, key=lambda heading: heading.start) - 1
         # A chunk that begins with headings is about what follows the last of them.
-        while index + 1 < len(self.headings) and index >= 0 and self.headings[index].start >= position:
-            following = self.headings[index + 1]
-            if self.text[self.headings[index].end : following.start].strip():
+        while 0 <= index < len(self.headings) - 1 and self.headings[index].start >= start:
+            following = self.headings[index + 1].start
+            if following >= end or self.text[self.headings[index].end : following].strip():
                 break
             index += 1
         path: list[str] = []
@@ -114,6 +121,8 @@ class Outline:
     def _assembled(self, start: int, end: int, depth: int, first: Level) -> list[Atom]:
         """Lists the atoms of a part of the text, with the blocks of one depth kept whole."""
         blocks = list(self._blocks(start, end, depth))
+        if not blocks and not self.headings:
+            return self._sentences(start, end, first)
         inner = iter(blocks)
         block = next(inner, None)
         places: list[tuple[int, Level, Block | None]] = []
@@ -132,6 +141,13 @@ class Outline:
             nested = at is not None and at.kind is Kind.ITEM and at.depth > 0 and level is Level.LINE
             places.append((offset, Level.PART if nested else level, at))
         return list(self._between(places, end))
+
+    def _sentences(self, start: int, end: int, first: Level) -> list[Atom]:
+        offsets = self.offsets[bisect_right(self.offsets, start) : bisect_left(self.offsets, end)]
+        levels = [first, *(self.cuts[offset] for offset in offsets)]
+        stops = (offset + len(self.text[offset:stop].rstrip()) for offset, stop in pairwise([start, *offsets, end]))
+        atoms = map(Atom, [start, *offsets], stops, levels)
+        return [atom for atom in atoms if atom.start < atom.end]
 
     def _between(self, places: Sequence[tuple[int, Level, Block | None]], end: int) -> Iterator[Atom]:
         pending: Level | None = None
@@ -174,6 +190,11 @@ class Outline:
         content = opening + len(self.text[opening:closing]) - len(self.text[opening:closing].lstrip())
         breaks = _breaks(_PART_BREAK, self.text, atom.start, atom.end)
         return [offset for offset in breaks if content < offset <= closing]
+
+    def _code_lines(self, atom: Atom) -> list[int]:
+        breaks = _breaks(_ROW_BREAK, self.text, atom.start, atom.end)
+        first = 1 if self.text.startswith(_FENCES, atom.start) else 0
+        return breaks[first:-1] if breaks and self.text.startswith(_FENCES, breaks[-1]) else breaks[first:]
 
     def _split(self, atom: Atom, offsets: Sequence[int], level: Level, kind: Kind) -> list[Atom]:
         cuts = [(offset, level, None) for offset in offsets if atom.start < offset < atom.end]
@@ -257,7 +278,9 @@ def _heading(text: str, position: int, level: Level | None, headings: list[Headi
 
 def _title(source: str) -> tuple[str, str]:
     if match := _ATX.match(source):
-        return f"h{len(match['marks'])}", _CLOSING_MARKS.sub("", match["title"].strip()).strip()
+        title = match["title"].strip()
+        closed = title.rstrip("#")
+        return f"h{len(match['marks'])}", closed.rstrip() if closed[-1:] in ("", " ", "\t") else title
     lines = [line.strip() for line in source.splitlines()]
     ruled_above = _RULE.match(lines[0]) is not None and len(lines) > 2
     return lines[-1][0] * (2 if ruled_above else 1), lines[1 if ruled_above else 0]

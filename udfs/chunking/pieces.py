@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from udfs.chunking.boundaries import Atom, Level
-from udfs.chunking.characters import Codes, Mask, attached, extending, matches
+from udfs.chunking.characters import Codes, spaces_and_held
 from udfs.chunking.scripts import segment_levels
 
 # Characters processed together, so that the arrays fit in the processor's cache however long the text is.
@@ -60,16 +60,15 @@ def _cut_keys(
         block = slice(start, start + _BLOCK)
         with_lead = codes[lead : start + _BLOCK]
         known = None if segments is None else segments[lead : start + _BLOCK]
-        held = extending(with_lead) | attached(with_lead) if rules > 1 else extending(with_lead)
-        block_levels, block_keys = _block_keys(with_lead, held, known)
+        block_levels, block_keys = _block_keys(with_lead, known, rules)
         levels[block], keys[block] = block_levels[start - lead :], block_keys[start - lead :]
     return levels, keys
 
 
 def _block_keys(
-    codes: Codes, held: Mask, segments: npt.NDArray[np.uint8] | None
+    codes: Codes, segments: npt.NDArray[np.uint8] | None, rules: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32]]:
-    space, newline = matches(codes, str.isspace), codes == ord("\n")
+    (space, held), newline = spaces_and_held(codes, rules), codes == ord("\n")
     last_but_blanks = np.maximum.accumulate(np.where(space & ~newline, 0, np.arange(len(codes))))
     levels = np.zeros(len(codes), np.uint8) if segments is None else segments.copy()
     levels[1:][space[:-1]] = Level.WORD

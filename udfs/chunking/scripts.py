@@ -18,8 +18,8 @@ from udfs.chunking.phrases import begins_phrase
 # The marks of rules 1 and those of Armenian, Devanagari, Tibetan, Burmese, Ethiopic, Khmer and Mongolian. The wide full
 # stop is one only where it is no decimal point, and the Khmer sign not in its word for "and so on".
 _SENTENCE_END = re.compile(
-    r"((?:[.!?\u2026\u203c\u2047-\u2049\u0589\u061f\u06d4\u0964\u0965\u0f0d\u0f0e\u104b\u1362\u1367\u17d5\u1803\u3002"
-    r"\uff01\uff1f\uff61]|\u17d4(?!\u179b\u17d4)|\uff0e(?![0-9A-Za-z\uff10-\uff19]))++)"
+    r"([.!?\u2026\u203c\u2047-\u2049\u0589\u061f\u06d4\u0964\u0965\u0f0d\u0f0e\u104b\u1362\u1367\u17d4\u17d5\u1803"
+    r"\u3002\uff01\uff0e\uff1f\uff61]++)(?!(?<=\u17d4)\u179b\u17d4|(?<=\uff0e)[0-9A-Za-z\uff10-\uff19])"
     r"[\"'\u2019\u201d\u00bb\u203a)\]}*_\u300d\u300f\u3011\u3015\u300b\uff09]*+"
 )
 _UNSPACED_ENDS = frozenset(
@@ -41,17 +41,20 @@ _CLAUSE_END = re.compile(
     "[\u060c\u061b\u104a\u3001\uff0c\uff1a\uff1b\uff64]++[\u2019\u201d\u3009\u300b\u300d\u300f\uff09]*+"
 )
 _KHMER = (
-    "(?<=[\u1780-\u17d1\u17d3\u17dd])(?:[\u1780-\u17a2](?=[\u17b6-\u17ca\u17d2])|[\u17a3-\u17b3])"
-    # A word that ends with its consonant is not seen; its marks say so.
-    "|(?<=[\u17cb\u17cd-\u17d0])[\u1780-\u17b3]"
+    # Behind a vowel or sign, a final consonant, or a subscript one; and before a consonant that has a vowel of its own,
+    # because others may be final.
+    "(?:(?<=[\u17b6-\u17d1\u17d3\u17dd])|(?<=[\u17b6-\u17d1\u17d3\u17dd][\u1780-\u17a2])|(?<=\u17d2[\u1780-\u17a2]))"
+    "(?:[\u1780-\u17a2](?=(?:\u17d2[\u1780-\u17a2]){0,2}[\u17b6-\u17ca])|[\u17a3-\u17b3])"
 )
+# What may end a syllable, and vowels and tones above, below and behind a consonant.
+_LAO_END, _LAO_VOWEL = "(?<=[\u0e81-\u0ebd\u0ec8-\u0ecd])", "(?=[\u0eb0-\u0ebc\u0ec8-\u0ecd])"
 _LAO = (
     "(?<=[\u0e81-\u0ecd])[\u0ec0-\u0ec4]"
     # Two consonants that begin a syllable: a silent one before a liquid or nasal, or one before w.
-    "|(?<=[\u0e81-\u0ebd\u0ec8-\u0ecd])\u0eab(?=[\u0e87\u0e8d\u0e99\u0ea1\u0ea3\u0ea5\u0ea7][\u0eb0-\u0ebc\u0ec8-\u0ecd])"
-    "|(?<=[\u0e81-\u0ebd\u0ec8-\u0ecd])[\u0e82\u0e84\u0e88\u0e8a\u0eaa\u0e96\u0e97](?=\u0ea7[\u0eb0-\u0ebc\u0ec8-\u0ecd])"
-    "|(?<=[\u0e81-\u0ebd\u0ec8-\u0ecd])(?<![\u0eab][\u0e87\u0e8d\u0e99\u0ea1\u0ea3\u0ea5])"
-    "[\u0e81-\u0ea6\u0ea8-\u0eae\u0edc\u0edd](?=[\u0eb0-\u0ebc\u0ec8-\u0ecd])"
+    f"|{_LAO_END}\u0eab(?=[\u0e87\u0e8d\u0e99\u0ea1\u0ea3\u0ea5\u0ea7][\u0eb0-\u0ebc\u0ec8-\u0ecd])"
+    f"|{_LAO_END}[\u0e82\u0e84\u0e88\u0e8a\u0eaa\u0e96\u0e97](?=\u0ea7[\u0eb0-\u0ebc\u0ec8-\u0ecd])"
+    f"|{_LAO_END}(?:(?<!\u0eab)[\u0e87\u0e8d\u0e99\u0ea1\u0ea3\u0ea5]|[\u0e81-\u0e84\u0e86\u0e88-\u0e8c\u0e8e-\u0e98"
+    f"\u0e9a-\u0ea0\u0ea8-\u0eae\u0edc\u0edd]){_LAO_VOWEL}"
 )
 _BURMESE = (
     "(?<=[\u1000-\u1038\u103a-\u109f])[\u1000-\u1021\u1023-\u1027\u1029\u102a\u103f\u104c-\u104f]"
@@ -108,20 +111,20 @@ def _starts(offsets: Iterable[int]) -> npt.NDArray[np.intp]:
 
 def _phrases(codes: Codes) -> npt.NDArray[np.intp]:
     """Returns the offsets at which phrases of Chinese, Japanese and Thai begin."""
+    thai, east, kana, letters = matches(codes, _THAI.match, _EAST_ASIAN.match, _KANA.match, str.isalnum)
     found = []
-    thai = matches(codes, _THAI.match)
     if thai.any():
         within = np.flatnonzero(thai[1:] & thai[:-1]) + 1
         found.append(within[begins_phrase("th", codes, within)])
-    east = matches(codes, _EAST_ASIAN.match)
     if east.any():
-        letters = east | matches(codes, str.isalnum)
+        letters |= east
         within = np.flatnonzero(letters[1:] & letters[:-1] & (east[1:] | east[:-1])) + 1
-        japanese = _near(matches(codes, _KANA.match), _KANA_REACH)[within]
-        kana, han = within[japanese], within[~japanese]
-        found.append(kana[begins_phrase("ja", codes, kana)])
+        japanese = _near(kana, _KANA_REACH)[within]
+        with_kana, without = within[japanese], within[~japanese]
+        found.append(with_kana[begins_phrase("ja", codes, with_kana)])
         # Where the models of both ways of writing agree, most cuts are between words, and neither has to be recognized.
-        found.append(han[begins_phrase("zh_hans", codes, han) & begins_phrase("zh_hant", codes, han)])
+        agreed = begins_phrase("zh_hans", codes, without) & begins_phrase("zh_hant", codes, without)
+        found.append(without[agreed])
     return np.concatenate([np.empty(0, np.intp), *found])
 
 

@@ -15,9 +15,10 @@ from schemas.errors import InputError
 from schemas.format import FORMAT
 from schemas.runs import RUNS
 from schemas.table import column
-from spark_jobs import list_quarantine, list_spaces, plan_library, show_status
+from spark_jobs import list_quarantine, list_spaces, plan_library, show_status, verify_space
 from spark_jobs.embed_library import run
 from spark_jobs.runtime.progress import Progress
+from spark_jobs.store.space_facts import chunking_text
 from spark_jobs.store.tables import delta_session, space_tables
 from tests.stores.make_store import unpacked
 from tests.support.refresh.oracle import query
@@ -75,6 +76,14 @@ def test_a_store_of_an_earlier_format_is_read_as_it_is_and_brought_up_to_date(
         assert properties(store / table)["embedlake.format"] == str(FORMAT)
     names = [field.name for field in DeltaTable(store / "birds" / "main" / "staged_vectors").schema().fields]
     assert names[:3] == ["run_number", "slice_number", "text_hash"]
+
+    # The rules of chunking have had numbers since. The run above went by the store's own, and so does this check.
+    verify_space.run(spark, settings)
+    (space,) = list_spaces.run(spark, settings)
+    assert "rules" not in space.chunking and chunking_text(space.chunking).endswith("tokens, rules 1")
+    newer = settings.model_copy(update={"chunking": settings.chunking.model_copy(update={"rules": 2})})
+    with pytest.raises(InputError, match=r"space main was chunked by another rule \(rules was 1, is 2\)"):
+        run(spark, newer)
 
 
 def test_columns_are_added_to_tables_of_the_store_and_a_newer_store_is_refused(

@@ -16,7 +16,7 @@ PATHS = [(0, ("Birds",)), (100, ("Birds", "Owls")), (200, ("Birds", "Owls", "Foo
 
 
 def contexts(document: str, headings: list[tuple[int, tuple[str, ...]]] | None = None) -> Contexts:
-    def above(start: int) -> tuple[str, ...]:
+    def above(start: int, _: int) -> tuple[str, ...]:
         return next((path for first, path in reversed(headings or []) if first <= start), ())
 
     return Contexts(document, above if headings is not None else None, 10, COUNTER.pieces)
@@ -94,13 +94,13 @@ def test_a_whole_document_has_its_context_too() -> None:
     ],
 )
 def test_headings_are_those_above_the_chunk(document: str, start: int, expected: str) -> None:
-    assert contexts(document, PATHS).at(start) == expected
+    assert contexts(document, PATHS).at(start, start + 1) == expected
 
 
 def test_before_the_first_heading_there_is_only_the_title() -> None:
     found = contexts("A Book", [(50, ("Birds",))])
-    assert (found.at(49), found.at(50)) == ("A Book\n\n", "A Book > Birds\n\n")
-    assert contexts("", [(50, ("Birds",))]).at(0) == ""
+    assert (found.at(49, 50), found.at(50, 51)) == ("A Book\n\n", "A Book > Birds\n\n")
+    assert contexts("", [(50, ("Birds",))]).at(0, 1) == ""
 
 
 def test_headings_take_the_same_share_whatever_they_are() -> None:
@@ -113,7 +113,7 @@ def test_headings_take_the_same_share_whatever_they_are() -> None:
 @given(words=st.lists(st.text("abc é", min_size=1, max_size=12).map(str.strip).filter(bool), max_size=60))
 def test_a_long_context_is_cut_between_words(words: list[str]) -> None:
     document = " ".join(" ".join(words).split())
-    found = contexts(document).at(0)
+    found = contexts(document).at(0, 1)
     shown = found.removesuffix("\n\n")
     assert document.startswith(shown) and (shown == document or not shown or document[len(shown)] == " ")
     assert not found or COUNTER.pieces([found])[0] <= 10

@@ -9,8 +9,11 @@ from pyspark.sql import Row
 
 from schemas.errors import InputError
 from spark_jobs.settings import Settings, as_settings
+from spark_jobs.settings.specs import chunk_spec, inference_spec
 from spark_jobs.store.registry import refuse_other_case
 from spark_jobs.store.spaces import as_made, check_space, rules_of
+from tests.stores.make_store import unpacked
+from tests.support.refresh.oracle import query
 from udfs.models.fingerprint import chunking_fingerprint, model_fingerprint
 from udfs.specs import NEWEST_RULES, ChunkSpec, ModelSpec
 
@@ -104,6 +107,16 @@ def test_a_space_keeps_the_rules_that_it_was_made_by(before_rules_had_numbers: b
     chunking = as_made(row, settings_with_rules(None), NEW_SPACE)
     assert chunking == OF_RULES_1
     check_space(row, "main", MODEL, chunking)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_stores_of_earlier_versions_go_on_by_rules_1(number: int, tmp_path: Path) -> None:
+    settings = unpacked(f"format-{number}.tar.gz", tmp_path)
+    (found,) = query(tmp_path / "store" / "_embedlake" / "spaces", "select * from t")
+    model = inference_spec(settings).model
+    chunking = as_made(Row(**found), settings, chunk_spec(settings, model))
+    assert chunking.rules == 1
+    check_space(Row(**found), "main", model, chunking)
 
 
 def test_other_rules_than_those_of_the_space_are_refused_by_name() -> None:
