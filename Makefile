@@ -17,8 +17,8 @@ export SOURCE_DATE_EPOCH := 315532800
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export \
-    validate-compare validate-doctor validate-plan validate-promotion picture bench bench-gpu gpu crash crash-spaces soak \
-    soak-follow soak-upgrade mutants zip wheel clean
+    validate-compare validate-context validate-doctor validate-languages validate-plan validate-promotion picture \
+    bench bench-gpu gpu crash crash-spaces soak soak-follow soak-upgrade mutants zip wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,11 +75,17 @@ validate-export: install ## Export a real library to every kind of target, refre
 validate-compare: install ## Estimate a difference from samples of SciFact by 20 seeds, and compare with the truth
 	$(JAVA) $(BIN)/python tests/validate/compare.py
 
+validate-context: install ## Measure what titles before chunks gain on judged libraries (PARTS="scifact cranfield edits")
+	$(JAVA) $(BIN)/python tests/validate/context.py $(PARTS)
+
 validate-plan: install ## Plan refreshes of real libraries, run them, and compare (PARTS="tldr scifact capped nothing")
 	$(JAVA) $(BIN)/python tests/validate/plan.py $(PARTS)
 
 validate-promotion: install ## Promote a better model of a real library, refuse the worse one, and roll back
 	$(JAVA) $(BIN)/python tests/validate/promotion.py
+
+validate-languages: $(STAMP) ## Cut real text in many scripts and real Markdown by both rules; compare stability, fill and time
+	$(BIN)/python tests/validate/languages.py $(PARTS)
 
 picture: $(STAMP) ## Draw the picture of a report in docs/ anew; needs chromium (Debian: apt-get install chromium)
 	$(BIN)/python tests/validate/picture.py

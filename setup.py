@@ -40,7 +40,10 @@ setup(
         "spark_jobs.targets",
         "spark_jobs.targets.postgresql",
     ],
-    package_data={"spark_jobs.page": ["page.html", "page.css", "page.js"]},
+    package_data={
+        "udfs.chunking": ["phrases_ja.json", "phrases_th.json", "phrases_zh_hans.json", "phrases_zh_hant.json"],
+        "spark_jobs.page": ["page.html", "page.css", "page.js"],
+    },
     install_requires=[
         "torch>=2.11",
         "sentence-transformers>=6",

@@ -5,11 +5,12 @@
 3. `inference` in `runs` has `backend`, `backend_note`, `torch_rate` and `openvino_rate`.
 4. `spaces` has one row for each change of a space instead of one for each space, and so `number`, `change`,
    `changed_at`, `changed_by`, `reason` and `figures`.
+5. `plan` and `staged_chunks` have `context`, and so has `vectors` in spaces whose chunks have one.
 """
 
 from schemas.errors import InputError
 
-FORMAT = 4
+FORMAT = 5
 # A property of every table that embedlake creates. Delta keeps it, and every reader of Delta shows it.
 FORMAT_PROPERTY = "embedlake.format"
 

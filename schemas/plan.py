@@ -50,6 +50,7 @@ def plan_table(payload: Sequence[StructField] = ()) -> Table:
         column("attempts", IntegerType(), "earlier runs that tried to embed this very text"),
         *([column("payload", StructType(list(payload)), "payload columns of the source")] if payload else []),
         column("refused", REFUSED, "why the text cannot be embedded, found before a worker saw it"),
+        column("context", StringType(), "title and other columns for the context of each chunk; null for none"),
         column("text", StringType(), "composed text to embed; null where it is refused"),
     ]
     what = "Documents of the source that the run in progress has to work on"

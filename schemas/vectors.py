@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from pyspark.sql import Column
+from pyspark.sql import functions as F
 from pyspark.sql.types import (
     ArrayType,
     BooleanType,
@@ -13,6 +15,7 @@ from pyspark.sql.types import (
     StructType,
 )
 
+from schemas.context import CONTEXT_END
 from schemas.precision import OutputPrecision
 from schemas.table import Table, column
 
@@ -23,31 +26,48 @@ KEY_AND_TEXT = (
     column("char_start", IntegerType(), "first character of the chunk in the document's text, from 0, in code points"),
     column("char_end", IntegerType(), "character after the chunk's last one, in code points"),
     column("text", StringType(), "text of the chunk, without the model's prompt"),
-    column("text_hash", StringType(), "SHA-256 (hex) of the chunk's text in UTF-8"),
+    column(
+        "text_hash", StringType(), "SHA-256 (hex) of what the model sees of the chunk, without its prompt, in UTF-8"
+    ),
     column("token_count", IntegerType(), "tokens of the chunk, prompt and special tokens included, before truncation"),
     column("truncated", BooleanType(), "whether the model saw only the beginning of the chunk"),
 )
+# Only in spaces whose chunks have a context.
+CONTEXT = column("context", StringType(), "what the model sees before the text: title, headings or other columns")
 RUN = column("run_id", StringType(), "run that last wrote this row")
 
 
-def vectors_table(payload: Sequence[StructField] = (), precision: OutputPrecision = "float32") -> Table:
+def vectors_table(
+    payload: Sequence[StructField] = (), precision: OutputPrecision = "float32", has_context: bool = False
+) -> Table:
     """Describes the vectors of one space: one row for each chunk of each embedded document.
 
     Args:
         payload: The source's payload columns, which keep their own names.
         precision: The storage format of embeddings.
+        has_context: Whether chunks have a context.
 
     Returns:
         The table.
     """
     fields = [
         *KEY_AND_TEXT,
+        *([CONTEXT] if has_context else []),
         *(column(field.name, field.dataType, "payload, copied from the source") for field in payload),
         RUN,
         column("embedding", embedding_type(precision), "embedding of the chunk"),
     ]
     what = "One row for each chunk of each embedded document, with its embedding"
     return Table("vectors", what, StructType(fields), frozenset(field.name for field in payload))
+
+
+def model_text(columns: Sequence[str]) -> Column:
+    """Builds what the model sees of a chunk, without its prompt: context, if there is one, and text.
+
+    Args:
+        columns: Names of the columns that the rows have.
+    """
+    return F.concat_ws(CONTEXT_END, *([CONTEXT.name] if CONTEXT.name in columns else []), "text")
 
 
 def embedding_type(precision: OutputPrecision) -> ArrayType:

@@ -18,7 +18,7 @@ from spark_jobs.settings.specs import chunk_spec, inference_spec
 from spark_jobs.store.claims import Claim, exclusive
 from spark_jobs.store.faults import NO_ID, NO_LEDGER_ID, ROW_FAULTS, mark_documents, remove_rows
 from spark_jobs.store.runs import history, require_tables
-from spark_jobs.store.spaces import check_space
+from spark_jobs.store.spaces import as_made, check_space
 from spark_jobs.store.tables import delta_session, space_tables
 from spark_jobs.store.verification import COLLAPSED, Finding, Verification, verify_rows, waiting
 from udfs.specs import ModelSpec
@@ -83,7 +83,7 @@ def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> Ver
     with delta_session(spark):
         row = require_tables(spark, settings)
         model = inference_spec(settings).model
-        check_space(row, settings.space, model, chunk_spec(settings, model))
+        check_space(row, settings.space, model, as_made(row, settings, chunk_spec(settings, model)))
         if repair:
             with exclusive(spark, settings, "repair") as claim:
                 return _repair(spark, settings, model, claim)

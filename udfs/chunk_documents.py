@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql.pandas.types import to_arrow_schema
 
+from schemas.context import CONTEXT_END
 from schemas.staged import CUT
 from udfs.chunking.chunks import TokenCounter, chunk_text
 from udfs.encoders.token_counter import load_token_counter
@@ -19,6 +20,8 @@ from udfs.texts import is_blank, text_fault
 from udfs.worker import require_version
 
 Batches = Iterator[pa.RecordBatch]
+# Columns of documents that `chunk_documents` reads.
+CUTTABLE = ("doc_id", "text", "context", "refused")
 # The namespace of chunk ids. Any fixed UUID would do, but it must never change.
 _NAMESPACE = uuid.UUID("6f1d5c0e-3f0b-5b0a-9d57-0c1a8b1f2e4d")
 _BATCH_ROWS = 2_000
@@ -36,7 +39,7 @@ def chunk_id(library: str, doc_id: str, text_hash: str, occurrence: int) -> str:
     Args:
         library: Name of the library.
         doc_id: Id of the document.
-        text_hash: SHA-256 (hex) of the chunk's text.
+        text_hash: SHA-256 (hex) of what the model sees of the chunk, without its prompt.
         occurrence: Number of earlier chunks of the document with the same text.
 
     Returns:
@@ -46,7 +49,13 @@ def chunk_id(library: str, doc_id: str, text_hash: str, occurrence: int) -> str:
 
 
 def document_chunks(
-    library: str, doc_id: str, text: str, chunking: ChunkSpec, counter: TokenCounter, max_tokens: int | None
+    library: str,
+    doc_id: str,
+    text: str,
+    chunking: ChunkSpec,
+    counter: TokenCounter,
+    max_tokens: int | None,
+    context: str | None = None,
 ) -> list[dict[str, Any]]:
     """Cuts one document into rows of `schemas.staged.CUT`.
 
@@ -57,6 +66,7 @@ def document_chunks(
         chunking: The chunking rule.
         counter: Counts tokens as the model does.
         max_tokens: Longest input the model sees; None if it has no limit.
+        context: What the context of each chunk begins with; None for nothing.
 
     Returns:
         One row for each chunk; a single row without a chunk if the document is blank or has a fault.
@@ -68,8 +78,8 @@ def document_chunks(
         return [{"doc_id": doc_id, "reason": fault[0], "detail": fault[1]}]
     seen: Counter[str] = Counter()
     rows = []
-    for index, chunk in enumerate(chunk_text(text, chunking, counter)):
-        text_hash = hashlib.sha256(chunk.text.encode()).hexdigest()
+    for index, chunk in enumerate(chunk_text(text, chunking, counter, context or "")):
+        text_hash = hashlib.sha256((chunk.context + chunk.text).encode()).hexdigest()
         rows.append(
             {
                 "doc_id": doc_id,
@@ -78,6 +88,7 @@ def document_chunks(
                 "char_start": chunk.char_start,
                 "char_end": chunk.char_end,
                 "text": chunk.text,
+                "context": chunk.context.removesuffix(CONTEXT_END) or None,
                 "text_hash": text_hash,
                 "token_count": chunk.token_count,
                 "truncated": max_tokens is not None and chunk.token_count > max_tokens,
@@ -98,7 +109,7 @@ def chunk_documents(library: str, chunking: ChunkSpec, model: ModelSpec) -> Call
         model: The model; its tokenizer counts the tokens.
 
     Returns:
-        A function from batches with columns doc_id, text and refused to batches of `schemas.staged.CUT`.
+        A function from batches with columns `CUTTABLE` to batches of `schemas.staged.CUT`.
     """
     version = require_version()
 
@@ -109,12 +120,12 @@ def chunk_documents(library: str, chunking: ChunkSpec, model: ModelSpec) -> Call
         for batch in batches:
             # Not for a partition without documents.
             counter = _token_counter(model)
-            for name, value, reason in zip(*(batch.column(key) for key in ("doc_id", "text", "refused")), strict=True):
-                doc_id, text, refused = name.as_py(), value.as_py(), reason.as_py()
+            for row in zip(*(batch.column(name) for name in CUTTABLE), strict=True):
+                doc_id, text, context, refused = (value.as_py() for value in row)
                 if refused is not None:
                     rows.append({"doc_id": doc_id, **refused})
                     continue
-                rows += document_chunks(library, doc_id, text, chunking, counter, model.max_tokens)
+                rows += document_chunks(library, doc_id, text, chunking, counter, model.max_tokens, context)
                 characters += len(text)
                 if len(rows) >= _BATCH_ROWS or characters >= _BATCH_CHARACTERS:
                     yield pa.RecordBatch.from_pylist(rows, schema=_ARROW)

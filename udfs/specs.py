@@ -10,6 +10,8 @@ from schemas.precision import OutputPrecision
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Backend = Literal["auto", "torch", "openvino"]
+# The newest rules by which documents are cut. Rules that have made a space never change: others get the next number.
+NEWEST_RULES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +51,17 @@ class ChunkSpec:
         method: `structure` cuts at the text's own boundaries; `none` keeps one chunk per document.
         max_tokens: Maximum number of tokens in a chunk, including special tokens and document prompt.
         min_tokens: Minimum number of tokens in a chunk, if its document has more text and a boundary allows it.
+        rules: Which boundaries `structure` knows: 1 are headings, paragraphs, lines and sentences; 2 also tables, code,
+            nested lists, and the sentences and words of scripts that Latin's marks do not fit.
+        context: What the model sees before each chunk, in order: names of columns, and `schemas.context.HEADINGS`
+            for the path of headings above it. Empty for nothing.
     """
 
     method: Literal["structure", "none"]
     max_tokens: int
     min_tokens: int
+    rules: int = NEWEST_RULES
+    context: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

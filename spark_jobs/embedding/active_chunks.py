@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from schemas.ledger import EMBEDDED, LEDGER
 from schemas.staged import CUT
-from schemas.vectors import KEY_AND_TEXT, vectors_table
+from schemas.vectors import CONTEXT, KEY_AND_TEXT, vectors_table
 from spark_jobs.embedding.documents import as_keys
 from spark_jobs.embedding.run import Run
 from spark_jobs.embedding.slicing import Slice, Work
@@ -101,6 +101,8 @@ def taken_chunks(active: ActiveChunks, documents: DataFrame, number: int) -> Dat
     """
     # A payload column may have the name of a column that chunks in flight have.
     stored = [field.name for field in KEY_AND_TEXT]
+    if CONTEXT.name in active.vectors.columns:
+        stored.append(CONTEXT.name)
     rows = active.vectors.select(stored).join(as_keys(documents, number), "doc_id", "left_semi")
     absent = {field.name: F.lit(None).cast(field.dataType) for field in CUT if field.name not in stored}
     return rows.withColumns(absent).select(CUT.names)

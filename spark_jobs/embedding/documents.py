@@ -7,6 +7,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
+from schemas.context import PART_END
 from schemas.ledger import QUARANTINED, REDO
 from schemas.plan import ADDED, CHANGED, PAYLOAD, REFUSED, REMOVED, RETRY, TRIED, plan_table
 from schemas.reasons import INVALID_UTF8, MAX_BYTES, REASONS
@@ -29,6 +30,14 @@ def _composed_text(source: SourceSettings) -> Column:
     return F.concat_ws(source.text_separator, *parts)
 
 
+def _context(source: SourceSettings) -> Column:
+    """Joins what the context of each chunk of a document begins with; null where it is nothing."""
+    parts = [
+        F.trim(F.regexp_replace(F.col(quoted(name)).cast("string"), r"\s+", " ")) for name in source.context_columns
+    ]
+    return F.nullif(F.concat_ws(PART_END, *(F.when(part != "", part) for part in parts)), F.lit(""))
+
+
 def _text_fault(text: Column) -> Column:
     """Refuses a text that Python could not take; workers check the others."""
     size = F.octet_length(text)
@@ -47,24 +56,27 @@ def as_documents(
 
     Args:
         rows: Rows of the source; they may have `REFUSED_COLUMN`.
-        source: Which columns form a document; null and empty text columns are skipped.
+        source: Which columns form a document and its context; null and empty ones are skipped.
         payload: Fields of the payload columns.
         also: Further columns by name.
 
     Returns:
-        Columns doc_id, text (null if it is refused), refused, text_hash, payload_hash and, with payload, payload; then
-        the further ones.
+        Columns doc_id, text (null if it is refused), context, refused, text_hash (of text and context), payload_hash
+        and, with payload, payload; then the further ones.
     """
     text, refused = _composed_text(source), F.lit(None).cast(REFUSED)
-    hashed = text
+    context = _context(source) if source.context_columns else F.lit(None).cast("string")
+    # A text without context has the hash that it had before there were contexts.
+    hashed = F.concat_ws("\0", text, context) if source.context_columns else text
     if REFUSED_COLUMN in rows.columns:
         refused = F.col(REFUSED_COLUMN)
         # Its text was not read; what is said of it changes with its size.
-        hashed = F.when(refused.isNotNull(), refused["detail"]).otherwise(text)
+        hashed = F.when(refused.isNotNull(), refused["detail"]).otherwise(hashed)
     refused = F.coalesce(refused, _text_fault(text))
     columns = [
         F.col(quoted(source.id_name)).cast("string").alias("doc_id"),
         F.when(refused.isNull(), text).alias("text"),
+        context.alias("context"),
         refused.alias("refused"),
         # Of bytes too, because it has to show whether a text that cannot be embedded changes.
         F.sha2(hashed.cast("binary"), 256).alias("text_hash"),
@@ -168,6 +180,7 @@ def as_plan(differing: DataFrame, removed: DataFrame, payload: Sequence[StructFi
             # A suspect without a ledger row may have any number.
             "stored_chunks": F.coalesce("stored_chunks", F.lit(0)),
             "text": F.when(to_embed, F.col("text")),
+            "context": F.when(to_embed, F.col("context")),
             "refused": F.when(to_embed, F.col("refused")),
         }
     )

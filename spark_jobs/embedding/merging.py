@@ -10,7 +10,6 @@ from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED
 from schemas.plan import PAYLOAD, REMOVED, TRIED
 from schemas.reasons import INVALID_VECTOR
 from schemas.table import Table, quoted
-from schemas.vectors import vectors_table
 from spark_jobs.embedding.staging import POSITION, has_chunk
 from spark_jobs.store.failpoints import boundary
 from spark_jobs.store.tables import SpaceTables
@@ -191,6 +190,7 @@ def as_vector_changes(
     plan: DataFrame,
     chunks: DataFrame,
     staged: DataFrame,
+    table: Table,
     payload: Sequence[StructField],
     run_id: str,
     keep_older: bool,
@@ -201,6 +201,7 @@ def as_vector_changes(
         plan: Plan rows of the slice.
         chunks: Staged chunks of the slice.
         staged: Staged vectors.
+        table: `vectors`.
         payload: Fields of the payload columns.
         run_id: The run that writes.
         keep_older: Whether a document that fails keeps its stored chunks.
@@ -224,7 +225,7 @@ def as_vector_changes(
         .agg(F.min("embedding").alias("embedding"))
     )
     values = {field.name: F.col(f"payload.{quoted(field.name)}") for field in payload} | {"run_id": F.lit(run_id)}
-    columns = [values.get(name, F.col(quoted(name))).alias(name) for name in vectors_table(payload).schema.names]
+    columns = [values.get(name, F.col(quoted(name))).alias(name) for name in table.schema.names]
     guides = [F.col(OPERATION), F.col("payload_changed").alias(PAYLOAD_CHANGED)]
     return changes.drop("run_id").join(embeddings, "missing_hash", "left").select(*columns, *guides)
 

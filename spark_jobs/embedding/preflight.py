@@ -18,7 +18,7 @@ from spark_jobs.settings.sections import split_path
 from spark_jobs.settings.specs import chunk_spec, inference_spec
 from spark_jobs.sources.source import Source, check_ids
 from spark_jobs.store.registry import Registry, read_registry
-from spark_jobs.store.spaces import check_space
+from spark_jobs.store.spaces import as_made, check_space
 from spark_jobs.store.tables import location_of, space_tables, stored_types
 from udfs.models.fingerprint import chunking_fingerprint, model_fingerprint
 from udfs.specs import ChunkSpec, InferenceSpec
@@ -85,6 +85,7 @@ def run_preflight(spark: SparkSession, settings: Settings, reading: SourceReadin
         kind = SourceError if all(isinstance(fault, SourceError) for fault in faults) else InputError
         raise kind(sentence for fault in faults for sentence in fault.faults)
     registry = found()
+    chunking = as_made(registry.row, settings, chunking)
     check_space(registry.row, settings.space, model.model, chunking)
     return PreflightResult(
         source=source,

@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 
 from schemas.errors import InputError
 from schemas.staged import CUT
+from schemas.vectors import model_text
 from spark_jobs.embedding.documents import CHARACTERS_PER_TOKEN, as_documents
 from spark_jobs.embedding.preflight import PreflightResult
 from spark_jobs.embedding.sampling import measure_ranges
@@ -17,7 +18,7 @@ from spark_jobs.runtime.parallelism import CHUNKED_TOKENS_PER_SECOND, partition_
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.spark_errors import reading
 from spark_jobs.settings.loading import Settings
-from udfs.chunk_documents import chunk_documents
+from udfs.chunk_documents import CUTTABLE, chunk_documents
 from udfs.specs import InferenceSpec
 
 # What the driver holds of a sample: its texts in characters, and its vectors in bytes.
@@ -213,11 +214,12 @@ def hold_stored(stored: DataFrame, sample: Sample, dimension: int) -> DataFrame:
 def _cut(
     spark: SparkSession, settings: Settings, preflight: PreflightResult, sample: Sample, partitions: int
 ) -> DataFrame:
-    documents = as_documents(preflight.source.rows, settings.source, ()).select("doc_id", "text", "refused")
+    documents = as_documents(preflight.source.rows, settings.source, ()).select(*CUTTABLE)
     texts = documents.join(F.broadcast(sample.ids(spark)), "doc_id", "left_semi").repartition(partitions, "doc_id")
     cut = chunk_documents(settings.library, preflight.chunking, preflight.inference.model)
     made = texts.mapInArrow(cut, CUT).where(F.col("chunk_id").isNotNull())
-    return made.select("doc_id", "chunk_id", "text_hash", "text", "token_count")
+    text = model_text(made.columns).alias("text")
+    return made.select("doc_id", "chunk_id", "text_hash", text, "token_count")
 
 
 def _as_ids(spark: SparkSession, ids: Collection[str]) -> DataFrame:

@@ -7,13 +7,14 @@ from pyspark.sql import functions as F
 
 from schemas.errors import InputError
 from schemas.staged import CUT
+from schemas.vectors import model_text
 from spark_jobs.embedding.documents import as_documents
 from spark_jobs.embedding.preflight import PreflightResult
 from spark_jobs.runtime.inference import embed_rows
 from spark_jobs.runtime.spark_errors import reading
 from spark_jobs.settings.loading import Settings
 from spark_jobs.sources.source import Source
-from udfs.chunk_documents import chunk_documents
+from udfs.chunk_documents import CUTTABLE, chunk_documents
 from udfs.quantization import Ranges, settled_ranges
 from udfs.specs import ChunkSpec, ModelSpec
 
@@ -34,11 +35,12 @@ def sample_chunks(settings: Settings, source: Source, chunking: ChunkSpec, model
         count: Maximum number of chunks, and of documents to cut for them.
 
     Returns:
-        Column text.
+        Column text: what the model sees of each chunk.
     """
     cut = chunk_documents(settings.library, chunking, model)
     chunks = drawn_documents(settings, source, count).mapInArrow(cut, CUT)
-    return chunks.where(F.col("text").isNotNull()).select("text").limit(count)
+    seen = model_text(chunks.columns).alias("text")
+    return chunks.where(F.col("text").isNotNull()).select(seen).limit(count)
 
 
 def characters_per_token(settings: Settings, preflight: PreflightResult) -> float | None:
@@ -54,10 +56,10 @@ def characters_per_token(settings: Settings, preflight: PreflightResult) -> floa
 
 
 def drawn_documents(settings: Settings, source: Source, count: int) -> DataFrame:
-    """Draws documents by a hash of their id, so that they are not just the first file: doc_id, text and refused."""
+    """Draws documents by a hash of their id, so that they are not just the first file: columns `CUTTABLE`."""
     documents = as_documents(source.rows, settings.source, ())
     drawn = documents.where(F.col("text").isNotNull()).orderBy(F.xxhash64("doc_id"), "doc_id").limit(count)
-    return drawn.select("doc_id", "text", "refused")
+    return drawn.select(*CUTTABLE)
 
 
 def measure_ranges(settings: Settings, preflight: PreflightResult) -> Ranges:

@@ -6,6 +6,7 @@ from pyspark.sql import functions as F
 
 from schemas.errors import InputError
 from schemas.precision import OutputPrecision
+from schemas.vectors import model_text
 from spark_jobs.embedding.run import Run
 from spark_jobs.runtime.inference import embed_rows
 from udfs.quantization import restored
@@ -22,7 +23,8 @@ def check_model(run: Run, vectors: DataFrame) -> None:
 
     Raises InputError if a vector differs: a package version changed, or the model changed under the same name.
     """
-    stored = vectors.select("text_hash", "text", "embedding").limit(_TEXTS).collect()
+    text = model_text(vectors.columns).alias("text")
+    stored = vectors.select("text_hash", text, "embedding").limit(_TEXTS).collect()
     if not stored:
         return
     rows = [(row.text_hash, row.text) for row in stored]

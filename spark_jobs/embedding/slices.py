@@ -186,7 +186,7 @@ def commit_slice(
         RunActiveError: A later run has taken over. After the commits, the caller must ask again.
     """
     spark, payload, keep = run.tables.spark, run.preflight.source.payload, run.settings.run.on_failed_update == "keep"
-    changes = as_vector_changes(plan, chunks, staged, payload, run.run_id, keep)
+    changes = as_vector_changes(plan, chunks, staged, run.state.vectors, payload, run.run_id, keep)
     outcomes = as_ledger_changes(plan, as_outcomes(chunks, staged, keep), run.preflight.source.version, run.run_id)
     few = is_held and run.state.is_large
     check_still_ours(run)

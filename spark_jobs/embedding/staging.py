@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 from schemas.plan import TRIED
 from schemas.staged import CUT, READ_FIELDS, STAGED_CHUNKS, STAGED_VECTORS, staged_vectors_table
 from schemas.table import conform
+from schemas.vectors import model_text
 from spark_jobs.embedding.active_chunks import ActiveChunks, same_documents, taken_chunks
 from spark_jobs.embedding.documents import as_keys
 from spark_jobs.embedding.run import Run
@@ -17,7 +18,7 @@ from spark_jobs.embedding.tally import Tally, meter_columns
 from spark_jobs.runtime.inference import embed_rows
 from spark_jobs.runtime.parallelism import CHUNKED_TOKENS_PER_SECOND, partition_count
 from spark_jobs.runtime.progress import Progress
-from udfs.chunk_documents import chunk_documents
+from udfs.chunk_documents import CUTTABLE, chunk_documents
 
 POSITION = ("chunk_index", "char_start", "char_end")
 # Counted, not stored: whether a chunk is the active space's.
@@ -74,7 +75,7 @@ def _cut(run: Run, slice_: Slice, texts: DataFrame, slots: int) -> DataFrame:
     partitions = partition_count(slice_.tokens, slots, slots * CHUNKED_TOKENS_PER_SECOND)
     cut = chunk_documents(run.settings.library, run.preflight.chunking, run.preflight.inference.model)
     # With an explicit number, adaptive execution does not merge the partitions for being small.
-    spread = texts.select("doc_id", "text", "refused").repartition(partitions, "doc_id")
+    spread = texts.select(*CUTTABLE).repartition(partitions, "doc_id")
     return spread.mapInArrow(cut, CUT).withColumn(_IS_TAKEN, F.lit(False))
 
 
@@ -240,6 +241,6 @@ def only_missing(chunks: DataFrame, staged: DataFrame) -> DataFrame:
     return (
         chunks.where(has_chunk() & ~F.col("is_stored"))
         .join(staged.where(F.col("reason").isNull()).select("text_hash"), "text_hash", "left_anti")
-        .select("text_hash", "text")
+        .select("text_hash", model_text(chunks.columns).alias("text"))
         .dropDuplicates(["text_hash"])
     )

@@ -104,7 +104,8 @@ def read_store(
         RunActiveError: Another run is active.
     """
     tables = space_tables(spark, settings)
-    vectors = vectors_table(preflight.source.payload, preflight.inference.model.precision)
+    has_context = bool(preflight.chunking.context)
+    vectors = vectors_table(preflight.source.payload, preflight.inference.model.precision, has_context)
     existing: set[str] = set()
 
     def complete(table: Table) -> None:

@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -26,6 +27,7 @@ from spark_jobs.settings.sections import (
     Spaces,
     SparkSettings,
     StoreSettings,
+    as_context,
 )
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -57,6 +59,22 @@ class Settings(Section):
     promotion: PromotionSettings = PromotionSettings()
     cost: CostSettings = CostSettings()
     spark: SparkSettings = SparkSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _columns_of_the_context(cls, values: object) -> object:
+        """Tells the source which columns the contexts of chunks need."""
+        if not isinstance(values, dict) or not isinstance(values.get("source"), dict):
+            return values
+        source = values["source"]
+        if "context" in source:
+            raise ValueError("source.context is no setting. Set chunking.context.")
+        chunking = values.get("chunking")
+        # What is no list of names is refused by its own section.
+        with suppress(ValueError):
+            context = as_context(chunking.get("context")) if isinstance(chunking, dict) else []
+            return {**values, "source": {**source, "context": context if isinstance(context, list) else []}}
+        return values
 
     @model_validator(mode="after")
     def _price_of_the_cap(self) -> "Settings":
@@ -230,7 +248,7 @@ def _known_keys(model: type[BaseModel], parents: tuple[Any, ...]) -> list[str]:
         if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
             return []
         model = kind
-    return [field.alias or name for name, field in model.model_fields.items()]
+    return [field.alias or name for name, field in model.model_fields.items() if not field.exclude]
 
 
 def _file_values(path: Path) -> dict[str, Any]:

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
+from schemas.context import HEADINGS
 from schemas.table import name_parts
+from udfs.specs import NEWEST_RULES
 
 _HOUR = 3600
 _NAME_RULE = r"^[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*$"
@@ -151,6 +153,8 @@ class SourceSettings(Section):
     text_separator: str = " "
     payload_columns: list[Text] = []
     filter: Text | None = None
+    # From chunking.context: the columns that a document's context is made of.
+    context: Annotated[list[Text], Field(exclude=True)] = []
     track: Literal["auto", "feed", "compare"] = "auto"
 
     @model_validator(mode="after")
@@ -177,17 +181,35 @@ class SourceSettings(Section):
         return self.text_columns or ["text"]
 
     @property
+    def context_columns(self) -> list[str]:
+        """The columns that a document's context is made of."""
+        return [name for name in self.context if name != HEADINGS]
+
+    @property
     def named_columns(self) -> list[str]:
-        """All columns that the settings name: id, texts and payload."""
-        return [self.id_name, *self.text_names, *self.payload_columns]
+        """All columns that the settings name: id, texts, payload and context."""
+        named = [self.id_name, *self.text_names, *self.payload_columns]
+        return [*named, *(name for name in self.context_columns if name not in named)]
+
+
+def as_context(value: object) -> object:
+    """Reads `chunking.context`: `none`, one name, or a list of names."""
+    if value in ("none", None):
+        return []
+    names = [value] if isinstance(value, str) else value
+    if isinstance(names, list) and len({str(name).lower() for name in names}) < len(names):
+        raise ValueError("context names something twice")
+    return names
 
 
 class ChunkingSettings(Section):
     """How documents are cut into chunks; sizes are in the model's tokens, special tokens and prompt included."""
 
     method: Literal["structure", "none"] = "structure"
+    rules: Annotated[int, Field(ge=1, le=NEWEST_RULES)] | None = None
     max_tokens: Annotated[int, Field(ge=16, le=1_000_000)] | None = None
     min_tokens: Annotated[int, Field(ge=1)] | None = None
+    context: Annotated[list[Text], BeforeValidator(as_context)] = []
 
     @model_validator(mode="after")
     def _sizes(self) -> "ChunkingSettings":

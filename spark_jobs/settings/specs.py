@@ -1,9 +1,10 @@
 """The specs that follow from the settings and travel to the executors: model, inference and chunking rule."""
 
+from schemas.context import HEADINGS
 from schemas.errors import InputError
 from spark_jobs.settings.loading import Settings
 from udfs.models.source import describe_model
-from udfs.specs import ChunkSpec, InferenceSpec, ModelSpec
+from udfs.specs import NEWEST_RULES, ChunkSpec, InferenceSpec, ModelSpec
 
 # Chunk size for models that read texts of any length.
 UNLIMITED_MAX_TOKENS = 512
@@ -43,7 +44,18 @@ def inference_spec(settings: Settings) -> InferenceSpec:
 
 
 def chunk_spec(settings: Settings, model: ModelSpec) -> ChunkSpec:
-    """Completes the chunking rule with the model's limit; refuses chunks longer than the model can see."""
+    """Completes the chunking rule with the model's limit and, as for a new space, the newest rules.
+
+    Args:
+        settings: The configuration.
+        model: Its model.
+
+    Returns:
+        The rule of a new space.
+
+    Raises:
+        InputError: The settings ask for chunks longer than the model can see.
+    """
     chunking = settings.chunking
     limit = model.max_tokens or UNLIMITED_MAX_TOKENS
     if chunking.max_tokens and model.max_tokens and chunking.max_tokens > model.max_tokens:
@@ -55,4 +67,11 @@ def chunk_spec(settings: Settings, model: ModelSpec) -> ChunkSpec:
     fewest = chunking.min_tokens or max(1, most // 4)
     if fewest > most // 2:
         raise InputError(f"chunking.min_tokens is {fewest}, more than half of max_tokens {most}. Set a smaller value.")
-    return ChunkSpec(method=chunking.method, max_tokens=most, min_tokens=fewest)
+    rules = chunking.rules or NEWEST_RULES
+    if HEADINGS in chunking.context and rules == 1:
+        raise InputError(
+            "chunking.context has headings, which chunking.rules 1 does not know. Leave them out, or name a new space "
+            "with the setting `space`, which takes the newest rules."
+        )
+    context = tuple(chunking.context)
+    return ChunkSpec(method=chunking.method, max_tokens=most, min_tokens=fewest, rules=rules, context=context)

@@ -1,6 +1,16 @@
 """What is wrong with a source's columns; no Spark session."""
 
-from pyspark.sql.types import ArrayType, DataType, IntegralType, MapType, NullType, StringType, StructField, StructType
+from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
+    DataType,
+    IntegralType,
+    MapType,
+    NullType,
+    StringType,
+    StructField,
+    StructType,
+)
 
 from schemas.table import clashing
 from schemas.vectors import vectors_table
@@ -24,9 +34,10 @@ def _missing(source: SourceSettings, names: list[str]) -> list[str]:
     if not names:
         return ["it has no columns. Check that it is not empty and that source.format is right."]
     expected = [
-        ("id_column", source.id_name),
-        *(("text_columns", name) for name in source.text_names),
-        *(("payload_columns", name) for name in source.payload_columns),
+        ("source.id_column", source.id_name),
+        *(("source.text_columns", name) for name in source.text_names),
+        *(("source.payload_columns", name) for name in source.payload_columns),
+        *(("chunking.context", name) for name in source.context_columns),
     ]
     wanted = [name for _, name in expected]
     if source.format == "csv" and names[0] != "_c0" and not set(wanted) & set(names):
@@ -35,7 +46,7 @@ def _missing(source: SourceSettings, names: list[str]) -> list[str]:
             "source.options.header to false and name the columns _c0, _c1 and so on."
         ]
     return [
-        f"it has no column {name!r}, which source.{key} names. Its columns are {', '.join(map(repr, names))}."
+        f"it has no column {name!r}, which {key} names. Its columns are {', '.join(map(repr, names))}."
         for key, name in expected
         if name not in names
     ]
@@ -54,6 +65,12 @@ def _wrong_types(source: SourceSettings, fields: dict[str, StructField]) -> list
         for name in source.text_names
         if not isinstance(fields[name].dataType, StringType)
     ]
+    faults += [
+        f"column {name!r} of chunking.context is {fields[name].dataType.simpleString()}, which has no one value to put "
+        "before a text. Cast it to a string in a view."
+        for name in source.context_columns
+        if isinstance(fields[name].dataType, ArrayType | MapType | StructType | BinaryType | NullType)
+    ]
     return faults + [
         f"payload column {name!r} has no type (only nulls). Leave it out, or cast it in a view."
         for name in source.payload_columns
@@ -63,7 +80,8 @@ def _wrong_types(source: SourceSettings, fields: dict[str, StructField]) -> list
 
 def _clashes(source: SourceSettings) -> list[str]:
     names = source.payload_columns
-    clashes = {*clashing(names, vectors_table().schema.fields), *(n for n in names if n.lower() in _RESERVED)}
+    own = vectors_table(has_context=bool(source.context)).schema.fields
+    clashes = {*clashing(names, own), *(n for n in names if n.lower() in _RESERVED)}
     faults = [
         f"payload column {name!r} clashes with a column of vectors. Rename it in a view." for name in sorted(clashes)
     ]

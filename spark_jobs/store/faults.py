@@ -6,6 +6,7 @@ from pyspark.sql import functions as F
 from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED, REDO
 from schemas.precision import stored_dimension
 from schemas.table import quoted
+from schemas.vectors import model_text
 from spark_jobs.store.failpoints import boundary
 from spark_jobs.store.ledger import compared
 from spark_jobs.store.tables import SpaceTables
@@ -13,7 +14,7 @@ from udfs.specs import ModelSpec
 
 NO_ID = "rows of vectors without doc_id or chunk_id"
 REPEATED = "rows of vectors whose chunk_id appears on other rows too"
-WRONG_HASH = "rows of vectors whose text_hash is not the SHA-256 of their text"
+WRONG_HASH = "rows of vectors whose text_hash is not the SHA-256 of their text, after their context"
 NO_VECTOR = "rows of vectors without an embedding"
 WRONG_DIMENSION = "rows of vectors whose embedding does not have the space's dimension"
 NOT_FINITE = "rows of vectors whose embedding is not finite"
@@ -53,7 +54,7 @@ def faulty_rows(vectors: DataFrame, model: ModelSpec) -> DataFrame:
     squares = F.aggregate("embedding", F.lit(0.0), lambda total, x: total + x.cast("double") * x.cast("double"))
     faults = [
         F.when(F.col("doc_id").isNull() | F.col("chunk_id").isNull(), NO_ID),
-        F.when(F.coalesce(F.sha2("text", 256) != F.col("text_hash"), F.lit(True)), WRONG_HASH),
+        F.when(F.coalesce(F.sha2(model_text(vectors.columns), 256) != F.col("text_hash"), F.lit(True)), WRONG_HASH),
         _embedding_fault(model),
     ]
     rows = vectors.withColumn("squares", squares).select(

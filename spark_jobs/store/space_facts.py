@@ -16,6 +16,7 @@ from spark_jobs.store.registry import read_registry
 from spark_jobs.store.runs import library_histories
 from spark_jobs.store.tables import SpaceTables, space_tables, tables_of_row
 from spark_jobs.store.versions import size_of
+from udfs.specs import NEWEST_RULES
 
 # The measure that stands for a space's quality; `evaluations` has the others.
 _MEASURE = "nDCG@10"
@@ -153,4 +154,6 @@ def chunking_text(chunking: Mapping[str, object]) -> str:
     """Renders a chunking rule as the registry describes it."""
     if chunking["method"] == "none":
         return "none"
-    return f"{chunking['method']}, {chunking['min_tokens']} to {chunking['max_tokens']} tokens"
+    rules = chunking.get("rules", 1)
+    older = f", rules {rules}" if rules != NEWEST_RULES else ""
+    return f"{chunking['method']}, {chunking['min_tokens']} to {chunking['max_tokens']} tokens{older}"

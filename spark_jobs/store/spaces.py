@@ -1,7 +1,7 @@
 """Spaces as jobs meet them: looked up, compared with the settings, added to the registry, and shown by a view."""
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from datetime import datetime
 
 from pyspark.errors import AnalysisException, PySparkException
@@ -53,6 +53,27 @@ def require_space(spark: SparkSession, settings: Settings, space: str | None = N
     if row is None:
         raise unknown_space(registry, settings.library, space or settings.space)
     return row
+
+
+def as_made(row: Row | None, settings: Settings, chunking: ChunkSpec) -> ChunkSpec:
+    """Chooses the rules that a space was made by, where the settings name none: an update never cuts it anew.
+
+    Args:
+        row: The space's row in the registry; None if it has none.
+        settings: The configuration.
+        chunking: The chunking rule of a new space with these settings.
+
+    Returns:
+        The chunking rule of the space.
+    """
+    if row is None or settings.chunking.rules is not None:
+        return chunking
+    return replace(chunking, rules=rules_of(row))
+
+
+def rules_of(row: Row) -> int:
+    """Reads from a row of the registry by which rules a space was made; spaces of versions that knew one have none."""
+    return int(json.loads(row.chunking).get("rules", 1))
 
 
 def check_space(row: Row | None, name: str, model: ModelSpec, chunking: ChunkSpec) -> None:
@@ -165,7 +186,8 @@ def make_view(tables: SpaceTables) -> None:
 
 
 def _difference(stored: str, spec: ModelSpec | ChunkSpec) -> str:
-    before, now = json.loads(stored), asdict(spec)
+    # What the registry has of a space is JSON, which has no tuples; what a version did not know was as it is here.
+    before, now = {"rules": 1, "context": [], **json.loads(stored)}, json.loads(json.dumps(asdict(spec)))
     return (
         ", ".join(
             f"{key} was {_short(before.get(key))}, is {_short(now[key])}"

@@ -39,6 +39,7 @@ _DOCTOR = "tests/unit/diagnosis/"
 _SPACE_SWITCH = "tests/spark/export/test_space_switch.py::test_"
 _FORECAST = "tests/unit/embedding/test_forecast.py::test_"
 _PLAN = "tests/spark/jobs/test_plan.py::test_"
+_RULES = "tests/unit/chunking/test_rules.py::test_"
 
 
 class Mutant(NamedTuple):
@@ -1683,5 +1684,61 @@ MUTANTS = [
         "from functools import partial\n",
         "from functools import partial\n\nimport udfs  # noqa: F401\n",
         _DOCTOR + "test_probe.py::test_it_runs_where_no_package_can_be_imported",
+    ),
+    Mutant(
+        "an existing space is cut by the newest rules",
+        "spark_jobs/store/spaces.py",
+        "if row is None or settings.chunking.rules is not None:",
+        "if True:",
+        "tests/unit/store/test_spaces.py::test_a_space_keeps_the_rules_that_it_was_made_by",
+    ),
+    Mutant(
+        "a heading may end a chunk",
+        "udfs/chunking/chunks.py",
+        "held = atoms[index - 1].kind is Kind.HEADING and ends[index] - begins[firsts[-1]] <= most",
+        "held = False",
+        _RULES + "a_heading_never_ends_a_chunk",
+    ),
+    Mutant(
+        "headings leave no room for themselves beside what follows",
+        "udfs/chunking/chunks.py",
+        "rooms.append(most if is_heading or taken > most // 2 else most - taken)",
+        "rooms.append(most)",
+        _RULES + "a_heading_never_ends_a_chunk",
+    ),
+    Mutant(
+        "a stray fence turns code and text inside out",
+        "udfs/chunking/blocks.py",
+        "opened = None if _must_close(text, fence) else fence",
+        "opened = fence",
+        _RULES + "a_stray_fence_does_not_turn_the_rest_inside_out",
+    ),
+    Mutant(
+        "each level of nested items takes a round",
+        "udfs/chunking/blocks.py",
+        "if len(opened) > _DEEPEST:",
+        "if False:",
+        _RULES + "deep_nesting_costs_no_round_for_each_level",
+    ),
+    Mutant(
+        "the header of a table is repeated where its rows are not",
+        "udfs/chunking/outline.py",
+        "not tables[index].body <= position < tables[index].end",
+        "not tables[index].body <= position",
+        _RULES + "chunks_within_a_table_have_its_header",
+    ),
+    Mutant(
+        "stacked consonants are cut apart",
+        "udfs/chunking/characters.py",
+        "held[1:] |= holds_next[:-1] | (flags[1:] & flags[:-1])",
+        "held[1:] |= flags[1:] & flags[:-1]",
+        _RULES + "no_cut_within_a_cluster",
+    ),
+    Mutant(
+        "a phrase is scored without what follows it",
+        "udfs/chunking/phrases.py",
+        "_GROUPS.items()",
+        "list(_GROUPS.items())[:3]",
+        _RULES + "words_that_no_space_separates",
     ),
 ]

@@ -9,8 +9,9 @@ from pathlib import Path
 from tests.support.paths import ROOT
 
 PACKAGES = ("schemas", "udfs", "spark_jobs")
-# Files in packages that are not modules: the parts of the page of a report.
+# Files in packages that are not modules: the parts of the page of a report, and models of phrases.
 ASSETS = {f"spark_jobs/page/page.{ending}" for ending in ("html", "css", "js")}
+ASSETS |= {f"udfs/chunking/phrases_{language}.json" for language in ("ja", "th", "zh_hans", "zh_hant")}
 # Spark calls these modules at the top level of `udfs`. No other module in `udfs` uses Spark.
 SKINS = {"udfs.chunk_documents", "udfs.embed", "udfs.search", "udfs.worker"}
 

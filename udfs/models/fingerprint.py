@@ -11,8 +11,6 @@ from pathlib import Path
 
 from udfs.specs import ChunkSpec, ModelSpec
 
-# Increase this when the code cuts documents differently, so that spaces built with the old rule are recognized.
-CHUNKING_RULE = 1
 _BLOCK_BYTES = 2**20
 
 
@@ -62,7 +60,10 @@ def chunking_fingerprint(spec: ChunkSpec, model: ModelSpec) -> str:
             "document_prompt": model.document_prompt,
             "method": spec.method,
             "model_max_tokens": model.max_tokens,
-            "rule": CHUNKING_RULE,
+            # A document that is not cut is the same by all rules.
+            "rule": spec.rules if spec.method == "structure" else 1,
+            # Spaces that were made before there were contexts have fingerprints without it.
+            **({"context": list(spec.context)} if spec.context else {}),
         }
     )
 

@@ -50,11 +50,11 @@ def test_a_plan_counts_the_rows_that_a_commit_changes_without_embedding(spark: S
     ledger = spark.createDataFrame([{**each, "status": EMBEDDED, "attempts": 1} for each in stored], LEDGER.schema)
     documents = spark.createDataFrame(
         [
-            ("new payload", "Owls.", None, "t", "other", (1,)),
-            ("new text", "Bees.", None, "other", "p", (1,)),
-            ("added", "Elms.", None, "t", "p", (1,)),
+            ("new payload", "Owls.", None, None, "t", "other", (1,)),
+            ("new text", "Bees.", None, None, "other", "p", (1,)),
+            ("added", "Elms.", None, None, "t", "p", (1,)),
         ],
-        "doc_id string, text string, refused struct<reason: string, detail: string>, text_hash string, "
+        "doc_id string, text string, context string, refused struct<reason: string, detail: string>, text_hash string, "
         "payload_hash string, payload struct<n: long>",
     )
     payload = [StructField("n", LongType())]

@@ -83,6 +83,9 @@ def code_spans(page: Path) -> list[str]:
 def known_settings(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, field in model.model_fields.items():
+        if field.exclude:
+            # Follows from another setting.
+            continue
         key = prefix + (field.alias or name)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             found |= known_settings(field.annotation, key + ".")

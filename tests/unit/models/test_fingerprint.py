@@ -13,7 +13,7 @@ from udfs.models.fingerprint import chunking_fingerprint, folder_digest, model_f
 from udfs.specs import ChunkSpec, ModelSpec
 
 MODEL = ModelSpec(path="/models/a", digest="d" * 64, dimension=384, max_tokens=256, document_prompt="passage: ")
-CHUNKS = ChunkSpec(method="structure", max_tokens=256, min_tokens=64)
+CHUNKS = ChunkSpec(method="structure", max_tokens=256, min_tokens=64, rules=1)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_model_fingerprint_ignores_what_does_not_affect_vectors(change: dict[str
     assert model_fingerprint(dataclasses.replace(MODEL, **change)) == model_fingerprint(MODEL)
 
 
-@pytest.mark.parametrize("change", [{"method": "none"}, {"max_tokens": 255}, {"min_tokens": 63}], ids=str)
+@pytest.mark.parametrize("change", [{"method": "none"}, {"max_tokens": 255}, {"min_tokens": 63}, {"rules": 2}], ids=str)
 def test_chunking_fingerprint_follows_the_rule(change: dict[str, Any]) -> None:
     assert chunking_fingerprint(dataclasses.replace(CHUNKS, **change), MODEL) != chunking_fingerprint(CHUNKS, MODEL)
 
@@ -88,6 +88,11 @@ def test_chunking_fingerprint_follows_what_counts_tokens(change: dict[str, Any])
 @pytest.mark.parametrize("change", [{"dimension": 128}, {"normalize": False}, {"query_prompt": "q"}], ids=str)
 def test_chunking_fingerprint_ignores_what_does_not_affect_cuts(change: dict[str, Any]) -> None:
     assert chunking_fingerprint(CHUNKS, dataclasses.replace(MODEL, **change)) == chunking_fingerprint(CHUNKS, MODEL)
+
+
+def test_a_document_that_is_not_cut_is_the_same_by_all_rules() -> None:
+    whole = [ChunkSpec(method="none", max_tokens=256, min_tokens=64, rules=rules) for rules in (1, 2)]
+    assert chunking_fingerprint(whole[0], MODEL) == chunking_fingerprint(whole[1], MODEL)
 
 
 @given(first=st.text(), second=st.text())

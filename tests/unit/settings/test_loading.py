@@ -81,7 +81,7 @@ def test_everything_but_the_essentials_has_a_default() -> None:
             "filter": None,
             "track": "auto",
         },
-        "chunking": {"method": "structure", "max_tokens": None, "min_tokens": None},
+        "chunking": {"method": "structure", "rules": None, "max_tokens": None, "min_tokens": None, "context": []},
         "model": {
             "path": "fake:8",
             "revision": None,
@@ -212,6 +212,8 @@ def test_an_unknown_key_is_refused_with_a_suggestion(key: str, advice: str) -> N
         ("run.max_quarantined_fraction", float("inf"), "finite number"),
         ("chunking.max_tokens", 15, "greater than or equal to 16, not 15"),
         ("chunking.min_tokens", 0, "greater than or equal to 1, not 0"),
+        ("chunking.rules", 0, "greater than or equal to 1, not 0"),
+        ("chunking.rules", 3, "less than or equal to 2, not 3"),
         ("spark.properties", {"spark.x": None}, "should be a valid string"),
     ],
 )
@@ -259,6 +261,7 @@ def test_values_at_the_limits_are_accepted() -> None:
     settings = settings_with(
         ("chunking.max_tokens", 100),
         ("chunking.min_tokens", 50),
+        ("chunking.rules", 1),
         ("inference.token_budget", 16),
         ("run.max_removed_fraction", 1),
         ("run.max_quarantined_fraction", 0),
@@ -422,6 +425,34 @@ def test_the_value_of_an_override_is_yaml(tmp_path: Path, override: str, expecte
         found = found[part]
     assert found == expected
     assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "found", "columns"),
+    [
+        ("none", [], []),
+        ("null", [], []),
+        ("title", ["title"], ["title"]),
+        ("headings", ["headings"], []),
+        ("[title, headings, section]", ["title", "headings", "section"], ["title", "section"]),
+    ],
+)
+def test_a_context_is_read_from_the_source(tmp_path: Path, given: str, found: list[str], columns: list[str]) -> None:
+    settings = loaded(tmp_path, [f"chunking.context={given}"])
+    assert (settings.chunking.context, settings.source.context_columns) == (found, columns)
+    assert settings.source.named_columns[-len(columns) :] == columns or not columns
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("chunking.context=[title, Title]", "chunking.context: context names something twice"),
+        ("chunking.context=7", "chunking.context: "),
+        ("source.context=[title]", "source.context is no setting. Set chunking.context."),
+    ],
+)
+def test_a_context_that_is_none_is_refused(tmp_path: Path, override: str, message: str) -> None:
+    assert message in refusal(tmp_path, [override])
 
 
 def test_an_override_leaves_its_neighbours_alone(tmp_path: Path) -> None:
@@ -714,6 +745,9 @@ MENTIONED = {"store.catalog", "store.schema", "source.table"}
 
 def defaults(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, field in model.model_fields.items():
+        if field.exclude:
+            # Follows from another setting.
+            continue
         key = prefix + (field.alias or name)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from defaults(field.annotation, f"{key}.")

@@ -43,6 +43,7 @@ def test_rows_match_those_written_by_hand() -> None:
             "char_start": 0,
             "char_end": 19,
             "text": FIRST,
+            "context": None,
             "text_hash": sha256(FIRST),
             "token_count": 7,
             "truncated": False,
@@ -56,6 +57,7 @@ def test_rows_match_those_written_by_hand() -> None:
             "char_start": 21,
             "char_end": 42,
             "text": SECOND,
+            "context": None,
             "text_hash": sha256(SECOND),
             "token_count": 7,
             "truncated": False,
@@ -149,6 +151,7 @@ def test_a_whole_document_may_be_longer_than_the_model_sees(max_tokens: int | No
             "char_start": 0,
             "char_end": 22,
             "text": text,
+            "context": None,
             "text_hash": sha256(text),
             "token_count": 7,
             "truncated": truncated,
@@ -192,6 +195,7 @@ def as_batch(documents: dict[str, str | None]) -> pa.RecordBatch:
         {
             "doc_id": pa.array(list(documents), pa.string()),
             "text": pa.array(list(documents.values()), pa.string()),
+            "context": pa.nulls(len(documents), pa.string()),
             "refused": pa.array(
                 [refused if text is None else None for text in documents.values()],
                 pa.struct({"reason": pa.string(), "detail": pa.string()}),
@@ -253,6 +257,15 @@ def test_arrow_rows_are_those_of_each_document_over_batches() -> None:
     assert max(part.num_rows for part in found) <= 2_002
     by_hand = [row for name in names for row in rows_of(documents[name], doc_id=name)]
     assert [row["chunk_id"] for row in rows] == [row["chunk_id"] for row in by_hand]
+
+
+def test_a_context_is_part_of_what_is_hashed_and_not_of_the_text() -> None:
+    titled = ChunkSpec(method="structure", max_tokens=STRUCTURE.max_tokens, min_tokens=2, context=("title",))
+    (row,) = document_chunks("library", "doc", FIRST, titled, FakeTokenCounter(), 256, "Birds")
+    assert (row["context"], row["text"], row["char_start"], row["char_end"]) == ("Birds", FIRST, 0, len(FIRST))
+    assert row["text_hash"] == sha256(f"Birds\n\n{FIRST}")
+    assert row["chunk_id"] == chunk_id("library", "doc", row["text_hash"], 0)
+    assert row["token_count"] == 8
 
 
 def test_arrow_without_documents_gives_no_batch() -> None:
