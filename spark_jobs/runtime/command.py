@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 
 from schemas.errors import EmbedlakeError, InputError, StoppedError
+from spark_jobs.runtime.cluster import cluster_fault, missing_package
 from spark_jobs.runtime.events import Event
 from spark_jobs.runtime.lineage import with_lineage_tags
 from spark_jobs.runtime.log import LogFormat, current_log, logged
@@ -213,7 +214,11 @@ def explained(error: Exception) -> tuple[str, int]:
         return _JAVA_ENDED, 1
     from_worker = worker_message(error)
     if from_worker is not None:
-        return f"on a worker: {from_worker}", InputError.exit_code
+        return missing_package(from_worker) or f"on a worker: {from_worker}", InputError.exit_code
+    # Searched for words of Spark's own; nothing else of it is told.
+    of_cluster = cluster_fault(str(error))
+    if of_cluster is not None:
+        return of_cluster, InputError.exit_code
     return f"{cause_of(error)} (unexpected; --debug shows where)", 1
 
 
