@@ -15,6 +15,7 @@ from rich.console import Console
 from schemas.errors import EmbedlakeError, InputError, StoppedError
 from spark_jobs.runtime.cluster import cluster_fault, missing_package
 from spark_jobs.runtime.events import Event
+from spark_jobs.runtime.executors import warn_without_executors
 from spark_jobs.runtime.lineage import with_lineage_tags
 from spark_jobs.runtime.log import LogFormat, current_log, logged
 from spark_jobs.runtime.progress import Progress
@@ -51,6 +52,7 @@ def session(settings: Settings, debug: bool) -> SparkSession:
     spark = get_session(_with_log_level(settings, debug).spark, quiet=not debug)
     values = {"seconds": round(time.monotonic() - began, 3), "spark_version": getattr(spark, "version", None)}
     current_log().tell(Event("session", values))
+    warn_without_executors(spark, current_log().warn)
     return spark
 
 

@@ -244,7 +244,7 @@ def test_a_folder_that_changed_since_the_driver_saw_it_is_refused(own_folder: Pa
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     gone = ModelSpec(path=str(tmp_path / "gone"), digest="0", dimension=4, max_tokens=8)
-    with pytest.raises(InputError, match="is not on this worker. Give every machine the same files"):
+    with pytest.raises(InputError, match=r"is not on this worker\. Give every machine the same files"):
         load_encoder(spec_of(gone))
 
 
