@@ -40,7 +40,8 @@ _UTF_8_LOCALES = ("C.UTF-8", "C.utf8", "UTF-8")
 _PACKAGES, _EXTENSIONS = "spark.jars.packages", "spark.sql.extensions"
 _CATALOG, _DELTA_CATALOG = "spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"
 _DELTA_PACKAGE, _DELTA_EXTENSION = "io.delta:delta-spark", "io.delta.sql.DeltaSparkSessionExtension"
-_LOG_LEVEL, _MASTER, _REMOTE, _PYTHON = "spark.log.level", "spark.master", "spark.remote", "spark.pyspark.python"
+_LOG_LEVEL, _MASTER, _REMOTE = "spark.log.level", "spark.master", "spark.remote"
+_PYTHON, _FILES = "spark.pyspark.python", "spark.submit.pyFiles"
 # Variables of processes that use a session of spark-submit or of a Connect server.
 _STARTED_ELSEWHERE = {"PYSPARK_GATEWAY_PORT", "SPARK_REMOTE"}
 # Those that a client of Spark Connect may set too.
@@ -159,16 +160,24 @@ def _submitted() -> SparkSession:
 def _connected(remote: str, own: dict[str, str]) -> SparkSession:
     """Connects to a server, whose properties are those that it was started with; a session may set Spark SQL's."""
     check_master(remote)
-    mine = {key: value for key, value in own.items() if key not in (_REMOTE, _MASTER)}
+    mine = {key: value for key, value in own.items() if key not in (_REMOTE, _MASTER, _FILES)}
     builder = SparkSession.builder.remote(remote)
     try:
-        return _configured(builder, {**_EVERY_CLIENT, **mine})
+        spark = _configured(builder, {**_EVERY_CLIENT, **mine})
     except Exception as error:  # raised by PySpark and gRPC
         cause = cause_of(error).rstrip(".")
         raise InputError(
             f"no session could be opened at the Connect server: {cause}. Is it a server of the client's version of "
             "Spark, and pip install 'pyspark[connect]' done here?"
         ) from error
+    if sent := _listed(own, _FILES):
+        try:
+            # As spark-submit does for a driver of its own.
+            spark.addArtifacts(*sent, pyfile=True)
+        except Exception as error:  # raised by the operating system, PySpark and gRPC
+            cause = cause_of(error).rstrip(".")
+            raise InputError(f"{_FILES} cannot be sent: {cause}. Name files that are on this machine.") from error
+    return spark
 
 
 def _with_log_level(spark: SparkSession, settings: SparkSettings, quiet: bool) -> SparkSession:

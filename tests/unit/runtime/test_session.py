@@ -146,11 +146,41 @@ def test_a_server_of_connect_is_asked_for_a_session_and_needs_no_java(
         own = {**own, "spark.remote": remote}
     else:
         monkeypatch.setenv("SPARK_REMOTE", remote)
-    session.get_session(SparkSettings(properties=own))
+    assert session.get_session(SparkSettings(properties=own)) is None
     checked, options = asked
     assert checked == remote and "spark.master" not in options
     expected = {"spark.sql.session.timeZone": "UTC", "spark.sql.execution.arrow.maxRecordsPerBatch": "4096", **own}
     assert {"spark.remote": remote, **options} == {"spark.remote": remote, **expected}
+
+
+def test_packages_are_sent_to_workers_over_connect_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    sent: list[tuple[str, ...]] = []
+
+    def send(*files: str, pyfile: bool) -> None:
+        assert pyfile
+        sent.append(tuple(Path(file).read_text() for file in files))
+
+    options: list[dict[str, str]] = []
+
+    def start(builder: Any) -> Any:
+        options.append(dict(builder._options))
+        return SimpleNamespace(addArtifacts=send)
+
+    monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
+    monkeypatch.setattr(SparkSession.Builder, "getOrCreate", start)
+    monkeypatch.setattr(session, "check_master", lambda _: None)
+    monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
+    monkeypatch.setenv("SPARK_REMOTE", "sc://head:15002")
+    for name in ("one.zip", "two.zip"):
+        tmp_path.joinpath(name).write_text(name)
+    files = {"spark.submit.pyFiles": f"{tmp_path}/one.zip, {tmp_path}/two.zip"}
+    session.get_session(SparkSettings(properties=files))
+    assert sent == [("one.zip", "two.zip")]
+    # A server that is up has its own.
+    assert "spark.submit.pyFiles" not in options[0]
+    tmp_path.joinpath("two.zip").unlink()
+    with pytest.raises(InputError, match=r"^spark.submit.pyFiles cannot be sent: No such file or directory: .*two.zip"):
+        session.get_session(SparkSettings(properties=files))
 
 
 def test_a_server_that_opens_no_session_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,250 @@
+"""Runs on a cluster: as a local one, over Connect, and with workers, executors and drivers that end meanwhile."""
+
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support.event_log import Events, read_events
+from tests.support.paths import ROOT
+from tests.support.submitting import Done, Started, start
+from tests.validate.cluster_lab import Lab, Place, active_stages, succeeded, watched
+from tests.validate.outcome import Outcome
+
+_COMMAND = [sys.executable, "-c", "from spark_jobs.cli import main; main()"]
+# Tasks so many and so small that there is time to kill an executor between them.
+_LONG_SHUFFLE = {"spark.sql.adaptive.enabled": "false", "spark.sql.shuffle.partitions": "300"}
+
+
+def as_local(outcome: Outcome, lab: Lab) -> None:
+    """First load, refresh, search and export by spark-submit on two workers."""
+    place = lab.place("submit")
+    with lab.cluster("submit") as (_, submit):
+        figures = place.load(submit)
+        place.compare(outcome, "first load", lab.folder / "first")
+        figures |= place.refresh(submit) | place.serve(submit)
+    _compare_all(outcome, lab, place, figures)
+    executors = {task.executor for events in read_events(place.folder / "events")[:1] for task in events.tasks}
+    outcome.equal("executors with tasks in the first load", len(executors), 2)
+
+
+def over_connect(outcome: Outcome, lab: Lab) -> None:
+    """The same over Spark Connect, against a server that runs on the cluster."""
+    place = lab.place("connect")
+    with lab.cluster("connect") as (_, submit), submit.connect_server() as remote:
+        client = Client(lab, place, remote)
+        figures = client.embed(0, "first load")
+        place.compare(outcome, "first load", lab.folder / "first")
+        figures |= client.embed(1, "refresh") | client.serve()
+    _compare_all(outcome, lab, place, figures)
+
+
+@dataclass(frozen=True)
+class Client:
+    """Starts the installed command as a client of a Connect server."""
+
+    lab: Lab
+    place: Place
+    remote: str
+
+    def __call__(self, *arguments: str | Path) -> Done:
+        variables = {**self.lab.submit.environment, "SPARK_REMOTE": self.remote, "PYTHONPATH": str(ROOT)}
+        return succeeded(start([*_COMMAND, *map(str, arguments)], self.place.folder, variables).end())
+
+    @property
+    def settings(self) -> Path:
+        # Workers have no embedlake of their own.
+        sent = {"spark.submit.pyFiles": str(self.lab.submit.packages)}
+        return self.place.settings(spark={"properties": sent})
+
+    def embed(self, state: int, what: str) -> dict[str, Any]:
+        self.place.write(state)
+        return self.place.figures(what, self("embed", "--config", self.settings))
+
+    def serve(self) -> dict[str, Any]:
+        return self.place.serve(self._job)  # type: ignore[arg-type]
+
+    def _job(self, job: str, _: str, __: Path, *arguments: str) -> Done:
+        return self(job.partition("_")[0], "--config", self.settings, *arguments)
+
+
+def _compare_all(outcome: Outcome, lab: Lab, place: Place, figures: dict[str, Any]) -> None:
+    local = lab.reference
+    place.compare(outcome, "refresh", lab.folder / "local" / "lake")
+    for what in ("first load", "refresh"):
+        outcome.equal(f"{what}: texts embedded", figures[f"{what} texts embedded"], local[f"{what} texts embedded"])
+        outcome.equal(f"{what}: commits", figures[f"{what} commits"], local[f"{what} commits"])
+    outcome.equal("search: hits", [list(hit) for hit in figures["hits"]], [list(hit) for hit in local["hits"]])
+    mine, theirs = place.served_rows(), Place(lab, lab.folder / "local", place.model).served_rows()
+    outcome.equal(f"export: rows are the same, of {theirs.num_rows:,}", mine.equals(theirs), True)
+    for what in ("first load", "refresh", "search", "export"):
+        outcome.measured(
+            **{f"{what}, seconds": figures[f"{what} seconds"], f"{what}, seconds locally": local[f"{what} seconds"]}
+        )
+
+
+def worker_killed(outcome: Outcome, lab: Lab) -> None:
+    """A worker and its executor are killed while both embed; its last task is done again by the other."""
+    place = lab.place("worker")
+    place.write(0)
+    with lab.cluster("worker") as (cluster, submit):
+        submit, port = watched(submit)
+        job = submit.start("embed_library", "--config", place.settings())
+        job.wait_for(lambda: _embeds(job, port, finished=1))
+        cluster.kill_worker(1)
+        done = succeeded(job.end())
+    place.compare(outcome, "tables", lab.folder / "first")
+    _count_again(outcome, lab, place, "first load", cores=1)
+    _beside(outcome, lab, place, "first load", done)
+
+
+def _embeds(job: Started, port: int, finished: int) -> bool:
+    """Whether two tasks of inference are at work, and so many of the stage have finished."""
+    if not any(line.endswith(" embed") for line in job.text().splitlines()):
+        return False
+    stages = [stage for stage in active_stages(port) if stage["numTasks"] > 2 and stage["numActiveTasks"] == 2]
+    return any(stage["numCompleteTasks"] >= finished for stage in stages)
+
+
+def _count_again(outcome: Outcome, lab: Lab, place: Place, what: str, cores: int) -> None:
+    (events,) = read_events(place.folder / "events")
+    lost = [task for task in events.lost() if task.is_python]
+    outcome.at_least("tasks of inference lost with the worker", len(lost), 1)
+    outcome.at_most("tasks of inference lost with the worker, at most its cores", len(lost), cores)
+    outcome.equal("tasks of inference that succeeded twice", len(events.repeated()), 0)
+    outcome.equal("texts embedded, by the record", place.embedded(), lab.reference[f"{what} texts embedded"])
+    again = {(task.stage, task.partition) for task in lost}
+    rows = sum(task.rows for task in events.tasks if task.reason == "Success" and (task.stage, task.partition) in again)
+    outcome.measured(texts=place.embedded(), texts_embedded_twice_at_most=rows)
+
+
+def _beside(outcome: Outcome, lab: Lab, place: Place, what: str, done: Done) -> None:
+    outcome.equal("commits", place.commits(), lab.reference[f"{what} commits"])
+    outcome.measured(seconds=round(done.elapsed, 1), seconds_locally=lab.reference[f"{what} seconds"])
+
+
+def executor_lost_in_merge(outcome: Outcome, lab: Lab) -> None:
+    """An executor is killed while a MERGE reads what it has shuffled; Spark makes that again elsewhere."""
+    place = lab.place("merge", lab.folder / "first")
+    place.write(1)
+    with lab.cluster("merge") as (cluster, submit):
+        submit, port = watched(submit.at(submit.master, _LONG_SHUFFLE))
+        job = submit.start("embed_library", "--config", place.settings())
+        job.wait_for(lambda: _merges(port), poll=0.02)
+        killed = cluster.kill_executors(1)
+        done = succeeded(job.end())
+    place.compare(outcome, "tables", lab.folder / "local" / "lake")
+    (events,) = read_events(place.folder / "events")
+    outcome.equal("executors killed", len(killed), 1)
+    outcome.at_least("stages of a MERGE that were done again in part", len(_merged_again(events)), 1)
+    outcome.equal("texts embedded, by the record", place.embedded(), lab.reference["refresh texts embedded"])
+    _beside(outcome, lab, place, "refresh", done)
+
+
+def _merges(port: int) -> bool:
+    stages = [stage for stage in active_stages(port) if "MERGE" in (stage.get("description") or "")]
+    return any(stage["numTasks"] == 300 and stage["numCompleteTasks"] > 20 for stage in stages)
+
+
+def _merged_again(events: Events) -> list[str]:
+    return [description for description in events.resubmitted if "MERGE" in description]
+
+
+def driver_killed(outcome: Outcome, lab: Lab) -> None:
+    """The driver is killed between the commits to vectors and ledger; the same command is given again."""
+    place = lab.place("driver", lab.folder / "first")
+    place.write(1)
+    with lab.cluster("driver") as (_, submit):
+        config = ("--config", place.settings())
+        killed = submit("embed_library", *config, TEST_FAILPOINT="vectors.after:1:kill")
+        outcome.equal("exit code of the killed driver is 0", killed.code == 0, False)
+        done = succeeded(submit("embed_library", *config))
+    place.compare(outcome, "tables", lab.folder / "local" / "lake", with_runs=False)
+    outcome.equal("texts embedded again", place.embedded(), 0)
+    mine, theirs = place.commits(), lab.reference["refresh commits"]
+    outcome.measured(
+        seconds=round(killed.elapsed + done.elapsed, 1),
+        seconds_locally=lab.reference["refresh seconds"],
+        commits_more_than_locally=sum(mine.values()) - sum(theirs.values()),
+    )
+
+
+def two_drivers(outcome: Outcome, lab: Lab) -> None:
+    """A second driver starts while the first one stands still before its commit: it is refused, and the first goes on."""
+    place = lab.place("two", lab.folder / "first")
+    place.write(1)
+    with lab.cluster("two") as (_, submit):
+        # So that there is a core for each.
+        submit = submit.at(submit.master, {"spark.cores.max": "1"})
+        config = ("--config", place.settings())
+        first = submit.start("embed_library", *config, TEST_FAILPOINT="vectors.before:1:stop")
+        first.wait_for(lambda: _stopped(first))
+        second = submit("embed_library", *config)
+        outcome.equal("exit code of the second", second.code, 4)
+        outcome.equal("its message names the other", "is working on space tldr.main" in second.message, True)
+        for process in _stopped(first):
+            os.kill(process, signal.SIGCONT)
+        done = succeeded(first.end())
+    place.compare(outcome, "tables", lab.folder / "local" / "lake")
+    _beside(outcome, lab, place, "refresh", done)
+    outcome.measured(seconds_of_the_refusal=round(second.elapsed, 1))
+
+
+def _stopped(job: Started) -> list[int]:
+    """The processes of a job that stand still."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            state = folder.joinpath("stat").read_text().rpartition(")")[2].split() if folder.name.isdigit() else []
+            if state and state[0] == "T" and os.getpgid(int(folder.name)) == job.process.pid:
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def come_and_go(outcome: Outcome, lab: Lab) -> None:
+    """Dynamic allocation: a run begins with one worker, a second one comes, and then the first one goes."""
+    place = lab.place("dynamic")
+    place.write(0)
+    dynamic = {
+        "spark.dynamicAllocation.enabled": "true",
+        "spark.dynamicAllocation.shuffleTracking.enabled": "true",
+        "spark.dynamicAllocation.minExecutors": "0",
+        "spark.dynamicAllocation.maxExecutors": "2",
+        "spark.dynamicAllocation.executorIdleTimeout": "5s",
+        "spark.executor.cores": "1",
+    }
+    with lab.cluster("dynamic") as (cluster, submit):
+        cluster.kill_worker(1)
+        submit, port = watched(submit.at(submit.master, dynamic))
+        job = submit.start("embed_library", "--config", place.settings())
+        job.wait_for(lambda: _at_work(job, port))
+        cluster.start_worker(1)
+        job.wait_for(lambda: cluster.executors(1) and _embeds(job, port, finished=1))
+        cluster.kill_worker(0)
+        done = succeeded(job.end())
+    place.compare(outcome, "tables", lab.folder / "first")
+    (events,) = read_events(place.folder / "events")
+    outcome.at_least("executors that came", len(events.added), 2)
+    outcome.at_least("executors that went during the run", len(events.removed), 1)
+    _count_again(outcome, lab, place, "first load", cores=1)
+    _beside(outcome, lab, place, "first load", done)
+
+
+def _at_work(job: Started, port: int) -> bool:
+    embeds = any(line.endswith(" embed") for line in job.text().splitlines())
+    return embeds and any(stage["numActiveTasks"] for stage in active_stages(port))
+
+
+ROUNDS = {
+    "as a local run": as_local,
+    "over Spark Connect": over_connect,
+    "worker killed during inference": worker_killed,
+    "executor lost during a MERGE": executor_lost_in_merge,
+    "driver killed during a commit": driver_killed,
+    "two drivers at once": two_drivers,
+    "workers that come and go": come_and_go,
+}
