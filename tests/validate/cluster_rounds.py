@@ -172,7 +172,7 @@ def driver_killed(outcome: Outcome, lab: Lab) -> None:
 
 
 def two_drivers(outcome: Outcome, lab: Lab) -> None:
-    """A second driver starts while the first one stands still before its commit: it is refused, and the first goes on."""
+    """A second driver starts while the first one stands still before its commit; it is refused."""
     place = lab.place("two", lab.folder / "first")
     place.write(1)
     with lab.cluster("two") as (_, submit):

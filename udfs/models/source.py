@@ -99,7 +99,9 @@ def verified_folder(model: ModelSpec) -> Iterator[ModelFolder]:
         InputError: The folder is missing, has faults, differs from the one on the driver, or changed during the block.
     """
     if model.revision is None and not os.path.exists(model.path):
-        raise InputError(f"model {shown(model.path)} is not on this worker. Give every machine the same files.")
+        # A worker starts in a folder of its own.
+        remedy = "Give every machine the same files" if os.path.isabs(model.path) else "Name it by its absolute path"
+        raise InputError(f"model {shown(model.path)} is not on this worker. {remedy}.")
     root = resolve_model_folder(model.path, model.revision)
     before = _file_states(root)
     is_settled = all(max(times) < time.time_ns() - _SETTLED_SECONDS * 10**9 for _, *times in before.values())
