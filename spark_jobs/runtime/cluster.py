@@ -41,7 +41,7 @@ _FAULTS = (
         "Install the driver's version there, and name it by PYSPARK_PYTHON or spark.pyspark.python.",
     ),
     Fault(
-        re.compile(r"Cannot run program \"([^\"\s]+)\""),
+        re.compile(r"java\.io\.IOException: Cannot run program \"([\w./~-]+)\""),
         "executors cannot start {0}, which they were told to use as Python",
         "Install Python there, and name it by PYSPARK_PYTHON or spark.pyspark.python.",
     ),
