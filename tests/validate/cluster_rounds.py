@@ -2,8 +2,10 @@
 
 import os
 import signal
+import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from tests.support.submitting import Done, Started, start
 from tests.validate.cluster_lab import Lab, Place, active_stages, succeeded, watched
 from tests.validate.outcome import Outcome
 
+# What workers import for the stand-in model.
+_WORKER_PACKAGES = ("numpy", "pandas", "pyarrow", "tokenizers", "filelock", "packaging")
 _COMMAND = [sys.executable, "-c", "from spark_jobs.cli import main; main()"]
 # Tasks so many and so small that there is time to kill an executor between them.
 _LONG_SHUFFLE = {"spark.sql.adaptive.enabled": "false", "spark.sql.shuffle.partitions": "300"}
@@ -239,6 +243,34 @@ def _at_work(job: Started, port: int) -> bool:
     return embeds and any(stage["numActiveTasks"] for stage in active_stages(port))
 
 
+def packed(outcome: Outcome, lab: Lab) -> None:
+    """Workers get their packages as an archive with the job; the stand-in model, because torch makes it large."""
+    place, local = lab.place("packed", model="fake:32"), lab.place("unpacked", model="fake:32")
+    local.load(lab.submit)
+    archive = _pack(place.folder)
+    place.write(0)
+    with lab.cluster("packed") as (_, submit):
+        submit = submit.at(submit.master, {"spark.archives": f"{archive}#environment"})
+        python = {"PYSPARK_DRIVER_PYTHON": str(submit.python), "PYSPARK_PYTHON": "./environment/bin/python"}
+        done = succeeded(submit("embed_library", "--config", place.settings(), **python))
+    place.compare(outcome, "tables", local.store)
+    used = {path.resolve() for path in (place.folder / "cluster").glob("work-*/app-*/*/environment")}
+    outcome.at_least("executors that unpacked it", len(used), 2)
+    outcome.measured(seconds=round(done.elapsed, 1), mebibytes=archive.stat().st_size // 2**20)
+
+
+def _pack(folder: Path) -> Path:
+    environment, archive = folder / "environment", folder / "environment.tar.gz"
+    uv, python = [sys.executable, "-m", "uv"], environment / "bin" / "python"
+    packages = [f"{name}=={version(name)}" for name in _WORKER_PACKAGES]
+    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, str(environment)], check=True)
+    subprocess.run([*uv, "pip", "install", "--quiet", "--python", str(python), "venv-pack2", *packages], check=True)
+    subprocess.run(
+        [str(environment / "bin" / "venv-pack"), "-q", "-p", str(environment), "-o", str(archive)], check=True
+    )
+    return archive
+
+
 ROUNDS = {
     "as a local run": as_local,
     "over Spark Connect": over_connect,
@@ -247,4 +279,5 @@ ROUNDS = {
     "driver killed during a commit": driver_killed,
     "two drivers at once": two_drivers,
     "workers that come and go": come_and_go,
+    "packed environment": packed,
 }
