@@ -148,14 +148,14 @@ class Submitter:
             *given,
         ]
 
-    def start(self, job: str, *arguments: str | Path, **variables: str) -> Started:
-        """Starts a job without waiting for it."""
-        script = str(ROOT / "spark_jobs" / f"{job}.py")
+    def start(self, job: str | Path, *arguments: str | Path, **variables: str) -> Started:
+        """Starts a job, by its name or as a file of its own, without waiting for it."""
+        script = str(job if isinstance(job, Path) else ROOT / "spark_jobs" / f"{job}.py")
         sent = ["--py-files", str(self.packages)] if self.packages is not None else []
         command = [*self.words(), *sent, script, *map(str, arguments)]
         return start(command, self.folder, {**self.variables, **variables})
 
-    def __call__(self, job: str, *arguments: str | Path, **variables: str) -> Done:
+    def __call__(self, job: str | Path, *arguments: str | Path, **variables: str) -> Done:
         return self.start(job, *arguments, **variables).end()
 
     @contextmanager

@@ -67,7 +67,9 @@ class Lab:
     def place(self, name: str, store: Path | None = None, model: str = str(MODEL)) -> "Place":
         """A store and a source of its own; `store` is copied into it."""
         place = Place(self, self.folder / name, model)
-        place.folder.mkdir()
+        # Of an earlier sitting.
+        shutil.rmtree(place.folder, ignore_errors=True)
+        place.folder.mkdir(parents=True)
         if store is not None:
             shutil.copytree(store, place.store)
         return place

