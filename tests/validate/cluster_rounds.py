@@ -18,8 +18,13 @@ from tests.validate.outcome import Outcome
 # What workers import for the stand-in model.
 _WORKER_PACKAGES = ("numpy", "pandas", "pyarrow", "tokenizers", "filelock", "packaging")
 _COMMAND = [sys.executable, "-c", "from spark_jobs.cli import main; main()"]
-# Tasks so many and so small that there is time to kill an executor between them.
-_LONG_SHUFFLE = {"spark.sql.adaptive.enabled": "false", "spark.sql.shuffle.partitions": "300"}
+# Rows are shuffled to tasks so many and so small that there is time to kill an executor between them.
+_TASKS = 300
+_LONG_SHUFFLE = {
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.autoBroadcastJoinThreshold": "-1",
+    "spark.sql.shuffle.partitions": str(_TASKS),
+}
 
 
 def as_local(outcome: Outcome, lab: Lab) -> None:
@@ -136,7 +141,7 @@ def executor_lost_in_merge(outcome: Outcome, lab: Lab) -> None:
     with lab.cluster("merge") as (cluster, submit):
         submit, port = watched(submit.at(submit.master, _LONG_SHUFFLE))
         job = submit.start("embed_library", "--config", place.settings())
-        job.wait_for(lambda: _merges(port), poll=0.02)
+        job.wait_for(lambda: _merges(job, port), poll=0.02)
         killed = cluster.kill_executors(1)
         done = succeeded(job.end())
     place.compare(outcome, "tables", lab.folder / "local" / "lake")
@@ -147,9 +152,12 @@ def executor_lost_in_merge(outcome: Outcome, lab: Lab) -> None:
     _beside(outcome, lab, place, "refresh", done)
 
 
-def _merges(port: int) -> bool:
-    stages = [stage for stage in active_stages(port) if "MERGE" in (stage.get("description") or "")]
-    return any(stage["numTasks"] == 300 and stage["numCompleteTasks"] > 20 for stage in stages)
+def _merges(job: Started, port: int) -> bool:
+    """Whether a MERGE is at work on what has been shuffled, and not near its end."""
+    if not job.text().rstrip().endswith(" merge vectors"):
+        return False
+    stages = [stage for stage in active_stages(port) if stage["numTasks"] == _TASKS]
+    return any("MERGE" in stage["description"] and 20 < stage["numCompleteTasks"] < 150 for stage in stages)
 
 
 def _merged_again(events: Events) -> list[str]:
