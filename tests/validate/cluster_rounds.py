@@ -157,7 +157,7 @@ def _merges(job: Started, port: int) -> bool:
     if not job.text().rstrip().endswith(" merge vectors"):
         return False
     stages = [stage for stage in active_stages(port) if stage["numTasks"] == _TASKS]
-    return any("MERGE" in stage["description"] and 20 < stage["numCompleteTasks"] < 150 for stage in stages)
+    return any("MERGE" in stage.get("description", "") and 20 < stage["numCompleteTasks"] < 150 for stage in stages)
 
 
 def _merged_again(events: Events) -> list[str]:
