@@ -49,7 +49,7 @@ class Lab:
     reference: dict[str, Any] = field(default_factory=dict)
 
     def prepare(self) -> None:
-        """Reads the library, and lets a local session load it, refresh it, search it and export it."""
+        """Reads the library, and lets a local session load it and refresh it."""
         first, second = read_steps("tldr-en", EDITIONS, MOST)
         self.documents = [first.documents, refreshed(first, second)]
         record = self.folder / "local.json"
@@ -60,9 +60,15 @@ class Lab:
         place = self.place("local")
         figures = place.load(self.submit)
         shutil.copytree(place.store, self.folder / "first")
-        figures |= place.refresh(self.submit)
-        self.reference = figures | place.serve(self.submit)
+        self.reference = figures | place.refresh(self.submit)
         record.write_text(json.dumps(self.reference))
+
+    def served(self) -> dict[str, Any]:
+        """What a local session finds and exports, and what the runs before it took."""
+        if "hits" not in self.reference:
+            self.reference |= Place(self, self.folder / "local", str(MODEL)).serve(self.submit)
+            (self.folder / "local.json").write_text(json.dumps(self.reference))
+        return self.reference
 
     def place(self, name: str, store: Path | None = None, model: str = str(MODEL)) -> "Place":
         """A store and a source of its own; `store` is copied into it."""

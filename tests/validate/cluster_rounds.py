@@ -80,7 +80,7 @@ class Client:
 
 
 def _compare_all(outcome: Outcome, lab: Lab, place: Place, figures: dict[str, Any]) -> None:
-    local = lab.reference
+    local = lab.served()
     place.compare(outcome, "refresh", lab.folder / "local" / "lake")
     for what in ("first load", "refresh"):
         outcome.equal(f"{what}: texts embedded", figures[f"{what} texts embedded"], local[f"{what} texts embedded"])
