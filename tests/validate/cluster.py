@@ -39,8 +39,7 @@ def run_parts(folder: Path, names: list[str]) -> list[str]:
     """Runs the parts that are named, or all; returns what is wrong."""
     lab = make_lab(folder)
     chosen = [part for part in (*ROUNDS, *REFUSALS) if not names or any(name in part for name in names)]
-    if set(chosen) & set(ROUNDS):
-        lab.prepare()
+    lab.prepare()
     wrong: list[str] = []
     for part in chosen:
         print(part, flush=True)

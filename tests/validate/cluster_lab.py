@@ -27,6 +27,8 @@ MOST = 800
 # So many of the real changes make the refresh.
 CHANGES = {"inserted": 20, "updated": 60, "deleted": 10}
 QUESTION = "How do I list the files of an archive?"
+# The model, and the stand-in where it does not matter how long a text takes.
+REAL, FAKE = str(MODEL), "fake:32"
 # Batches are formed differently, so sums are taken in another order.
 VECTOR_TOLERANCE = 1e-5
 EXECUTOR = {"spark.executor.memory": "1g", "spark.executor.extraJavaOptions": FIRST_COMPILER}
@@ -36,41 +38,61 @@ RUN = {"memory_tokens": 100_000, "slice_tokens": 300_000, "max_removed_fraction"
 
 @dataclass
 class Lab:
-    """Folders and the two states of the library.
+    """Folders, the two states of the library, and what a local session makes of them.
 
     Attributes:
         folder: Where everything goes.
         submit: Starts jobs in a local session; `Submitter.at` names another master.
+        documents: The two states.
+        taken: Figures of the local session by model and job, kept for the next sitting.
     """
 
     folder: Path
     submit: Submitter
     documents: list[list[Document]] = field(default_factory=list)
-    reference: dict[str, Any] = field(default_factory=dict)
+    taken: dict[str, Any] = field(default_factory=dict)
 
     def prepare(self) -> None:
-        """Reads the library, and lets a local session load it and refresh it."""
+        """Reads the library."""
         first, second = read_steps("tldr-en", EDITIONS, MOST)
         self.documents = [first.documents, refreshed(first, second)]
         record = self.folder / "local.json"
-        if record.exists():
-            # A campaign in several sittings.
-            self.reference = json.loads(record.read_text())
-            return
-        place = self.place("local")
-        figures = place.load(self.submit)
-        shutil.copytree(place.store, self.folder / "first")
-        self.reference = figures | place.refresh(self.submit)
-        record.write_text(json.dumps(self.reference))
+        self.taken = json.loads(record.read_text()) if record.exists() else {}
 
-    def served(self) -> dict[str, Any]:
-        """What a local session finds and exports, and what the runs before it took."""
-        if "hits" not in self.reference:
-            self.reference |= Place(self, self.folder / "local", str(MODEL)).serve(self.submit)
-            (self.folder / "local.json").write_text(json.dumps(self.reference))
-        return self.reference
+    def first(self, model: str = REAL) -> Path:
+        """The store after a local first load."""
+        store = self.folder / f"first-{_name(model)}"
+        if not store.exists():
+            place = self.place(f"local-{_name(model)}", model=model)
+            self._note(model, place.load(self.submit))
+            shutil.copytree(place.store, store)
+        return store
 
-    def place(self, name: str, store: Path | None = None, model: str = str(MODEL)) -> "Place":
+    def second(self, model: str = REAL) -> Path:
+        """The store after a local refresh."""
+        self.first(model)
+        place = Place(self, self.folder / f"local-{_name(model)}", model)
+        if "refresh seconds" not in self.taken[_name(model)]:
+            self._note(model, place.refresh(self.submit))
+        return place.store
+
+    def served(self, model: str = REAL) -> "Place":
+        """What a local session exports; its hits are noted."""
+        self.second(model)
+        place = Place(self, self.folder / f"local-{_name(model)}", model)
+        if "hits" not in self.taken[_name(model)]:
+            self._note(model, place.serve(self.submit))
+        return place
+
+    def local(self, model: str = REAL) -> dict[str, Any]:
+        """The figures of the local session so far."""
+        return dict(self.taken[_name(model)])
+
+    def _note(self, model: str, figures: dict[str, Any]) -> None:
+        self.taken[_name(model)] = {**self.taken.get(_name(model), {}), **figures}
+        (self.folder / "local.json").write_text(json.dumps(self.taken))
+
+    def place(self, name: str, store: Path | None = None, model: str = REAL) -> "Place":
         """A store and a source of its own; `store` is copied into it."""
         place = Place(self, self.folder / name, model)
         # Of an earlier sitting.
@@ -190,6 +212,10 @@ class Place:
         return table.drop_columns([name for name in ("embedding", "run_id") if name in table.column_names]).sort_by(
             "chunk_id"
         )
+
+
+def _name(model: str) -> str:
+    return "real" if model == REAL else "fake"
 
 
 def refreshed(first: Step, second: Step) -> list[Document]:

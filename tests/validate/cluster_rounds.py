@@ -12,7 +12,7 @@ from typing import Any
 from tests.support.event_log import Events, read_events
 from tests.support.paths import ROOT
 from tests.support.submitting import Done, Started, start
-from tests.validate.cluster_lab import Lab, Place, active_stages, succeeded, watched
+from tests.validate.cluster_lab import FAKE, Lab, Place, active_stages, succeeded, watched
 from tests.validate.outcome import Outcome
 
 # What workers import for the stand-in model.
@@ -29,10 +29,10 @@ _LONG_SHUFFLE = {
 
 def as_local(outcome: Outcome, lab: Lab) -> None:
     """First load, refresh, search and export by spark-submit on two workers."""
-    place = lab.place("submit")
+    place, first = lab.place("submit"), lab.first()
     with lab.cluster("submit") as (_, submit):
         figures = place.load(submit)
-        place.compare(outcome, "first load", lab.folder / "first")
+        place.compare(outcome, "first load", first)
         figures |= place.refresh(submit) | place.serve(submit)
     _compare_all(outcome, lab, place, figures)
     executors = {task.executor for events in read_events(place.folder / "events")[:1] for task in events.tasks}
@@ -41,11 +41,11 @@ def as_local(outcome: Outcome, lab: Lab) -> None:
 
 def over_connect(outcome: Outcome, lab: Lab) -> None:
     """The same over Spark Connect, against a server that runs on the cluster."""
-    place = lab.place("connect")
+    place, first = lab.place("connect", model=FAKE), lab.first(FAKE)
     with lab.cluster("connect") as (_, submit), submit.connect_server() as remote:
         client = Client(lab, place, remote)
         figures = client.embed(0, "first load")
-        place.compare(outcome, "first load", lab.folder / "first")
+        place.compare(outcome, "first load", first)
         figures |= client.embed(1, "refresh") | client.serve()
     _compare_all(outcome, lab, place, figures)
 
@@ -80,13 +80,14 @@ class Client:
 
 
 def _compare_all(outcome: Outcome, lab: Lab, place: Place, figures: dict[str, Any]) -> None:
-    local = lab.served()
-    place.compare(outcome, "refresh", lab.folder / "local" / "lake")
+    served = lab.served(place.model)
+    local = lab.local(place.model)
+    place.compare(outcome, "refresh", served.store)
     for what in ("first load", "refresh"):
         outcome.equal(f"{what}: texts embedded", figures[f"{what} texts embedded"], local[f"{what} texts embedded"])
         outcome.equal(f"{what}: commits", figures[f"{what} commits"], local[f"{what} commits"])
     outcome.equal("search: hits", [list(hit) for hit in figures["hits"]], [list(hit) for hit in local["hits"]])
-    mine, theirs = place.served_rows(), Place(lab, lab.folder / "local", place.model).served_rows()
+    mine, theirs = place.served_rows(), served.served_rows()
     outcome.equal(f"export: rows are the same, of {theirs.num_rows:,}", mine.equals(theirs), True)
     for what in ("first load", "refresh", "search", "export"):
         outcome.measured(
@@ -96,7 +97,7 @@ def _compare_all(outcome: Outcome, lab: Lab, place: Place, figures: dict[str, An
 
 def worker_killed(outcome: Outcome, lab: Lab) -> None:
     """A worker and its executor are killed while both embed; its last task is done again by the other."""
-    place = lab.place("worker")
+    place, first = lab.place("worker"), lab.first()
     place.write(0)
     with lab.cluster("worker") as (cluster, submit):
         submit, port = watched(submit)
@@ -104,7 +105,7 @@ def worker_killed(outcome: Outcome, lab: Lab) -> None:
         job.wait_for(lambda: _embeds(job, port, finished=1))
         cluster.kill_worker(1)
         done = succeeded(job.end())
-    place.compare(outcome, "tables", lab.folder / "first")
+    place.compare(outcome, "tables", first)
     _count_again(outcome, lab, place, "first load", cores=1)
     _beside(outcome, lab, place, "first load", done)
 
@@ -123,20 +124,20 @@ def _count_again(outcome: Outcome, lab: Lab, place: Place, what: str, cores: int
     outcome.at_least("tasks of inference lost with the worker", len(lost), 1)
     outcome.at_most("tasks of inference lost with the worker, at most its cores", len(lost), cores)
     outcome.equal("tasks of inference that succeeded twice", len(events.repeated()), 0)
-    outcome.equal("texts embedded, by the record", place.embedded(), lab.reference[f"{what} texts embedded"])
+    outcome.equal("texts embedded, by the record", place.embedded(), lab.local(place.model)[f"{what} texts embedded"])
     again = {(task.stage, task.partition) for task in lost}
     rows = sum(task.rows for task in events.tasks if task.reason == "Success" and (task.stage, task.partition) in again)
     outcome.measured(texts=place.embedded(), texts_embedded_twice_at_most=rows)
 
 
 def _beside(outcome: Outcome, lab: Lab, place: Place, what: str, done: Done) -> None:
-    outcome.equal("commits", place.commits(), lab.reference[f"{what} commits"])
-    outcome.measured(seconds=round(done.elapsed, 1), seconds_locally=lab.reference[f"{what} seconds"])
+    outcome.equal("commits", place.commits(), lab.local(place.model)[f"{what} commits"])
+    outcome.measured(seconds=round(done.elapsed, 1), seconds_locally=lab.local(place.model)[f"{what} seconds"])
 
 
 def executor_lost_in_merge(outcome: Outcome, lab: Lab) -> None:
     """An executor is killed while a MERGE reads what it has shuffled; Spark makes that again elsewhere."""
-    place = lab.place("merge", lab.folder / "first")
+    place, second = lab.place("merge", lab.first(FAKE), FAKE), lab.second(FAKE)
     place.write(1)
     with lab.cluster("merge") as (cluster, submit):
         submit, port = watched(submit.at(submit.master, _LONG_SHUFFLE))
@@ -144,11 +145,11 @@ def executor_lost_in_merge(outcome: Outcome, lab: Lab) -> None:
         job.wait_for(lambda: _merges(job, port), poll=0.02)
         killed = cluster.kill_executors(1)
         done = succeeded(job.end())
-    place.compare(outcome, "tables", lab.folder / "local" / "lake")
+    place.compare(outcome, "tables", second)
     (events,) = read_events(place.folder / "events")
     outcome.equal("executors killed", len(killed), 1)
     outcome.at_least("stages of a MERGE that were done again in part", len(_merged_again(events)), 1)
-    outcome.equal("texts embedded, by the record", place.embedded(), lab.reference["refresh texts embedded"])
+    outcome.equal("texts embedded, by the record", place.embedded(), lab.local(FAKE)["refresh texts embedded"])
     _beside(outcome, lab, place, "refresh", done)
 
 
@@ -166,19 +167,19 @@ def _merged_again(events: Events) -> list[str]:
 
 def driver_killed(outcome: Outcome, lab: Lab) -> None:
     """The driver is killed between the commits to vectors and ledger; the same command is given again."""
-    place = lab.place("driver", lab.folder / "first")
+    place, second = lab.place("driver", lab.first(FAKE), FAKE), lab.second(FAKE)
     place.write(1)
     with lab.cluster("driver") as (_, submit):
         config = ("--config", place.settings())
         killed = submit("embed_library", *config, TEST_FAILPOINT="vectors.after:1:kill")
         outcome.equal("exit code of the killed driver is 0", killed.code == 0, False)
         done = succeeded(submit("embed_library", *config))
-    place.compare(outcome, "tables", lab.folder / "local" / "lake", with_runs=False)
+    place.compare(outcome, "tables", second, with_runs=False)
     outcome.equal("texts embedded again", place.embedded(), 0)
-    mine, theirs = place.commits(), lab.reference["refresh commits"]
+    mine, theirs = place.commits(), lab.local(FAKE)["refresh commits"]
     outcome.measured(
         seconds=round(killed.elapsed + done.elapsed, 1),
-        seconds_locally=lab.reference["refresh seconds"],
+        seconds_locally=lab.local(FAKE)["refresh seconds"],
         commits_more_than_locally=sum(mine.values()) - sum(theirs.values()),
     )
 
@@ -194,7 +195,7 @@ def two_drivers_elsewhere(outcome: Outcome, lab: Lab) -> None:
 
 
 def _two_drivers(outcome: Outcome, lab: Lab, name: str, words: str, is_elsewhere: bool = False) -> None:
-    place = lab.place(name, lab.folder / "first")
+    place, second = lab.place(name, lab.first(FAKE), FAKE), lab.second(FAKE)
     place.write(1)
     with lab.cluster(name) as (_, submit):
         # So that there is a core for each.
@@ -213,7 +214,7 @@ def _two_drivers(outcome: Outcome, lab: Lab, name: str, words: str, is_elsewhere
         for process in _stopped(first):
             os.kill(process, signal.SIGCONT)
         done = succeeded(first.end())
-    place.compare(outcome, "tables", lab.folder / "local" / "lake")
+    place.compare(outcome, "tables", second)
     _beside(outcome, lab, place, "refresh", done)
     outcome.measured(seconds_of_the_refusal=round(second.elapsed, 1))
 
@@ -233,7 +234,7 @@ def _stopped(job: Started) -> list[int]:
 
 def come_and_go(outcome: Outcome, lab: Lab) -> None:
     """Dynamic allocation: a run begins with one worker, a second one comes, and then the first one goes."""
-    place = lab.place("dynamic")
+    place, first = lab.place("dynamic"), lab.first()
     place.write(0)
     dynamic = {
         "spark.dynamicAllocation.enabled": "true",
@@ -252,7 +253,7 @@ def come_and_go(outcome: Outcome, lab: Lab) -> None:
         job.wait_for(lambda: cluster.executors(1) and _embeds(job, port, finished=1))
         cluster.kill_worker(0)
         done = succeeded(job.end())
-    place.compare(outcome, "tables", lab.folder / "first")
+    place.compare(outcome, "tables", first)
     (events,) = read_events(place.folder / "events")
     outcome.at_least("executors that came", len(events.added), 2)
     outcome.at_least("executors that went during the run", len(events.removed), 1)
@@ -267,15 +268,14 @@ def _at_work(job: Started, port: int) -> bool:
 
 def packed(outcome: Outcome, lab: Lab) -> None:
     """Workers get their packages as an archive with the job; the stand-in model, because torch makes it large."""
-    place, local = lab.place("packed", model="fake:32"), lab.place("unpacked", model="fake:32")
-    local.load(lab.submit)
+    place, first = lab.place("packed", model=FAKE), lab.first(FAKE)
     archive = _pack(place.folder)
     place.write(0)
     with lab.cluster("packed") as (_, submit):
         submit = submit.at(submit.master, {"spark.archives": f"{archive}#environment"})
         python = {"PYSPARK_DRIVER_PYTHON": str(submit.python), "PYSPARK_PYTHON": "./environment/bin/python"}
         done = succeeded(submit("embed_library", "--config", place.settings(), **python))
-    place.compare(outcome, "tables", local.store)
+    place.compare(outcome, "tables", first)
     used = {path.resolve() for path in (place.folder / "cluster").glob("work-*/app-*/*/environment")}
     outcome.at_least("executors that unpacked it", len(used), 2)
     outcome.measured(seconds=round(done.elapsed, 1), mebibytes=archive.stat().st_size // 2**20)
