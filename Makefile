@@ -17,8 +17,8 @@ export SOURCE_DATE_EPOCH := 315532800
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export \
-    validate-compare validate-context validate-doctor validate-languages validate-plan validate-promotion picture \
-    bench bench-gpu gpu crash crash-spaces soak soak-follow soak-upgrade mutants zip wheel clean
+    validate-compare validate-context validate-plan validate-promotion validate-languages picture validate-doctor \
+    validate-cluster bench bench-gpu gpu crash crash-spaces soak soak-follow soak-upgrade mutants wheel zip clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ picture: $(STAMP) ## Draw the picture of a report in docs/ anew; needs chromium 
 
 validate-doctor: install ## Plant faults in a cluster of two workers, and hold embedlake doctor to each (ONLY="clock"); needs root
 	$(JAVA) $(BIN)/python tests/validate/doctor.py $(ONLY)
+
+validate-cluster: install ## Run a real library on a cluster of two workers, and kill parts of it (ONLY="worker merge"); partly as root
+	$(JAVA) $(BIN)/python tests/validate/cluster.py $(ONLY)
 
 bench: install ## Time the engine and whole jobs against alternatives (ONLY="engine job")
 	$(JAVA) $(BIN)/python tests/benchmarks/bench.py $(ONLY)

@@ -36,12 +36,6 @@ def is_local(spark: SparkSession) -> bool:
     return bool(_context(spark).isLocal())
 
 
-def executor_ids(spark: SparkSession) -> list[str]:
-    """Lists the executors; none of a local session."""
-    sequence = _context(spark).getExecutorIds()
-    return sorted(str(sequence.apply(index)) for index in range(sequence.length()))
-
-
 def ended_executors(spark: SparkSession) -> list[str]:
     """Names the executors whose process ended by itself since the session began, each with its host."""
     sequence, names = _context(spark).statusStore().executorList(False), []

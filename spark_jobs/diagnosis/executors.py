@@ -19,6 +19,7 @@ from pyspark.sql.types import StringType
 from spark_jobs.diagnosis import classic, probe
 from spark_jobs.diagnosis.limits import TooLongError, within, within_or
 from spark_jobs.diagnosis.machines import Machine, machine_of, needed_packages, probe_source
+from spark_jobs.runtime.executors import executor_ids
 from spark_jobs.runtime.parallelism import task_slots
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.loading import Settings
@@ -85,7 +86,7 @@ def ask_executors(spark: SparkSession, settings: Settings, request: str, limit: 
     if classic.is_classic(spark):
         ask = _by_java
         if not classic.is_local(spark):
-            known = wait_for_executors(lambda: classic.executor_ids(spark), limit)
+            known = wait_for_executors(lambda: executor_ids(spark), limit)
             if not known:
                 return Executors(cause="no executor has started", seconds=limit)
     found: dict[tuple[str, int], Machine] = {}

@@ -145,8 +145,8 @@ def _lacking(values: Mapping[str, str]) -> Iterable[Finding]:
         value = values.get(name, advised.default)
         if wanted and not _suits(name, value, advised.value):
             shown = f"is {value}" if value else "is not set"
-            file = "conf/spark-gpu.conf" if advised.only == "gpu" else "conf/spark-local.conf"
-            remedy = f"Set it to {advised.value} where the session is started, as {file} does."
+            file = "gpu" if advised.only == "gpu" else "local" if is_local else "cluster"
+            remedy = f"Set it to {advised.value} where the session is started, as conf/spark-{file}.conf does."
             yield warning("properties", f"{name} {shown}: {advised.why}.", remedy)
 
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,13 +15,13 @@ from schemas.errors import InputError
 from spark_jobs.diagnosis.classic import java_process, submitted_master
 from spark_jobs.diagnosis.findings import Finding, fault, ok, version_numbers
 from spark_jobs.diagnosis.limits import TooLongError, within
-from spark_jobs.runtime.session import find_java
+from spark_jobs.runtime.cluster import unreachable_masters
+from spark_jobs.runtime.session import find_java, master_of
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.loading import Settings
 
 _OLDEST_JAVA = 17
-_JAVA_SECONDS, _CONNECT_SECONDS, _GRACE_SECONDS = 20, 5, 5
-_MASTER = re.compile(r"spark://(.+)")
+_JAVA_SECONDS, _GRACE_SECONDS = 20, 5
 _VERSION = re.compile(r'version "([^"]+)"')
 
 
@@ -88,29 +87,6 @@ def judge_java(java: Java) -> Finding:
     return ok("java", f"Java {java.version or 'of an unknown version'} is started as {java.command}.")
 
 
-def unreachable_masters(master: str, seconds: float = _CONNECT_SECONDS) -> list[str]:
-    """Finds the masters of a standalone cluster that do not take a connection; Spark itself would try for a minute.
-
-    Args:
-        master: Value of `spark.master`, such as `spark://one:7077,two:7077`.
-        seconds: How long each may take.
-
-    Returns:
-        Host and port of each, if none of them answers; else none.
-    """
-    found = _MASTER.fullmatch(master)
-    silent = []
-    for address in found[1].split(",") if found is not None else ():
-        host, _, port = address.rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), timeout=seconds).close()
-        except (OSError, ValueError):
-            silent.append(address)
-        else:
-            return []
-    return silent
-
-
 def is_remote(settings: Settings) -> bool:
     """Whether the session would be one of Connect, whose Java is elsewhere."""
     return "SPARK_REMOTE" in os.environ or "spark.remote" in settings.spark.properties
@@ -128,12 +104,10 @@ def start_session(settings: Settings, start: Callable[[], SparkSession], java: J
     Returns:
         The session, or why there is none.
     """
-    master = ""
     if java is not None:
         if judge_java(java).level == "fault":
             return Start(cause="no session can start without Java", remedy="Repair that first.")
-        master = _master(settings)
-        silent = unreachable_masters(master)
+        silent = unreachable_masters(_master(settings))
         if silent:
             return Start(
                 cause=f"nothing answers at the master {', '.join(silent)}",
@@ -150,23 +124,15 @@ def start_session(settings: Settings, start: Callable[[], SparkSession], java: J
             remedy="Look for what Spark waits for with --debug, or allow more time with --limit.",
         )
     except Exception as error:  # raised by our checks, Py4J, PySpark or Connect
-        return _refused(error, master)
-
-
-def _refused(error: Exception, master: str) -> Start:
-    cause, _, remedy = cause_of(error).partition(". ")
-    remedy = remedy or "Look at Spark's own messages with --debug."
-    if _MASTER.fullmatch(master):
-        # Spark gives up then, and says no more than that it was stopped.
-        remedy += " If executors end as soon as they start, the logs of their Spark workers say why."
-    return Start(cause=cause.rstrip("."), remedy=remedy)
+        cause, _, remedy = cause_of(error).partition(". ")
+        return Start(cause=cause.rstrip("."), remedy=remedy or "Look at Spark's own messages with --debug.")
 
 
 def _master(settings: Settings) -> str:
     if "PYSPARK_GATEWAY_PORT" in os.environ:
         # Chosen by whoever called spark-submit.
         return submitted_master()
-    return settings.spark.properties.get("spark.master", settings.spark.master)
+    return master_of(settings.spark)
 
 
 @contextmanager

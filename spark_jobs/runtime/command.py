@@ -13,14 +13,16 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 
 from schemas.errors import EmbedlakeError, InputError, StoppedError
+from spark_jobs.runtime.cluster import missing_package
 from spark_jobs.runtime.events import Event
+from spark_jobs.runtime.executors import warn_without_executors
 from spark_jobs.runtime.lineage import with_lineage_tags
 from spark_jobs.runtime.log import LogFormat, current_log, logged
 from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.query_log import silent_query_log
 from spark_jobs.runtime.session import ends_java, get_session
 from spark_jobs.runtime.signals import stop_in_order
-from spark_jobs.runtime.spark_errors import cause_of, worker_message
+from spark_jobs.runtime.spark_errors import cause_of, cluster_cause, worker_message
 from spark_jobs.runtime.telemetry import telemetry
 from spark_jobs.settings.loading import Settings, load_settings
 
@@ -50,6 +52,7 @@ def session(settings: Settings, debug: bool) -> SparkSession:
     spark = get_session(_with_log_level(settings, debug).spark, quiet=not debug)
     values = {"seconds": round(time.monotonic() - began, 3), "spark_version": getattr(spark, "version", None)}
     current_log().tell(Event("session", values))
+    warn_without_executors(spark, current_log().warn)
     return spark
 
 
@@ -213,7 +216,10 @@ def explained(error: Exception) -> tuple[str, int]:
         return _JAVA_ENDED, 1
     from_worker = worker_message(error)
     if from_worker is not None:
-        return f"on a worker: {from_worker}", InputError.exit_code
+        return missing_package(from_worker) or f"on a worker: {from_worker}", InputError.exit_code
+    of_cluster = cluster_cause(error)
+    if of_cluster is not None:
+        return of_cluster, InputError.exit_code
     return f"{cause_of(error)} (unexpected; --debug shows where)", 1
 
 

@@ -17,6 +17,7 @@ from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
 from schemas.errors import InputError
+from spark_jobs.runtime.cluster import check_master, is_local, start_fault
 from spark_jobs.runtime.spark_errors import cause_of, is_connection_lost
 from spark_jobs.settings.sections import SparkSettings
 
@@ -39,35 +40,46 @@ _UTF_8_LOCALES = ("C.UTF-8", "C.utf8", "UTF-8")
 _PACKAGES, _EXTENSIONS = "spark.jars.packages", "spark.sql.extensions"
 _CATALOG, _DELTA_CATALOG = "spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"
 _DELTA_PACKAGE, _DELTA_EXTENSION = "io.delta:delta-spark", "io.delta.sql.DeltaSparkSessionExtension"
-_LOG_LEVEL = "spark.log.level"
+_LOG_LEVEL, _MASTER, _REMOTE = "spark.log.level", "spark.master", "spark.remote"
+_PYTHON, _FILES = "spark.pyspark.python", "spark.submit.pyFiles"
 # Variables of processes that use a session of spark-submit or of a Connect server.
 _STARTED_ELSEWHERE = {"PYSPARK_GATEWAY_PORT", "SPARK_REMOTE"}
-_LOCAL = {
-    # Java refuses to start with two garbage collectors, so options of the user's own replace these.
-    "spark.driver.extraJavaOptions": _JAVA,
+# Those that a client of Spark Connect may set too.
+_EVERY_CLIENT = {
+    # Arrow batches of long documents: 10,000 rows could be gigabytes.
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "4096",
+    # So that timestamps in the store mean the same everywhere.
+    "spark.sql.session.timeZone": "UTC",
+}
+# Of every session that is started here, whatever its master.
+_EVERYWHERE = {
     _CATALOG: _DELTA_CATALOG,
-    # Delta reads a table's log with 50 tasks by default, which on one machine costs seconds for every commit.
-    "spark.databricks.delta.snapshotPartitions": "2",
-    # 200 by default, most of them empty on one machine.
-    "spark.sql.shuffle.partitions": "8",
     # So that the commits of a slice need not wait until all of the next one is embedded.
     "spark.scheduler.mode": "FAIR",
-    # The UI would be open to everyone on the network, for a job that ends on its own.
-    "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     # Spark keeps plans and tasks of finished statements for the UI even where it is off: 1,000 statements by default,
     # which a follower would hold in Java for good.
     "spark.sql.ui.retainedExecutions": "50",
     "spark.ui.retainedJobs": "50",
     "spark.ui.retainedStages": "50",
+    **_EVERY_CLIENT,
+    _LOG_LEVEL: "ERROR",
+}
+# Only where the driver does all the work: executors of a cluster have to reach the driver, do not share its cores, and
+# are many.
+_LOCAL = {
+    # Java refuses to start with two garbage collectors, so options of the user's own replace these.
+    "spark.driver.extraJavaOptions": _JAVA,
+    # Delta reads a table's log with 50 tasks by default, which on one machine costs seconds for every commit.
+    "spark.databricks.delta.snapshotPartitions": "2",
+    # 200 by default, most of them empty on one machine.
+    "spark.sql.shuffle.partitions": "8",
+    # The UI would be open to everyone on the network, for a job that ends on its own. On a cluster it is how people see
+    # what executors do, and the cluster's own rules say who may.
+    "spark.ui.enabled": "false",
     # Nothing outside this machine needs to reach the driver.
     "spark.driver.host": "localhost",
     "spark.driver.bindAddress": "127.0.0.1",
-    # Arrow batches of long documents: 10,000 rows could be gigabytes.
-    "spark.sql.execution.arrow.maxRecordsPerBatch": "4096",
-    # So that timestamps in the store mean the same everywhere.
-    "spark.sql.session.timeZone": "UTC",
-    _LOG_LEVEL: "ERROR",
 }
 
 # A statement of Delta's own about a table that does not exist. A session that knows Delta says that there is none.
@@ -81,10 +93,11 @@ _with_delta: WeakSet[SparkSession] = WeakSet()
 
 
 def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
-    """Finds the live session or starts a local one.
+    """Finds the live session or starts one: a local one, or one of the cluster or Connect server that is named.
 
     Args:
-        settings: Master and properties of a session that is started here; a live one stays as it is.
+        settings: Master and properties of a session that is started here; a live one stays as it is. The variable
+            SPARK_REMOTE or the property `spark.remote` names a Connect server.
         quiet: Whether to keep Spark's own messages, which quote values of rows, off the terminal. A session of
             spark-submit keeps the `spark.log.level` that it was started with, and one without is silent.
 
@@ -92,35 +105,79 @@ def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
         The session.
 
     Raises:
-        InputError: A session has to be started, and Java or Delta is missing.
+        InputError: A session has to be started, and Java, Delta, the master or the server is missing.
     """
     live = SparkSession.getActiveSession()
     if live is not None:
         return live
     if "PYSPARK_GATEWAY_PORT" in os.environ:
-        # Started by spark-submit, whose properties are the user's own choice.
-        if str(SparkConf().get("spark.master")).startswith("local"):
-            _use_this_python()
-        return _with_log_level(SparkSession.builder.getOrCreate(), settings, quiet)
-    _use_this_python()
+        return _with_log_level(_submitted(), settings, quiet)
+    remote = settings.properties.get(_REMOTE, os.environ.get("SPARK_REMOTE", ""))
+    if remote.startswith("sc://"):
+        return _connected(remote, settings.properties)
+    master = master_of(settings)
+    check_master(master)
+    _use_this_python(settings.properties)
     find_java()
     try:
         from delta import configure_spark_with_delta_pip
     except ImportError as error:
         raise InputError("Delta is not installed. Run: pip install 'embedlake[spark]'") from error
     builder = configure_spark_with_delta_pip(
-        SparkSession.builder.master(settings.master).appName("embedlake"), _listed(settings.properties, _PACKAGES)
+        SparkSession.builder.master(master).appName("embedlake"), _listed(settings.properties, _PACKAGES)
     )
-    with _kept_messages() if quiet else nullcontext(), _names_in_utf_8():
-        return _configured(builder, _local_properties(settings.properties))
+    with _kept_messages(master) if quiet else nullcontext(), _names_in_utf_8():
+        return _configured(builder, _properties(master, settings.properties))
+
+
+def master_of(settings: SparkSettings) -> str:
+    """Returns the master of a session that is started here; its property wins over the setting."""
+    return settings.properties.get(_MASTER, settings.master)
 
 
 def starts_here(settings: SparkSettings) -> bool:
     """Whether `get_session` would start a session whose workers are on this machine."""
     if SparkSession.getActiveSession() is not None or not _STARTED_ELSEWHERE.isdisjoint(os.environ):
         return False
-    master = settings.properties.get("spark.master", settings.master)
-    return "spark.remote" not in settings.properties and re.fullmatch(r"local(\[.*\])?", master) is not None
+    return _REMOTE not in settings.properties and is_local(master_of(settings))
+
+
+def _submitted() -> SparkSession:
+    """Starts the session of spark-submit, whose properties are the user's own choice."""
+    master = str(SparkConf().get(_MASTER))
+    if master.startswith("local"):
+        _use_this_python({})
+    check_master(master)
+    try:
+        return SparkSession.builder.getOrCreate()
+    except Exception as error:  # raised by PySpark and Py4J
+        fault = start_fault(str(error), master)
+        if fault is None:
+            raise
+        raise InputError(f"Spark did not start: {fault}") from error
+
+
+def _connected(remote: str, own: dict[str, str]) -> SparkSession:
+    """Connects to a server, whose properties are those that it was started with; a session may set Spark SQL's."""
+    check_master(remote)
+    mine = {key: value for key, value in own.items() if key not in (_REMOTE, _MASTER, _FILES)}
+    builder = SparkSession.builder.remote(remote)
+    try:
+        spark = _configured(builder, {**_EVERY_CLIENT, **mine})
+    except Exception as error:  # raised by PySpark and gRPC
+        cause = cause_of(error).rstrip(".")
+        raise InputError(
+            f"no session could be opened at the Connect server: {cause}. Is it a server of the client's version of "
+            "Spark, and pip install 'pyspark[connect]' done here?"
+        ) from error
+    if sent := _listed(own, _FILES):
+        try:
+            # As spark-submit does for a driver of its own.
+            spark.addArtifacts(*sent, pyfile=True)
+        except Exception as error:  # raised by the operating system, PySpark and gRPC
+            cause = cause_of(error).rstrip(".")
+            raise InputError(f"{_FILES} cannot be sent: {cause}. Name files that are on this machine.") from error
+    return spark
 
 
 def _with_log_level(spark: SparkSession, settings: SparkSettings, quiet: bool) -> SparkSession:
@@ -133,9 +190,10 @@ def _with_log_level(spark: SparkSession, settings: SparkSettings, quiet: bool) -
     return spark
 
 
-def _local_properties(own: dict[str, str]) -> dict[str, str]:
+def _properties(master: str, own: dict[str, str]) -> dict[str, str]:
     # The user's value wins, except in lists that Delta has to be in: there it is added.
-    properties = {_MEMORY: f"{driver_megabytes()}m", **_LOCAL, **own}
+    here = _LOCAL if is_local(master) else {}
+    properties = {_MEMORY: f"{driver_megabytes()}m", **_EVERYWHERE, **here, **own}
     properties[_EXTENSIONS] = ",".join(dict.fromkeys([_DELTA_EXTENSION, *_listed(own, _EXTENSIONS)]))
     if not any(package.startswith(_DELTA_PACKAGE) for package in _listed(own, _PACKAGES)):
         # The builder was given these, next to Delta. A user who names a version of Delta gets only that one.
@@ -241,13 +299,14 @@ def find_java() -> None:
         )
 
 
-def _use_this_python() -> None:
-    # PySpark from pip starts workers with whatever `python3` is on the PATH, which may not see our packages.
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+def _use_this_python(own: dict[str, str]) -> None:
+    # PySpark from pip starts workers with whatever `python3` is on the PATH, which may not see our packages. It reads
+    # the property only where spark-submit starts the driver.
+    os.environ.setdefault("PYSPARK_PYTHON", own.get(_PYTHON, sys.executable))
 
 
 @contextmanager
-def _kept_messages() -> Iterator[None]:
+def _kept_messages(master: str) -> Iterator[None]:
     # Java inherits both streams permanently. Its output goes to a file, which is kept only if the start fails.
     handle, log = tempfile.mkstemp(prefix="embedlake-spark-", suffix=".log")
     terminal = {stream: os.dup(stream) for stream in (1, 2)}
@@ -256,8 +315,10 @@ def _kept_messages() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # raised by PySpark, Py4J or the operating system
-        cause = cause_of(error).rstrip(".")
-        raise InputError(f"Spark did not start: {cause}. Its own messages are in {log}.") from error
+        # What went wrong on the way is in the messages alone.
+        told = start_fault(f"{error}\n{Path(log).read_text(encoding='utf-8', errors='replace')}", master)
+        cause = told or f"{cause_of(error).rstrip('.')}."
+        raise InputError(f"Spark did not start: {cause} Its own messages are in {log}.") from error
     finally:
         for stream, descriptor in terminal.items():
             os.dup2(descriptor, stream)

@@ -9,6 +9,7 @@ from typing import Any
 from pyspark.errors import PySparkException
 
 from schemas.errors import EmbedlakeError, InputError
+from spark_jobs.runtime.cluster import cluster_fault
 
 # Parameters of conditions that hold names, types, properties, paths, versions and sizes, never values or SQL.
 _HARMLESS_NAMES = """
@@ -80,6 +81,9 @@ def cause_of(error: BaseException) -> str:
     """
     if isinstance(error, EmbedlakeError):
         return str(error)
+    of_cluster = cluster_cause(error)
+    if of_cluster is not None:
+        return of_cluster
     links = _chain(error)
     if not links:
         return _python_cause(error)
@@ -88,6 +92,18 @@ def cause_of(error: BaseException) -> str:
     told = [link for link in named if link.condition not in _WRAPPERS] or named
     told += [link for link in tail if _harmless_words(link)] or tail[-1:]
     return ", caused by ".join(dict.fromkeys(map(_told, told)))
+
+
+def cluster_cause(error: BaseException) -> str | None:
+    """Says in two sentences what is wrong with the cluster and what to do; None if it is none of the known faults."""
+    # A message that quotes a row could say anything.
+    if any(_is_of_data(link) for link in _chain(error)):
+        return None
+    text = ""
+    # A dead session cannot answer.
+    with suppress(Exception):
+        text = str(error)
+    return cluster_fault(text)
 
 
 def is_connection_lost(error: BaseException) -> bool:

@@ -2,24 +2,22 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import venv
 from collections.abc import Callable
 from pathlib import Path
 from sysconfig import get_path
 from typing import Any
 
 import pyarrow as pa
-import pyspark
 import pytest
 import yaml
 from deltalake import DeltaTable, QueryBuilder
 from pyspark.sql import SparkSession
 
 from tests.support.command import Command, Completed
+from tests.support.packaging import build_wheel, make_bare_python
 from tests.support.small_tables import SHORT_LIVED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,27 +99,13 @@ def command(spark: SparkSession) -> Command:
 @pytest.fixture(scope="session")
 def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python with all dependencies of embedlake but without embedlake."""
-    folder = tmp_path_factory.mktemp("bare")
-    venv.create(folder, symlinks=True)
-    packages = get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
-    # Python searches a folder named in a .pth file but ignores .pth files inside it, so it finds no editable install.
-    Path(packages, "dependencies.pth").write_text(f"{Path(pyspark.__file__).parents[1]}\n")
-    return folder / "bin" / "python"
+    return make_bare_python(tmp_path_factory.mktemp("bare"))
 
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel that `make wheel` builds. It is built from a copy because building leaves files next to the sources."""
-    sources, out = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("dist")
-    for file in ("LICENSE", "pyproject.toml", "setup.py"):
-        shutil.copy(ROOT / file, sources)
-    for package in ("schemas", "udfs", "spark_jobs"):
-        shutil.copytree(ROOT / package, sources / package, ignore=shutil.ignore_patterns("__pycache__"))
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out)]
-    built = subprocess.run(command, cwd=sources, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stdout + built.stderr
-    (path,) = out.iterdir()
-    return path
+    """The wheel that `make wheel` builds."""
+    return build_wheel(tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture

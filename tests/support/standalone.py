@@ -1,4 +1,4 @@
-"""A standalone cluster of two workers on this machine, of which the second may see another machine than the first."""
+"""A standalone cluster on this machine, whose workers may each see another machine, be killed, and come back."""
 
 import os
 import shlex
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pyspark
 
 from tests.support.small_tables import FIRST_COMPILER
 
-_SPARK = Path(pyspark.__file__).parent
+SPARK = Path(pyspark.__file__).parent
 _DEPLOY = "org.apache.spark.deploy"
 _START_SECONDS, _END_SECONDS = 60, 20
 
@@ -36,38 +36,99 @@ class Worker:
     properties: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass
+class Cluster:
+    """A master and its workers, each a process of its own.
+
+    Attributes:
+        master: The master's address.
+        folder: Where logs and work go.
+        workers: What is particular about each worker.
+        environment: Variables of all processes.
+        cores: Cores of each worker.
+        memory: What each worker may give to executors.
+    """
+
+    master: str
+    folder: Path
+    workers: list[Worker]
+    environment: Mapping[str, str]
+    cores: int
+    memory: str
+    _processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start_worker(self, number: int) -> None:
+        """Starts a worker, or starts it again, and waits until the master knows it."""
+        work, log = self.folder / f"work-{number}", self.folder / f"worker-{number}.log"
+        work.mkdir(parents=True, exist_ok=True)
+        options = ("--host", "127.0.0.1", "--webui-port", "0", "--cores", str(self.cores), "--memory", self.memory)
+        options = (*options, "--work-dir", str(work), self.master)
+        self._processes[number] = _start(log, "worker.Worker", options, self.environment, self.workers[number])
+        _await_line(log, "Successfully registered with master")
+
+    def kill_worker(self, number: int) -> None:
+        """Kills a worker and its executors, as the end of a machine does."""
+        process = self._processes.pop(number)
+        _kill_group(process.pid)
+        process.wait()
+
+    def executors(self, number: int) -> dict[str, int]:
+        """Lists the executors of a worker, each with the number of its process."""
+        found = {}
+        for folder in Path("/proc").iterdir():
+            words = _words(folder) if folder.name.isdigit() else []
+            if "--executor-id" in words and os.getpgid(int(folder.name)) == self._processes[number].pid:
+                found[words[words.index("--executor-id") + 1]] = int(folder.name)
+        return found
+
+    def kill_executors(self, number: int) -> list[str]:
+        """Kills the executors of a worker, which stays and starts others; returns the ids of those that ended."""
+        found = self.executors(number)
+        for process in found.values():
+            os.kill(process, signal.SIGKILL)
+        return sorted(found)
+
+    def stop(self) -> None:
+        """Ends all workers."""
+        for process in self._processes.values():
+            _end(process)
+
+
 @contextmanager
-def standalone_cluster(folder: Path, workers: list[Worker], environment: Mapping[str, str]) -> Iterator[str]:
-    """Starts a master and its workers, each a process of its own with one core.
+def standalone_cluster(
+    folder: Path, workers: list[Worker], environment: Mapping[str, str], cores: int = 1, memory: str = "1g"
+) -> Iterator[Cluster]:
+    """Starts a master and its workers.
 
     Args:
         folder: Where logs and work go.
         workers: One entry for each worker.
         environment: Variables of all processes.
+        cores: Cores of each worker.
+        memory: What each worker may give to executors.
 
     Yields:
-        The master's address.
+        The cluster.
     """
     port = free_port()
-    master = f"spark://127.0.0.1:{port}"
-    with ExitStack() as stack:
-        shared = {
-            **environment,
-            "SPARK_HOME": str(_SPARK),
-            "SPARK_DAEMON_MEMORY": "256m",
-            "SPARK_SCALA_VERSION": "2.13",
-        }
-        options = ("--host", "127.0.0.1", "--port", str(port), "--webui-port", "0")
-        stack.enter_context(_running(folder / "master.log", "master.Master", options, shared, Worker()))
-        _await(port)
-        for number, worker in enumerate(workers):
-            work = folder / f"work-{number}"
-            work.mkdir(parents=True, exist_ok=True)
-            options = ("--host", "127.0.0.1", "--webui-port", "0", "--cores", "1", "--memory", "1g")
-            options = (*options, "--work-dir", str(work), master)
-            stack.enter_context(_running(folder / f"worker-{number}.log", "worker.Worker", options, shared, worker))
-            _await_line(folder / f"worker-{number}.log", "Successfully registered with master")
-        yield master
+    shared = {
+        **environment,
+        "SPARK_HOME": str(SPARK),
+        "SPARK_DAEMON_MEMORY": "256m",
+        "SPARK_SCALA_VERSION": "2.13",
+    }
+    options = ("--host", "127.0.0.1", "--port", str(port), "--webui-port", "0")
+    folder.mkdir(parents=True, exist_ok=True)
+    master = _start(folder / "master.log", "master.Master", options, shared, Worker())
+    cluster = Cluster(f"spark://127.0.0.1:{port}", folder, workers, shared, cores, memory)
+    try:
+        await_port(port)
+        for number in range(len(workers)):
+            cluster.start_worker(number)
+        yield cluster
+    finally:
+        cluster.stop()
+        _end(master)
 
 
 def free_port() -> int:
@@ -85,16 +146,15 @@ def in_namespace(mounts: tuple[str, ...], command: list[str]) -> list[str]:
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
 
 
-@contextmanager
-def _running(
+def _start(
     log: Path, name: str, options: tuple[str, ...], environment: Mapping[str, str], worker: Worker
-) -> Iterator[None]:
+) -> subprocess.Popen[bytes]:
     java = Path(environment["JAVA_HOME"], "bin", "java")
     given = [f"-D{key}={value}" for key, value in worker.properties.items()]
-    command = [str(java), *FIRST_COMPILER.split(), "-Xmx256m", *given, "-cp", f"{_SPARK}/jars/*", f"{_DEPLOY}.{name}"]
+    command = [str(java), *FIRST_COMPILER.split(), "-Xmx256m", *given, "-cp", f"{SPARK}/jars/*", f"{_DEPLOY}.{name}"]
     variables = {key: value for key, value in {**environment, **worker.variables}.items() if value}
     with log.open("wb") as output:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             in_namespace(worker.mounts, [*command, *options]),
             env=variables,
             stdout=output,
@@ -102,18 +162,26 @@ def _running(
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-        try:
-            yield
-        finally:
-            # Executors and their Python belong to the group too.
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(_END_SECONDS)
-            except subprocess.TimeoutExpired:
-                pass
-            finally:
-                _kill_group(process.pid)
-                process.wait()
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    # Executors belong to the group too, and their Python ends with them.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        _kill_group(process.pid)
+        process.wait()
+
+
+def _words(folder: Path) -> list[str]:
+    try:
+        return folder.joinpath("cmdline").read_text(errors="replace").split("\0")
+    except OSError:
+        return []
 
 
 def _kill_group(number: int) -> None:
@@ -123,7 +191,8 @@ def _kill_group(number: int) -> None:
         return
 
 
-def _await(port: int) -> None:
+def await_port(port: int) -> None:
+    """Waits until something listens at a port."""
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         try:
@@ -132,7 +201,7 @@ def _await(port: int) -> None:
             time.sleep(0.2)
         else:
             return
-    sys.exit(f"no master listens at {port}")
+    sys.exit(f"nothing listens at {port}")
 
 
 def _await_line(log: Path, line: str) -> None:

@@ -233,8 +233,8 @@ def examine(lab: Lab, name: str, planted: Planted, outcome: Outcome) -> None:
     if planted.master:
         done, seconds = ask(lab, folder, planted, planted.master)
     else:
-        with standalone_cluster(folder, workers, environment()) as master:
-            done, seconds = ask(lab, folder, planted, master)
+        with standalone_cluster(folder, workers, environment()) as cluster:
+            done, seconds = ask(lab, folder, planted, cluster.master)
     judge(planted, done, outcome)
     outcome.measured(seconds=round(seconds, 1))
 

@@ -1,6 +1,7 @@
 """Describes a model on the driver from its name, and finds the verified folder on a worker from the description."""
 
 import hashlib
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from schemas.errors import InputError
 from schemas.precision import OutputPrecision
-from udfs.models.files import collect_files
+from udfs.models.files import collect_files, shown
 from udfs.models.folder import ModelFolder, inspect_model_folder
 from udfs.models.hub import resolve_model_folder
 from udfs.specs import ModelSpec
@@ -97,6 +98,10 @@ def verified_folder(model: ModelSpec) -> Iterator[ModelFolder]:
     Raises:
         InputError: The folder is missing, has faults, differs from the one on the driver, or changed during the block.
     """
+    if model.revision is None and not os.path.exists(model.path):
+        # A worker starts in a folder of its own.
+        remedy = "Give every machine the same files" if os.path.isabs(model.path) else "Name it by its absolute path"
+        raise InputError(f"model {shown(model.path)} is not on this worker. {remedy}.")
     root = resolve_model_folder(model.path, model.revision)
     before = _file_states(root)
     is_settled = all(max(times) < time.time_ns() - _SETTLED_SECONDS * 10**9 for _, *times in before.values())

@@ -23,6 +23,18 @@ def test_what_is_advised_is_what_conf_has() -> None:
         if (gpu if advised.only == "gpu" else local).get(name) != advised.value
     ]
     assert wrong == []
+    cluster = lines("spark-cluster.conf")
+    everywhere = {name: advised.value for name, advised in ADVISED.items() if not advised.only}
+    assert cluster.items() >= everywhere.items()
+    # What is of one machine alone has no place there.
+    assert not [name for name, advised in ADVISED.items() if advised.only and name in cluster]
+    assert cluster.items() <= local.items()
+
+
+def test_the_file_that_is_named_is_that_of_the_session() -> None:
+    for master, file in (("local[2]", "conf/spark-local.conf"), ("spark://one:7077", "conf/spark-cluster.conf")):
+        found = judge_properties(SessionProperties(values={"spark.master": master}))
+        assert found and all(file in each.remedy for each in found)
 
 
 def test_as_conf_has_them() -> None:

@@ -5,7 +5,6 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +20,6 @@ from spark_jobs.diagnosis.starting import (
     is_remote,
     judge_java,
     start_session,
-    unreachable_masters,
 )
 from spark_jobs.settings import Settings
 from tests.support.template import settings_of
@@ -67,27 +65,10 @@ def test_a_java_that_is_not_there(java_home: Path) -> None:
 
 
 @pytest.fixture
-def listening() -> Iterator[int]:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        yield server.getsockname()[1]
-
-
-@pytest.fixture
 def closed() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
-
-
-def test_masters_that_answer_and_that_do_not(listening: int, closed: int) -> None:
-    assert unreachable_masters(f"spark://127.0.0.1:{listening}") == []
-    assert unreachable_masters(f"spark://127.0.0.1:{closed}") == [f"127.0.0.1:{closed}"]
-    # One of several is enough.
-    assert unreachable_masters(f"spark://127.0.0.1:{closed},127.0.0.1:{listening}") == []
-    assert unreachable_masters("spark://no port") == ["no port"]
-    assert unreachable_masters("local[*]") == unreachable_masters("k8s://https://127.0.0.1:1") == []
 
 
 @pytest.fixture

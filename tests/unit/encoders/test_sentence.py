@@ -244,8 +244,10 @@ def test_a_folder_that_changed_since_the_driver_saw_it_is_refused(own_folder: Pa
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     gone = ModelSpec(path=str(tmp_path / "gone"), digest="0", dimension=4, max_tokens=8)
-    with pytest.raises(InputError, match="is neither a folder nor a hub name"):
+    with pytest.raises(InputError, match=r"is not on this worker\. Give every machine the same files"):
         load_encoder(spec_of(gone))
+    with pytest.raises(InputError, match=r"model \./gone is not on this worker\. Name it by its absolute path"):
+        load_encoder(spec_of(replace(gone, path="./gone")))
 
 
 def test_nothing_in_a_folder_is_run_or_downloaded(model: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,10 @@
 """A local session has Delta and the user's own properties, and a live one without Delta is refused."""
 
 import os
+import re
+import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -46,7 +49,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(SparkSession.Builder, "getOrCreate", lambda builder: dict(builder._options))
     monkeypatch.setattr(session, "find_java", lambda: None)
     monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
-    return lambda properties: session.get_session(SparkSettings(properties=properties))
+    monkeypatch.delenv("SPARK_REMOTE", raising=False)
+    monkeypatch.setattr(session, "check_master", lambda _: None)
+    return lambda properties, master="local[*]": session.get_session(
+        SparkSettings(master=master, properties=properties)
+    )
 
 
 def test_packages_and_extensions_of_the_user_are_added_to_those_of_delta(started: Any) -> None:
@@ -80,6 +87,180 @@ def test_delta_is_never_named_twice(started: Any) -> None:
 def test_other_properties_of_the_user_replace_ours(started: Any) -> None:
     own = {"spark.driver.extraJavaOptions": "-XX:+UseG1GC", "spark.sql.shuffle.partitions": "3"}
     assert started(own).items() >= own.items()
+
+
+# What holds on one machine alone.
+HERE = {
+    "spark.driver.host": "localhost",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.sql.shuffle.partitions": "8",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.ui.enabled": "false",
+}
+
+
+@pytest.mark.parametrize("master", ["local", "local[2]", "local[*]"])
+def test_a_local_session_has_the_properties_of_one_machine(started: Any, master: str) -> None:
+    assert started({}, master).items() >= HERE.items()
+
+
+@pytest.mark.parametrize("master", ["spark://head:7077", "yarn", "k8s://https://head:443", "local-cluster[2,1,1024]"])
+@pytest.mark.parametrize("is_property", [False, True])
+def test_executors_elsewhere_can_reach_the_driver_and_nothing_of_one_machine_holds(
+    started: Any, master: str, is_property: bool
+) -> None:
+    properties = started({"spark.master": master}) if is_property else started({}, master)
+    assert properties["spark.master"] == master
+    assert HERE.keys().isdisjoint(properties) and "spark.driver.extraJavaOptions" not in properties
+    assert properties["spark.sql.extensions"] == DELTA
+    assert properties["spark.scheduler.mode"] == "FAIR"
+    assert properties["spark.sql.session.timeZone"] == "UTC"
+
+
+def test_workers_are_started_with_the_python_that_the_settings_name(
+    started: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for own, expected in (({}, sys.executable), ({"spark.pyspark.python": "./env/bin/python"}, "./env/bin/python")):
+        monkeypatch.setenv("PYSPARK_PYTHON", "to be restored")
+        monkeypatch.delenv("PYSPARK_PYTHON")
+        started(own, "spark://head:7077")
+        assert os.environ["PYSPARK_PYTHON"] == expected
+    monkeypatch.setenv("PYSPARK_PYTHON", "python3.11")
+    started({}, "spark://head:7077")
+    assert os.environ["PYSPARK_PYTHON"] == "python3.11"
+
+
+@pytest.mark.parametrize("is_property", [False, True])
+def test_a_server_of_connect_is_asked_for_a_session_and_needs_no_java(
+    monkeypatch: pytest.MonkeyPatch, is_property: bool
+) -> None:
+    asked: list[dict[str, str]] = []
+    remote, own = "sc://head:15002", {"spark.sql.shuffle.partitions": "3"}
+    monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
+    monkeypatch.setattr(SparkSession.Builder, "getOrCreate", lambda builder: asked.append(dict(builder._options)))
+    monkeypatch.setattr(session, "find_java", lambda: pytest.fail("Java is the server's"))
+    monkeypatch.setattr(session, "check_master", asked.append)
+    monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
+    monkeypatch.delenv("SPARK_REMOTE", raising=False)
+    if is_property:
+        own = {**own, "spark.remote": remote}
+    else:
+        monkeypatch.setenv("SPARK_REMOTE", remote)
+    assert session.get_session(SparkSettings(properties=own)) is None
+    checked, options = asked
+    assert checked == remote and "spark.master" not in options
+    expected = {"spark.sql.session.timeZone": "UTC", "spark.sql.execution.arrow.maxRecordsPerBatch": "4096", **own}
+    assert {"spark.remote": remote, **options} == {"spark.remote": remote, **expected}
+
+
+def test_packages_are_sent_to_workers_over_connect_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    sent: list[tuple[str, ...]] = []
+
+    def send(*files: str, pyfile: bool) -> None:
+        assert pyfile
+        sent.append(tuple(Path(file).read_text() for file in files))
+
+    options: list[dict[str, str]] = []
+
+    def start(builder: Any) -> Any:
+        options.append(dict(builder._options))
+        return SimpleNamespace(addArtifacts=send)
+
+    monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
+    monkeypatch.setattr(SparkSession.Builder, "getOrCreate", start)
+    monkeypatch.setattr(session, "check_master", lambda _: None)
+    monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
+    monkeypatch.setenv("SPARK_REMOTE", "sc://head:15002")
+    for name in ("one.zip", "two.zip"):
+        tmp_path.joinpath(name).write_text(name)
+    files = {"spark.submit.pyFiles": f"{tmp_path}/one.zip, {tmp_path}/two.zip"}
+    session.get_session(SparkSettings(properties=files))
+    assert sent == [("one.zip", "two.zip")]
+    # A server that is up has its own.
+    assert "spark.submit.pyFiles" not in options[0]
+    tmp_path.joinpath("two.zip").unlink()
+    with pytest.raises(InputError, match=r"^spark.submit.pyFiles cannot be sent: No such file or directory: .*two.zip"):
+        session.get_session(SparkSettings(properties=files))
+
+
+def test_a_server_that_opens_no_session_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Any) -> None:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
+    monkeypatch.setattr(SparkSession.Builder, "getOrCreate", fail)
+    monkeypatch.setattr(session, "check_master", lambda _: None)
+    monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
+    monkeypatch.setenv("SPARK_REMOTE", "sc://head:15002")
+    with pytest.raises(InputError, match=r"^no session could be opened at the Connect server: RuntimeError\. "):
+        session.get_session(SparkSettings())
+
+
+STOPPED = "java.lang.IllegalStateException: Cannot call methods on a stopped SparkContext."
+
+
+@pytest.mark.parametrize(
+    ("error", "written", "cause"),
+    [
+        (STOPPED, "", "the cluster gave the job up, because its executors ended as soon as they started. The logs of"),
+        (
+            STOPPED,
+            "26/01/01 ERROR StandaloneSchedulerBackend: Application has been killed. Reason: All masters are "
+            "unresponsive! Giving up.",
+            "what listens at the master's address does not answer",
+        ),
+        ("java.lang.NoClassDefFoundError: x", "", "RuntimeError."),
+    ],
+)
+def test_a_start_that_fails_says_what_failed_on_the_cluster(
+    started: Any, monkeypatch: pytest.MonkeyPatch, error: str, written: str, cause: str
+) -> None:
+    def fail(_: Any) -> None:
+        os.write(2, written.encode())
+        raise RuntimeError(error)
+
+    monkeypatch.setattr(SparkSession.Builder, "getOrCreate", fail)
+    settings = SparkSettings(master="spark://head:7077")
+    with pytest.raises(InputError) as caught:
+        session.get_session(settings, quiet=True)
+    assert str(caught.value).startswith(f"Spark did not start: {cause}")
+    (log,) = re.findall(r" Its own messages are in (\S+)\.$", str(caught.value))
+    assert Path(log).read_text() == written
+    Path(log).unlink()
+
+
+@pytest.mark.parametrize(("master", "is_told"), [("spark://head:7077", True), ("local[2]", False)])
+def test_a_start_by_spark_submit_that_fails_says_what_failed_on_the_cluster(
+    started: Any, monkeypatch: pytest.MonkeyPatch, master: str, is_told: bool
+) -> None:
+    def fail(_: Any) -> None:
+        raise RuntimeError(STOPPED)
+
+    monkeypatch.setattr(SparkSession.Builder, "getOrCreate", fail)
+    monkeypatch.setattr(session, "SparkConf", lambda: {"spark.master": master})
+    monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
+    with pytest.raises(InputError if is_told else RuntimeError, match="the cluster gave" if is_told else "stopped"):
+        session.get_session(SparkSettings())
+
+
+@pytest.mark.parametrize("submitted", [False, True])
+def test_a_master_that_is_down_is_refused_before_spark_tries_it(
+    monkeypatch: pytest.MonkeyPatch, submitted: bool
+) -> None:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
+    monkeypatch.setattr(SparkSession.Builder, "getOrCreate", lambda _: pytest.fail("Spark would try for a minute"))
+    monkeypatch.setattr(session, "SparkConf", lambda: {"spark.master": f"spark://127.0.0.1:{port}"})
+    monkeypatch.delenv("SPARK_REMOTE", raising=False)
+    if submitted:
+        monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
+    else:
+        monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
+    message = f"^nothing answers at the master 127.0.0.1:{port}. Start the cluster, or correct spark.master.$"
+    with pytest.raises(InputError, match=message):
+        session.get_session(SparkSettings(master=f"spark://127.0.0.1:{port}"))
 
 
 @pytest.mark.parametrize(

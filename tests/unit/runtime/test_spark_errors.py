@@ -5,10 +5,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from pyspark.errors import PySparkTypeError
+from pyspark.errors import PySparkException, PySparkTypeError
 
 from schemas.errors import InputError
-from spark_jobs.runtime.spark_errors import cause_of, worker_message
+from spark_jobs.runtime.spark_errors import cause_of, cluster_cause, worker_message
 
 SECRET = "Maria, 0171 555"
 CAST = {"expression": f"'{SECRET}'", "sourceType": '"STRING"', "targetType": '"INT"', "ansiConfig": '"spark.ansi"'}
@@ -118,6 +118,19 @@ def spark(condition: str, **parameters: str) -> Java:
 )
 def test_the_cause_is_told_without_any_value(error: Exception, shown: str) -> None:
     assert cause_of(error) == shown
+
+
+def test_a_fault_of_a_cluster_is_told_unless_it_may_be_the_value_of_a_row() -> None:
+    words = 'java.io.IOException: Cannot run program "/opt/python": error=2, No such file or directory'
+    assert cause_of(RuntimeError(f"Job aborted. {words}")).startswith("executors cannot start /opt/python, which")
+
+    class Quoting(PySparkException):
+        def getSqlState(self) -> str:
+            return "22018"
+
+    quoting = Quoting(f"The value '{words}' cannot be cast", errorClass="CAST_INVALID_INPUT", messageParameters={})
+    assert words in str(quoting) and cluster_cause(quoting) is None
+    assert "/opt/python" not in cause_of(quoting)
 
 
 def test_over_connect_the_causes_are_found_in_the_server_s_stack() -> None:

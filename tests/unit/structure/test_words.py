@@ -36,10 +36,10 @@ UNSAFE_CALLS = re.compile(
 # The one YAML parser of the project, with a loader stricter than the safe one.
 YAML_PARSER = "spark_jobs.settings.loading"
 
-# These start local sessions, ask a classic one how far it is, cancel the jobs of one of its threads, and ask its
-# Java.
+# These start sessions, ask a classic one how far it is and for its executors, cancel the jobs of one of its threads,
+# and ask its Java.
 KNOW_CLASSIC_SPARK = {
-    *(f"spark_jobs.runtime.{name}" for name in ("session", "parallelism", "tasks", "threads")),
+    *(f"spark_jobs.runtime.{name}" for name in ("executors", "session", "parallelism", "tasks", "threads")),
     "spark_jobs.diagnosis.classic",
 }
 CLASSIC_NAMES = {
