@@ -40,8 +40,10 @@ _PACKAGES, _EXTENSIONS = "spark.jars.packages", "spark.sql.extensions"
 _CATALOG, _DELTA_CATALOG = "spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"
 _DELTA_PACKAGE, _DELTA_EXTENSION = "io.delta:delta-spark", "io.delta.sql.DeltaSparkSessionExtension"
 _LOG_LEVEL = "spark.log.level"
+# Set on Databricks, on clusters and on serverless compute.
+_PLATFORM = "DATABRICKS_RUNTIME_VERSION"
 # Variables of processes that use a session of spark-submit or of a Connect server.
-_STARTED_ELSEWHERE = {"PYSPARK_GATEWAY_PORT", "SPARK_REMOTE"}
+_STARTED_ELSEWHERE = {"PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", _PLATFORM}
 _LOCAL = {
     # Java refuses to start with two garbage collectors, so options of the user's own replace these.
     "spark.driver.extraJavaOptions": _JAVA,
@@ -97,6 +99,9 @@ def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
     live = SparkSession.getActiveSession()
     if live is not None:
         return live
+    if _PLATFORM in os.environ:
+        # It has a session for the asking, whose properties are its own.
+        return SparkSession.builder.getOrCreate()
     if "PYSPARK_GATEWAY_PORT" in os.environ:
         # Started by spark-submit, whose properties are the user's own choice.
         if str(SparkConf().get("spark.master")).startswith("local"):

@@ -1,5 +1,7 @@
-"""Names that differ only by case share their tables in a catalog, and the one that came first owns them."""
+"""Spaces by their names and models: which tables are whose, and what is told of another model."""
 
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,9 @@ from pyspark.sql import Row
 from schemas.errors import InputError
 from spark_jobs.settings import Settings, as_settings
 from spark_jobs.store.registry import refuse_other_case
+from spark_jobs.store.spaces import check_space
+from udfs.models.fingerprint import chunking_fingerprint, model_fingerprint
+from udfs.specs import ChunkSpec, ModelSpec
 
 CATALOG = {"catalog": "main", "schema": "retrieval"}
 
@@ -64,3 +69,20 @@ def test_a_disk_that_ignores_case_is_like_a_catalog(name: str, tmp_path: Path) -
     (tmp_path / "Handbook" / "Main").symlink_to(owned)
     with pytest.raises(InputError, match="the store's names ignore case"):
         refuse_other_case(registry("Handbook.main"), settings_of(name, {"path": str(tmp_path)}))
+
+
+def test_an_alias_that_has_moved_is_told_by_both_versions() -> None:
+    chunking = ChunkSpec(method="structure", max_tokens=64, min_tokens=16)
+    stored = ModelSpec(path="models:/main.ml.minilm/3", digest="a" * 64, dimension=8, max_tokens=64, folder="/cache/3")
+    row = Row(
+        model=json.dumps(asdict(stored)),
+        chunking=json.dumps(asdict(chunking)),
+        model_fingerprint=model_fingerprint(stored),
+        chunking_fingerprint=chunking_fingerprint(chunking, stored),
+    )
+    # The same files under another number, or kept elsewhere, are the same model.
+    check_space(row, "main", replace(stored, path="models:/main.ml.minilm/4", folder="/cache/4"), chunking)
+    moved = replace(stored, path="models:/main.ml.minilm/4", folder="/cache/4", digest="b" * 64)
+    told = "it was made by models:/main.ml.minilm/3, and the settings' model is models:/main.ml.minilm/4"
+    with pytest.raises(InputError, match=rf"space main holds vectors of another model \({told}\)"):
+        check_space(row, "main", moved, chunking)
