@@ -17,7 +17,7 @@ export SOURCE_DATE_EPOCH := 315532800
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export \
-    validate-compare validate-doctor validate-plan validate-promotion picture bench bench-gpu crash crash-spaces soak \
+    validate-compare validate-databricks validate-doctor validate-plan validate-promotion picture bench bench-gpu crash crash-spaces soak \
     soak-follow soak-upgrade mutants zip wheel clean
 
 help: ## List the targets
@@ -80,6 +80,9 @@ validate-plan: install ## Plan refreshes of real libraries, run them, and compar
 
 validate-promotion: install ## Promote a better model of a real library, refuse the worse one, and roll back
 	$(JAVA) $(BIN)/python tests/validate/promotion.py
+
+validate-databricks: install ## Run the notebooks for Databricks with its limits, hold the bundle to its schema (PARTS="bundle --schema FILE")
+	$(JAVA) $(BIN)/python tests/validate/on_databricks.py $(PARTS)
 
 picture: $(STAMP) ## Draw the picture of a report in docs/ anew; needs chromium (Debian: apt-get install chromium)
 	$(BIN)/python tests/validate/picture.py
