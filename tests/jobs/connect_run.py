@@ -30,7 +30,7 @@ from spark_jobs.settings import Settings, load_settings
 from spark_jobs.settings.specs import inference_spec
 from spark_jobs.store.open_space import read_vectors
 from spark_jobs.store.tables import delta_session, space_tables
-from tests.support.limited_session import limited_session
+from tests.support.limited_session import Serverless, limited_session
 from tests.support.paths import ROOT
 from tests.support.source_notebooks import run_notebook
 from udfs.embed import embed_udf
@@ -89,12 +89,11 @@ def in_one_pass(spark: SparkSession, settings: Settings) -> list[list[Any]]:
     return [[found.get("added"), found.get("chunks_taken"), repr(error)] for found, error in counts]
 
 
-def on_serverless(address: str) -> dict[str, Any]:
+def on_serverless(spark: SparkSession, limits: Serverless) -> dict[str, Any]:
     """First load, refresh, search and a second space, in a session that refuses what serverless compute does.
 
     The notebook of the job does it, with tables in a catalog's schema, as in Unity Catalog.
     """
-    spark, limits = limited_session(address)
     spark.sql("CREATE SCHEMA shop")
     documents = "spark_catalog.shop.documents"
     rows = [("a", "Owls", "hunt.", "en"), ("b", "Bees", "fly.", "en"), ("c", "Ants", "dig.", "en")]
@@ -124,8 +123,6 @@ def on_serverless(address: str) -> dict[str, Any]:
         "encoding": [row.key for row in spark.sql("SHOW TBLPROPERTIES shop.handbook__next__vectors").collect()],
         "dimensions": [len(row.embedding) for row in read_vectors(spark, settings, "next").collect()],
     }
-    # Its `stop` would end the server of this process too.
-    spark.client.close()
     return found
 
 
@@ -152,8 +149,9 @@ def main() -> None:
         "in_sql": in_sql(spark, settings, "Owls hunt."),
         "slots": task_slots(spark),
         "in_one_pass": in_one_pass(spark, settings),
-        "on_serverless": on_serverless(address),
     }
+    with limited_session(address) as (limited, limits):
+        answer["on_serverless"] = on_serverless(limited, limits)
     spark.stop()
     print(json.dumps(answer), file=sys.__stdout__)
 

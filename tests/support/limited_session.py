@@ -1,7 +1,8 @@
 """A Spark Connect client that refuses what serverless compute of Databricks refuses, as its documentation lists it."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -23,12 +24,9 @@ ALLOWED = frozenset(
 )
 # The client itself asks for these before it sends local rows or shows a table; the platform's own client does, too.
 _OF_THE_CLIENT = (
-    "spark.sql.execution.arrow.",
-    "spark.sql.execution.pandas.",
-    "spark.sql.session.localRelation",
-    "spark.sql.timestampType",
-    "spark.sql.pyspark.",
-    "spark.sql.repl.",
+    *("spark.sql.execution.arrow.", "spark.sql.execution.pandas.", "spark.sql.execution.pyspark."),
+    *("spark.sql.execution.pythonUDF", "spark.sql.pyspark.", "spark.sql.repl.", "spark.sql.connect."),
+    *("spark.sql.session.localRelation", "spark.sql.timestampType", "spark.connect.session.planCompression."),
 )
 _STATEMENTS = re.compile(
     r"\s*(?:(?:UN)?CACHE|SET|RESET|REFRESH|CREATE\s+GLOBAL|CLEAR\s+CACHE|MSCK)\b|.*\b(?:java_method|reflect)\s*\(",
@@ -87,9 +85,14 @@ def _keys(operation: Any) -> Iterable[str]:
     return [pair.key for pair in chosen.pairs] if hasattr(chosen, "pairs") else list(chosen.keys)
 
 
-def limited_session(address: str) -> tuple[SparkSession, Serverless]:
+@contextmanager
+def limited_session(address: str) -> Iterator[tuple[SparkSession, Serverless]]:
     """Connects a session of its own to a running server, through the client that refuses."""
     limits, channel = Serverless(), DefaultChannelBuilder(address)
     channel.add_interceptor(limits)
     session: Any = RemoteSession.builder.channelBuilder(channel).create()
-    return session, limits
+    try:
+        yield session, limits
+    finally:
+        # Its `stop` would end the server of this process too; without either, the client would wait for it at the exit.
+        session.client.close()

@@ -25,6 +25,7 @@ from unittest.mock import patch
 
 import jsonschema
 import yaml
+from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -34,7 +35,7 @@ from spark_jobs import maintain_space  # noqa: E402
 from spark_jobs.settings import load_settings  # noqa: E402
 from spark_jobs.store.properties import SESSION, TRANSACTION  # noqa: E402
 from tests.jobs.connect_run import connect  # noqa: E402
-from tests.support.limited_session import limited_session  # noqa: E402
+from tests.support.limited_session import Serverless, limited_session  # noqa: E402
 from tests.support.small_tables import SHORT_LIVED  # noqa: E402
 from tests.support.source_notebooks import Shown, run_notebook  # noqa: E402
 from tests.validate.outcome import Outcome, write_outcome  # noqa: E402
@@ -126,11 +127,10 @@ def index_service() -> Iterator[list[tuple[str, str, dict[str, Any]]]]:
         thread.join()
 
 
-def validate_notebooks(address: str, folder: Path) -> Outcome:
+def validate_notebooks(spark: SparkSession, limits: Serverless, folder: Path) -> Outcome:
     """Runs every notebook, one after another, in one limited session."""
     need(MODEL)
     outcome = Outcome("notebooks, in a session with the limits of serverless compute")
-    spark, limits = limited_session(address)
     spark.sql("CREATE SCHEMA workshop")
     model = str(MODEL.absolute())
 
@@ -187,7 +187,6 @@ def validate_notebooks(address: str, folder: Path) -> Outcome:
     outcome.equal("not refused, and should be", sorted({*TRANSACTION, *SESSION} - set(limits.refused)), [])
     outcome.measured(refused_calls=len(limits.refused), refused_kinds=len(set(limits.refused)))
     print(embed.printed[-600:], upgrade.printed[-1500:], operate.printed[-3000:], sep="\n---\n", file=sys.stderr)
-    spark.client.close()
     return outcome
 
 
@@ -204,7 +203,8 @@ def main() -> None:
         os.environ["PYSPARK_PYTHON"] = sys.executable
         with tempfile.TemporaryDirectory() as folder:
             spark, address = connect(SHORT_LIVED, Path(folder, "warehouse"))
-            outcomes.append(validate_notebooks(address, Path(folder)))
+            with limited_session(address) as (limited, limits):
+                outcomes.append(validate_notebooks(limited, limits, Path(folder)))
             spark.stop()
     for outcome in outcomes:
         write_outcome(RESULTS, outcome, "make validate-databricks")
