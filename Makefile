@@ -17,8 +17,9 @@ export SOURCE_DATE_EPOCH := 315532800
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export \
-    validate-compare validate-context validate-plan validate-promotion validate-languages picture validate-doctor \
-    validate-cluster bench bench-gpu gpu crash crash-spaces soak soak-follow soak-upgrade mutants wheel zip clean
+    validate-compare validate-context validate-plan validate-promotion validate-languages validate-databricks \
+    picture validate-doctor validate-cluster bench bench-gpu gpu crash crash-spaces soak soak-follow soak-upgrade \
+    mutants wheel zip clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,8 +85,13 @@ validate-plan: install ## Plan refreshes of real libraries, run them, and compar
 validate-promotion: install ## Promote a better model of a real library, refuse the worse one, and roll back
 	$(JAVA) $(BIN)/python tests/validate/promotion.py
 
+<<<<<<< HEAD
 validate-languages: $(STAMP) ## Cut real text in many scripts and real Markdown by both rules; compare stability, fill and time
 	$(BIN)/python tests/validate/languages.py $(PARTS)
+=======
+validate-databricks: install ## Run the notebooks for Databricks with its limits, hold the bundle to its schema (PARTS="bundle --schema FILE")
+	$(JAVA) $(BIN)/python tests/validate/on_databricks.py $(PARTS)
+>>>>>>> de6fb92a97d5dec4d0ad93f8790f0f1086f9a4ce
 
 picture: $(STAMP) ## Draw the picture of a report in docs/ anew; needs chromium (Debian: apt-get install chromium)
 	$(BIN)/python tests/validate/picture.py

@@ -76,6 +76,8 @@ setup(
         "lancedb": ["lancedb>=0.21"],
         "postgresql": ["psycopg[binary]>=3.2"],
         "qdrant": ["qdrant-client>=1.14"],
+        # The registry's client alone, which platforms bring along; without the server, plots and frameworks.
+        "mlflow": ["mlflow-skinny>=2.20"],
         "otel": ["opentelemetry-sdk>=1.30", "opentelemetry-exporter-otlp-proto-http>=1.30"],
         "dev": [
             "build",
@@ -103,7 +105,8 @@ setup(
             "wheel",
         ],
     },
-    entry_points={"console_scripts": ["embedlake=spark_jobs.cli:main"]},
+    # The second one is for Python wheel tasks of Databricks.
+    entry_points={"console_scripts": ["embedlake=spark_jobs.cli:main", "embedlake-task=spark_jobs.cli:task"]},
     classifiers=[
         "Development Status :: 4 - Beta",
         "Environment :: Console",

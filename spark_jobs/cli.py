@@ -104,3 +104,15 @@ def main() -> None:
     if sys.getfilesystemencoding().lower() != "utf-8":
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONUTF8": "1"})
     app()
+
+
+def task() -> None:
+    """Run the command line inside a process that goes on, as a Python wheel task of Databricks is.
+
+    Such a platform takes any `SystemExit` for a failure, that of a success too.
+    """
+    try:
+        app()
+    except SystemExit as ended:
+        if ended.code:
+            raise

@@ -91,7 +91,14 @@ def run(spark: SparkSession, settings: Settings, *, force: bool = False) -> Main
                     # Rows that are only marked as deleted are still in the files.
                     spark.sql(f"REORG TABLE {tables.name(table)} APPLY (PURGE)")
                     tables.compact(table)
-            with session_properties(spark, {**LISTING, **(UNCHECKED_RETENTION if force else {})}):
+            unchecked = UNCHECKED_RETENTION if float(hours) < RETENTION_HOURS else {}
+            with session_properties(spark, LISTING), session_properties(spark, unchecked) as are_set:
+                if not are_set:
+                    raise InputError(
+                        f"this platform does not let a job remove files younger than {RETENTION_HOURS} hours. Set "
+                        f"maintenance.retention_hours to {RETENTION_HOURS}, or maintain the space where Delta's check "
+                        "of the retention may be switched off. Files have been compacted."
+                    )
                 for table in (*names, *held_tables(tables)):
                     tables.vacuum(table, hours)
             after = {table: size_of(tables, table) for table in names}

@@ -21,8 +21,9 @@ class ModelSpec:
     `describe_model` creates it. Workers refuse a folder with a different digest.
 
     Attributes:
-        path: Model folder, hub name (`owner/name`) or `fake:<dimension>`.
-        revision: Commit in the hub repository; None for a folder.
+        path: Model folder, hub name (`owner/name`), version in MLflow's registry (`models:/name/7`) or
+            `fake:<dimension>`.
+        revision: Commit in the hub repository; None for everything else.
         digest: SHA-256 (hex) over every file that the loader may read; workers compare it before they load the model.
         dimension: Length of an embedding; less than the model's own if `model.dimensions` shortens it.
         max_tokens: Longest input the model sees, including special tokens and prompt; None if it has no limit.
@@ -30,6 +31,7 @@ class ModelSpec:
         query_prompt: Text put before each query. Not part of the fingerprint because no stored vector depends on it.
         normalize: Whether vectors are scaled to unit length.
         precision: The storage format of embeddings.
+        folder: Where machines keep the files of a version in MLflow's registry; None for everything else.
     """
 
     path: str
@@ -41,6 +43,7 @@ class ModelSpec:
     query_prompt: str = ""
     normalize: bool = True
     precision: OutputPrecision = "float32"
+    folder: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from spark_jobs.diagnosis.starting import Start, find_java_version, is_remote, j
 from spark_jobs.diagnosis.store_access import StoreFacts, judge_store, try_store, untried_store
 from spark_jobs.diagnosis.versions import Versions, find_versions, judge_packages, judge_python, judge_versions
 from spark_jobs.runtime.progress import Progress
+from spark_jobs.runtime.properties import read_property
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.file_system import with_file_system
 
@@ -78,7 +79,7 @@ def diagnose(
 def _judge_start(begun: Start) -> Finding:
     if begun.spark is None:
         return fault("session", f"{begun.cause}.", begun.remedy)
-    return ok("session", f"a session is live at {begun.spark.conf.get('spark.master', None) or 'an unknown master'}.")
+    return ok("session", f"a session is live at {read_property(begun.spark, 'spark.master') or 'an unknown master'}.")
 
 
 def _from_session(

@@ -11,6 +11,7 @@ from typing import Any
 
 from spark_jobs.diagnosis import probe
 from spark_jobs.settings.loading import Settings
+from udfs.models.registered import is_registered
 from udfs.models.source import is_fake
 
 HERE = "the driver"
@@ -111,8 +112,10 @@ def request_of(
         JSON on one line.
     """
     model = settings.model
-    # A path that does not exist here may exist there; what looks like a hub name has a revision.
-    wanted = None if is_fake(model.path) else {"path": model.path, "revision": model.revision}
+    # A path that does not exist here may exist there; what looks like a hub name has a revision. Versions of a registry
+    # are fetched where they are needed.
+    is_elsewhere = is_fake(model.path) or is_registered(model.path)
+    wanted = None if is_elsewhere else {"path": model.path, "revision": model.revision}
     modules = list(needed_packages(settings))
     return json.dumps(
         {

@@ -18,7 +18,7 @@ class ModelFacts:
     """The model as the driver sees it.
 
     Attributes:
-        path: Folder or hub name.
+        path: Folder, hub name, or version in MLflow's registry.
         revision: Commit of a hub name.
         is_fake: Whether it is the stand-in without files.
         digest: Digest of its files; empty if it cannot be used.
@@ -47,6 +47,7 @@ def find_model(settings: Settings) -> ModelFacts:
             dimensions=model.dimensions,
             normalize=model.normalize,
             precision=model.precision,
+            cache=model.cache,
         )
         weights = weight_bytes(spec)
     except InputError as error:
@@ -54,7 +55,7 @@ def find_model(settings: Settings) -> ModelFacts:
     except OSError as error:
         return ModelFacts(path=path, faults=(f"it cannot be read: {error.strerror}. Fix its permissions.",))
     return ModelFacts(
-        path=path,
+        path=shown(spec.path),
         revision=model.revision,
         is_fake=is_fake(model.path),
         digest=spec.digest,
@@ -84,7 +85,9 @@ def judge_model(model: ModelFacts, driver: Machine, machines: Sequence[Machine])
         return findings
     if model.is_fake:
         return [ok("model", f"{model.path} is a stand-in that needs no files.")]
-    where = f", the same on {len(machines)} executor{'s' * (len(machines) != 1)}" if machines else ""
+    # A version of a registry is looked at here alone: each machine fetches it when it first needs it.
+    seen = sum(each.has_model is True for each in machines)
+    where = f", the same on {seen} executor{'s' * (seen != 1)}" if seen else ""
     return [ok("model", f"{model.path} has {model.dimension} dimensions and digest {model.digest[:12]}{where}.")]
 
 

@@ -1,7 +1,6 @@
 """Properties of the session: those that conf/ recommends and it lacks, and those that the platform refuses."""
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ from pyspark.sql import SparkSession
 
 from spark_jobs.diagnosis.classic import is_classic, own_properties
 from spark_jobs.diagnosis.findings import Finding, listed, ok, warning
+from spark_jobs.runtime.properties import read_property
 from spark_jobs.settings.sections import SparkSettings
 from spark_jobs.store.properties import SESSION, TRANSACTION
 
@@ -87,10 +87,9 @@ def find_properties(spark: SparkSession, settings: SparkSettings) -> SessionProp
     values = own_properties(spark) if is_classic(spark) else dict(settings.properties)
     wanted = {*ADVISED, _GPUS, "spark.task.cpus", "spark.master", "spark.local.dir", "spark.executor.memory"}
     for name in wanted | set(settings.properties):
-        with suppress(Exception):  # a platform may hide some
-            found = spark.conf.get(name, None)
-            if found is not None:
-                values[name] = str(found)
+        found = read_property(spark, name)
+        if found is not None:
+            values[name] = str(found)
     tried = {**SESSION, TRANSACTION[0]: "embedlake-doctor", TRANSACTION[1]: "1"}
     ignored = [name for name, value in settings.properties.items() if values.get(name) != value]
     return SessionProperties(
@@ -102,7 +101,7 @@ def find_properties(spark: SparkSession, settings: SparkSettings) -> SessionProp
 
 
 def _may_set(spark: SparkSession, name: str, value: str) -> bool:
-    earlier = spark.conf.get(name, None)
+    earlier = read_property(spark, name)
     try:
         spark.conf.set(name, value)
         if earlier is None:

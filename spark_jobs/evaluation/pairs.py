@@ -40,7 +40,7 @@ class PairScores:
 
     Attributes:
         path: The file of pairs.
-        model: The model, as the settings name it.
+        model: The model, as the settings name it; of MLflow's registry, the version.
         model_fingerprint: Hash of everything that decides a vector.
         pairs: Number of compared pairs.
         left_out: Number of pairs with a sentence that the model cannot embed.
@@ -128,7 +128,7 @@ def run(spark: SparkSession, settings: Settings, path: Path) -> PairScores:
         compared = int(np.isfinite(cosines).sum())
         scores = PairScores(
             path=str(path),
-            model=settings.model.path,
+            model=inference.model.path,
             model_fingerprint=model_fingerprint(inference.model),
             pairs=compared,
             left_out=len(cosines) - compared,

@@ -15,7 +15,7 @@ from schemas.errors import InputError
 from schemas.table import quoted
 from spark_jobs.export.difference import ExportDifference
 from spark_jobs.export.log import owner_of
-from spark_jobs.runtime.properties import session_properties
+from spark_jobs.runtime.properties import read_property, session_properties
 from spark_jobs.store.failpoints import failpoint
 from spark_jobs.store.open_space import OpenSpace
 from spark_jobs.targets.target import RowFormat, Target
@@ -197,7 +197,7 @@ def _is_connect(rows: DataFrame) -> bool:
 
 def _small_partitions(spark: SparkSession, about_bytes: int) -> AbstractContextManager[bool]:
     properties = {_FILES: str(_PARTITION_BYTES)}
-    current, partitions = str(spark.conf.get(_SHUFFLES)), -(-about_bytes // _PARTITION_BYTES)
+    current, partitions = read_property(spark, _SHUFFLES) or "", -(-about_bytes // _PARTITION_BYTES)
     # On some platforms it is `auto`.
     if current.isdigit() and partitions > int(current):
         properties[_SHUFFLES] = str(partitions)

@@ -7,6 +7,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from schemas.worker_rows import inference_schema
+from spark_jobs.runtime.properties import read_property
 from spark_jobs.settings.sections import InferenceSettings
 from udfs.embed import embed_arrow
 from udfs.specs import InferenceSpec
@@ -60,11 +61,11 @@ def inference_profile(spark: SparkSession, inference: InferenceSettings) -> Reso
     one model is loaded for each GPU. None if the settings turn the profile off, executors have no GPUs, or the
     cluster does not support profiles.
     """
-    gpus = float(spark.conf.get(_GPUS, None) or 0)
-    master = spark.conf.get("spark.master", None) or ""
+    gpus = float(read_property(spark, _GPUS) or 0)
+    master = read_property(spark, "spark.master") or ""
     if inference.resource_profile == "off" or gpus < 1 or not master.startswith(_MASTERS):
         return None
-    cores = max(1, int(spark.conf.get(_CORES, None) or 1) // int(gpus))
+    cores = max(1, int(read_property(spark, _CORES) or 1) // int(gpus))
     needed = TaskResourceRequests().cpus(cores).resource("gpu", 1)
     profile: ResourceProfile = ResourceProfileBuilder().require(needed).build
     return profile

@@ -1,4 +1,4 @@
-"""Sets properties of a live session, if the platform allows it."""
+"""Reads and sets properties of a live session, as far as the platform allows it."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,12 +13,23 @@ def session_properties(spark: SparkSession, properties: Mapping[str, str]) -> It
 
     Serverless platforms fix some properties; these keep the platform's value.
     """
-    earlier = {key: spark.conf.get(key, None) for key in properties}
+    earlier = {key: read_property(spark, key) for key in properties}
     try:
         yield set_properties(spark, properties)
     finally:
         set_properties(spark, {key: value for key, value in earlier.items() if value is not None})
         unset_properties(spark, [key for key, value in earlier.items() if value is None])
+
+
+def read_property(spark: SparkSession, key: str) -> str | None:
+    """Returns a property of the session; None if it is not set, or if the platform does not tell.
+
+    Serverless platforms refuse to read what they do not let a job set.
+    """
+    try:
+        return spark.conf.get(key, None)
+    except PySparkException:
+        return None
 
 
 def set_properties(spark: SparkSession, properties: Mapping[str, str]) -> bool:

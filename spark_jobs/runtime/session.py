@@ -42,8 +42,10 @@ _CATALOG, _DELTA_CATALOG = "spark.sql.catalog.spark_catalog", "org.apache.spark.
 _DELTA_PACKAGE, _DELTA_EXTENSION = "io.delta:delta-spark", "io.delta.sql.DeltaSparkSessionExtension"
 _LOG_LEVEL, _MASTER, _REMOTE = "spark.log.level", "spark.master", "spark.remote"
 _PYTHON, _FILES = "spark.pyspark.python", "spark.submit.pyFiles"
+# Set on Databricks, on clusters and on serverless compute.
+_PLATFORM = "DATABRICKS_RUNTIME_VERSION"
 # Variables of processes that use a session of spark-submit or of a Connect server.
-_STARTED_ELSEWHERE = {"PYSPARK_GATEWAY_PORT", "SPARK_REMOTE"}
+_STARTED_ELSEWHERE = {"PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", _PLATFORM}
 # Those that a client of Spark Connect may set too.
 _EVERY_CLIENT = {
     # Arrow batches of long documents: 10,000 rows could be gigabytes.
@@ -110,6 +112,9 @@ def get_session(settings: SparkSettings, quiet: bool = False) -> SparkSession:
     live = SparkSession.getActiveSession()
     if live is not None:
         return live
+    if _PLATFORM in os.environ:
+        # It has a session for the asking, whose properties are its own.
+        return SparkSession.builder.getOrCreate()
     if "PYSPARK_GATEWAY_PORT" in os.environ:
         return _with_log_level(_submitted(), settings, quiet)
     remote = settings.properties.get(_REMOTE, os.environ.get("SPARK_REMOTE", ""))

@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -20,6 +21,10 @@ def stop_in_order() -> Iterator[None]:
     Handling the error (cancelling Spark's work, recording the end) may take ten seconds. After that the process ends
     with the signal's exit code, whatever it is doing.
     """
+    if threading.current_thread() is not threading.main_thread():
+        # A platform's own thread gets no signals; the platform ends its run by cancelling what Spark does.
+        yield
+        return
     earlier = {number: signal.getsignal(number) for number in _SIGNALS}
     for number in _SIGNALS:
         signal.signal(number, _stop)

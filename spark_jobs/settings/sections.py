@@ -81,6 +81,16 @@ def _of_the_worker(path: str) -> str:
 
 CacheFolder = Annotated[Text, BeforeValidator(_as_off), AfterValidator(_of_the_worker)]
 
+
+def _on_each_machine(path: str) -> str:
+    # Driver and executors have their own working directories and homes; each resolves `~`.
+    if not path.startswith(("/", "~")):
+        raise ValueError("is not an absolute path. Write one, such as /Volumes/main/models/cache.")
+    return path
+
+
+SharedFolder = Annotated[Text, AfterValidator(_on_each_machine)]
+
 # Delta's options that choose a version or its change feed, and Spark's that name a location; readers ignore case.
 _VERSION_OPTIONS = {
     *("versionasof", "timestampasof", "startingversion", "startingtimestamp", "endingversion", "endingtimestamp"),
@@ -225,6 +235,7 @@ class ModelSettings(Section):
 
     path: Text
     revision: Text | None = None
+    cache: SharedFolder | None = None
     document_prompt: str | None = None
     query_prompt: str | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None

@@ -31,6 +31,7 @@ def inference_spec(settings: Settings) -> InferenceSpec:
         dimensions=model.dimensions,
         normalize=model.normalize,
         precision=model.precision,
+        cache=model.cache,
     )
     budget = None if inference.token_budget == "auto" else inference.token_budget
     return InferenceSpec(

@@ -13,6 +13,7 @@ from pyspark.sql.types import DataType, StructField
 
 from schemas.errors import InputError, SourceError
 from schemas.table import name_parts, quoted
+from spark_jobs.runtime.properties import read_property
 from spark_jobs.runtime.spark_errors import cause_of, is_connection_lost, unreadable
 from spark_jobs.settings.sections import SourceSettings
 from spark_jobs.sources.columns import column_faults
@@ -260,6 +261,6 @@ def _rule(spark: SparkSession, source: SourceSettings, fields: list[StructField]
     settings = source.model_dump(mode="json", exclude={"track", "path", "table", "format"})
     parts: list[object] = [settings, [[field.name, field.dataType.simpleString()] for field in fields]]
     if source.filter is not None:
-        parts.append({key: spark.conf.get(key, None) for key in _FILTER_PROPERTIES})
+        parts.append({key: read_property(spark, key) for key in _FILTER_PROPERTIES})
     text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -22,11 +22,12 @@ _VECTORS = {
 }
 # Parquet splits floats into streams of like bytes. zstd halves them if vectors come from half precision.
 _SPLIT = {"parquet.enable.bytestreamsplit": "true"}
+# Spark's vectorized Parquet reader (up to 4.2) refuses byte-stream-split columns; the row reader knows them.
+ROW_READER = "spark.sql.parquet.enableNestedColumnVectorizedReader"
 SESSION = {
     # Snappy, the default, finds nothing to compress in floats.
     "spark.sql.parquet.compression.codec": "zstd",
-    # Spark's vectorized Parquet reader (up to 4.2) refuses byte-stream-split columns; the row reader knows them.
-    "spark.sql.parquet.enableNestedColumnVectorizedReader": "false",
+    ROW_READER: "false",
     # A missing or broken file must stop a run: skipping it would look like removed documents.
     "spark.sql.files.ignoreMissingFiles": "false",
     "spark.sql.files.ignoreCorruptFiles": "false",

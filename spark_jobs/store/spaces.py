@@ -15,6 +15,7 @@ from spark_jobs.settings.loading import Settings
 from spark_jobs.store.registry import Registry, change_registry, check_format, newest_of_library, read_registry
 from spark_jobs.store.tables import SpaceTables, is_absent, space_tables
 from udfs.models.fingerprint import chunking_fingerprint, model_fingerprint
+from udfs.models.registered import is_registered
 from udfs.quantization import Ranges
 from udfs.specs import ChunkSpec, ModelSpec
 
@@ -188,11 +189,14 @@ def make_view(tables: SpaceTables) -> None:
 def _difference(stored: str, spec: ModelSpec | ChunkSpec) -> str:
     # What the registry has of a space is JSON, which has no tuples; what a version did not know was as it is here.
     before, now = {"rules": 1, "context": [], **json.loads(stored)}, json.loads(json.dumps(asdict(spec)))
+    if is_registered(str(now.get("path"))) and before["path"] != now["path"]:
+        # The version says what the digests only hint at: an alias has moved.
+        return f"it was made by {before['path']}, and the settings' model is {now['path']}"
     return (
         ", ".join(
             f"{key} was {_short(before.get(key))}, is {_short(now[key])}"
             for key in now
-            if before.get(key) != now[key] and key not in ("path", "revision", "query_prompt")
+            if before.get(key) != now[key] and key not in ("path", "revision", "query_prompt", "folder")
         )
         or "its tokenizer differs"
     )

@@ -17,7 +17,7 @@ from schemas.runs import RUNS
 from schemas.spaces import SPACES
 from schemas.table import Table, completed, discrepancies, missing_fields, quoted, with_missing
 from schemas.vectors import vectors_table
-from spark_jobs.runtime.properties import session_properties
+from spark_jobs.runtime.properties import read_property, session_properties
 from spark_jobs.runtime.query_log import silent_query_log
 from spark_jobs.runtime.session import require_delta
 from spark_jobs.runtime.spark_errors import cause_of
@@ -25,7 +25,7 @@ from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.sections import StoreSettings
 from spark_jobs.store.failpoints import boundary
 from spark_jobs.store.format import add_fields, raise_format
-from spark_jobs.store.properties import SESSION, table_properties
+from spark_jobs.store.properties import ROW_READER, SESSION, table_properties
 
 _STORE_WIDE = {RUNS.name, SPACES.name, EVALUATIONS.name, EXPORTS.name}
 _EXISTS = "TABLE_OR_VIEW_ALREADY_EXISTS"
@@ -130,7 +130,9 @@ class SpaceTables:
         name = self.name(table.name)
         # Types, comments and order as described, whatever the query says.
         writer = rows.to(table.schema).writeTo(name).using("delta")
-        properties = table_properties(table.name, self.location.store.vector_encoding)
+        # A platform that keeps its own reader could not read the split columns again.
+        is_readable = read_property(self.spark, ROW_READER) == "false"
+        properties = table_properties(table.name, self.location.store.vector_encoding if is_readable else "plain")
         for key, text in {**properties, "comment": table.comment}.items():
             writer = writer.tableProperty(key, text)
         with _writing(name):

@@ -46,7 +46,9 @@ def test_the_metadata_has_the_command_and_the_ranges(wheel: Path) -> None:
         folder = f"embedlake-{__version__}.dist-info"
         metadata = email.message_from_bytes(archive.read(f"{folder}/METADATA"))
         entry_points = archive.read(f"{folder}/entry_points.txt").decode().split("\n")
-    assert [line for line in entry_points if line] == ["[console_scripts]", "embedlake = spark_jobs.cli:main"]
+    assert [line for line in entry_points if line] == [
+        *("[console_scripts]", "embedlake = spark_jobs.cli:main", "embedlake-task = spark_jobs.cli:task")
+    ]
     assert (metadata["Name"], metadata["Version"], metadata["Requires-Python"]) == ("embedlake", __version__, ">=3.11")
     required = {value.replace(" ", "").replace('"', "'") for value in metadata.get_all("Requires-Dist", [])}
     # Spark is an extra, because platforms provide their own.

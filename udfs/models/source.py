@@ -13,6 +13,7 @@ from schemas.precision import OutputPrecision
 from udfs.models.files import collect_files, shown
 from udfs.models.folder import ModelFolder, inspect_model_folder
 from udfs.models.hub import resolve_model_folder
+from udfs.models.registered import RegisteredVersion, is_registered, pin_version, version_folder
 from udfs.specs import ModelSpec
 
 # The maximum number of tokens that the fake encoder sees.
@@ -35,17 +36,19 @@ def describe_model(
     dimensions: int | None = None,
     normalize: bool | None = None,
     precision: OutputPrecision = "float32",
+    cache: str | None = None,
 ) -> ModelSpec:
     """Inspects a model and describes it for the executors, without loading it.
 
     Args:
-        path: Model folder, hub name or `fake:<dimension>`.
-        revision: Full commit id in the hub repository; None for a folder.
+        path: Model folder, hub name, name in MLflow's registry or `fake:<dimension>`.
+        revision: Full commit id in the hub repository; None for everything else.
         document_prompt: Text put before each chunk; None for the model's own.
         query_prompt: Text put before each query; None for the model's own.
         dimensions: How many numbers to keep from the start of each vector; None for all.
         normalize: Whether to scale vectors to unit length; None to do what the model itself does.
         precision: The storage format of embeddings.
+        cache: Folder in which machines keep models of MLflow's registry; None for one of the machine's user.
 
     Returns:
         The description.
@@ -53,7 +56,9 @@ def describe_model(
     Raises:
         InputError: The model cannot be used at all, or not with these arguments.
     """
-    folder = _fake_folder(path) if is_fake(path) else inspect_model_folder(resolve_model_folder(path, revision))
+    version = _pinned(path, revision, cache) if is_registered(path) else None
+    path, kept = (version.path, version.folder) if version else (path, None)
+    folder = _fake_folder(path) if is_fake(path) else inspect_model_folder(_root(path, revision, kept))
     faults = []
     if dimensions is not None and dimensions > folder.dimension:
         faults.append(
@@ -78,7 +83,18 @@ def describe_model(
         query_prompt=folder.query_prompt if query_prompt is None else query_prompt,
         normalize=folder.normalized if normalize is None else normalize,
         precision=precision,
+        folder=kept,
     )
+
+
+def _pinned(path: str, revision: str | None, cache: str | None) -> RegisteredVersion:
+    if revision is not None:
+        raise InputError(f"{path} has its version in its name. Remove model.revision.")
+    return pin_version(path, cache)
+
+
+def _root(path: str, revision: str | None, folder: str | None) -> Path:
+    return resolve_model_folder(path, revision) if folder is None else version_folder(path, folder)
 
 
 @contextmanager
@@ -98,11 +114,11 @@ def verified_folder(model: ModelSpec) -> Iterator[ModelFolder]:
     Raises:
         InputError: The folder is missing, has faults, differs from the one on the driver, or changed during the block.
     """
-    if model.revision is None and not os.path.exists(model.path):
+    if model.revision is None and model.folder is None and not os.path.exists(model.path):
         # A worker starts in a folder of its own.
         remedy = "Give every machine the same files" if os.path.isabs(model.path) else "Name it by its absolute path"
         raise InputError(f"model {shown(model.path)} is not on this worker. {remedy}.")
-    root = resolve_model_folder(model.path, model.revision)
+    root = _root(model.path, model.revision, model.folder)
     before = _file_states(root)
     is_settled = all(max(times) < time.time_ns() - _SETTLED_SECONDS * 10**9 for _, *times in before.values())
     folder = _as_described(model, root)
@@ -134,7 +150,7 @@ def weight_bytes(model: ModelSpec) -> int:
     """Returns the size of a model's weight files in bytes; 0 for a fake model."""
     if is_fake(model.path):
         return 0
-    folder = Path(resolve_model_folder(model.path, model.revision))
+    folder = _root(model.path, model.revision, model.folder)
     return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
 
 

@@ -12,7 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from schemas.errors import InputError
-from spark_jobs.cli import app
+from spark_jobs.cli import app, task
 from spark_jobs.runtime import command
 from spark_jobs.settings.sections import SparkSettings
 from tests.conftest import ROOT
@@ -266,3 +266,15 @@ def test_a_java_process_that_died_is_named_as_that(
         command.guarded(fail, Path("settings.yaml"), None, debug=False)
     told = capsys.readouterr().err
     assert ("Spark's Java process died" in told and "spark.driver.memory" in told) == has_ended
+
+
+def test_a_task_of_a_platform_ends_the_process_for_failures_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["embedlake-task", "--version"])
+    task()
+    assert capsys.readouterr().out == f"{__version__}\n"
+    monkeypatch.setattr(sys, "argv", ["embedlake-task", "embed", "--config", "nothing.yaml"])
+    with pytest.raises(SystemExit) as caught:
+        task()
+    assert caught.value.code == 2

@@ -286,6 +286,14 @@ def test_spark_submit_logs_nothing_unless_somebody_asks_for_it(
     assert levels == ([level] if level else [])
 
 
+def test_on_databricks_the_platform_s_session_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
+    monkeypatch.setattr(SparkSession.Builder, "getOrCreate", lambda builder: builder._options)
+    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "client.4.9")
+    monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
+    assert session.get_session(SparkSettings(master="local[2]"), quiet=True) == {}
+
+
 class LiveSession:
     """Answers every statement with the same error."""
 
@@ -419,13 +427,14 @@ def test_a_java_process_that_died_is_told_from_one_that_lives(monkeypatch: pytes
         ({"properties": {"spark.remote": "sc://head"}}, None, False),
         ({}, "PYSPARK_GATEWAY_PORT", False),
         ({}, "SPARK_REMOTE", False),
+        ({}, "DATABRICKS_RUNTIME_VERSION", False),
     ],
 )
 def test_workers_are_here_only_in_a_local_session_of_our_own(
     monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], variable: str | None, expected: bool
 ) -> None:
     monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
-    for name in ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE"):
+    for name in ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", "DATABRICKS_RUNTIME_VERSION"):
         monkeypatch.delenv(name, raising=False)
     if variable is not None:
         monkeypatch.setenv(variable, "1")

@@ -2,6 +2,7 @@
 
 import logging
 import signal
+from threading import Thread
 
 import pytest
 
@@ -24,6 +25,19 @@ def test_a_stop_survives_errors_during_shutdown(number: signal.Signals, code: in
     assert caught.value.exit_code == code
     assert signal.getsignal(number) is earlier
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_platform_s_own_thread_runs_without_signals() -> None:
+    earlier, found = signal.getsignal(signal.SIGTERM), list[object]()
+
+    def run() -> None:
+        with stop_in_order():
+            found.append(signal.getsignal(signal.SIGTERM))
+
+    thread = Thread(target=run)
+    thread.start()
+    thread.join()
+    assert found == [earlier]
 
 
 def test_library_logs_about_a_stop_are_hidden(caplog: pytest.LogCaptureFixture) -> None:

@@ -85,6 +85,7 @@ def test_everything_but_the_essentials_has_a_default() -> None:
         "model": {
             "path": "fake:8",
             "revision": None,
+            "cache": None,
             "document_prompt": None,
             "query_prompt": None,
             "dimensions": None,
@@ -199,6 +200,8 @@ def test_an_unknown_key_is_refused_with_a_suggestion(key: str, advice: str) -> N
         ("inference.token_budget", 15, "should be greater than or equal to 16, not 15"),
         ("inference.token_budget", "much", "not 'much'"),
         ("inference.backend", "onnx", "not 'onnx'"),
+        ("model.cache", "cache", "is not an absolute path. Write one, such as /Volumes/"),
+        ("model.cache", "s3://bucket/cache", "is not an absolute path"),
         ("inference.cache", True, "should be a valid string"),
         ("inference.cache", "cache", "is neither off nor an absolute path on the workers. Write one, such as /var/"),
         ("inference.cache", "s3://bucket/cache", "is neither off nor an absolute path on the workers"),

@@ -1,7 +1,7 @@
-"""What the registry says of spaces: who owns a name, and by which rules a space was cut."""
+"""What the registry says of spaces: who owns a name, and what is told of another model or other rules."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -124,3 +124,20 @@ def test_other_rules_than_those_of_the_space_are_refused_by_name() -> None:
     chunking = as_made(row, settings_with_rules(2), NEW_SPACE)
     with pytest.raises(InputError, match=r"another rule \(rules was 1, is 2\)\. Go back to it, or name a new space"):
         check_space(row, "main", MODEL, chunking)
+
+
+def test_an_alias_that_has_moved_is_told_by_both_versions() -> None:
+    chunking = ChunkSpec(method="structure", max_tokens=64, min_tokens=16)
+    stored = ModelSpec(path="models:/main.ml.minilm/3", digest="a" * 64, dimension=8, max_tokens=64, folder="/cache/3")
+    row = Row(
+        model=json.dumps(asdict(stored)),
+        chunking=json.dumps(asdict(chunking)),
+        model_fingerprint=model_fingerprint(stored),
+        chunking_fingerprint=chunking_fingerprint(chunking, stored),
+    )
+    # The same files under another number, or kept elsewhere, are the same model.
+    check_space(row, "main", replace(stored, path="models:/main.ml.minilm/4", folder="/cache/4"), chunking)
+    moved = replace(stored, path="models:/main.ml.minilm/4", folder="/cache/4", digest="b" * 64)
+    told = "it was made by models:/main.ml.minilm/3, and the settings' model is models:/main.ml.minilm/4"
+    with pytest.raises(InputError, match=rf"space main holds vectors of another model \({told}\)"):
+        check_space(row, "main", moved, chunking)
