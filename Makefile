@@ -17,11 +17,11 @@ export SOURCE_DATE_EPOCH := 315532800
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export \
-    validate-compare validate-doctor validate-plan validate-promotion picture bench bench-gpu crash crash-spaces soak \
+    validate-compare validate-doctor validate-plan validate-promotion validate-s3 picture bench bench-gpu crash crash-spaces soak \
     soak-follow soak-upgrade mutants zip wheel clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Set up everything: .venv from requirements.lock, Java where there is none, the model
 	@sh conf/ensure_java.sh >/dev/null
@@ -86,6 +86,9 @@ picture: $(STAMP) ## Draw the picture of a report in docs/ anew; needs chromium 
 
 validate-doctor: install ## Plant faults in a cluster of two workers, and hold embedlake doctor to each (ONLY="clock"); needs root
 	$(JAVA) $(BIN)/python tests/validate/doctor.py $(ONLY)
+
+validate-s3: install ## Keep a store on a real S3 server and compare with a local one (PARTS="library crashes")
+	$(JAVA) $(BIN)/python tests/validate/object_store.py $(PARTS)
 
 bench: install ## Time the engine and whole jobs against alternatives (ONLY="engine job")
 	$(JAVA) $(BIN)/python tests/benchmarks/bench.py $(ONLY)
