@@ -36,7 +36,6 @@ class Mistake:
         properties: Properties that differ; an empty one is left out.
         variables: Variables of the environment that differ; an empty one is removed.
         trouble: What the proxy does.
-        code: The exit code.
         doctor: Whether `embedlake doctor` finds it too; it reads no source.
     """
 
@@ -46,7 +45,6 @@ class Mistake:
     properties: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
     trouble: Trouble | None = None
-    code: int = 2
     doctor: bool = True
 
 
@@ -62,26 +60,24 @@ def _mistakes(here: "Site") -> dict[str, Mistake]:
         "unknown access key": Mistake(
             "does not accept the credentials|refuses access", properties=through, trouble=Trouble("403"), doctor=False
         ),
-        "no credentials": Mistake("there are no credentials for s3a://lake", variables=none),
+        "no credentials": Mistake("there are no credentials for s3a://lake", variables=none, doctor=False),
         "bucket is gone": Mistake("s3a://gone does not exist. Create the bucket", store="s3a://gone/store"),
         "bucket of the source is gone": Mistake(
             "s3a://gone does not exist. Create the bucket", source="s3a://gone/docs", doctor=False
         ),
         "other region": Mistake("is in another region than", properties={region: "eu-west-3"}, doctor=False),
-        "s3:// for s3a://": Mistake("Write s3a:// in place of s3://", store="s3://lake/store"),
+        "s3:// for s3a://": Mistake("Write s3a:// in place of s3://", store="s3://lake/store", doctor=False),
         "package is missing": Mistake(
             "Add org.apache.hadoop:hadoop-aws:3.5.0 to spark.jars.packages", properties={"spark.jars.packages": ""}
         ),
         "nothing listens": Mistake(
             "nothing takes connections at the endpoint",
             properties={endpoint: "http://127.0.0.1:9"},
-            code=1,
             doctor=False,
         ),
         "unknown host": Mistake(
             "name of the server of .* is unknown",
             properties={endpoint: "http://s3.invalid"},
-            code=1,
             doctor=False,
         ),
         "server does not speak TLS": Mistake(
@@ -89,7 +85,7 @@ def _mistakes(here: "Site") -> dict[str, Mistake]:
             properties={endpoint: here.server.endpoint.replace("http:", "https:")},
             doctor=False,
         ),
-        "endpoint hangs": Mistake("did not answer in time", properties=through, trouble=Trouble("hang"), code=1),
+        "endpoint hangs": Mistake("did not answer in time", properties=through, trouble=Trouble("hang")),
     }
 
 
@@ -105,7 +101,7 @@ def refusals(here: "Site", outcome: "Outcome") -> None:
             said = done.stderr.partition("embedlake: ")[2] if verb == "embed" else _faults(done.stdout)
             outcome.measured(**{f"{name}, {verb}: seconds": round(seconds), f"{name}, {verb}: said": said.strip()})
             outcome.equal(f"{name}, {verb}: says it", bool(re.search(mistake.says, said)), True)
-            outcome.equal(f"{name}, {verb}: exit code", done.returncode, mistake.code if verb == "embed" else 2)
+            outcome.equal(f"{name}, {verb}: exit code", done.returncode, 2)
             whole = done.stdout + done.stderr
             leaks = [word for word in (here.server.secret, "mistaken-secret", here.server.key) if word in whole]
             outcome.equal(f"{name}, {verb}: secrets and stack traces", [*leaks, *_STACK.findall(whole)], [])

@@ -32,7 +32,6 @@ TROUBLES = {
     "a twentieth of the answers to writes is lost": Trouble("lost", 0.05, methods=("PUT", "POST", "DELETE")),
     "half of the answers to writes is lost": Trouble("lost", 0.50, methods=("PUT",)),
     "every write fails inside (500)": Trouble("500", methods=("PUT", "POST")),
-    "every write is without an answer": Trouble("hang", methods=("PUT", "POST")),
 }
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.validate.object_store import Site
     from tests.validate.outcome import Outcome
 
-ROUNDS = 200
+ROUNDS = 100
 # Both drivers write within this time of each other, or one is late for the round.
 _EVERY = 0.25
 _DRIVERS = 2
@@ -120,7 +120,7 @@ def _two_runs(here: "Site", outcome: "Outcome") -> None:
         True,
     )
     outcome.at_least("two runs at once: succeeded", codes.count(0), 1)
-    report = embed_library.run(here.spark, settings)
+    report = embed_library.run(here.spark, settings, take_over=True)
     outcome.equal("after both: documents embedded", report.counts["library_embedded"], len(documents))
     local = settings_of(str(here.folder / "alone"), str(here.folder / "source"))
     embed_library.run(here.spark, local)
