@@ -18,11 +18,11 @@ export SOURCE_DATE_EPOCH := 315532800
 .DELETE_ON_ERROR:
 .PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export \
     validate-compare validate-context validate-plan validate-promotion validate-languages validate-databricks \
-    picture validate-doctor validate-cluster bench bench-gpu gpu crash crash-spaces soak soak-follow soak-upgrade \
-    mutants wheel zip clean
+    picture validate-doctor validate-cluster validate-s3 bench bench-gpu gpu crash crash-spaces soak soak-follow \
+    soak-upgrade mutants wheel zip clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Set up everything: .venv from requirements.lock, Java where there is none, the model
 	@sh conf/ensure_java.sh >/dev/null
@@ -85,13 +85,11 @@ validate-plan: install ## Plan refreshes of real libraries, run them, and compar
 validate-promotion: install ## Promote a better model of a real library, refuse the worse one, and roll back
 	$(JAVA) $(BIN)/python tests/validate/promotion.py
 
-<<<<<<< HEAD
 validate-languages: $(STAMP) ## Cut real text in many scripts and real Markdown by both rules; compare stability, fill and time
 	$(BIN)/python tests/validate/languages.py $(PARTS)
-=======
+
 validate-databricks: install ## Run the notebooks for Databricks with its limits, hold the bundle to its schema (PARTS="bundle --schema FILE")
 	$(JAVA) $(BIN)/python tests/validate/on_databricks.py $(PARTS)
->>>>>>> de6fb92a97d5dec4d0ad93f8790f0f1086f9a4ce
 
 picture: $(STAMP) ## Draw the picture of a report in docs/ anew; needs chromium (Debian: apt-get install chromium)
 	$(BIN)/python tests/validate/picture.py
@@ -101,6 +99,9 @@ validate-doctor: install ## Plant faults in a cluster of two workers, and hold e
 
 validate-cluster: install ## Run a real library on a cluster of two workers, and kill parts of it (ONLY="worker merge"); partly as root
 	$(JAVA) $(BIN)/python tests/validate/cluster.py $(ONLY)
+
+validate-s3: install ## Keep a store on a real S3 server and compare with a local one (PARTS="library crashes")
+	$(JAVA) $(BIN)/python tests/validate/object_store.py $(PARTS)
 
 bench: install ## Time the engine and whole jobs against alternatives (ONLY="engine job")
 	$(JAVA) $(BIN)/python tests/benchmarks/bench.py $(ONLY)

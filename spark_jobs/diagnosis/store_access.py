@@ -23,7 +23,7 @@ from spark_jobs.diagnosis.classic import is_classic, java_of, java_session
 from spark_jobs.diagnosis.findings import Finding, fault, ok, warning
 from spark_jobs.diagnosis.limits import TooLongError, within
 from spark_jobs.diagnosis.machines import Machine, seconds_ahead
-from spark_jobs.runtime.spark_errors import cause_of
+from spark_jobs.runtime.spark_errors import cause_of, store_fault
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.sections import StoreSettings, split_path
 
@@ -42,6 +42,7 @@ class StoreFacts:
         tried: Whether anything was written.
         why_not: Why nothing was written; empty if it was.
         cause: Why writing failed; empty if it did not.
+        remedy: What to do about it; empty if that is not known.
         folder: The folder on this machine that was made; None on another file system.
         log_store: Class by which Delta writes its log there; empty if unknown.
         winners: For each round, how many of two writers of the same commit were told that they succeeded.
@@ -54,6 +55,7 @@ class StoreFacts:
     tried: bool = False
     why_not: str = ""
     cause: str = ""
+    remedy: str = ""
     folder: str | None = None
     log_store: str = ""
     winners: tuple[int, ...] = ()
@@ -155,6 +157,9 @@ def _raced(spark: SparkSession, place: _Place, store: StoreSettings, limit: floa
     except TooLongError:
         return replace(facts, cause=f"it did not answer within {limit:g} s")
     except Exception as error:  # raised by Java or Py4J
+        found = store_fault(error)
+        if found is not None:
+            return replace(facts, cause=found.cause, remedy=found.remedy)
         return replace(facts, cause=cause_of(error).rstrip("."))
 
 
@@ -242,7 +247,8 @@ def judge_store(facts: StoreFacts, machines: list[Machine]) -> list[Finding]:
     """
     at = f"the store at {facts.location}"
     if facts.cause:
-        return [fault(_NAME, f"{at} cannot be used: {facts.cause}.", "Give the job a place that it may write to.")]
+        remedy = facts.remedy or "Give the job a place that it may write to."
+        return [fault(_NAME, f"{at} cannot be used: {facts.cause}.", remedy)]
     if not facts.tried:
         return [ok(_NAME, f"{at} was not tried, because {facts.why_not}. What it refuses shows when a run begins.")]
     findings = [ok(_NAME, f"{at} can be written.")]

@@ -22,7 +22,7 @@ from spark_jobs.runtime.progress import Progress
 from spark_jobs.runtime.query_log import silent_query_log
 from spark_jobs.runtime.session import ends_java, get_session
 from spark_jobs.runtime.signals import stop_in_order
-from spark_jobs.runtime.spark_errors import cause_of, cluster_cause, worker_message
+from spark_jobs.runtime.spark_errors import cause_of, cluster_cause, store_fault, worker_message
 from spark_jobs.runtime.telemetry import telemetry
 from spark_jobs.settings.loading import Settings, load_settings
 
@@ -220,6 +220,9 @@ def explained(error: Exception) -> tuple[str, int]:
     of_cluster = cluster_cause(error)
     if of_cluster is not None:
         return of_cluster, InputError.exit_code
+    fault = store_fault(error)
+    if fault is not None:
+        return str(fault), fault.exit_code
     return f"{cause_of(error)} (unexpected; --debug shows where)", 1
 
 

@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 
 from schemas.errors import InputError
 from spark_jobs.runtime.cluster import check_master, is_local, start_fault
+from spark_jobs.runtime.object_stores import S3_PROPERTIES
 from spark_jobs.runtime.spark_errors import cause_of, is_connection_lost
 from spark_jobs.settings.sections import SparkSettings
 
@@ -198,7 +199,7 @@ def _with_log_level(spark: SparkSession, settings: SparkSettings, quiet: bool) -
 def _properties(master: str, own: dict[str, str]) -> dict[str, str]:
     # The user's value wins, except in lists that Delta has to be in: there it is added.
     here = _LOCAL if is_local(master) else {}
-    properties = {_MEMORY: f"{driver_megabytes()}m", **_EVERYWHERE, **here, **own}
+    properties = {_MEMORY: f"{driver_megabytes()}m", **_EVERYWHERE, **S3_PROPERTIES, **here, **own}
     properties[_EXTENSIONS] = ",".join(dict.fromkeys([_DELTA_EXTENSION, *_listed(own, _EXTENSIONS)]))
     if not any(package.startswith(_DELTA_PACKAGE) for package in _listed(own, _PACKAGES)):
         # The builder was given these, next to Delta. A user who names a version of Delta gets only that one.
@@ -284,8 +285,8 @@ def require_delta(spark: SparkSession) -> None:
         if _WITHOUT_DELTA.search(str(error)):
             raise InputError(
                 "the Spark session cannot use Delta tables, because it was started without Delta's package, extension "
-                f"or catalog. Start it with the package {_DELTA_PACKAGE}, {_EXTENSIONS}={_DELTA_EXTENSION} and "
-                f"{_CATALOG}={_DELTA_CATALOG}."
+                f"or catalog. Start it with the package {_DELTA_PACKAGE} in {_PACKAGES}, beside those of your own, "
+                f"{_EXTENSIONS}={_DELTA_EXTENSION} and {_CATALOG}={_DELTA_CATALOG}."
             ) from error
     _with_delta.add(spark)
 

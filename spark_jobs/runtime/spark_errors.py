@@ -1,7 +1,7 @@
 """The cause of an error, in one line without data: messages of Spark, Java and Python quote rows, ids and settings."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +10,7 @@ from pyspark.errors import PySparkException
 
 from schemas.errors import EmbedlakeError, InputError
 from spark_jobs.runtime.cluster import cluster_fault
+from spark_jobs.runtime.object_stores import StoreFault, find_fault
 
 # Parameters of conditions that hold names, types, properties, paths, versions and sizes, never values or SQL.
 _HARMLESS_NAMES = """
@@ -77,7 +78,8 @@ def cause_of(error: BaseException) -> str:
 
     Returns:
         The whole message of our own errors. Of others, the conditions with harmless parameters such as names, types and
-        paths; of errors without a condition their class, and the message only where its kind never holds data.
+        paths; of errors without a condition their class, and the message only where its kind never holds data. Of an
+        object store what is wrong, and what to do.
     """
     if isinstance(error, EmbedlakeError):
         return str(error)
@@ -87,6 +89,9 @@ def cause_of(error: BaseException) -> str:
     links = _chain(error)
     if not links:
         return _python_cause(error)
+    fault = _fault_of(links)
+    if fault is not None:
+        return str(fault)
     last = max((number for number, link in enumerate(links) if link.condition is not None), default=-1)
     named, tail = [link for link in links if link.condition is not None], links[last + 1 :]
     told = [link for link in named if link.condition not in _WRAPPERS] or named
@@ -104,6 +109,15 @@ def cluster_cause(error: BaseException) -> str | None:
     with suppress(Exception):
         text = str(error)
     return cluster_fault(text)
+
+
+def store_fault(error: BaseException) -> StoreFault | None:
+    """Finds what is wrong with an object store, if that is what an error is about."""
+    return _fault_of(_chain(error))
+
+
+def _fault_of(links: Sequence[_Link]) -> StoreFault | None:
+    return find_fault(f"{link.kind}: {link.message}" for link in links)
 
 
 def is_connection_lost(error: BaseException) -> bool:

@@ -1,7 +1,7 @@
 """Locks between processes, for stores on local paths, where Delta itself gives no protection.
 
 On a local disk Delta checks that a version does not exist yet and then renames its file, and two processes can do so
-at once. Object stores and catalogs make commits exclusive themselves.
+at once. Catalogs and object stores make commits exclusive themselves. On S3, Delta does so for one driver alone.
 """
 
 import hashlib

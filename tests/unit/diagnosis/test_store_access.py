@@ -44,6 +44,12 @@ def test_a_store_that_cannot_be_written() -> None:
     assert (found.level, found.cause) == ("fault", "the store at /lake cannot be used: Read-only file system.")
 
 
+def test_the_remedy_of_an_object_store_is_told() -> None:
+    facts = StoreFacts(location="s3a://gone/lake", tried=True, cause="s3a://gone does not exist", remedy="Create it.")
+    (found,) = judge_store(facts, [])
+    assert (found.level, found.remedy) == ("fault", "Create it.")
+
+
 def test_a_folder_that_one_executor_does_not_see() -> None:
     facts = StoreFacts(**{**SOUND, "location": "/lake", "folder": "/lake/_embedlake/doctor-1", "locks": True})
     assert levels(facts, sees_store=True) == [("store", "ok"), ("commits", "ok")]

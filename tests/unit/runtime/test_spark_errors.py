@@ -8,6 +8,7 @@ import pytest
 from pyspark.errors import PySparkException, PySparkTypeError
 
 from schemas.errors import InputError
+from spark_jobs.runtime.command import explained
 from spark_jobs.runtime.spark_errors import cause_of, cluster_cause, worker_message
 
 SECRET = "Maria, 0171 555"
@@ -169,3 +170,11 @@ def test_of_an_error_on_a_worker_only_our_own_message_is_told(last_lines: str, m
 def test_a_traceback_that_is_quoted_is_not_a_worker_s() -> None:
     quoted = f"[CAST_INVALID_INPUT] The value '{TRACE}schemas.errors.InputError: {SECRET}\n'"
     assert worker_message(RuntimeError(quoted)) is None
+
+
+@pytest.mark.parametrize(("status", "exit_code"), [(403, 2), (503, 1)])
+def test_what_an_object_store_answers_is_told_in_our_words(status: int, exit_code: int) -> None:
+    said = f"getFileStatus on s3a://lake/t: software.amazon.awssdk.S3Exception: {SECRET} (Status Code: {status}, X)"
+    error = raised(Java("java.lang.RuntimeException"), Java("java.io.IOException", message=said))
+    assert cause_of(error).startswith("s3a://lake ") and SECRET not in cause_of(error)
+    assert explained(error) == (cause_of(error), exit_code)
