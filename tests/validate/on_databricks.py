@@ -2,9 +2,9 @@
 
 Run by `make validate-databricks`. Part `bundle` needs the CLI (`databricks` on the PATH), or what `databricks bundle
 schema` wrote, as --schema; its license allows both only to users of the platform, so no copy is kept here. Part
-`session` runs the job's notebook in a Spark Connect session that refuses what serverless compute refuses, with tables in
-a catalog. Part `notebooks` runs all of them there, with the real model, and makes the vector index by the platform's own
-client at a stand-in for its service.
+`session` runs the job's notebook in a Spark Connect session that refuses what serverless compute refuses, with tables
+in a catalog. Part `notebooks` runs all of them there, with the real model, and makes the vector index by the platform's
+own client at a stand-in for its service.
 """
 
 import argparse
