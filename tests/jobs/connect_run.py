@@ -18,21 +18,13 @@ from pyspark.sql import SparkSession
 from pyspark.sql.connect.client import DefaultChannelBuilder
 from rich.console import Console
 
-# Only the helpers; the code is that of the installed packages, or of PYTHONPATH.
-sys.path.append(str(Path(__file__).resolve().parents[2]))
-
 from spark_jobs.embed_library import run, run_spaces
 from spark_jobs.runtime.parallelism import task_slots
 from spark_jobs.runtime.progress import Progress
-from spark_jobs.search.nearest import SearchOptions
-from spark_jobs.search_library import answer
 from spark_jobs.settings import Settings, load_settings
 from spark_jobs.settings.specs import inference_spec
 from spark_jobs.store.open_space import read_vectors
 from spark_jobs.store.tables import delta_session, space_tables
-from tests.support.limited_session import Serverless, limited_session
-from tests.support.paths import ROOT
-from tests.support.source_notebooks import run_notebook
 from udfs.embed import embed_udf
 
 PROPERTIES = {
@@ -44,8 +36,6 @@ PROPERTIES = {
     "spark.driver.host": "localhost",
     "spark.driver.bindAddress": "127.0.0.1",
 }
-# Settings by the notebooks' widgets.
-NAMES = {"catalog": "store.catalog", "schema": "store.schema", "source_table": "source.table", "model": "model.path"}
 _default_port = DefaultChannelBuilder.default_port
 
 
@@ -89,47 +79,10 @@ def in_one_pass(spark: SparkSession, settings: Settings) -> list[list[Any]]:
     return [[found.get("added"), found.get("chunks_taken"), repr(error)] for found, error in counts]
 
 
-def on_serverless(spark: SparkSession, limits: Serverless) -> dict[str, Any]:
-    """First load, refresh, search and a second space, in a session that refuses what serverless compute does.
-
-    The notebook of the job does it, with tables in a catalog's schema, as in Unity Catalog.
-    """
-    spark.sql("CREATE SCHEMA shop")
-    documents = "spark_catalog.shop.documents"
-    rows = [("a", "Owls", "hunt.", "en"), ("b", "Bees", "fly.", "en"), ("c", "Ants", "dig.", "en")]
-    made = spark.createDataFrame(rows, "doc_id STRING, title STRING, body STRING, language STRING")
-    made = made.selectExpr("*", "'zoo' AS team")
-    made.writeTo(documents).using("delta").tableProperty("delta.enableChangeDataFeed", "true").create()
-    given = {
-        "settings": str(ROOT / "conf" / "databricks" / "settings.yaml"),
-        **{"catalog": "spark_catalog", "schema": "shop", "source_table": documents, "model": "fake:8"},
-    }
-    notebook = ROOT / "notebooks" / "databricks" / "embed.py"
-    shown = [run_notebook(notebook, spark, given)]
-    spark.sql(f"UPDATE {documents} SET body = 'fly far.' WHERE doc_id = 'b'")
-    spark.sql(f"DELETE FROM {documents} WHERE doc_id = 'c'")
-    shown.append(run_notebook(notebook, spark, {**given, "allow_removals": "yes"}))
-    chosen = [f"{key}={given[name]}" for name, key in NAMES.items()]
-    settings = load_settings(given["settings"], [*chosen, "store.vector_encoding=byte_stream_split"])
-    hits = answer(spark, settings, "Bees fly far.", SearchOptions(k=1)).hits
-    found = {
-        "printed": [each.printed for each in shown],
-        "exit_codes": [each.task_values for each in shown],
-        "view": [row["text"] for row in shown[-1].tables[-1]],
-        "hits": [hit.doc_id for hit in hits],
-        # The source is pinned and hashed once for both spaces, and the hashes cannot be kept.
-        "in_one_pass": in_one_pass(spark, settings),
-        "refused": sorted(set(limits.refused)),
-        "encoding": [row.key for row in spark.sql("SHOW TBLPROPERTIES shop.handbook__next__vectors").collect()],
-        "dimensions": [len(row.embedding) for row in read_vectors(spark, settings, "next").collect()],
-    }
-    return found
-
-
 def main() -> None:
     settings, folder = load_settings(sys.argv[1]), Path(sys.argv[2])
     source = Path(str(settings.source.path))
-    spark, address = connect(settings.spark.properties, folder / "warehouse")
+    spark, _ = connect(settings.spark.properties, folder / "warehouse")
     assert "connect" in type(spark).__module__, type(spark)
     assert not hasattr(spark, "sparkContext")
 
@@ -150,8 +103,6 @@ def main() -> None:
         "slots": task_slots(spark),
         "in_one_pass": in_one_pass(spark, settings),
     }
-    with limited_session(address) as (limited, limits):
-        answer["on_serverless"] = on_serverless(limited, limits)
     spark.stop()
     print(json.dumps(answer), file=sys.__stdout__)
 

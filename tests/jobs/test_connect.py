@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from spark_jobs.store.properties import SESSION, TRANSACTION
 from udfs.chunk_documents import chunk_id
 
 pytestmark = [pytest.mark.jobs, pytest.mark.timeout(900)]
@@ -102,21 +101,6 @@ DOCUMENTS = [
 ]
 
 
-def check_serverless(found: dict[str, Any]) -> None:
-    """The notebook ends right in a session that refuses what serverless compute refuses, and refuses it for sure."""
-    first, second = found["printed"]
-    assert "3 added" in first and "3 embedded" in first
-    assert "0 added · 1 changed" in second and "1 removed" in second
-    assert found["exit_codes"] == [{"exit_code": 0}] * 2
-    assert sorted(found["view"]) == ["Bees fly far.", "Owls hunt."]
-    assert found["hits"] == ["b"]
-    assert found["in_one_pass"] == [[0, 0, "None"], [2, 2, "None"]]
-    assert {"PERSIST TABLE", *TRANSACTION, *SESSION} <= set(found["refused"])
-    # Such a session could not read the other encoding, whatever the settings say.
-    assert "parquet.enable.bytestreamsplit" not in found["encoding"]
-    assert found["dimensions"] == [4, 4]
-
-
 def by_document(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["doc_id"])
 
@@ -149,4 +133,3 @@ def test_the_job_needs_nothing_that_spark_connect_lacks(
     assert len(stored) == 8 and made == stored
     assert (of_blank, of_null) == (None, None)
     assert answer["slots"] == 2
-    check_serverless(answer["on_serverless"])

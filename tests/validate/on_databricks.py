@@ -2,8 +2,9 @@
 
 Run by `make validate-databricks`. Part `bundle` needs the CLI (`databricks` on the PATH), or what `databricks bundle
 schema` wrote, as --schema; its license allows both only to users of the platform, so no copy is kept here. Part
-`notebooks` runs every notebook in a Spark Connect session that refuses what serverless compute refuses, with the tables
-in a catalog and the real model, and makes the vector index by the platform's own client at a stand-in for its service.
+`session` runs the job's notebook in a Spark Connect session that refuses what serverless compute refuses, with tables
+in a catalog. Part `notebooks` runs all of them there, with the real model, and makes the vector index by the platform's
+own client at a stand-in for its service.
 """
 
 import argparse
@@ -32,9 +33,12 @@ sys.path.insert(0, str(ROOT))
 
 from schemas.errors import InputError  # noqa: E402
 from spark_jobs import maintain_space  # noqa: E402
+from spark_jobs.search.nearest import SearchOptions  # noqa: E402
+from spark_jobs.search_library import answer  # noqa: E402
 from spark_jobs.settings import load_settings  # noqa: E402
+from spark_jobs.store import read_vectors  # noqa: E402
 from spark_jobs.store.properties import SESSION, TRANSACTION  # noqa: E402
-from tests.jobs.connect_run import connect  # noqa: E402
+from tests.jobs.connect_run import connect, in_one_pass  # noqa: E402
 from tests.support.limited_session import Serverless, limited_session  # noqa: E402
 from tests.support.small_tables import SHORT_LIVED  # noqa: E402
 from tests.support.source_notebooks import Shown, run_notebook  # noqa: E402
@@ -45,6 +49,9 @@ RESULTS = ROOT / "tests" / "validate" / "results" / "databricks.json"
 BUNDLE, NOTEBOOKS = ROOT / "conf" / "databricks", ROOT / "notebooks" / "databricks"
 # Classes of letters and digits of any language, as Python writes them.
 LETTERS = ((r"[\\p{L}\\p{N}]", r"[^\\W_]"), (r"\\p{L}", r"[^\\W\\d_]"))
+PARTS = ["bundle", "session", "notebooks"]
+# Settings by the notebooks' widgets.
+WIDGETS = {"catalog": "store.catalog", "schema": "store.schema", "source_table": "source.table", "model": "model.path"}
 _TOO_YOUNG = "this platform does not let a job remove files younger than 168 hours"
 # Each is a slip that a person could make, by the place where it is.
 SLIPS: list[tuple[str, list[str | int], Any]] = [
@@ -127,6 +134,45 @@ def index_service() -> Iterator[list[tuple[str, str, dict[str, Any]]]]:
         thread.join()
 
 
+def validate_session(spark: SparkSession, limits: Serverless) -> Outcome:
+    """First load, refresh, search and a second space, by the job's notebook and a stand-in for the model."""
+    outcome = Outcome("session, with the limits of serverless compute")
+    spark.sql("CREATE SCHEMA shop")
+    documents = "spark_catalog.shop.documents"
+    rows = [("a", "Owls", "hunt.", "en"), ("b", "Bees", "fly.", "en"), ("c", "Ants", "dig.", "en")]
+    made = spark.createDataFrame(rows, "doc_id STRING, title STRING, body STRING, language STRING")
+    made = made.selectExpr("*", "'zoo' AS team")
+    made.writeTo(documents).using("delta").tableProperty("delta.enableChangeDataFeed", "true").create()
+    given = {
+        "settings": str(BUNDLE / "settings.yaml"),
+        **{"catalog": "spark_catalog", "schema": "shop", "source_table": documents, "model": "fake:8"},
+    }
+    first = run_notebook(NOTEBOOKS / "embed.py", spark, given)
+    spark.sql(f"UPDATE {documents} SET body = 'fly far.' WHERE doc_id = 'b'")
+    spark.sql(f"DELETE FROM {documents} WHERE doc_id = 'c'")
+    second = run_notebook(NOTEBOOKS / "embed.py", spark, {**given, "allow_removals": "yes"})
+    outcome.equal("first load", "3 added" in first.printed and "3 embedded" in first.printed, True)
+    changes = ("0 added · 1 changed", "1 removed")
+    outcome.equal("refresh", [change for change in changes if change not in second.printed], [])
+    outcome.equal(
+        "texts in the view", sorted(row["text"] for row in second.tables[-1]), ["Bees fly far.", "Owls hunt."]
+    )
+    chosen = [f"{key}={given[name]}" for name, key in WIDGETS.items()]
+    settings = load_settings(given["settings"], [*chosen, "store.vector_encoding=byte_stream_split"])
+    hits = answer(spark, settings, "Bees fly far.", SearchOptions(k=1)).hits
+    outcome.equal("nearest document", [hit.doc_id for hit in hits], ["b"])
+    # The source is pinned and hashed once for both spaces, and the hashes cannot be kept.
+    outcome.equal("two spaces in one pass", in_one_pass(spark, settings), [[0, 0, "None"], [2, 2, "None"]])
+    keys = [row.key for row in spark.sql("SHOW TBLPROPERTIES shop.handbook__next__vectors").collect()]
+    outcome.equal("made with split columns", "parquet.enable.bytestreamsplit" in keys, False)
+    sizes = [len(row.embedding) for row in read_vectors(spark, settings, "next").collect()]
+    outcome.equal("numbers of the second space's vectors", sizes, [4, 4])
+    must = {"PERSIST TABLE", *TRANSACTION, *SESSION}
+    outcome.equal("not refused, and should be", sorted(must - set(limits.refused)), [])
+    outcome.measured(refused_calls=len(limits.refused), refused_kinds=len(set(limits.refused)))
+    return outcome
+
+
 def validate_notebooks(spark: SparkSession, limits: Serverless, folder: Path) -> Outcome:
     """Runs every notebook, one after another, in one limited session."""
     need(MODEL)
@@ -177,8 +223,7 @@ def validate_notebooks(spark: SparkSession, limits: Serverless, folder: Path) ->
         "operate, page", [page.startswith("<!doctype html>") for page in map(str.lower, operate.pages)], [True]
     )
     outcome.equal("operate, runs in the record", len(operate.tables[0]) > 3, True)
-    keys = {"catalog": "store.catalog", "schema": "store.schema", "source_table": "source.table", "model": "model.path"}
-    chosen = load_settings(file, [f"{key}={given[name]}" for name, key in keys.items()])
+    chosen = load_settings(file, [f"{key}={given[name]}" for name, key in WIDGETS.items()])
     short = chosen.model_copy(update={"maintenance": chosen.maintenance.model_copy(update={"retention_hours": 1})})
     try:
         maintain_space.run(spark, short, force=True)
@@ -192,19 +237,22 @@ def validate_notebooks(spark: SparkSession, limits: Serverless, folder: Path) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["bundle", "notebooks"], choices=["bundle", "notebooks"])
+    parser.add_argument("parts", nargs="*", default=PARTS, choices=PARTS)
     parser.add_argument("--schema", type=Path, help="what `databricks bundle schema` wrote")
     parser.add_argument("--cli", default="of the CLI on this machine", help="version of the CLI that wrote it")
     arguments = parser.parse_args()
     outcomes = []
     if "bundle" in arguments.parts:
         outcomes.append(validate_bundle(arguments.schema, arguments.cli))
-    if "notebooks" in arguments.parts:
+    if {"session", "notebooks"} & set(arguments.parts):
         os.environ["PYSPARK_PYTHON"] = sys.executable
         with tempfile.TemporaryDirectory() as folder:
             spark, address = connect(SHORT_LIVED, Path(folder, "warehouse"))
             with limited_session(address) as (limited, limits):
-                outcomes.append(validate_notebooks(limited, limits, Path(folder)))
+                if "session" in arguments.parts:
+                    outcomes.append(validate_session(limited, limits))
+                if "notebooks" in arguments.parts:
+                    outcomes.append(validate_notebooks(limited, limits, Path(folder)))
             spark.stop()
     for outcome in outcomes:
         write_outcome(RESULTS, outcome, "make validate-databricks")
