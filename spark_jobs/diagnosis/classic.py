@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from pyspark import SparkConf, SparkContext, SparkFiles
+from pyspark import SparkContext, SparkFiles
 from pyspark.sql import SparkSession
 
 from spark_jobs.diagnosis.limits import within
@@ -50,11 +50,6 @@ def ended_executors(spark: SparkSession) -> list[str]:
 def own_properties(spark: SparkSession) -> dict[str, str]:
     """Lists the properties that the session was started with."""
     return dict(spark.sparkContext.getConf().getAll())
-
-
-def submitted_master() -> str:
-    """Returns the master that spark-submit was called with."""
-    return str(SparkConf().get("spark.master", ""))
 
 
 def worker_path(spark: SparkSession) -> list[str]:

@@ -12,11 +12,11 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from schemas.errors import InputError
-from spark_jobs.diagnosis.classic import java_process, submitted_master
+from spark_jobs.diagnosis.classic import java_process
 from spark_jobs.diagnosis.findings import Finding, fault, ok, version_numbers
 from spark_jobs.diagnosis.limits import TooLongError, within
 from spark_jobs.runtime.cluster import unreachable_masters
-from spark_jobs.runtime.session import find_java, master_of
+from spark_jobs.runtime.session import find_java, master_of, submitted_master
 from spark_jobs.runtime.spark_errors import cause_of
 from spark_jobs.settings.loading import Settings
 

@@ -148,9 +148,19 @@ def starts_here(settings: SparkSettings) -> bool:
     return _REMOTE not in settings.properties and is_local(master_of(settings))
 
 
+def submitted_master() -> str:
+    """Returns the master that spark-submit was called with."""
+    # The client of Spark Connect has none.
+    from pyspark import SparkContext
+
+    # Until Python is connected to Java, it knows none of the properties.
+    SparkContext._ensure_initialized()
+    return str(SparkConf().get(_MASTER, ""))
+
+
 def _submitted() -> SparkSession:
     """Starts the session of spark-submit, whose properties are the user's own choice."""
-    master = str(SparkConf().get(_MASTER))
+    master = submitted_master()
     if master.startswith("local"):
         _use_this_python({})
     check_master(master)

@@ -11,7 +11,7 @@ from tests.support.packaging import build_wheel, make_bare_python
 from tests.support.refresh.library import Library
 from tests.support.refresh.oracle import MAX_TOKENS, Oracle, fails
 from tests.support.small_tables import FIRST_COMPILER, PROPERTIES
-from tests.support.standalone import Cluster, Worker, standalone_cluster
+from tests.support.standalone import Cluster, Worker, free_port, standalone_cluster
 from tests.support.submitting import Submitter, clean_environment
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -33,13 +33,13 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def submit(cluster: Cluster, tmp_path: Path) -> Submitter:
+def submit(tmp_path: Path) -> Submitter:
     """Sends the packages with each job: neither the driver's Python nor that of executors has them."""
     for name in ("sources", "dist", "jobs"):
         tmp_path.joinpath(name).mkdir()
     packages = build_wheel(tmp_path / "sources", tmp_path / "dist").rename(tmp_path / "embedlake.zip")
     python = make_bare_python(tmp_path / "bare")
-    return Submitter(packages, python, clean_environment(), tmp_path / "jobs", cluster.master, SMALL)
+    return Submitter(packages, python, clean_environment(), tmp_path / "jobs", properties=SMALL)
 
 
 def write_settings(folder: Path) -> Path:
@@ -80,7 +80,7 @@ def test_a_library_is_loaded_refreshed_and_searched_on_two_workers(
     question = next(text for text in texts if 0 < len(text.split()) <= MAX_TOKENS // 2)
 
     script = Path(__file__).with_name("load_refresh_search.py")
-    done = submit(script, write_settings(tmp_path), tmp_path, question)
+    done = submit.at(cluster.master)(script, write_settings(tmp_path), tmp_path, question)
     assert done.code == 0, done.text
     for documents, store in ((first, "first"), (library.documents, "lake")):
         oracle.attempted(documents)
@@ -91,3 +91,12 @@ def test_a_library_is_loaded_refreshed_and_searched_on_two_workers(
     assert "Traceback" not in done.text and "Exception" not in done.text
     # Each worker had an executor.
     assert all(list(cluster.folder.glob(f"work-{number}/app-*/*/stderr")) for number in range(2))
+
+
+# Worth its seconds: only under spark-submit are the properties those of Java, of which Python knows nothing at first.
+def test_spark_submit_at_a_master_that_is_down_is_refused_at_once(submit: Submitter, tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    done = submit.at(f"spark://{address}")("embed_library", "--config", write_settings(tmp_path))
+    assert done.code == 2, done.text
+    assert done.message == f"nothing answers at the master {address}. Start the cluster, or correct spark.master."
+    assert "Traceback" not in done.text

@@ -415,6 +415,20 @@ MUTANTS = [
         _SESSION + "packages_and_extensions_of_the_user_are_added_to_those_of_delta",
     ),
     Mutant(
+        "properties of one machine reach a cluster",
+        "spark_jobs/runtime/session.py",
+        "_LOCAL if is_local(master) else {}",
+        "_LOCAL",
+        _SESSION + "executors_elsewhere_can_reach_the_driver_and_nothing_of_one_machine_holds",
+    ),
+    Mutant(
+        "a cluster's fault is read out of a row",
+        "spark_jobs/runtime/spark_errors.py",
+        "if any(_is_of_data(link) for link in _chain(error)):\n        return None",
+        "if False:\n        return None",
+        _ERRORS + "a_fault_of_a_cluster_is_told_unless_it_may_be_the_value_of_a_row",
+    ),
+    Mutant(
         "a session without Delta is let in",
         "spark_jobs/runtime/session.py",
         "if _WITHOUT_DELTA.search(str(error)):",

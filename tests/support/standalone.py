@@ -74,12 +74,9 @@ class Cluster:
 
     def executors(self, number: int) -> dict[str, int]:
         """Lists the executors of a worker, each with the number of its process."""
-        found = {}
-        for folder in Path("/proc").iterdir():
-            words = _words(folder) if folder.name.isdigit() else []
-            if "--executor-id" in words and os.getpgid(int(folder.name)) == self._processes[number].pid:
-                found[words[words.index("--executor-id") + 1]] = int(folder.name)
-        return found
+        found = processes_of(self._processes[number].pid)
+        option = "--executor-id"
+        return {words[words.index(option) + 1]: pid for pid, words in found.items() if option in words}
 
     def kill_executors(self, number: int) -> list[str]:
         """Kills the executors of a worker, which stays and starts others; returns the ids of those that ended."""
@@ -138,6 +135,17 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
+def processes_of(group: int) -> dict[int, list[str]]:
+    """Lists the processes of a group, each with the words of its command line."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        # Some end meanwhile.
+        with suppress(OSError):
+            if folder.name.isdigit() and os.getpgid(int(folder.name)) == group:
+                found[int(folder.name)] = folder.joinpath("cmdline").read_text(errors="replace").split("\0")
+    return found
+
+
 def in_namespace(mounts: tuple[str, ...], command: list[str]) -> list[str]:
     """Puts mounts before a command that it and its children alone see; needs root."""
     if not mounts:
@@ -175,13 +183,6 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     finally:
         _kill_group(process.pid)
         process.wait()
-
-
-def _words(folder: Path) -> list[str]:
-    try:
-        return folder.joinpath("cmdline").read_text(errors="replace").split("\0")
-    except OSError:
-        return []
 
 
 def _kill_group(number: int) -> None:

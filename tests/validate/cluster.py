@@ -4,6 +4,7 @@ Run by `make validate-cluster`. Names of parts choose some; `--folder` keeps the
 """
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,11 +28,13 @@ def make_lab(folder: Path) -> Lab:
     """Makes the zip and a Python without embedlake, as somebody has them who follows docs/cluster.md."""
     packages, python = folder / "embedlake.zip", folder / "bare" / "bin" / "python"
     folder.mkdir(parents=True, exist_ok=True)
-    if not packages.exists():
-        for name in ("sources", "dist", "jobs"):
-            folder.joinpath(name).mkdir()
-        build_wheel(folder / "sources", folder / "dist").rename(packages)
-        python = make_bare_python(folder / "bare")
+    # Those of an earlier sitting may be of other code.
+    for name in ("sources", "dist", "jobs"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+        folder.joinpath(name).mkdir()
+    build_wheel(folder / "sources", folder / "dist").replace(packages)
+    if not python.exists():
+        make_bare_python(folder / "bare")
     return Lab(folder, Submitter(packages, python, clean_environment(), folder / "jobs"))
 
 

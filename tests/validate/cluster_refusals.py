@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.support.paths import ROOT
-from tests.support.standalone import Worker, free_port, standalone_cluster
+from tests.support.standalone import Worker, free_port, processes_of, standalone_cluster
 from tests.support.submitting import Done, Submitter, start
 from tests.validate.cluster_lab import EXECUTOR, Lab
 from tests.validate.outcome import Outcome
@@ -171,8 +171,6 @@ def _submitted(refusal: Refusal, submit: Submitter, config: tuple[str | Path, ..
 
 def _terminate_driver(group: int) -> None:
     """Asks the driver's Python to end, as whoever supervises it does; Java, its parent, tells nobody of signals."""
-    for folder in Path("/proc").iterdir():
-        words = folder.joinpath("cmdline").read_text(errors="replace").split("\0") if folder.name.isdigit() else [""]
-        is_driver = "python" in words[0] and any(word.endswith("embed_library.py") for word in words)
-        if is_driver and os.getpgid(int(folder.name)) == group:
-            os.kill(int(folder.name), signal.SIGTERM)
+    for process, words in processes_of(group).items():
+        if "python" in words[0] and any(word.endswith("embed_library.py") for word in words):
+            os.kill(process, signal.SIGTERM)

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.support.event_log import Events, read_events
 from tests.support.paths import ROOT
+from tests.support.standalone import processes_of
 from tests.support.submitting import Done, Started, start
 from tests.validate.cluster_lab import FAKE, Lab, Place, active_stages, succeeded, watched
 from tests.validate.outcome import Outcome
@@ -221,15 +222,14 @@ def _two_drivers(outcome: Outcome, lab: Lab, name: str, words: str, is_elsewhere
 
 def _stopped(job: Started) -> list[int]:
     """The processes of a job that stand still."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            state = folder.joinpath("stat").read_text().rpartition(")")[2].split() if folder.name.isdigit() else []
-            if state and state[0] == "T" and os.getpgid(int(folder.name)) == job.process.pid:
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
+    return [process for process in processes_of(job.process.pid) if _state(process) == "T"]
+
+
+def _state(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
 
 
 def come_and_go(outcome: Outcome, lab: Lab) -> None:

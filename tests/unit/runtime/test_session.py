@@ -237,7 +237,7 @@ def test_a_start_by_spark_submit_that_fails_says_what_failed_on_the_cluster(
         raise RuntimeError(STOPPED)
 
     monkeypatch.setattr(SparkSession.Builder, "getOrCreate", fail)
-    monkeypatch.setattr(session, "SparkConf", lambda: {"spark.master": master})
+    monkeypatch.setattr(session, "submitted_master", lambda: master)
     monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
     with pytest.raises(InputError if is_told else RuntimeError, match="the cluster gave" if is_told else "stopped"):
         session.get_session(SparkSettings())
@@ -252,7 +252,7 @@ def test_a_master_that_is_down_is_refused_before_spark_tries_it(
         port = found.getsockname()[1]
     monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
     monkeypatch.setattr(SparkSession.Builder, "getOrCreate", lambda _: pytest.fail("Spark would try for a minute"))
-    monkeypatch.setattr(session, "SparkConf", lambda: {"spark.master": f"spark://127.0.0.1:{port}"})
+    monkeypatch.setattr(session, "submitted_master", lambda: f"spark://127.0.0.1:{port}")
     monkeypatch.delenv("SPARK_REMOTE", raising=False)
     if submitted:
         monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
@@ -281,6 +281,7 @@ def test_spark_submit_logs_nothing_unless_somebody_asks_for_it(
     classic = SimpleNamespace(_jsparkSession=None, sparkContext=context)
     monkeypatch.setattr(SparkSession, "getActiveSession", lambda: None)
     monkeypatch.setattr(SparkSession.Builder, "getOrCreate", lambda _: classic)
+    monkeypatch.setattr(session, "submitted_master", lambda: "yarn")
     monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
     assert session.get_session(SparkSettings(properties=own), quiet) is classic
     assert levels == ([level] if level else [])
