@@ -21,7 +21,7 @@ _BOOT = """
 set -eu
 top=/mnt
 {layer} $top
-mkdir $top/upper $top/work $top/root
+mkdir -p $top/upper $top/work $top/root
 mount -t overlay overlay -o lowerdir=/,upperdir=$top/upper,workdir=$top/work $top/root
 cd $top/root
 mount -t proc proc proc
@@ -103,7 +103,7 @@ def booted(log: Path, layer: Path | None = None) -> Iterator[Booted]:
 
     Args:
         log: File for what systemd says.
-        layer: Empty folder for what is written in the system; None keeps it in memory.
+        layer: Folder for what is written in the system, of which another one may begin; None keeps it in memory.
 
     Yields:
         The system.
@@ -114,7 +114,8 @@ def booted(log: Path, layer: Path | None = None) -> Iterator[Booted]:
     enter = "".join(f"echo $$ >{group}/cgroup.procs; " for group in groups)
     mount = "mount -t tmpfs tmpfs" if layer is None else f"mount --bind {layer}"
     boot = _BOOT.format(target=_TARGET, systemd=_SYSTEMD, layer=mount)
-    unshare = "exec unshare --mount --pid --cgroup --uts --ipc --fork --propagation private --kill-child sh -c"
+    # Nothing outlives this process, however it ends.
+    unshare = "exec setpriv --pdeathsig KILL unshare --mount --pid --cgroup --uts --ipc --fork --propagation private --kill-child sh -c"
     with log.open("wb") as output:
         process = subprocess.Popen(
             ["sh", "-c", f'{enter}{unshare} "$1"', "sh", boot], stdout=output, stderr=output, stdin=subprocess.DEVNULL

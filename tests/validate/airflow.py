@@ -1,8 +1,9 @@
 """The DAG of conf/schedules/airflow in a real Airflow, which starts real commands from the project's environment.
 
-Run by `make validate-airflow`, or with the names of parts: codes, library. Airflow is installed into an environment of
-its own the first time. `codes` has a stand-in for the command end with each exit code. `library` loads the library of
-the quick start, edits it, refreshes it while a second Airflow starts the same, and plants faults.
+Run by `make validate-airflow`, or with the names of parts: codes, stopped, library, faults. Airflow is installed into
+an environment of its own the first time. `codes` has a stand-in for the command end with each exit code, `stopped`
+clears its task while it is at work. `library` loads the library of the quick start, edits it, and refreshes it while a
+second Airflow starts the same. `faults` refuses settings, kills Java under a part of that library, and looks after it.
 """
 
 import argparse
@@ -15,12 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow.parquet as pq
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +31,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.support.environments import python_with  # noqa: E402
 from tests.support.refresh.oracle import query  # noqa: E402
+from tests.support.standalone import free_port  # noqa: E402
 from tests.validate.outcome import Outcome, write_outcome  # noqa: E402
 from tests.validate.quick_start import compare, edit  # noqa: E402
 from tests.validate.real_data import MODEL, need  # noqa: E402
@@ -38,6 +42,8 @@ AIRFLOW = "apache-airflow==3.3.2"
 SCHEDULES = {"schedule": "15 * * * *", "upkeep_schedule": "30 3 * * 0"}
 RETRIES = 2
 SECONDS = 600
+# Enough for faults.
+DOCUMENTS = 100
 # After its first commit a run has told the store that it is at work; it waits there for SIGCONT.
 STOPPED = {"TEST_FAILPOINT": "runs.after:1:stop"}
 # State and number of tries of a task whose command ends with each code, if two retries are allowed.
@@ -119,6 +125,34 @@ class Airflow:
         )
         return [int(code) for code in found]
 
+    @contextmanager
+    def served(self, port: int) -> Iterator[Callable[..., None]]:
+        """Starts all of Airflow, for this machine alone; yields its command line."""
+        variables = {
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(port),
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        }
+        with self.log.open("ab") as log:
+            standalone = subprocess.Popen(
+                [self.python, "-m", "airflow", "standalone"],
+                env=self._variables() | variables,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            yield self._airflow
+        finally:
+            os.killpg(standalone.pid, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                standalone.wait(30)
+            with suppress(ProcessLookupError):
+                os.killpg(standalone.pid, signal.SIGKILL)
+            standalone.wait()
+
     def _airflow(self, *arguments: str) -> None:
         subprocess.run(
             [self.python, "-m", "airflow", *arguments], env=self._variables(), check=True, capture_output=True
@@ -167,48 +201,106 @@ def codes(outcome: Outcome, folder: Path) -> None:
     outcome.measured(airflow=_version(here.python))
 
 
+def stopped(outcome: Outcome, folder: Path) -> None:
+    """Clears a task while its command is at work, in a whole Airflow: scheduler, server, executor."""
+    command = folder / "embedlake"
+    # Waits for SIGTERM the first time; a child stands for Java.
+    command.write_text(
+        f"#!/bin/sh\ncd {folder}\necho started >>told\n[ $(grep -c started told) -lt 2 ] || exit 0\n"
+        "(trap 'echo child stopped >>told' TERM; while :; do sleep 0.1; done) &\n"
+        "trap 'echo stopped >>told; kill -KILL $!; exit 143' TERM\nwhile :; do sleep 0.1; done\n",
+        encoding="utf-8",
+    )
+    command.chmod(0o755)
+    told = folder / "told"
+    here = airflow(folder / "home", command)
+    here.keep({"docs": {"settings": "docs.yaml", "folder": str(folder)}}, {})
+    with here.served(free_port()) as served:
+        served("dags", "reserialize")
+        served("dags", "unpause", "embedlake")
+        served("dags", "trigger", "embedlake")
+        wait(lambda: told.exists(), "the task's start")
+        served("tasks", "clear", "--yes", "--task-regex", "docs.embed", "embedlake")
+        wait(lambda: told.read_text(encoding="utf-8").count("started") > 1, "the task's second start")
+        wait(lambda: here.states().get("docs.embed", ("", 0))[0] == "success", "the task's end")
+    outcome.equal(
+        "what the command saw", told.read_text(encoding="utf-8").split("\n")[:-1], ["started", "stopped", "started"]
+    )
+    outcome.measured(airflow=_version(here.python))
+
+
+def wait(holds: Callable[[], bool], what: str) -> None:
+    """Waits until something holds."""
+    ends = time.monotonic() + SECONDS
+    while not holds():
+        if time.monotonic() > ends:
+            sys.exit(f"waited in vain for {what}")
+        time.sleep(0.2)
+
+
 def library(outcome: Outcome, folder: Path) -> None:
-    """Loads, refreshes and looks after the library of the quick start."""
-    need(MODEL)
-    home = folder / "embedlake"
-    source = home / "documents" / "docstrings.parquet"
-    source.parent.mkdir(parents=True)
-    (home / "models").mkdir()
-    (home / "models" / "all-MiniLM-L6-v2").symlink_to(MODEL.absolute())
-    subprocess.run([sys.executable, ROOT / "quickstart" / "collect_docstrings.py", "--out", source], check=True)
-    command = Path(sys.executable).with_name("embedlake")
+    """Loads and refreshes the library of the quick start."""
+    home, command = prepare(folder)
     first, second = (airflow(folder / name, command) for name in ("first", "second"))
-    entry = {"settings": str(ROOT / "conf" / "quickstart.yaml"), "folder": str(home), "export": "parquet:exported"}
     outcome.equal(
         "packages of embedlake in Airflow's environment",
         [name for name in ("pyspark", "delta", "torch", "deltalake", "spark_jobs") if _has(first.python, name)],
         [],
     )
-    load(outcome, first, entry, home)
-    refresh(outcome, first, second, entry, home)
-    refuse(outcome, second, entry)
-    retry(outcome, first, entry, home)
-    look_after(outcome, first, entry)
+    load(outcome, first, home)
+    refresh(outcome, first, second, home)
     outcome.measured(airflow=_version(first.python))
 
 
-def load(outcome: Outcome, here: Airflow, entry: dict[str, Any], home: Path) -> None:
+def faults(outcome: Outcome, folder: Path) -> None:
+    """Plants faults under the same library, or a part of it, and looks after it."""
+    home, command = prepare(folder, most=DOCUMENTS)
+    here = airflow(folder / "airflow", command)
+    refuse(outcome, here, home)
+    retry(outcome, here, home)
+    look_after(outcome, here, home)
+    outcome.measured(airflow=_version(here.python))
+
+
+def prepare(folder: Path, most: int | None = None) -> tuple[Path, Path]:
+    """Makes what the quick start has; returns its folder, and the command."""
+    need(MODEL)
+    home = folder / "embedlake"
+    source = source_of(home)
+    source.parent.mkdir(parents=True)
+    (home / "models").mkdir()
+    (home / "models" / "all-MiniLM-L6-v2").symlink_to(MODEL.absolute())
+    subprocess.run([sys.executable, ROOT / "quickstart" / "collect_docstrings.py", "--out", source], check=True)
+    pq.write_table(pq.read_table(source).slice(0, most), source)
+    return home, Path(sys.executable).with_name("embedlake")
+
+
+def source_of(home: Path) -> Path:
+    """Where the settings of the quick start look for documents."""
+    return home / "documents" / "docstrings.parquet"
+
+
+def entry(home: Path, **more: Any) -> dict[str, Any]:
+    """The library in the DAG's file of libraries."""
+    settings = str(ROOT / "conf" / "quickstart.yaml")
+    return {"docs": {"settings": settings, "folder": str(home), "export": "parquet:exported", **more}}
+
+
+def load(outcome: Outcome, here: Airflow, home: Path) -> None:
     """Starts on an empty store; then once more, with a plan, when nothing has changed."""
-    here.keep({"docs": {**entry, "plan": True}}, variables())
-    began = time.monotonic()
+    here.keep(entry(home, plan=True), variables())
     wanted = {f"docs.{task}": ("success", 1) for task in ("embed", "export", "plan")}
     outcome.equal("first load: tasks", here.run(), wanted)
-    outcome.measured(first_load_seconds=round(time.monotonic() - began, 1))
     held(outcome, "first load", home)
     wanted = {f"docs.{task}": ("skipped", tries) for task, tries in (("embed", 0), ("export", 0), ("plan", 1))}
     outcome.equal("nothing to do, with a plan: tasks", here.run(), wanted)
 
 
-def refresh(outcome: Outcome, first: Airflow, second: Airflow, entry: dict[str, Any], home: Path) -> None:
+def refresh(outcome: Outcome, first: Airflow, second: Airflow, home: Path) -> None:
     """Edits the source; a second Airflow starts the same while the first one's run is at work."""
-    edit(home / "documents" / "docstrings.parquet", changed=3, removed=1, added=1)
-    first.keep({"docs": entry}, variables(**STOPPED))
-    second.keep({"docs": entry}, variables())
+    edit(source_of(home), changed=3, removed=1, added=1)
+    first.keep(entry(home), variables(**STOPPED))
+    second.keep(entry(home), variables())
     running = first.start()
     stopped = wait_for_stop(running)
     states = second.run()
@@ -226,12 +318,12 @@ def refresh(outcome: Outcome, first: Airflow, second: Airflow, entry: dict[str, 
     held(outcome, "refresh", home)
 
 
-def refuse(outcome: Outcome, here: Airflow, entry: dict[str, Any]) -> None:
+def refuse(outcome: Outcome, here: Airflow, home: Path) -> None:
     """Starts with a model that is not there."""
     settings = here.home / "absent.yaml"
-    values = yaml.safe_load(Path(entry["settings"]).read_text(encoding="utf-8"))
+    values = yaml.safe_load((ROOT / "conf" / "quickstart.yaml").read_text(encoding="utf-8"))
     settings.write_text(yaml.safe_dump({**values, "model": {"path": "./models/absent"}}), encoding="utf-8")
-    here.keep({"docs": {**entry, "settings": str(settings)}}, variables())
+    here.keep(entry(home, settings=str(settings)), variables())
     since = here.log.stat().st_size
     states = here.run()
     outcome.equal("no model: embed", states["docs.embed"], ("failed", 1))
@@ -240,16 +332,15 @@ def refuse(outcome: Outcome, here: Airflow, entry: dict[str, Any]) -> None:
     outcome.equal("no model: the DAG's run", here.ended(), "failed")
 
 
-def retry(outcome: Outcome, here: Airflow, entry: dict[str, Any], home: Path) -> None:
+def retry(outcome: Outcome, here: Airflow, home: Path) -> None:
     """Kills Java under the first try, and sends the second one SIGTERM; the third one is left alone."""
-    edit(home / "documents" / "docstrings.parquet", changed=2, removed=0, added=0)
-    here.keep({"docs": entry}, variables(**STOPPED))
+    here.keep(entry(home), variables(**STOPPED))
     since = here.log.stat().st_size
     running = here.start()
     for signalled in (signal.SIGKILL, signal.SIGTERM, None):
         stopped = wait_for_stop(running)
         if signalled is signal.SIGKILL:
-            for child in stopped.children():
+            for child in stopped.children(recursive=True):
                 if child.name() == "java":
                     child.kill()
         elif signalled is not None:
@@ -262,9 +353,9 @@ def retry(outcome: Outcome, here: Airflow, entry: dict[str, Any], home: Path) ->
     held(outcome, "Java killed, then SIGTERM", home)
 
 
-def look_after(outcome: Outcome, here: Airflow, entry: dict[str, Any]) -> None:
+def look_after(outcome: Outcome, here: Airflow, home: Path) -> None:
     """Runs the weekly DAG."""
-    here.keep({"docs": entry}, variables())
+    here.keep(entry(home), variables())
     wanted = {f"docs.{task}": ("success", 1) for task in ("maintain", "verify")}
     outcome.equal("upkeep: tasks", here.run("embedlake_upkeep"), wanted)
 
@@ -277,8 +368,7 @@ def variables(**more: str) -> dict[str, str]:
 
 def held(outcome: Outcome, what: str, home: Path) -> None:
     """Compares the tables with the source, and the export with the tables."""
-    source = home / "documents" / "docstrings.parquet"
-    compare(outcome, what, source, home / "lake" / "python-docs" / "main", home / "exported")
+    compare(outcome, what, source_of(home), home / "lake" / "python-docs" / "main", home / "exported")
 
 
 def wait_for_stop(running: "subprocess.Popen[bytes]") -> psutil.Process:
@@ -311,21 +401,26 @@ def _version(python: str) -> str:
     return subprocess.run([python, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
 
 
-PARTS: dict[str, Callable[[Outcome, Path], None]] = {"codes": codes, "library": library}
+PARTS: dict[str, Callable[[Outcome, Path], None]] = {
+    "codes": codes,
+    "stopped": stopped,
+    "library": library,
+    "faults": faults,
+}
 
 
 def main() -> None:
     """Runs the parts; exits 1 if anything is not as it must be."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", help=f"parts to run: {', '.join(PARTS)}; all by default")
-    faults = []
+    found = []
     for name in parser.parse_args().parts or list(PARTS):
         outcome = Outcome(f"airflow: {name}")
         with tempfile.TemporaryDirectory() as scratch:
             PARTS[name](outcome, Path(scratch))
         write_outcome(RESULTS, outcome, "make validate-airflow")
-        faults += outcome.faults
-    sys.exit("\n".join(faults) or 0)
+        found += outcome.faults
+    sys.exit("\n".join(found) or 0)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ would start, as their user, with nothing but their volumes to write to.
 
 import argparse
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -140,7 +141,9 @@ class Image:
             self.environment[name] = value
 
     def _run(self, rest: str) -> None:
-        variables = [f"{name}={value}" for name, value in {**self.arguments, **self.environment}.items()]
+        # Behind a company's proxy, clients are told whose certificates to trust.
+        trusted = {name: os.environ[name] for name in ("SSL_CERT_FILE", "PIP_CERT") if name in os.environ}
+        variables = [f"{name}={value}" for name, value in {**trusted, **self.arguments, **self.environment}.items()]
         self.system.run("env", "-i", *variables, "sh", "-c", f"cd {self.folder} && {rest}")
 
     def _copy(self, rest: str) -> None:
@@ -169,7 +172,8 @@ class Image:
         volumes = "for v in /data /scratch; do mount --bind $v $v; done; mount -o remount,bind,ro /"
         line = f"ip link set lo up 2>/dev/null; {volumes}; cd {self.folder}; exec {rights} {command}"
         unshared = ["unshare", "--mount", *(["--net"] if offline else []), "sh", "-c", line]
-        done = self.system.run("sh", "-c", f"{shlex.join(unshared)} 2>&1; echo; echo ended with $?", check=False)
+        ending = 'code=$?; echo; echo "ended with $code"'
+        done = self.system.run("sh", "-c", f"{shlex.join(unshared)} 2>&1; {ending}", check=False)
         text, _, code = done.rpartition("\nended with ")
         return int(code), text
 

@@ -148,12 +148,9 @@ def first_process(folder: Path, *arguments: str, **variables: str) -> list[str]:
 
 
 def test_words_are_embedlake_s(tmp_path: Path) -> None:
-    assert first_process(tmp_path, "embed", "--config", "a b.yaml") == [
-        "bin/embedlake",
-        "embed",
-        "--config",
-        "a b.yaml",
-    ]
+    words = ["embed", "--config", "a b.yaml"]
+    assert first_process(tmp_path, *words) == ["bin/embedlake", *words]
+    assert (tmp_path / "pod" / ".ivy2.5.2" / "jars").is_dir(), "Delta's jars, where Ivy can write"
 
 
 def test_a_driver_is_submitted_in_its_own_pod(tmp_path: Path) -> None:
