@@ -115,7 +115,7 @@ def booted(log: Path, layer: Path | None = None) -> Iterator[Booted]:
     mount = "mount -t tmpfs tmpfs" if layer is None else f"mount --bind {layer}"
     boot = _BOOT.format(target=_TARGET, systemd=_SYSTEMD, layer=mount)
     # Nothing outlives this process, however it ends.
-    unshare = "exec setpriv --pdeathsig KILL unshare --mount --pid --cgroup --uts --ipc --fork --propagation private --kill-child sh -c"
+    unshare = "exec setpriv --pdeathsig KILL unshare --mount --pid --cgroup --uts --ipc --fork --kill-child sh -c"
     with log.open("wb") as output:
         process = subprocess.Popen(
             ["sh", "-c", f'{enter}{unshare} "$1"', "sh", boot], stdout=output, stderr=output, stdin=subprocess.DEVNULL
