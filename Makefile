@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 SOURCE := documents/docstrings.parquet
 # The same Java for everything that is started here; see the script for where it looks.
 JAVA   := JAVA_HOME=$$(sh conf/ensure_java.sh) && export JAVA_HOME &&
-CODE   := schemas udfs spark_jobs quickstart notebooks tests setup.py
+CODE   := schemas udfs spark_jobs quickstart notebooks conf tests setup.py
 QUESTION ?= How do I show a progress bar in the terminal?
 
 # A wheel, and the zip made of it, are the same bytes wherever and whenever they are built.
@@ -18,8 +18,8 @@ export SOURCE_DATE_EPOCH := 315532800
 .DELETE_ON_ERROR:
 .PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export \
     validate-compare validate-context validate-plan validate-promotion validate-languages validate-databricks \
-    picture validate-doctor validate-cluster validate-s3 bench bench-gpu gpu crash crash-spaces soak soak-follow \
-    soak-upgrade mutants wheel zip clean
+    validate-schedules validate-airflow validate-kubernetes picture validate-doctor validate-cluster validate-s3 \
+    bench bench-gpu gpu crash crash-spaces soak soak-follow soak-upgrade mutants wheel zip clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,6 +90,15 @@ validate-languages: $(STAMP) ## Cut real text in many scripts and real Markdown 
 
 validate-databricks: install ## Run the notebooks for Databricks with its limits, hold the bundle to its schema (PARTS="bundle --schema FILE")
 	$(JAVA) $(BIN)/python tests/validate/on_databricks.py $(PARTS)
+
+validate-schedules: install ## Follow docs/schedules.md for cron and systemd in a copy of this system (PARTS="cron"); needs root
+	$(JAVA) $(BIN)/python tests/validate/schedules.py $(PARTS)
+
+validate-airflow: install ## Have a real Airflow load, refresh, skip, fail and retry (PARTS="codes library")
+	$(JAVA) $(BIN)/python tests/validate/airflow.py $(PARTS)
+
+validate-kubernetes: install wheel ## Hold the files to their schemas; build and start the image (PARTS="schemas"); needs root
+	$(JAVA) $(BIN)/python tests/validate/kubernetes.py $(PARTS)
 
 picture: $(STAMP) ## Draw the picture of a report in docs/ anew; needs chromium (Debian: apt-get install chromium)
 	$(BIN)/python tests/validate/picture.py

@@ -1,12 +1,9 @@
 """Peers from the package index, each in an environment of its own, made once beside the project's."""
 
-import subprocess
 import sys
-from pathlib import Path
 
-from tests.benchmarks.texts import ROOT
+from tests.support.environments import python_with
 
-_FOLDER = ROOT / ".venv-peers"
 # The same arithmetic for all of them.
 _TORCH = ("torch==2.15.0", "transformers==5.23.0")
 _SPARK = ("pyspark==4.2.0", "delta-spark==4.4.0", "pandas==2.3.3", "pyarrow==26.0.1", "setuptools")
@@ -32,16 +29,4 @@ def python_of(name: str) -> str:
     Returns:
         Path of the interpreter; this one's where the contender is no peer.
     """
-    if name not in PEERS:
-        return sys.executable
-    interpreter = _FOLDER / name / "bin" / "python"
-    done = _FOLDER / name / ".installed"
-    if not done.exists():
-        _uv("venv", "--quiet", "--clear", "--python", sys.executable, str(_FOLDER / name))
-        _uv("pip", "install", "--quiet", "--python", str(interpreter), *PEERS[name])
-        done.touch()
-    return str(interpreter)
-
-
-def _uv(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "uv", *arguments], check=True, cwd=Path.cwd())
+    return python_with(name, PEERS[name]) if name in PEERS else sys.executable
