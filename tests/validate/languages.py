@@ -37,7 +37,9 @@ NOISE, SLOWER = 0.022, 1.3
 _LONGEST_SENTENCE = 400
 # Characters of scripts whose words have no spaces; multilingual vocabularies have about one token for two of them.
 _UNSPACED = "\u0e01-\u0eff\u0f40-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff"
-_TOKEN = re.compile(rf"[{_UNSPACED}]+|[^\W{_UNSPACED}]+|[^\w\s{_UNSPACED}]")
+# Vowel signs that belong to words of Arabic and Devanagari, and that Python does not count among letters.
+_SIGNS = "\u0610-\u061a\u064b-\u065f\u0900-\u0903\u093a-\u094f"
+_TOKEN = re.compile(rf"[{_UNSPACED}]+|(?:[^\W{_UNSPACED}]|[{_SIGNS}])+|[^\w\s{_UNSPACED}]")
 
 
 class Counter:
