@@ -40,6 +40,8 @@ _SPACE_SWITCH = "tests/spark/export/test_space_switch.py::test_"
 _FORECAST = "tests/unit/embedding/test_forecast.py::test_"
 _PLAN = "tests/spark/jobs/test_plan.py::test_"
 _RULES = "tests/unit/chunking/test_rules.py::test_"
+_CONTEXT = "tests/unit/chunking/test_context.py::test_"
+_CONTEXTS = "tests/spark/embedding/test_context.py::test_"
 
 
 class Mutant(NamedTuple):
@@ -1754,5 +1756,61 @@ MUTANTS = [
         "_GROUPS.items()",
         "list(_GROUPS.items())[:3]",
         _RULES + "words_that_no_space_separates",
+    ),
+    Mutant(
+        "a new title is no change of a document whose rows may be refused",
+        "spark_jobs/embedding/documents.py",
+        'refused["detail"]).otherwise(hashed)',
+        'refused["detail"]).otherwise(text)',
+        _CONTEXTS + "a_new_title_embeds_its_document_again_and_no_other",
+    ),
+    Mutant(
+        "the model does not see the context that is stored",
+        "spark_jobs/embedding/staging.py",
+        '.select("text_hash", model_text(chunks.columns).alias("text"))',
+        '.select("text_hash", "text")',
+        _CONTEXTS + "a_new_title_embeds_its_document_again_and_no_other",
+    ),
+    Mutant(
+        "chunks with other contexts share a vector",
+        "udfs/chunk_documents.py",
+        "hashlib.sha256((chunk.context + chunk.text).encode())",
+        "hashlib.sha256(chunk.text.encode())",
+        "tests/unit/udfs/test_chunk_documents.py::test_a_context_is_part_of_what_is_hashed_and_not_of_the_text",
+    ),
+    Mutant(
+        "an edited heading moves the cuts of its section",
+        "udfs/chunking/context.py",
+        "self.tokens = most if above is not None else",
+        "self.tokens = count([above(0, 1)[-1]])[0] if above is not None and above(0, 1) else",
+        _CONTEXT + "headings_take_the_same_share_whatever_they_are",
+    ),
+    Mutant(
+        "a context is cut within a word",
+        "udfs/chunking/context.py",
+        'joined = " ".join(words[:few]).rstrip(" >")',
+        'joined = " ".join(words[: few + 1])[:-1].rstrip(" >")',
+        _CONTEXT + "a_long_context_is_cut_between_words",
+    ),
+    Mutant(
+        "a context is not counted",
+        "udfs/chunking/chunks.py",
+        "readings = counter.read([context + text for context, text in zip(before, texts, strict=True)])",
+        "readings = counter.read(texts)",
+        _CONTEXT + "a_title_stands_before_every_chunk_and_is_counted",
+    ),
+    Mutant(
+        "a start that hangs ends the Java of a session that lived before",
+        "spark_jobs/diagnosis/starting.py",
+        "if process is not None and process is not earlier:",
+        "if process is not None:",
+        "tests/unit/diagnosis/test_starting.py::test_only_a_java_that_the_start_itself_began_is_ended",
+    ),
+    Mutant(
+        "each GPU is a kind of worker of its own",
+        "spark_jobs/embedding/accounting.py",
+        "{row.device.partition(':')[0]}",
+        "{row.device}",
+        "tests/unit/embedding/test_accounting.py::test_runs_on_any_gpu_of_a_machine_had_the_same_kind_of_worker",
     ),
 ]
