@@ -59,13 +59,14 @@ def _decoded(content: bytes, declared: str | None) -> str:
     for mark, encoding in _MARKS:
         if content.startswith(mark):
             return content[len(mark) :].decode(encoding, "replace")
+    # Before UTF-8, which zeros and many letters of UTF-16 are too.
+    wide = _without_mark(content) if b"\0" in content[:_SAMPLE] else None
+    if wide:
+        return content.decode(wide, "replace")
     for codec in (_codec(declared), "utf-8"):
         with suppress(UnicodeDecodeError):
             if codec:
                 return content.decode(codec)
-    wide = _without_mark(content)
-    if wide:
-        return content.decode(wide, "replace")
     if b"\0" in content[:_SAMPLE]:
         raise RefusedError(BINARY, "it holds bytes that no text has")
     return content.decode(_detected(content) or _codec(declared) or "cp1252", "replace")
@@ -82,23 +83,19 @@ def _codec(declared: str | None) -> str | None:
 
 
 def _without_mark(content: bytes) -> str | None:
-    # In every script the two bytes of a UTF-16 unit are spread differently: the high one has few values.
+    # In every script one byte of each UTF-16 unit has few values: the high one.
     sample = content[: _SAMPLE * 4]
     sample = sample[: len(sample) // 2 * 2]
-    if len(content) % 2 or len(sample) < 8:
-        return None
-    even, odd = sample[::2], sample[1::2]
-    little, big = len(set(odd)) <= len(set(even)), len(set(even)) <= len(set(odd))
-    high = odd if little else even
-    if len(set(high)) > max(2, len(high) // 4) or not (b"\0" in sample or little != big):
-        return None
-    order = "utf-16-le" if little else "utf-16-be"
+    even, odd = set(sample[::2]), set(sample[1::2])
+    order = "utf-16-le" if len(odd) <= len(even) else "utf-16-be"
     try:
         text = sample.decode(order)
     except UnicodeDecodeError:
         return None
-    plain = sum(1 for letter in text if letter.isalnum() or letter.isspace() or letter.isprintable())
-    return order if b"\0" in sample and plain >= 0.98 * len(text) else None
+    plain = sum(1 for letter in text if letter.isprintable() or letter.isspace())
+    # No text does without white space or ASCII.
+    likely = plain >= 0.98 * len(text) and any(letter.isascii() for letter in text)
+    return order if len(content) % 2 == 0 and likely else None
 
 
 def _detected(content: bytes) -> str | None:

@@ -151,13 +151,15 @@ class HtmlReader:
         elif name == "img":
             self._inline.append(f" {attributes.get('alt') or ''} ")
         elif self._code is not None:
-            return
+            self._code = self._code or _language_in(attributes.get("class") or "")
         elif name in _HEADINGS:
             self._flush()
             self._heading = _HEADINGS[name]
         elif name in ("pre", "listing", "xmp"):
             self._flush()
-            self._code = _language_in(attributes.get("class") or "")
+            # docutils names the language of code as if people spoke it.
+            classes, lang = attributes.get("class") or "", attributes.get("lang") or ""
+            self._code = _language_in(f"language-{lang}" if "literal-block" in classes and lang else classes)
         elif name == "table":
             self._flush()
             self._tables.append(_Table())

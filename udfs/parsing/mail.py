@@ -10,7 +10,7 @@ from schemas.reasons import ENCRYPTED, TOO_LARGE, UNPARSABLE
 from udfs.parsing.decoding import declared_in, decode
 from udfs.parsing.html_text import write_html
 from udfs.parsing.markdown import Markdown, collapsed
-from udfs.parsing.parsed import Limits, RefusedError, language_of, metadata_of
+from udfs.parsing.parsed import Limits, RefusedError, iso_date, language_of, metadata_of
 
 _SHOWN = ("From", "To", "Cc", "Date")
 
@@ -107,6 +107,6 @@ def _decoded(value: bytes, charset: str | None) -> str:
 
 def _date(text: str) -> str | None:
     try:
-        return parsedate_to_datetime(text).isoformat()
+        return iso_date(parsedate_to_datetime(text).isoformat())
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

@@ -37,6 +37,7 @@ _SETTINGS = {
     "footnote_backlinks": False,
     "smart_quotes": False,
     "doctitle_xform": False,
+    "initial_header_level": 1,
     "output_encoding": "unicode",
     "line_length_limit": 1_000_000,
 }

@@ -1,7 +1,7 @@
 """XLSX to Markdown: a sheet is a page, its name a heading, its cells a table."""
 
 import io
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from schemas.reasons import UNPARSABLE
@@ -46,10 +46,10 @@ def _shown(value: Any) -> str:
         return "TRUE" if value else "FALSE"
     if isinstance(value, float):
         return repr(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
-    if isinstance(value, datetime) and value.time() == time():
-        return value.date().isoformat()
     if isinstance(value, datetime):
-        return value.isoformat(" ")
+        # Stored as fractions of a day, which hit no second exactly.
+        moment = (value + timedelta(milliseconds=500)).replace(microsecond=0)
+        return moment.date().isoformat() if moment.time() == time() else moment.isoformat(" ")
     if isinstance(value, date | time):
         return value.isoformat()
     return str(value)
