@@ -46,7 +46,7 @@ def relations(**targets: tuple[str, str]) -> str:
     return f'<Relationships xmlns="{PACKAGE}">{entries}</Relationships>'
 
 
-def docx(body: str, more: Mapping[str, str | bytes] | None = None, start: str = "") -> bytes:
+def docx(body: str, more: Mapping[str, str | bytes] | None = None, start: str = "", method: int = 8) -> bytes:
     """A Word document of a body's XML; `more` has further members, `start` what stands before the root."""
     parts = {"styles": "styles.xml", "numbering": "numbering.xml", "footnotes": "footnotes.xml"}
     return archive(
@@ -56,7 +56,8 @@ def docx(body: str, more: Mapping[str, str | bytes] | None = None, start: str = 
             "word/document.xml": f"{start}<w:document {W}><w:body>{body}</w:body></w:document>",
             "word/_rels/document.xml.rels": relations(**{key: (key, target) for key, target in parts.items()}),
         }
-        | dict(more or {})
+        | dict(more or {}),
+        method,
     )
 
 

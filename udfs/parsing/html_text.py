@@ -18,6 +18,7 @@ _BLOCKS = {
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _LISTS = {"ul", "ol", "menu", "dir"}
 _EMPTY = {"br", "hr", "img", "input", "meta", "link", "area", "base", "col", "embed", "source", "track", "wbr", "param"}
+_KNOWN = _BLOCKS | _SKIPPED | _EMPTY | _LISTS | set(_HEADINGS) | {"a", "b", "i", "em", "li", "span", "strong"}
 _MOST_SPAN = 100
 _LANGUAGE_CLASS = re.compile(r"(?:language-|lang-|highlight-|sourceCode )([\w+#-]+)")
 _NO_LANGUAGE = {"default", "none", "text", "notranslate"}
@@ -87,7 +88,7 @@ class HtmlReader:
 
     def start(self, tag: str, attributes: Any) -> None:
         """An element begins."""
-        name = str(tag).rpartition("}")[2].lower()
+        name = tag if tag in _KNOWN else tag.rpartition("}")[2].lower()
         if self._skipping or self._skips(name, attributes):
             if name not in _EMPTY:
                 self._skipping.append(name)
@@ -103,7 +104,7 @@ class HtmlReader:
 
     def end(self, tag: str) -> None:
         """An element ends."""
-        name = str(tag).rpartition("}")[2].lower()
+        name = tag if tag in _KNOWN else tag.rpartition("}")[2].lower()
         if self._skipping:
             if name == self._skipping[-1]:
                 self._skipping.pop()

@@ -8,8 +8,6 @@ from udfs.parsing.parsed import RefusedError
 
 # Would be read as a heading or a fence where the document has a paragraph.
 _MARKS = re.compile(r"^(?=#{1,6}\s|```|~~~)", re.MULTILINE)
-_BLANKS = re.compile(r"[^\S\n]+")
-_BREAKS = re.compile(r" ?\n ?(?:\s*\n)*")
 # Not characters of a text: what no XML may hold, and what PDF's fonts could not map.
 _NOT_TEXT = {code: None for code in [*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F, 0xFFFE, 0xFFFF]}
 _MOST_COLUMNS = 1000
@@ -45,9 +43,10 @@ class Markdown:
 
     def paragraph(self, text: str) -> None:
         """Adds a paragraph; its line breaks stay."""
-        lines = _BREAKS.sub("\n", _BLANKS.sub(" ", text.translate(_NOT_TEXT))).strip()
+        split = [" ".join(line.split()) for line in text.translate(_NOT_TEXT).split("\n")]
+        lines = "\n".join(filter(None, split))
         if lines:
-            self._add(_MARKS.sub(r"\\", lines))
+            self._add(_MARKS.sub(r"\\", lines) if any(mark in lines for mark in "#`~") else lines)
 
     def item(self, depth: int, text: str, number: int | None = None) -> None:
         """Adds an item of a list.

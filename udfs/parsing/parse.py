@@ -55,7 +55,7 @@ def parse(content: bytes, name: str, limits: Limits) -> Parsed:
     Returns:
         The text with what the document declares, or the reason why it was refused.
     """
-    mime = kinds.BINARY_TYPE
+    mime = kinds.type_by_magic(content)
     out = Markdown(limits.characters)
     try:
         if len(content) > limits.content_bytes:

@@ -15,8 +15,6 @@ from udfs.parsing.parsed import RefusedError, iso_date, language_of, metadata_of
 _HYPHEN = re.compile("[\x02\ufffe](?:\r?\n)?")
 _LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl", 0xFB05: "st", 0xFB06: "st"}
 _BULLET = re.compile(r"[•◦▪‣●○■∙][ \t]*(?=\S)")
-# What a font gives that does not say which characters it draws: private ones, controls, the replacement.
-_UNMAPPED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ue000-\uf8ff\ufffd]")
 # Larger than the text around it by this much, a line is a heading.
 _LARGER = 1.12
 _LONGEST_HEADING = 200
@@ -30,6 +28,8 @@ class _Line:
     # Height of its letters and place of its base line on the page, in points; zero where PDFium does not know.
     size: float
     base: float
+    # How many of its first and its last letter the font does not map to a character.
+    unmapped: int
 
 
 def write_pdf(content: bytes, out: Markdown) -> tuple[str | None, str | None, dict[str, str]]:
@@ -47,7 +47,9 @@ def write_pdf(content: bytes, out: Markdown) -> tuple[str | None, str | None, di
     try:
         document = pypdfium2.PdfDocument(content)
     except pypdfium2.PdfiumError as error:
-        if error.err_code in (pypdfium2.raw.FPDF_ERR_PASSWORD, pypdfium2.raw.FPDF_ERR_SECURITY):
+        codes = (pypdfium2.raw.FPDF_ERR_PASSWORD, pypdfium2.raw.FPDF_ERR_SECURITY)
+        # The code may be that of an earlier document.
+        if error.err_code in codes and b"/Encrypt" in content:
             raise RefusedError(ENCRYPTED, "the document is protected by a password") from error
         raise RefusedError(UNPARSABLE, "the PDF is damaged or cut off") from error
     try:
@@ -91,37 +93,36 @@ def _lines_of(document: Any, number: int) -> Iterator[_Line]:
         shown = raw.strip()
         if shown:
             first = at + len(raw) - len(raw.lstrip())
-            size, base = _measures(letters, first)
-            last = _measures(letters, at + units - 1 - (len(raw) - len(raw.rstrip())))[0]
-            yield _Line(shown, min(size, last or size), base)
+            size, base, unmapped = _measures(letters, first)
+            last, _, unmapped_too = _measures(letters, at + units - 1 - (len(raw) - len(raw.rstrip())))
+            yield _Line(shown, min(size, last or size), base, unmapped + unmapped_too)
         at += units + 2
     letters.close()
     page.close()
 
 
-def _measures(letters: Any, place: int) -> tuple[float, float]:
+def _measures(letters: Any, place: int) -> tuple[float, float, bool]:
     import ctypes
 
     from pypdfium2 import raw
 
     index = raw.FPDFText_GetCharIndexFromTextIndex(letters, place)
     if index < 0:
-        return 0.0, 0.0
+        return 0.0, 0.0, False
     matrix, across, up = raw.FS_MATRIX(), ctypes.c_double(), ctypes.c_double()
     # Many writers keep the font at one point, and scale the page instead.
     scale = math.hypot(matrix.c, matrix.d) if raw.FPDFText_GetMatrix(letters, index, matrix) else 1.0
     raw.FPDFText_GetCharOrigin(letters, index, across, up)
-    return round(raw.FPDFText_GetFontSize(letters, index) * scale, 1), up.value
+    # Without a mapping PDFium gives the code in the font, which is the letter in ASCII at most.
+    unmapped = raw.FPDFText_HasUnicodeMapError(letters, index) == 1 and raw.FPDFText_GetUnicode(letters, index) > 0x7F
+    return round(raw.FPDFText_GetFontSize(letters, index) * scale, 1), up.value, unmapped
 
 
 def _refuse_without_text(pages: list[list[_Line]]) -> None:
-    letters = unmapped = 0
-    for lines in pages:
-        letters += sum(len(line.text) for line in lines)
-        unmapped += sum(len(_UNMAPPED.findall(line.text)) for line in lines)
-    if not letters:
+    lines = [line for page in pages for line in page]
+    if not lines:
         raise RefusedError(NO_TEXT_LAYER, f"none of its {len(pages)} pages has text")
-    if unmapped > letters / 2:
+    if sum(line.unmapped for line in lines) > len(lines):
         raise RefusedError(NO_TEXT_LAYER, "its fonts do not say which characters they draw")
 
 
