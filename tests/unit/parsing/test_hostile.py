@@ -1,5 +1,6 @@
 """Documents made to harm whoever parses them. The slow ones are part of `make validate-documents`."""
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -7,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from schemas.reasons import TOO_LARGE, UNPARSABLE
+from tests.support.documents import docx, paragraph
 from tests.support.hostile import CASES, Case, external
 from udfs.parsing.bounded import BoundedParser
+from udfs.parsing.parse import parse
 from udfs.parsing.parsed import Limits
 
 SECRET = "never to be read"
@@ -63,6 +67,25 @@ def test_nothing_outside_a_document_is_read(
         assert SECRET not in (found.text or "") + (found.detail or "") + (found.title or "")
         assert "kept" in (found.text or "") or found.reason is not None
     assert came == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "detail"),
+    [
+        (Limits(entries=3), "the archive has 4 members, at most 3 are taken"),
+        (Limits(unpacked_bytes=1000), "the archive unpacks to 3[0-9]{3} bytes, at most 1000 are taken"),
+    ],
+)
+def test_an_archive_is_held_to_its_limits(limits: Limits, detail: str) -> None:
+    found = parse(docx(paragraph("word " * 500)), "a.docx", limits)
+    assert found.reason == TOO_LARGE
+    assert re.fullmatch(detail, found.detail or "")
+
+
+def test_xml_with_entities_is_refused_rather_than_read_without_them() -> None:
+    made = docx("<w:p><w:r><w:t>a &e; b</w:t></w:r></w:p>", start='<!DOCTYPE x [<!ENTITY e "text">]>')
+    found = parse(made, "a.docx", LIMITS)
+    assert (found.reason, found.detail) == (UNPARSABLE, "its XML declares entities, which are never expanded")
 
 
 def test_the_server_of_that_test_notices_who_comes(visits: tuple[str, list[str]]) -> None:

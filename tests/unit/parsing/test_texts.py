@@ -111,7 +111,7 @@ a     2
 .. include:: /etc/hostname
 .. raw:: html
 
-   <script>no</script>
+   <p>no</p>
 .. toctree::
 
    other
