@@ -39,8 +39,8 @@ LEAST_WORDS = 20
 TIMED = 10
 SECONDS = 30.0
 NAMES = ("embedlake", "kreuzberg", "markitdown", "docling")
-# The peer that reads what neither pdftotext nor pandoc does.
-READERS = {"pptx": "markitdown", "xlsx": "markitdown", "eml": "kreuzberg"}
+# Who reads what neither pdftotext nor pandoc does.
+READERS = {"pptx": "python-pptx", "xlsx": "openpyxl", "eml": "mail-parser"}
 
 
 class Peer:

@@ -34,6 +34,7 @@ KINDS = {
     "txt": 60, "eml": 120, "ipynb": 60,
 }  # fmt: skip
 PEERS = ("kreuzberg==4.10.4", "markitdown[pdf,docx,pptx,xlsx]==0.1.9", "docling==2.143.0")
+READERS = ("python-pptx==1.0.2", "openpyxl==3.1.5", "mail-parser==4.8.0")
 _LARGEST = 10_000_000
 
 
@@ -56,7 +57,18 @@ def _peers(folder: Path) -> None:
     # An environment does not move: it is made where it stays, and the folder here only says that it is.
     place = CACHE / "environment"
     subprocess.run([sys.executable, "-m", "uv", "venv", "-q", "--clear", str(place)], check=True)
-    command = [sys.executable, "-m", "uv", "pip", "install", "-q", "--python", str(place / "bin" / "python"), *PEERS]
+    command = [
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "install",
+        "-q",
+        "--python",
+        str(place / "bin" / "python"),
+        *PEERS,
+        *READERS,
+    ]
     subprocess.run(command, check=True)
 
 
@@ -127,7 +139,7 @@ def _kind(path: Path) -> str:
     relative = path.relative_to(CACHE / "files").as_posix()
     # These are mails whatever they are called.
     if relative.startswith("python/") or "/tests/mails/" in relative:
-        return "eml" if ending not in ("gif", "au", "py", "jpg", "pyc", "png", "tiff", "webp", "ppm", "pbm") else ""
+        return "eml" if ending in ("", "txt") or "/mails/" in relative else ""
     # docutils has its documentation and tests as .txt too.
     if ending == "txt" and "docutils" in relative:
         return ""

@@ -14,6 +14,8 @@ _WORD = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W
 _ADDRESS = re.compile(r"\b(?:https?|ftp|mailto|file):[^\s<>|)\]]+")
 _MARK = re.compile(r"^\s*(?:[-*+•]|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)])\s", re.MULTILINE)
 _PANDOC = {"docx": "docx", "odt": "odt", "html": "html", "epub": "epub", "rst": "rst", "md": "gfm", "ipynb": "ipynb"}
+# Sphinx's lists of other pages, with what is indented below them.
+_TREE = re.compile(rb"^([ \t]*)\.\.[ \t]+toctree::.*\n(?:\1[ \t]+.*\n|[ \t]*\n)*", re.MULTILINE)
 _SECONDS = 60
 
 
@@ -44,10 +46,11 @@ def _read(kind: str, path: Path) -> str:
     else:
         data = CACHE / "tools" / "pandoc-data" / "usr" / "share" / "pandoc" / "data"
         options = ["--sandbox", f"--data-dir={data}", "-f", _PANDOC[kind], "-t", "plain", "--wrap=none"]
+        options += ["--ipynb-output=none"] if kind == "ipynb" else []
         # Archives are read from their place, texts from standard input.
         archive = kind in ("docx", "odt", "epub")
         command, environment = tool("pandoc", "pandoc", *options, *([str(path)] if archive else []))
-        given = b"" if archive else _without_navigation(path) if kind == "html" else path.read_bytes()
+        given = b"" if archive else _without_navigation(kind, path)
     try:
         done = subprocess.run(command, input=given, env=environment, capture_output=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -55,11 +58,16 @@ def _read(kind: str, path: Path) -> str:
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
 
 
-def _without_navigation(path: Path) -> bytes:
+def _without_navigation(kind: str, path: Path) -> bytes:
+    content = path.read_bytes()
+    if kind == "rst":
+        return _TREE.sub(b"", content)
+    if kind != "html":
+        return content
     try:
-        page = html.fromstring(path.read_bytes())
+        page = html.fromstring(content)
     except ValueError:
-        return path.read_bytes()
+        return content
     for element in page.xpath("//nav | //*[@role='navigation'] | //iframe"):
         if element.getparent() is not None:
             element.drop_tree()

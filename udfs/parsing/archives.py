@@ -33,9 +33,7 @@ class Archive:
         if unpacked > limits.unpacked_bytes:
             at_most = f"at most {limits.unpacked_bytes} are taken"
             raise RefusedError(TOO_LARGE, f"the archive unpacks to {unpacked} bytes, {at_most}")
-        for member in members:
-            if member.file_size > max(_SMALL, limits.ratio * member.compress_size):
-                raise RefusedError(TOO_LARGE, f"a member of the archive grows to over {limits.ratio} times its size")
+        self._ratio = limits.ratio
         self._members = {member.filename: member for member in members}
 
     @property
@@ -58,12 +56,19 @@ class Archive:
         member = self._members.get(name.lstrip("/"))
         if member is None:
             raise RefusedError(UNPARSABLE, "the archive lacks a part that it refers to")
+        self.refuse_bomb(name)
         if member.flag_bits & _ENCRYPTED_FLAG:
             raise RefusedError(ENCRYPTED, "the archive's members are encrypted")
         try:
             return self._zip.read(member)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
             raise RefusedError(UNPARSABLE, "a member of the archive is damaged") from error
+
+    def refuse_bomb(self, name: str) -> None:
+        """Refuses a member that would grow too much; `read` does it by itself."""
+        member = self._members[name.lstrip("/")]
+        if member.file_size > max(_SMALL, self._ratio * member.compress_size):
+            raise RefusedError(TOO_LARGE, f"a member of the archive grows to over {self._ratio} times its size")
 
     def xml(self, name: str) -> Any:
         """Parses a member as XML; see `parse_xml`."""

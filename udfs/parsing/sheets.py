@@ -24,6 +24,10 @@ def write_xlsx(content: bytes, archive: Archive, out: Markdown) -> tuple[str | N
     """
     import python_calamine
 
+    # The library unpacks by itself, and texts alone.
+    for name in archive.names:
+        if name.endswith((".xml", ".rels")):
+            archive.refuse_bomb(name)
     try:
         workbook = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
         for sheet in workbook.sheets_metadata:
