@@ -17,7 +17,7 @@ export SOURCE_DATE_EPOCH := 315532800
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export \
-    validate-compare validate-doctor validate-plan validate-promotion picture bench bench-gpu gpu crash crash-spaces soak \
+    validate-compare validate-doctor validate-documents validate-plan validate-promotion picture bench bench-gpu gpu crash crash-spaces soak \
     soak-follow soak-upgrade mutants zip wheel clean
 
 help: ## List the targets
@@ -74,6 +74,9 @@ validate-export: install ## Export a real library to every kind of target, refre
 
 validate-compare: install ## Estimate a difference from samples of SciFact by 20 seeds, and compare with the truth
 	$(JAVA) $(BIN)/python tests/validate/compare.py
+
+validate-documents: install ## Parse real documents of every kind and a hostile set, beside other parsers (PARTS="texts hostile speed")
+	$(BIN)/python tests/validate/documents.py $(PARTS)
 
 validate-plan: install ## Plan refreshes of real libraries, run them, and compare (PARTS="tldr scifact capped nothing")
 	$(JAVA) $(BIN)/python tests/validate/plan.py $(PARTS)

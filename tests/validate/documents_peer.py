@@ -69,6 +69,9 @@ def _mail_parser() -> Callable[[str], str]:
 
     def convert(path: str) -> str:
         mail = mailparser.parse_from_file(path)
+        # It takes attached texts for texts of the mail.
+        if mail.attachments:
+            return ""
         return "\n".join([mail.subject or "", *(mail.text_plain or [])])
 
     return convert

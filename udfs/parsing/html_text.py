@@ -130,8 +130,6 @@ class HtmlReader:
         Returns:
             What it says about itself.
         """
-        while self._tables:
-            self._end_table()
         self._flush()
         return self.head
 

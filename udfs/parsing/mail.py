@@ -75,7 +75,8 @@ def _best(alternatives: list[Message]) -> list[Message]:
 
 
 def _is_attached(part: Message) -> bool:
-    return part.get_content_disposition() == "attachment" or part.get_filename() is not None
+    disposition = part.get_content_disposition()
+    return disposition == "attachment" or (disposition != "inline" and part.get_filename() is not None)
 
 
 def _bytes(part: Message) -> bytes:

@@ -41,7 +41,7 @@ def write_xlsx(content: bytes, archive: Archive, out: Markdown) -> tuple[str | N
 
 
 def _write_sheet(sheet: Any, out: Markdown) -> None:
-    rows = ([_shown(value) for value in row] for row in sheet.to_python(skip_empty_area=True))
+    rows = ([_shown(value) for value in row] for row in sheet.to_python())
     out.table(rows)
 
 

@@ -33,9 +33,9 @@ def test_html_keeps_its_structure_and_loses_navigation(parsed: Parse) -> None:
 def test_a_table_that_arranges_a_page_is_no_table(parsed: Parse) -> None:
     inner = "<table><tr><td>a</td><td>b</td></tr><tr><td>c</td><td>d</td></tr></table>"
     found = parsed(
-        f"<html><body><table><tr><td><h2>Left</h2><p>text</p></td><td>{inner}</td></tr></table></body></html>"
+        f"<html><body><table><tr><td><h2>Left</h2><p>text</p></td><td><p>right</p>{inner}</td></tr></table></body></html>"
     )
-    assert found.text == "## Left\n\ntext\n\n| a | b |\n| --- | --- |\n| c | d |"
+    assert found.text == "## Left\n\ntext\n\nright\n\n| a | b |\n| --- | --- |\n| c | d |"
 
 
 def test_text_of_html_that_is_cut_off_is_kept(parsed: Parse) -> None:
@@ -146,6 +146,14 @@ def test_a_notebook_is_text_code_and_what_it_printed(parsed: Parse) -> None:
         "| a | b |\n| --- | --- |\n\n```\nValueError: bad\n```\n\nraw"
     )
     assert (found.mime_type, found.title) == ("application/x-ipynb+json", "Tea")
+
+
+@pytest.mark.parametrize("kind", ["text", "data"])
+def test_a_long_output_of_a_notebook_is_cut(parsed: Parse, kind: str) -> None:
+    made = {"text": "x" * 20_000} if kind == "text" else {"data": {"text/markdown": "x" * 20_000}}
+    cells = [{"cell_type": "code", "source": "go()", "outputs": [{"output_type": "stream"} | made]}]
+    found = parsed(json.dumps({"nbformat": 4, "cells": cells}))
+    assert found.text is not None and found.text.count("x") == 10_000
 
 
 MAIL = """\
