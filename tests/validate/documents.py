@@ -258,8 +258,9 @@ def _count(counts: Counter[str], text: str | None, seconds: float, theirs: str |
     counts["milliseconds"] += round(seconds * 1000)
     counts["slowest"] = max(counts["slowest"], round(seconds * 1000))
     counts["read"] += text is not None
-    if theirs:
-        shared, _, other = _shared(text or "", theirs)
+    # Of what a parser read; what it refused is counted already.
+    if theirs and text is not None:
+        shared, _, other = _shared(text, theirs)
         if other >= LEAST_WORDS:
             counts.update(shared=shared, theirs=other)
 
