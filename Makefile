@@ -17,9 +17,10 @@ export SOURCE_DATE_EPOCH := 315532800
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export \
-    validate-compare validate-context validate-plan validate-promotion validate-languages validate-databricks \
-    validate-schedules validate-airflow validate-kubernetes picture validate-doctor validate-cluster validate-s3 \
-    bench bench-gpu gpu crash crash-spaces soak soak-follow soak-upgrade mutants wheel zip clean
+    validate-compare validate-context validate-documents validate-plan validate-promotion validate-languages \
+    validate-databricks validate-schedules validate-airflow validate-kubernetes picture validate-doctor \
+    validate-cluster validate-s3 bench bench-gpu gpu crash crash-spaces soak soak-follow soak-upgrade mutants \
+    wheel zip clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +79,9 @@ validate-compare: install ## Estimate a difference from samples of SciFact by 20
 
 validate-context: install ## Measure what titles before chunks gain on judged libraries (PARTS="scifact cranfield edits")
 	$(JAVA) $(BIN)/python tests/validate/context.py $(PARTS)
+
+validate-documents: install ## Parse real documents of every kind and a hostile set, beside other parsers (PARTS="texts hostile speed")
+	$(BIN)/python tests/validate/documents.py $(PARTS)
 
 validate-plan: install ## Plan refreshes of real libraries, run them, and compare (PARTS="tldr scifact capped nothing")
 	$(JAVA) $(BIN)/python tests/validate/plan.py $(PARTS)

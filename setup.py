@@ -26,6 +26,7 @@ setup(
         "udfs.encoders",
         "udfs.inference",
         "udfs.models",
+        "udfs.parsing",
         "spark_jobs",
         "spark_jobs.diagnosis",
         "spark_jobs.embedding",
@@ -67,6 +68,7 @@ setup(
         # An extra, because platforms bring their own Spark, and a second one beside it breaks both. The versions belong
         # together: delta-spark 4.4.0 works with these of Spark, and the jar that its 4.4.1 asks for is not published.
         "spark": ["pyspark[connect]>=4.0.1,<4.3", "delta-spark==4.4.0"],
+        "documents": ["charset-normalizer>=3.4", "docutils>=0.21", "lxml>=5.3", "pypdfium2>=5", "python-calamine>=0.4"],
         "calibrate": ["matplotlib>=3.8"],
         "openvino": ["openvino>=2025.4"],
         "evaluate": ["ir-measures>=0.3.7", "scipy>=1.15"],

@@ -14,7 +14,16 @@ Rule = Callable[[Code], list[str]]
 CODE = read_code()
 NOT_SHIPPED = {"conf", "tests", "quickstart", "notebooks"}
 
-BELOW_JOBS = {"schemas", "udfs", "udfs/models", "udfs/chunking", "udfs/encoders", "udfs/inference", "udfs skins"}
+BELOW_JOBS = {
+    "schemas",
+    "udfs",
+    "udfs/models",
+    "udfs/parsing",
+    "udfs/chunking",
+    "udfs/encoders",
+    "udfs/inference",
+    "udfs skins",
+}
 BELOW_RUNTIME = BELOW_JOBS | {"spark_jobs", "settings"}
 BELOW_STORE = BELOW_RUNTIME | {"runtime"}
 BELOW_USE = BELOW_STORE | {"store"}
@@ -24,6 +33,7 @@ ARROWS = {
     "udfs": {"schemas"},
     "udfs/models": {"schemas", "udfs"},
     "udfs/chunking": {"schemas", "udfs"},
+    "udfs/parsing": {"schemas", "udfs"},
     "udfs/encoders": {"schemas", "udfs", "udfs/models", "udfs/chunking"},
     "udfs/inference": {"schemas", "udfs", "udfs/models", "udfs/chunking", "udfs/encoders"},
     "udfs skins": BELOW_JOBS - {"udfs skins"},

@@ -1,0 +1,1 @@
+"""Documents as they are, turned into Markdown-like text."""
