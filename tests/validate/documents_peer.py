@@ -4,6 +4,7 @@ Three are whole converters; the others read the words of one kind of document, f
 """
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -69,8 +70,10 @@ def _mail_parser() -> Callable[[str], str]:
 
     def convert(path: str) -> str:
         mail = mailparser.parse_from_file(path)
-        # It takes attached texts for texts of the mail.
-        if mail.attachments:
+        # It takes attached texts and messages for texts of the mail.
+        with open(path, "rb") as file:
+            attached = re.search(rb"(?i)content-type:\s*(?:message/|multipart/digest)", file.read())
+        if mail.attachments or attached:
             return ""
         return "\n".join([mail.subject or "", *(mail.text_plain or [])])
 
