@@ -17,6 +17,7 @@ S3_PROPERTIES = {
         "software.amazon.awssdk.auth.credentials.WebIdentityTokenFileCredentialsProvider,"
         "org.apache.hadoop.fs.s3a.auth.IAMInstanceCredentialsProvider"
     ),
+    "spark.hadoop.fs.s3a.input.stream.type": "classic",
     "spark.hadoop.fs.s3a.connection.establish.timeout": "15s",
     "spark.hadoop.fs.s3a.connection.timeout": "20s",
     "spark.hadoop.fs.s3a.attempts.maximum": "1",
