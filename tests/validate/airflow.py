@@ -104,6 +104,10 @@ class Airflow:
         """What Airflow and the tasks wrote."""
         return self.home / "log"
 
+    def written(self) -> int:
+        """How long the log is."""
+        return self.log.stat().st_size if self.log.exists() else 0
+
     def states(self) -> States:
         """State and number of tries of each task of the newest run."""
         with sqlite3.connect(self.home / "airflow.db") as database:
@@ -335,7 +339,7 @@ def refuse(outcome: Outcome, here: Airflow, home: Path) -> None:
     values = yaml.safe_load((ROOT / "conf" / "quickstart.yaml").read_text(encoding="utf-8"))
     settings.write_text(yaml.safe_dump({**values, "model": {"path": "./models/absent"}}), encoding="utf-8")
     here.keep(entry(home, settings=str(settings)), variables())
-    since = here.log.stat().st_size
+    since = here.written()
     states = here.run()
     outcome.equal("no model: embed", states["docs.embed"], ("failed", 1))
     outcome.equal("no model: export", states["docs.export"][0], "upstream_failed")
@@ -346,7 +350,7 @@ def refuse(outcome: Outcome, here: Airflow, home: Path) -> None:
 def retry(outcome: Outcome, here: Airflow, home: Path) -> None:
     """Kills Java under the first try, and sends the second one SIGTERM; the third one is left alone."""
     here.keep(entry(home, export=None), variables(**STOPPED))
-    since = here.log.stat().st_size
+    since = here.written()
     running = here.start()
     for signalled in (signal.SIGKILL, signal.SIGTERM, None):
         stopped = wait_for_stop(running)
