@@ -1,9 +1,10 @@
 """The DAG of conf/schedules/airflow in a real Airflow, which starts real commands from the project's environment.
 
-Run by `make validate-airflow`, or with the names of parts: codes, stopped, library, faults. Airflow is installed into
-an environment of its own the first time. `codes` has a stand-in for the command end with each exit code, `stopped`
-clears its task while it is at work. `library` loads the library of the quick start, edits it, and refreshes it while a
-second Airflow starts the same. `faults` refuses settings, kills Java under a part of that library, and looks after it.
+Run by `make validate-airflow`, or with the names of parts: codes, stopped, library, faults, upkeep. Airflow is
+installed into an environment of its own the first time. `codes` has a stand-in for the command end with each exit code,
+`stopped` clears its task while it is at work. `library` loads the library of the quick start, edits it, and refreshes
+it while a second Airflow starts the same. `faults` refuses settings and kills Java under a part of that library,
+`upkeep` verifies and maintains it.
 """
 
 import argparse
@@ -102,6 +103,10 @@ class Airflow:
     def log(self) -> Path:
         """What Airflow and the tasks wrote."""
         return self.home / "log"
+
+    def written(self) -> int:
+        """How long the log is."""
+        return self.log.stat().st_size if self.log.exists() else 0
 
     def states(self) -> States:
         """State and number of tries of each task of the newest run."""
@@ -253,12 +258,22 @@ def library(outcome: Outcome, folder: Path) -> None:
 
 
 def faults(outcome: Outcome, folder: Path) -> None:
-    """Plants faults under the same library, or a part of it, and looks after it."""
+    """Plants faults under a part of the same library."""
     home, command = prepare(folder, most=DOCUMENTS)
     here = airflow(folder / "airflow", command)
     refuse(outcome, here, home)
     retry(outcome, here, home)
-    look_after(outcome, here, home)
+    outcome.measured(airflow=_version(here.python))
+
+
+def upkeep(outcome: Outcome, folder: Path) -> None:
+    """Loads a part of the same library, and runs the weekly DAG."""
+    home, command = prepare(folder, most=DOCUMENTS)
+    here = airflow(folder / "airflow", command)
+    here.keep(entry(home, export=None), variables())
+    outcome.equal("load: tasks", here.run(), {"docs.embed": ("success", 1)})
+    wanted = {f"docs.{task}": ("success", 1) for task in ("maintain", "verify")}
+    outcome.equal("upkeep: tasks", here.run("embedlake_upkeep"), wanted)
     outcome.measured(airflow=_version(here.python))
 
 
@@ -324,7 +339,7 @@ def refuse(outcome: Outcome, here: Airflow, home: Path) -> None:
     values = yaml.safe_load((ROOT / "conf" / "quickstart.yaml").read_text(encoding="utf-8"))
     settings.write_text(yaml.safe_dump({**values, "model": {"path": "./models/absent"}}), encoding="utf-8")
     here.keep(entry(home, settings=str(settings)), variables())
-    since = here.log.stat().st_size
+    since = here.written()
     states = here.run()
     outcome.equal("no model: embed", states["docs.embed"], ("failed", 1))
     outcome.equal("no model: export", states["docs.export"][0], "upstream_failed")
@@ -334,8 +349,8 @@ def refuse(outcome: Outcome, here: Airflow, home: Path) -> None:
 
 def retry(outcome: Outcome, here: Airflow, home: Path) -> None:
     """Kills Java under the first try, and sends the second one SIGTERM; the third one is left alone."""
-    here.keep(entry(home), variables(**STOPPED))
-    since = here.log.stat().st_size
+    here.keep(entry(home, export=None), variables(**STOPPED))
+    since = here.written()
     running = here.start()
     for signalled in (signal.SIGKILL, signal.SIGTERM, None):
         stopped = wait_for_stop(running)
@@ -350,14 +365,7 @@ def retry(outcome: Outcome, here: Airflow, home: Path) -> None:
     running.wait(SECONDS)
     outcome.equal("Java killed, then SIGTERM: embed", here.states()["docs.embed"], ("success", 3))
     outcome.equal("Java killed, then SIGTERM: exit codes", here.codes(since), [1, 143])
-    held(outcome, "Java killed, then SIGTERM", home)
-
-
-def look_after(outcome: Outcome, here: Airflow, home: Path) -> None:
-    """Runs the weekly DAG."""
-    here.keep(entry(home), variables())
-    wanted = {f"docs.{task}": ("success", 1) for task in ("maintain", "verify")}
-    outcome.equal("upkeep: tasks", here.run("embedlake_upkeep"), wanted)
+    held(outcome, "Java killed, then SIGTERM", home, None)
 
 
 def variables(**more: str) -> dict[str, str]:
@@ -366,9 +374,10 @@ def variables(**more: str) -> dict[str, str]:
     return {**kept, **more}
 
 
-def held(outcome: Outcome, what: str, home: Path) -> None:
+def held(outcome: Outcome, what: str, home: Path, exported: str | None = "exported") -> None:
     """Compares the tables with the source, and the export with the tables."""
-    compare(outcome, what, source_of(home), home / "lake" / "python-docs" / "main", home / "exported")
+    folder = None if exported is None else home / exported
+    compare(outcome, what, source_of(home), home / "lake" / "python-docs" / "main", folder)
 
 
 def wait_for_stop(running: "subprocess.Popen[bytes]") -> psutil.Process:
@@ -406,6 +415,7 @@ PARTS: dict[str, Callable[[Outcome, Path], None]] = {
     "stopped": stopped,
     "library": library,
     "faults": faults,
+    "upkeep": upkeep,
 }
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from sysconfig import get_path
 from typing import Any
 
 import yaml
@@ -31,10 +32,13 @@ PAGE = ROOT / "docs" / "schedules.md"
 STATE, STORE, EXPORT = "/var/lib/embedlake", "/var/lib/embedlake/lake", "parquet:/var/lib/embedlake/exported"
 RUN, FOLLOW, UPKEEP = (f"embedlake{name}@handbook" for name in ("", "-follow", "-upkeep"))
 SECONDS = 600
-# The environment of this checkout instead of gigabytes in memory.
+# The packages of this checkout's environment instead of gigabytes in memory, with the system's own Python: services and
+# the user embedlake see no folder of root's, where this environment's may be.
 INSTEAD = {
     "/opt/embedlake/bin/pip install 'dist/embedlake-0.1.0-py3-none-any.whl[spark]'": (
-        f"ln -s {Path(sys.prefix) / 'bin' / 'embedlake'} /opt/embedlake/bin/embedlake"
+        f"printf '%s\\n' {get_path('purelib')} {ROOT} >$(echo /opt/embedlake/lib/python3*/site-packages)/checkout.pth; "
+        "printf '#!/opt/embedlake/bin/python3\\nfrom spark_jobs.cli import main\\nmain()\\n' >/tmp/embedlake; "
+        "install -m 755 /tmp/embedlake /opt/embedlake/bin/embedlake"
     ),
 }
 

@@ -32,10 +32,11 @@ executor)
         --podName "$SPARK_EXECUTOR_POD_NAME"
     ;;
 *)
-    # Ivy writes beside the jars that it finds, and the image cannot be written.
-    for cache in "${SPARK_HOME%/*}"/home/.ivy2*; do
-        [ -e "$HOME/${cache##*/}" ] || cp -R "$cache" "$HOME/"
-    done
+    # Ivy writes beside the jars that it finds, and the image cannot be written. Java asks the list of users, not HOME.
+    export SPARK_CONF_DIR="$HOME/spark"
+    mkdir -p "$SPARK_CONF_DIR"
+    [ -e "$HOME/ivy" ] || cp -R "${SPARK_HOME%/*}/ivy" "$HOME/ivy"
+    echo "spark.jars.ivy $HOME/ivy" >"$SPARK_CONF_DIR/spark-defaults.conf"
     exec embedlake "$@"
     ;;
 esac

@@ -137,7 +137,7 @@ def first_process(folder: Path, *arguments: str, **variables: str) -> list[str]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(stand_in)
         file.chmod(0o755)
-    for name in ("home/.ivy2.5.2/jars", "pod"):
+    for name in ("ivy/jars", "pod"):
         (folder / name).mkdir(parents=True)
     own = {"PATH": f"{folder}/bin:/usr/bin:/bin", "SPARK_HOME": f"{folder}/spark", "HOME": f"{folder}/pod"}
     done = subprocess.run(
@@ -150,7 +150,9 @@ def first_process(folder: Path, *arguments: str, **variables: str) -> list[str]:
 def test_words_are_embedlake_s(tmp_path: Path) -> None:
     words = ["embed", "--config", "a b.yaml"]
     assert first_process(tmp_path, *words) == ["bin/embedlake", *words]
-    assert (tmp_path / "pod" / ".ivy2.5.2" / "jars").is_dir(), "Delta's jars, where Ivy can write"
+    home = tmp_path / "pod"
+    assert (home / "ivy" / "jars").is_dir(), "Delta's jars, where Ivy can write"
+    assert (home / "spark" / "spark-defaults.conf").read_text() == f"spark.jars.ivy {home}/ivy\n"
 
 
 def test_a_driver_is_submitted_in_its_own_pod(tmp_path: Path) -> None:
