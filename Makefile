@@ -17,8 +17,8 @@ export SOURCE_DATE_EPOCH := 315532800
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export \
-    validate-compare validate-doctor validate-plan validate-promotion picture bench bench-gpu gpu crash crash-spaces soak \
-    soak-follow soak-upgrade mutants zip wheel clean
+    validate-compare validate-documents validate-doctor validate-plan validate-promotion picture bench bench-gpu gpu \
+    crash crash-spaces soak soak-follow soak-upgrade mutants zip wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ validate-compare: install ## Estimate a difference from samples of SciFact by 20
 
 validate-plan: install ## Plan refreshes of real libraries, run them, and compare (PARTS="tldr scifact capped nothing")
 	$(JAVA) $(BIN)/python tests/validate/plan.py $(PARTS)
+
+validate-documents: install ## List, load and refresh folders of 100,000 and of 20,000 files (PARTS="listing refresh")
+	$(JAVA) $(BIN)/python tests/validate/documents.py $(PARTS)
 
 validate-promotion: install ## Promote a better model of a real library, refuse the worse one, and roll back
 	$(JAVA) $(BIN)/python tests/validate/promotion.py

@@ -39,6 +39,7 @@ _DOCTOR = "tests/unit/diagnosis/"
 _SPACE_SWITCH = "tests/spark/export/test_space_switch.py::test_"
 _FORECAST = "tests/unit/embedding/test_forecast.py::test_"
 _PLAN = "tests/spark/jobs/test_plan.py::test_"
+_DOCUMENTS = "tests/spark/sources/test_documents.py::test_"
 
 
 class Mutant(NamedTuple):
@@ -1683,5 +1684,26 @@ MUTANTS = [
         "from functools import partial\n",
         "from functools import partial\n\nimport udfs  # noqa: F401\n",
         _DOCTOR + "test_probe.py::test_it_runs_where_no_package_can_be_imported",
+    ),
+    Mutant(
+        "files that may change within a tick are trusted",
+        "udfs/file_times.py",
+        "return modified >= seen_at - margin",
+        "return modified > seen_at",
+        "tests/unit/udfs/test_file_times.py::test_no_change_is_missed_whatever_the_clock_and_the_order",
+    ),
+    Mutant(
+        "moved files parsed again",
+        "udfs/parse_files.py",
+        "if digest.digest() in spec.known:",
+        "if False:",
+        _DOCUMENTS + "a_refresh_reads_what_changed_and_parses_what_is_new",
+    ),
+    Mutant(
+        "a folder that lost its files empties the table",
+        "spark_jobs/embedding/refresh.py",
+        "check_files(settings, files, preflight.registry.row is None)",
+        "pass",
+        _DOCUMENTS + "another_space_parses_nothing_and_the_table_is_kept_like_the_others",
     ),
 ]

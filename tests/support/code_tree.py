@@ -12,7 +12,7 @@ PACKAGES = ("schemas", "udfs", "spark_jobs")
 # Files in packages that are not modules: the parts of the page of a report.
 ASSETS = {f"spark_jobs/page/page.{ending}" for ending in ("html", "css", "js")}
 # Spark calls these modules at the top level of `udfs`. No other module in `udfs` uses Spark.
-SKINS = {"udfs.chunk_documents", "udfs.embed", "udfs.search", "udfs.worker"}
+SKINS = {"udfs.chunk_documents", "udfs.embed", "udfs.parse_files", "udfs.search", "udfs.worker"}
 
 
 @dataclass(frozen=True)
