@@ -21,6 +21,7 @@ from spark_jobs.sources.source import Source
 from spark_jobs.store.registry import read_registry
 from spark_jobs.store.tables import SpaceTables, space_tables
 from spark_jobs.store.versions import read_pinned
+from udfs.parse_files import check_parser
 from udfs.parsing import parse
 
 # Where nothing like a file has been parsed yet.
@@ -215,6 +216,12 @@ def example_files(folder: Folder, number: int) -> dict[str, list[str]]:
         if folder.counts.by_change[kind]:
             found[change] = [row.path for row in rows.collect()]
     return found
+
+
+def require_parser(spark: SparkSession, folder: Folder) -> None:
+    """Refuses a run whose workers lack the parser of this process; asks one of them, before anything is written."""
+    if folder.counts.to_read:
+        spark.range(1).mapInArrow(check_parser(folder.parser.version), "id long").collect()
 
 
 def with_files(found: Comparison, folder: Folder | None) -> Comparison:

@@ -27,7 +27,7 @@ from spark_jobs.sources.refusals import REFUSED_COLUMN, too_large
 from spark_jobs.sources.source import open_source
 from spark_jobs.store.properties import ONE_FILE_A_BATCH
 from spark_jobs.store.tables import SpaceTables, tables_of_row
-from udfs.parse_files import ParseSpec, check_parser, parse_files
+from udfs.parse_files import ParseSpec, parse_files
 
 # What one commit adds at most, so that a crash loses little: minutes of parsing.
 _PART_BYTES, _PART_FILES = 256_000_000, 10_000
@@ -64,19 +64,15 @@ def parse_folder(run: Run, retries: bool, tally: Tally, progress: Progress) -> R
         RunActiveError: A later run has taken over.
     """
     folder = _folder_now(run, retries)
-    spark, counts = run.tables.spark, folder.counts
-    if counts.to_read:
-        # Before anything is written.
-        spark.range(1).mapInArrow(check_parser(folder.parser.version), "id long").collect()
     changes, parts = folder.changes, _part_count(folder.counts)
-    is_first = not counts.known
+    batches = ONE_FILE_A_BATCH if folder.listing.files is not None else {}
     for number in range(parts):
         check_still_ours(run)
         part = in_memory(changes.where(F.pmod(F.xxhash64("path"), F.lit(parts)) == number))
-        with reading("the source"), session_properties(spark, ONE_FILE_A_BATCH if folder.listing.files else {}):
+        with reading("the source"):
             rows = _rows_of(run, folder, part, _known_contents(run, folder, retries))
-            with run.fence.commit(spark):
-                merge_documents(rows, run.tables, is_first)
+            with session_properties(run.tables.spark, batches), run.fence.commit(run.tables.spark):
+                merge_documents(rows, run.tables, is_new=not folder.counts.known)
         if parts > 1:
             progress.say(f"parsed: part {number + 1:,} of {parts:,}")
     check_still_ours(run)

@@ -13,7 +13,7 @@ from spark_jobs.embedding.cap import embedded_share, what_is_left
 from spark_jobs.embedding.comparing import check_comparison, compare_source, find_half_done, is_in_step
 from spark_jobs.embedding.comparison import Comparison
 from spark_jobs.embedding.documents import CHARACTERS_PER_TOKEN
-from spark_jobs.embedding.folder import check_files, with_parsed
+from spark_jobs.embedding.folder import check_files, require_parser, with_parsed
 from spark_jobs.embedding.forecast import Forecast, TextLengths
 from spark_jobs.embedding.held_slice import embed_held
 from spark_jobs.embedding.opening import open_run, register_space
@@ -104,12 +104,13 @@ def _compare(
     settings: Settings, preflight: PreflightResult, state: StoreState, allow_removals: bool, retry_below: int
 ) -> tuple[Comparison | None, int]:
     """Compares source and ledger before anything is written; returns the comparison and the number of documents."""
-    files = preflight.folder.counts if preflight.folder is not None else None
-    if files is not None and not allow_removals:
-        check_files(settings, files, preflight.registry.row is None)
-    if files is not None and files.differ:
-        # What is in them is known once they are parsed.
-        return None, files.files
+    folder = preflight.folder
+    if folder is not None and not allow_removals:
+        check_files(settings, folder.counts, preflight.registry.row is None)
+    if folder is not None and folder.counts.differ:
+        require_parser(state.tables.spark, folder)
+        # What is in the files is known once they are parsed.
+        return None, folder.counts.files
     if not state.was_clean:
         # What an unfinished run may still commit must be shut out before the ledger is read.
         return None, check_ids(preflight.source, settings.source)

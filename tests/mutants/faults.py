@@ -1702,7 +1702,7 @@ MUTANTS = [
     Mutant(
         "a folder that lost its files empties the table",
         "spark_jobs/embedding/refresh.py",
-        "check_files(settings, files, preflight.registry.row is None)",
+        "check_files(settings, folder.counts, preflight.registry.row is None)",
         "pass",
         _DOCUMENTS + "another_space_parses_nothing_and_the_table_is_kept_like_the_others",
     ),
