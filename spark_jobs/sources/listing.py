@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -87,7 +88,7 @@ def _chosen(source: SourceSettings) -> Callable[[bytes], bool]:
 def _as_rows(spark: SparkSession, found: Listing) -> DataFrame:
     # Every name is UTF-8, or the folder was refused.
     paths = [path.decode() for path, _, _ in found.files]
-    columns: dict[str, pa.Array] = {
+    columns: dict[str, pa.Array[Any]] = {
         "path": pa.array(paths, pa.string()),
         "size": pa.array([size for _, size, _ in found.files], pa.int64()),
         "modified": pa.array([modified for _, _, modified in found.files], pa.timestamp("us", "UTC")),

@@ -13,6 +13,7 @@ from schemas.errors import InputError
 from schemas.reasons import UNPARSABLE
 from spark_jobs import maintain_space, plan_library, verify_space
 from spark_jobs.embed_library import run, run_spaces
+from spark_jobs.embedding.backlog import backlog_of
 from spark_jobs.embedding.report import RunReport
 from spark_jobs.settings import Settings, as_settings
 from spark_jobs.sources import listing
@@ -149,6 +150,9 @@ def test_a_refresh_reads_what_changed_and_parses_what_is_new(
         **{"added": 3, "changed": 3, "removed": 3}
     }
     assert plan.examples["added"] == ["all*.txt/in.txt", "copy.txt", "moved.txt"]
+    backlog = backlog_of(spark, settings)
+    assert (backlog.documents, backlog.faults) == (plan.documents, ())
+    assert "6 to read (3 new, 3 changed" in backlog.note and "3 gone" in backlog.note
     report = run(spark, settings)
     size = sum(
         os.stat(folder / name).st_size for name in ("moved.txt", "a#b.txt", "what?.txt", "[x]{y}.txt", "copy.txt")
