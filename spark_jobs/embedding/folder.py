@@ -256,7 +256,8 @@ def with_files(found: Comparison, folder: Folder | None) -> Comparison:
 def _characters(folder: Folder) -> tuple[int, int]:
     """Estimates the characters of new and of changed files."""
     sizes = [F.sum("characters").alias("characters"), F.sum("size").alias("bytes")]
-    parsed = folder.known.where(F.col("text").isNotNull())
+    # Not by the text itself, which would be read for it.
+    parsed = folder.known.where(F.col("characters").isNotNull())
     whole = parsed.agg(*sizes).collect()[0]
     usual = whole.characters / whole.bytes if whole.bytes else _CHARACTERS_A_BYTE
     by_kind = parsed.groupBy(_kind().alias("kind")).agg(*sizes)
