@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 
 from udfs.file_times import microseconds
 
-# Spark passes over every name that begins like this, whatever it holds; `_year=2026` is a folder of a partition.
+# Spark passes over every name that begins like this, whatever it holds; `_year=2026` is a folder of a partition. It
+# lists what is in a folder `_metadata`, but reads no file of such a name.
 _HIDDEN = re.compile(rb"_(?!metadata|common_metadata)[^=]*|\..*|.*\._COPYING_", re.DOTALL)
+_HIDDEN_FILE = re.compile(rb"_[^=]*|\..*|.*\._COPYING_", re.DOTALL)
 # What Spark, Delta and other tools keep beside the files that they manage is nobody's document.
 _OF_TOOLS = re.compile(
     rb"_SUCCESS|_temporary|_delta_log|_spark_metadata|_committed_.*|_started_.*|\..*\.crc|\.git|\.hg|\.svn|\.DS_Store"
@@ -84,7 +86,7 @@ def list_folder(path: str, keeps: Callable[[bytes], bool] | None = None) -> List
     # Bytes, because names need not be valid in any encoding.
     root, listing = os.fsencode(path), Listing(keeps=keeps)
     if not os.path.isdir(root):
-        _add(listing, root, os.path.basename(root), bool(_HIDDEN.fullmatch(os.path.basename(root))))
+        _add(listing, root, os.path.basename(root), bool(_HIDDEN_FILE.fullmatch(os.path.basename(root))))
         return listing
     start, real = len(root.rstrip(b"/")) + 1, os.path.realpath(root)
     stack = [(root, real, False, frozenset([real]))]
@@ -93,8 +95,9 @@ def list_folder(path: str, keeps: Callable[[bytes], bool] | None = None) -> List
         for entry in _entries(folder, listing, is_hidden):
             if _OF_TOOLS.fullmatch(entry.name):
                 continue
-            hidden = is_hidden or bool(_HIDDEN.fullmatch(entry.name))
-            if not _is_folder(entry):
+            is_folder = _is_folder(entry)
+            hidden = is_hidden or bool((_HIDDEN if is_folder else _HIDDEN_FILE).fullmatch(entry.name))
+            if not is_folder:
                 _add(listing, entry.path, entry.path[start:], hidden)
                 continue
             inside = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)

@@ -35,7 +35,7 @@ NAMES = (
         "case.txt",
         "\u00e9.txt",
         "e\u0301.txt",
-        "_metadata",
+        "_metadata/in.txt",
         "n" * 251 + ".txt",
     ),
     *("no*tes [old]/deep/er.txt", "folder/page.txt"),
@@ -81,7 +81,8 @@ def library(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tu
         write(folder / name, f"Text of {name}.")
     (folder / "bad.pdf").write_text("%PDF-1.4\nnothing of a PDF")
     write(folder / "empty.txt", "")
-    write(folder / ".hidden.txt", "hidden")
+    for name in (".hidden.txt", "_metadata.txt"):
+        write(folder / name, "hidden")
     for path in (folder / "bad.pdf", folder / "empty.txt"):
         os.utime(path, (OLD, OLD))
     (folder / "nowhere").symlink_to(root / "none")
@@ -116,7 +117,7 @@ def test_every_file_is_a_document_under_its_own_name(
     assert files_of(report) | {"bytes_read": 0} == {
         **{"files": number, "files_read": number, "files_parsed": number, "bytes_read": 0}
     }
-    assert "passed over for names that begin with _ or .: 1 file" in report.how
+    assert "passed over for names that begin with _ or .: 2 files" in report.how
     ledger = rows(spark, settings, "ledger", "doc_id", "status", "reason")
     embedded = {*NAMES, "link.txt"}
     assert {name for name, (status, _) in ledger.items() if status == "embedded"} == embedded

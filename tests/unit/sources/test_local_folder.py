@@ -16,8 +16,16 @@ def made(root: Path, *files: str) -> Path:
 
 
 def test_names_that_spark_passes_over_are_counted_with_what_is_below_them(tmp_path: Path) -> None:
-    read = ("a.txt", "year_/b.txt", "_year=2026/c.txt", "d._e", "_metadata.txt")
-    hidden = ("_draft.txt", "_drafts/old/d.txt", ".notes/e.txt", "sub/.f.txt", "g.txt._COPYING_", "_drafts/.h")
+    read = ("a.txt", "year_/b.txt", "_year=2026/c.txt", "d._e", "_metadata/m.txt")
+    hidden = (
+        "_draft.txt",
+        "_drafts/old/d.txt",
+        ".notes/e.txt",
+        "sub/.f.txt",
+        "g.txt._COPYING_",
+        "_drafts/.h",
+        "_metadata.txt",
+    )
     of_tools = ("_SUCCESS", ".a.txt.crc", ".git/config", "sub/_delta_log/0.json", ".DS_Store", "_temporary/0/i.txt")
     listing = list_folder(str(made(tmp_path, *read, *hidden, *of_tools)))
     assert (listing.read, listing.passed_over) == (len(read), len(hidden))
