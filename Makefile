@@ -17,10 +17,10 @@ export SOURCE_DATE_EPOCH := 315532800
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export \
-    validate-compare validate-context validate-documents validate-plan validate-promotion validate-languages \
-    validate-databricks validate-schedules validate-airflow validate-kubernetes picture validate-doctor \
-    validate-cluster validate-s3 bench bench-gpu gpu crash crash-spaces soak soak-follow soak-upgrade mutants \
-    wheel zip clean
+    validate-compare validate-context validate-documents validate-plan validate-folders validate-promotion \
+    validate-languages validate-databricks validate-schedules validate-airflow validate-kubernetes picture \
+    validate-doctor validate-cluster validate-s3 bench bench-gpu gpu crash crash-spaces soak soak-follow \
+    soak-upgrade mutants wheel zip clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ validate-documents: install ## Parse real documents of every kind and a hostile 
 
 validate-plan: install ## Plan refreshes of real libraries, run them, and compare (PARTS="tldr scifact capped nothing")
 	$(JAVA) $(BIN)/python tests/validate/plan.py $(PARTS)
+
+validate-folders: install ## List, load and refresh folders of 100,000 and of 20,000 files (PARTS="listing refresh")
+	$(JAVA) $(BIN)/python tests/validate/document_folder.py $(PARTS)
 
 validate-promotion: install ## Promote a better model of a real library, refuse the worse one, and roll back
 	$(JAVA) $(BIN)/python tests/validate/promotion.py

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from schemas.errors import InputError
 from schemas.worker_rows import TRIALS
+from spark_jobs.embedding.folder import with_texts
 from spark_jobs.embedding.sampling import sample_chunks
 from spark_jobs.runtime.command import Config, Debug, LogAs, Overrides, guarded, output, session
 from spark_jobs.runtime.inference import inference_profile
@@ -110,6 +111,7 @@ def run(
     """
     inference = inference_spec(settings)
     with silent_query_log():
+        settings = with_texts(spark, settings)
         source, chunking = open_source(spark, settings.source), chunk_spec(settings, inference.model)
         sample = sample_chunks(settings, source, chunking, inference.model, texts).repartition(1)
         profile = inference_profile(spark, settings.inference)

@@ -18,6 +18,7 @@ import typer
 from pyspark.sql import Row, SparkSession
 
 from schemas.errors import InputError
+from spark_jobs.embedding.folder import with_texts
 from spark_jobs.embedding.preflight import PreflightResult, run_preflight
 from spark_jobs.embedding.sample import EmbeddedSample, Sample, draw_sample, embed_sample, hold_stored
 from spark_jobs.evaluation.cost import BuildCost, build_cost, estimate_tokens
@@ -124,6 +125,7 @@ def _compared(
     progress: Progress,
 ) -> SampledComparison:
     with progress.step("pre-flight"):
+        settings = with_texts(spark, settings)
         preflight = run_preflight(spark, settings)
         baseline = _baseline(spark, settings, preflight)
         model = search_model(baseline) if judged is not None else None

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from pyspark.sql import SparkSession
 
+from schemas.documents import DOCUMENTS
 from schemas.errors import InputError
 from schemas.evaluations import EVALUATIONS
 from schemas.exports import EXPORTS
@@ -28,7 +29,7 @@ from spark_jobs.store.versions import TableSize, size_of
 
 Force = Annotated[bool, typer.Option("--force", help="Remove files that readers of older versions may still need.")]
 
-_LASTING = ("vectors", LEDGER.name)
+_LASTING = ("vectors", LEDGER.name, DOCUMENTS.name)
 _IN_FLIGHT = ("plan", *(table.name for table in STAGED))
 
 
@@ -87,7 +88,7 @@ def run(spark: SparkSession, settings: Settings, *, force: bool = False) -> Main
             before = {table: size_of(tables, table) for table in names}
             kept = _empty_staged(tables, [table for table in names if table in _IN_FLIGHT], claim, force)
             with session_properties(spark, file_sizes(settings.maintenance.file_megabytes)):
-                for table in _LASTING:
+                for table in (table for table in names if table in _LASTING):
                     # Rows that are only marked as deleted are still in the files.
                     spark.sql(f"REORG TABLE {tables.name(table)} APPLY (PURGE)")
                     tables.compact(table)

@@ -67,6 +67,7 @@ class PlanReport:
         lines = [
             ("space", f"{plan.library}.{plan.space}; nothing was written"),
             ("source", f"{version}; {plan.how}"),
+            *([("files", plan.files)] if plan.files else []),
             ("documents", documents),
             *(("such as", f"{CHANGE_WORDS[name]}: {_shown(ids)}") for name, ids in plan.examples.items()),
             *_effort(plan),

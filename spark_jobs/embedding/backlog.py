@@ -8,6 +8,7 @@ from pyspark.sql import Row, SparkSession
 from schemas.errors import InputError
 from schemas.plan import CHANGE_WORDS
 from spark_jobs.embedding.comparing import check_removals, compare_source, find_half_done
+from spark_jobs.embedding.folder import look_at_folder, with_files, with_parsed
 from spark_jobs.embedding.source_reading import SourceReading
 from spark_jobs.embedding.store_state import look_at_store
 from spark_jobs.runtime.spark_errors import cause_of
@@ -62,9 +63,12 @@ def backlog_of(spark: SparkSession, settings: Settings) -> Backlog:
     version = None
     try:
         registered(spark, settings)
+        settings = with_parsed(spark, settings)
         source = open_source(spark, settings.source, lambda: stored_types(tables))
         version = source.version
+        folder = look_at_folder(spark, settings, source) if settings.source.is_parsed else None
         found = compare_source(settings, source, SourceReading(), state, half_done=find_half_done(state))
+        found = with_files(found, folder)
     except InputError as error:
         return Backlog({}, version, state.before, error.faults)
     except Exception as error:  # PySpark raises it if a plan is invalid, Py4J if a file cannot be read
@@ -74,4 +78,5 @@ def backlog_of(spark: SparkSession, settings: Settings) -> Backlog:
         check_removals(settings, found)
     except InputError as error:
         faults = error.faults
-    return Backlog(found.all_changes, version, state.before, faults, " · ".join(source.notes))
+    notes = source.notes if folder is None else (f"files: {folder.counts}", *folder.listing.notes)
+    return Backlog(found.all_changes, version, state.before, faults, " · ".join(notes))

@@ -6,12 +6,15 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField
 
+from schemas.documents import DOCUMENTS
 from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED
 from schemas.plan import PAYLOAD, REMOVED, TRIED
 from schemas.reasons import INVALID_VECTOR
 from schemas.table import Table, quoted
 from spark_jobs.embedding.staging import POSITION, has_chunk
+from spark_jobs.runtime.properties import session_properties
 from spark_jobs.store.failpoints import boundary
+from spark_jobs.store.properties import COPIED_SOURCE
 from spark_jobs.store.tables import SpaceTables
 
 # MERGE resolves names across both sides at once, so names on the incoming side have a prefix.
@@ -122,6 +125,35 @@ def merge_ledger(changes: DataFrame, tables: SpaceTables, is_new: bool, few: boo
         .insert(every)
     )
     with boundary("ledger"):
+        merge.merge()
+
+
+def merge_documents(changes: DataFrame, tables: SpaceTables, is_new: bool) -> None:
+    """Merges files that were read, or are gone, into `documents` in one commit.
+
+    Args:
+        changes: Columns of `documents`, and `is_gone`.
+        tables: The space's tables.
+        is_new: Whether the table had no row when the run found it.
+    """
+    names = DOCUMENTS.schema.names
+    is_gone = F.coalesce("is_gone", F.lit(False))
+    if is_new or not tables.exists(DOCUMENTS.name):
+        tables.append(changes.where(~is_gone).select(*names), DOCUMENTS)
+        return
+    every = {quoted(name): _incoming(name) for name in names}
+    gone = F.coalesce(_incoming("is_gone"), F.lit(False))
+    merge = (
+        _renamed(changes)
+        .mergeInto(tables.name(DOCUMENTS.name), F.col("path") == _incoming("path"))
+        .whenMatched(gone)
+        .delete()
+        .whenMatched()
+        .update(every)
+        .whenNotMatched(~gone)
+        .insert(every)
+    )
+    with boundary(DOCUMENTS.name), session_properties(tables.spark, COPIED_SOURCE):
         merge.merge()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from schemas.documents import DOCUMENTS
 from schemas.ledger import LEDGER
 from schemas.runs import STARTED
 from spark_jobs.embedding.preflight import PreflightResult
@@ -71,5 +72,6 @@ def open_run(
         RunActiveError: Another run took the number first.
     """
     recorded = {**recorded_values(preflight), **(values or {})}
-    claim = claim_space(state.tables, settings, state.last, event, recorded, lock, (state.vectors, LEDGER))
+    fenced = (state.vectors, LEDGER, *([DOCUMENTS] if settings.source.is_parsed else []))
+    claim = claim_space(state.tables, settings, state.last, event, recorded, lock, fenced)
     return Run(claim=claim, settings=settings, preflight=preflight, state=state)

@@ -13,6 +13,7 @@ from spark_jobs.embedding.cap import caps_of, most_tokens
 from spark_jobs.embedding.comparing import check_comparison, compare_source, find_half_done
 from spark_jobs.embedding.comparison import Comparison
 from spark_jobs.embedding.documents import CHARACTERS_PER_TOKEN
+from spark_jobs.embedding.folder import example_files, with_files, with_parsed
 from spark_jobs.embedding.forecast import Forecast
 from spark_jobs.embedding.plan import is_small
 from spark_jobs.embedding.preflight import PreflightResult, run_preflight
@@ -50,6 +51,8 @@ class Outlook:
         currency: In which currency.
         caps: The caps in the settings, in words; empty if there are none.
         capped_tokens: Tokens after which a cap ends it; None if it would reach its end.
+        files: How the folder and the table of its parsed files differ, in words; empty for other sources.
+        files_differ: Whether they do.
         is_unfinished: Whether the last run has not finished, so that a run is at work, or the next one goes on.
         faults: Why the run would refuse to work; empty if it would not.
     """
@@ -68,13 +71,15 @@ class Outlook:
     currency: str
     caps: str
     capped_tokens: int | None
+    files: str
+    files_differ: bool
     is_unfinished: bool
     faults: tuple[str, ...]
 
     @property
     def has_work(self) -> bool:
         """Whether a document differs, or an unfinished run left something to do."""
-        return self.is_unfinished or any(self.documents[change] for change in CHANGES)
+        return self.is_unfinished or self.files_differ or any(self.documents[change] for change in CHANGES)
 
 
 def look_ahead(
@@ -90,14 +95,15 @@ def look_ahead(
     """Finds out what the next run would do; see `spark_jobs.plan_library.run`."""
     progress = progress or Progress()
     with progress.step("pre-flight"), session_properties(spark, for_rows(0)):
-        settings = with_file_system(spark, settings)
-        preflight = run_preflight(spark, settings, reading)
+        settings = with_parsed(spark, with_file_system(spark, settings))
+        preflight = run_preflight(spark, settings, reading, retry_quarantined)
     with progress.step("compare"):
         state = look_at_store(spark, settings)
         retry_below = settings.run.max_attempts if retry_quarantined else 0
         with session_properties(spark, for_rows(state.documents)):
             half_done = find_half_done(state)
             found = compare_source(settings, preflight.source, preflight.reading, state, retry_below, half_done)
+            found = with_files(found, preflight.folder)
     faults: tuple[str, ...] = ()
     try:
         check_comparison(settings, preflight.registry, found, allow_removals)
@@ -127,7 +133,7 @@ def _outlook(
     slots: int,
     faults: tuple[str, ...],
 ) -> Outlook:
-    model, run = preflight.inference.model, settings.run
+    model, run, folder = preflight.inference.model, settings.run, preflight.folder
     is_held = state.was_clean and is_small(settings, preflight.source, found, model.dimension)
     first = first_slice_tokens(weight_bytes(model), slots, run.slice_seconds)
     rate = expected.tokens_per_second or 0.0
@@ -140,7 +146,7 @@ def _outlook(
         source_version=preflight.source.version,
         how=" · ".join([found.how, *preflight.source.notes]),
         documents=found.all_changes,
-        examples=_examples(found.changes),
+        examples=_examples(found.changes) | (example_files(folder, _EXAMPLES) if folder is not None else {}),
         forecast=expected,
         slices=slices if found.planned else 0,
         is_held=is_held,
@@ -149,6 +155,8 @@ def _outlook(
         currency=settings.cost.currency,
         caps=" and ".join(caps_of(settings)),
         capped_tokens=most if most is not None and most < expected.embedded else None,
+        files=str(folder.counts) if folder is not None else "",
+        files_differ=folder is not None and folder.counts.differ,
         is_unfinished=not state.was_clean,
         faults=faults,
     )

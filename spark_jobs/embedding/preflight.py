@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 
 from schemas.errors import InputError, SourceError
 from schemas.table import name_parts
+from spark_jobs.embedding.folder import Folder, look_at_folder
 from spark_jobs.embedding.source_reading import SourceReading
 from spark_jobs.runtime.threads import beside
 from spark_jobs.settings.loading import Settings
@@ -27,7 +28,18 @@ Checked = TypeVar("Checked")
 
 # Different clients of one system.
 _SAME_SCHEMES = {"s3a": "s3", "s3n": "s3", "abfss": "abfs", "wasbs": "wasb", "swebhdfs": "webhdfs"}
-_TABLES = ("vectors", "ledger", "plan", "staged_chunks", "staged_vectors", "runs", "spaces", "evaluations", "exports")
+_TABLES = (
+    "vectors",
+    "ledger",
+    "documents",
+    "plan",
+    "staged_chunks",
+    "staged_vectors",
+    "runs",
+    "spaces",
+    "evaluations",
+    "exports",
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,7 @@ class PreflightResult:
         chunking_fingerprint: Hash of the chunking rule.
         registry: What the store's registry says of the library.
         reading: What the run shares of the source with those of other spaces.
+        folder: The folder of a library whose files are parsed; None for other sources.
     """
 
     source: Source
@@ -51,9 +64,12 @@ class PreflightResult:
     chunking_fingerprint: str
     registry: Registry
     reading: SourceReading
+    folder: Folder | None = None
 
 
-def run_preflight(spark: SparkSession, settings: Settings, reading: SourceReading | None = None) -> PreflightResult:
+def run_preflight(
+    spark: SparkSession, settings: Settings, reading: SourceReading | None = None, retries: bool = False
+) -> PreflightResult:
     """Checks model, chunking, columns of the source, store and space; writes nothing.
 
     Ids are checked while source and ledger are compared. Only if something else is wrong are they checked here, so that
@@ -61,8 +77,9 @@ def run_preflight(spark: SparkSession, settings: Settings, reading: SourceReadin
 
     Args:
         spark: A live session.
-        settings: The whole configuration.
+        settings: The whole configuration, as `with_parsed` returns it.
         reading: Opens the source for several spaces; None for this one alone.
+        retries: Whether to try files again that could not be parsed.
 
     Returns:
         What the run can rely on.
@@ -76,6 +93,9 @@ def run_preflight(spark: SparkSession, settings: Settings, reading: SourceReadin
     found = beside(spark, lambda: read_registry(spark, settings))
     model = _collected(lambda: inference_spec(settings), faults)
     source = _collected(lambda: reading.open(spark, settings.source, known), faults)
+    folder = None
+    if settings.source.is_parsed:
+        folder = _collected(lambda: look_at_folder(spark, settings, source, retries=retries), faults)
     _collected(lambda: check_store(settings), faults)
     chunking = _collected(lambda: chunk_spec(settings, model.model), faults) if model else None
     if faults or model is None or source is None or chunking is None:
@@ -88,13 +108,14 @@ def run_preflight(spark: SparkSession, settings: Settings, reading: SourceReadin
     chunking = as_made(registry.row, settings, chunking)
     check_space(registry.row, settings.space, model.model, chunking)
     return PreflightResult(
-        source=source,
+        source=source if folder is None else folder.told(source),
         inference=model,
         chunking=chunking,
         model_fingerprint=model_fingerprint(model.model),
         chunking_fingerprint=chunking_fingerprint(chunking, model.model),
         registry=registry,
         reading=reading,
+        folder=folder,
     )
 
 

@@ -13,9 +13,11 @@ from spark_jobs.embedding.cap import embedded_share, what_is_left
 from spark_jobs.embedding.comparing import check_comparison, compare_source, find_half_done, is_in_step
 from spark_jobs.embedding.comparison import Comparison
 from spark_jobs.embedding.documents import CHARACTERS_PER_TOKEN
+from spark_jobs.embedding.folder import check_files, require_parser, with_parsed
 from spark_jobs.embedding.forecast import Forecast, TextLengths
 from spark_jobs.embedding.held_slice import embed_held
 from spark_jobs.embedding.opening import open_run, register_space
+from spark_jobs.embedding.parsing import parse_folder
 from spark_jobs.embedding.plan import Plan, as_work, plan_run
 from spark_jobs.embedding.preflight import PreflightResult, run_preflight
 from spark_jobs.embedding.reconcile import reconcile
@@ -63,8 +65,8 @@ def refresh(
     retry_below = settings.run.max_attempts if retry_quarantined else 0
     with delta_session(spark):
         with progress.step("pre-flight"), session_properties(spark, for_rows(0)):
-            settings = with_file_system(spark, settings)
-            preflight = run_preflight(spark, settings, reading)
+            settings = with_parsed(spark, with_file_system(spark, settings))
+            preflight = run_preflight(spark, settings, reading, retry_quarantined)
         with space_lock(settings, take_over) as lock:
             with progress.step("compare"):
                 with session_properties(spark, for_rows(0)):
@@ -76,7 +78,8 @@ def refresh(
                     return _close_at_once(settings, preflight, state, found, lock, progress)
                 loaded = _load_ahead(spark, settings, preflight, found)
                 with progress.step("open"):
-                    preflight = register_space(spark, settings, preflight, state)
+                    if not _is_registered_later(preflight):
+                        preflight = register_space(spark, settings, preflight, state)
                     run = open_run(settings, preflight, state, lock)
                 with told_run(run, progress):
                     return _carry_out(run, found, allow_removals, retry_below, progress, loaded)
@@ -101,6 +104,13 @@ def _compare(
     settings: Settings, preflight: PreflightResult, state: StoreState, allow_removals: bool, retry_below: int
 ) -> tuple[Comparison | None, int]:
     """Compares source and ledger before anything is written; returns the comparison and the number of documents."""
+    folder = preflight.folder
+    if folder is not None and not allow_removals:
+        check_files(settings, folder.counts, preflight.registry.row is None)
+    if folder is not None and folder.counts.differ:
+        require_parser(state.tables.spark, folder)
+        # What is in the files is known once they are parsed.
+        return None, folder.counts.files
     if not state.was_clean:
         # What an unfinished run may still commit must be shut out before the ledger is read.
         return None, check_ids(preflight.source, settings.source)
@@ -119,6 +129,8 @@ def _close_at_once(
 ) -> RunReport:
     """Ends a run that has nothing to do: the record of its end is its only commit."""
     tally, work = Tally(progress.seconds), as_work(preflight, found, ())
+    if preflight.folder is not None:
+        tally.counts["files"] = preflight.folder.counts.files
     tell_plan(work, progress)
     with progress.step("close"):
         report = summarise(preflight.inference, state.tables.name(state.vectors.name), work, tally, found.ledger)
@@ -141,6 +153,9 @@ def _carry_out(
     tally = Tally(progress.seconds)
     with recorded_end(run, tally):
         half_done = None
+        if run.preflight.folder is not None:
+            tally.counts["files"] = run.preflight.folder.counts.files
+            run = _parse(run, bool(retry_below), tally, progress)
         if found is None:
             with progress.step("compare"):
                 # Only now are they shut out that may still have been at work, so that no more is left half done.
@@ -167,6 +182,26 @@ def _carry_out(
         record(run, FINISHED, report.counts, tally, plan=plan.work.how)
     tell_finished(run, report, progress)
     return report
+
+
+def _parse(run: Run, retries: bool, tally: Tally, progress: Progress) -> Run:
+    """Brings the table of parsed files in step with their folder; returns the run with that table as its source."""
+    folder = run.preflight.folder
+    if folder is None or (run.is_clean and not folder.counts.differ):
+        return run
+    progress.say(f"files: {folder.counts}")
+    with progress.step("parse"):
+        run = parse_folder(run, retries, tally, progress)
+    if not _is_registered_later(run.preflight):
+        return run
+    with progress.step("open"):
+        return replace(run, preflight=register_space(run.tables.spark, run.settings, run.preflight, run.state))
+
+
+def _is_registered_later(preflight: PreflightResult) -> bool:
+    """Whether a new space needs texts for the ranges of its numbers that are not parsed yet."""
+    is_measured = preflight.inference.model.precision == "int8" and preflight.registry.row is None
+    return is_measured and preflight.folder is not None and preflight.folder.counts.differ
 
 
 def _plan(

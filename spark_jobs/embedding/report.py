@@ -30,6 +30,8 @@ _COUNTED = (
     "tokens_unknown",
     "slices",
 )
+# Of a folder whose files are parsed.
+_OF_FILES = ("files", "files_read", "files_parsed", "files_reused", "files_gone", "bytes_read")
 # A few chunks of symbols or foreign names are no reason to doubt a model.
 _MAX_UNREAD = 0.01
 
@@ -124,14 +126,25 @@ def summarise(
         "chunks_reused": committed["chunks"] - committed["chunks_embedded"],
         "truncated": ledger.truncated,
     }
-    counts.update({name: tally.counts[name] for name in ACCOUNTED if name in tally.counts})
-    notes: list[tuple[str, str]] = []
+    counts.update({name: tally.counts[name] for name in (*ACCOUNTED, *_OF_FILES) if name in tally.counts})
+    notes: list[tuple[str, str]] = files_notes(counts)
     if inference.model.precision == "int8":
         counts["values_clipped"] = tally.counts["values_clipped"]
         notes += int8_notes(counts, inference)
     if warning := unread_warning(counts):
         notes.append(("warning", warning))
     return RunReport(run_id, work.how, vectors, counts, dict(tally.seconds), tally.inference, tuple(notes))
+
+
+def files_notes(counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Renders what a run read of a folder whose files are parsed; nothing for other sources."""
+    if "files" not in counts:
+        return []
+    read, parsed, reused, gone, size = (counts.get(name, 0) for name in _OF_FILES[1:])
+    parts = [f"{counts['files']:,} in the folder", f"{read:,} read ({size / 1e6:,.1f} MB)"]
+    if read:
+        parts.append(f"{parsed:,} parsed · {reused:,} known by their content")
+    return [("files", " · ".join([*parts, *([f"{gone:,} gone"] if gone else [])]))]
 
 
 def unread_warning(counts: Mapping[str, int]) -> str:

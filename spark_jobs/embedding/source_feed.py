@@ -122,7 +122,7 @@ def _candidates(spark: SparkSession, settings: SourceSettings, source: Source, f
 
 def _rows_in_log(spark: SparkSession, settings: SourceSettings, version: int) -> int:
     # Delta answers this without reading a row.
-    return _table(settings, spark.read.options(**settings.options).option("versionAsOf", version)).count()
+    return _table(settings, _reader(spark, settings).option("versionAsOf", version)).count()
 
 
 def changed_rows(spark: SparkSession, settings: SourceSettings, first: int, last: int) -> DataFrame:
@@ -134,15 +134,18 @@ def changed_rows(spark: SparkSession, settings: SourceSettings, first: int, last
 
 
 def _feed(spark: SparkSession, settings: SourceSettings, first: int, last: int) -> DataFrame:
-    reader = spark.read.options(**settings.options).option("readChangeFeed", "true")
+    reader = _reader(spark, settings).option("readChangeFeed", "true")
     rows = _table(settings, reader.option("startingVersion", first).option("endingVersion", last))
     return rows if settings.filter is None else rows.where(F.expr(settings.filter))
 
 
+def _reader(spark: SparkSession, settings: SourceSettings) -> DataFrameReader:
+    # Of files that are parsed, the options are those of their folder.
+    return spark.read.options(**({} if settings.is_parsed else settings.options))
+
+
 def _table(settings: SourceSettings, reader: DataFrameReader) -> DataFrame:
-    return (
-        reader.table(settings.table or "") if settings.format == "table" else reader.format("delta").load(settings.path)
-    )
+    return reader.table(settings.table) if settings.table is not None else reader.format("delta").load(settings.path)
 
 
 def _depends_on_row_alone(expression: str | None, columns: list[str]) -> bool:

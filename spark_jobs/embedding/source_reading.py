@@ -53,7 +53,7 @@ class SourceReading:
         found = known() if is_typed else {}
         types = {name: found[name] for name in settings.payload_columns if name in found}
         # Before it is opened: what changes in between is seen as a change.
-        state = source_state(spark, settings) if settings.format not in ("delta", "table") else None
+        state = source_state(spark, settings) if not settings.is_table else None
         for other, other_types, at, source in self._opened:
             is_same = source.version is not None or (state is not None and state == at)
             if is_same and (other, other_types) == (settings, types):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from schemas.context import HEADINGS
+from schemas.documents import PAYLOAD
 from schemas.table import name_parts
 from udfs.specs import NEWEST_RULES
 
@@ -154,7 +155,7 @@ class StoreSettings(Section):
 class SourceSettings(Section):
     """Where documents come from, and which columns they consist of."""
 
-    format: Literal["delta", "parquet", "json", "csv", "orc", "table", "files"]
+    format: Literal["delta", "parquet", "json", "csv", "orc", "table", "files", "documents"]
     path: Location | None = None
     table: TableName | None = None
     options: ReaderOptions = {}
@@ -166,19 +167,44 @@ class SourceSettings(Section):
     # From chunking.context: the columns that a document's context is made of.
     context: Annotated[list[Text], Field(exclude=True)] = []
     track: Literal["auto", "feed", "compare"] = "auto"
+    parse_seconds: Annotated[float, Field(ge=1, le=3600)] = 60.0
+    parse_megabytes: Annotated[int, Field(ge=256, le=65_536)] = 1024
 
     @model_validator(mode="after")
     def _columns_and_location(self) -> "SourceSettings":
         needed, other = ("table", "path") if self.format == "table" else ("path", "table")
         if getattr(self, needed) is None or getattr(self, other) is not None:
             raise ValueError(f"format {self.format} takes {needed}, not {other}")
-        if self.format != "files" and (self.id_column is None or not self.text_columns):
+        if self.format not in ("files", "documents") and (self.id_column is None or not self.text_columns):
             raise ValueError("set id_column and at least one of text_columns")
+        if self.is_parsed:
+            self._check_parsed()
         for key in ("text_columns", "payload_columns"):
             names = [name.lower() for name in getattr(self, key)]
             if len(set(names)) < len(names):
                 raise ValueError(f"{key} names a column twice")
         return self
+
+    def _check_parsed(self) -> None:
+        if self.id_column is not None or self.text_columns:
+            raise ValueError("format documents has its own id and text, so leave out id_column and text_columns")
+        others = sorted(set(self.options) - {"pathGlobFilter"})
+        if others:
+            raise ValueError(f"format documents takes pathGlobFilter alone as an option, not {', '.join(others)}")
+        unknown = [name for name in self.payload_columns if name not in PAYLOAD]
+        if unknown:
+            names = ", ".join(PAYLOAD)
+            raise ValueError(f"format documents has no column {', '.join(unknown)} for payload, but {names}")
+
+    @property
+    def is_parsed(self) -> bool:
+        """Whether files are parsed into a table of the space, which then is what a run reads."""
+        return self.format == "documents"
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the rows are in a table, which may have versions, or behind a view."""
+        return self.format in ("delta", "table", "documents")
 
     @property
     def id_name(self) -> str:

@@ -36,14 +36,28 @@ def read_files(spark: SparkSession, source: SourceSettings) -> DataFrame:
         are not read.
     """
     root = root_of(source.path or "")
-    scheme, _, folder = split_path(root)
-    options = {"recursiveFileLookup": "true", **(_ANY_NAME if scheme in ("", "file") else {}), **source.options}
-    files = spark.read.format("binaryFile").options(**options).load(as_is(root))
+    folder, files = split_path(root)[2], open_files(spark, source, root)
     # A filter on the length alone reaches the reader, which then does not open the others.
     small, large = files.where(F.col("length") <= MAX_BYTES), files.where(F.col("length") > MAX_BYTES)
     return _as_rows(small, folder, _decoded(F.col("content")), F.lit(None)).unionByName(
         _as_rows(large, folder, F.lit(None), too_large(F.col("length"), MAX_BYTES))
     )
+
+
+def open_files(spark: SparkSession, source: SourceSettings, root: str) -> DataFrame:
+    """Lists the files below a folder; their content is read only where it is asked for.
+
+    Args:
+        spark: A live session.
+        source: The source's settings.
+        root: The folder, as `root_of` returns it.
+
+    Returns:
+        Columns path, modificationTime, length and content.
+    """
+    names = _ANY_NAME if split_path(root)[0] in ("", "file") else {}
+    options = {"recursiveFileLookup": "true", **names, **source.options}
+    return spark.read.format("binaryFile").options(**options).load(as_is(root))
 
 
 def root_of(path: str) -> str:
@@ -58,7 +72,7 @@ def root_of(path: str) -> str:
 
 def _as_rows(files: DataFrame, folder: str, text: Column, refused: Column) -> DataFrame:
     return files.select(
-        _below(folder).alias("path"),
+        path_below(folder).alias("path"),
         text.cast("string").alias("text"),
         F.col("length").alias("size"),
         F.col("modificationTime").alias("modified"),
@@ -66,8 +80,8 @@ def _as_rows(files: DataFrame, folder: str, text: Column, refused: Column) -> Da
     )
 
 
-def _below(folder: str) -> Column:
-    """The path below the folder; the name of the file if the folder is that file; null for anything else."""
+def path_below(folder: str) -> Column:
+    """Builds the path below a folder; the name of the file if the folder is that file; null for anything else."""
     place = F.regexp_replace("path", "^[A-Za-z][A-Za-z0-9+.-]*:(?://[^/]*)?", "")
     prefix = folder.rstrip("/") + "/"
     below = place.substr(F.lit(len(prefix) + 1), F.length(place))

@@ -3,10 +3,16 @@
 import hashlib
 import os
 import re
+import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-# Spark passes over every name that begins like this, whatever it holds; `_year=2026` is a folder of a partition.
+from udfs.file_times import microseconds
+
+# Spark passes over every name that begins like this, whatever it holds; `_year=2026` is a folder of a partition. It
+# lists what is in a folder `_metadata`, but reads no file of such a name.
 _HIDDEN = re.compile(rb"_(?!metadata|common_metadata)[^=]*|\..*|.*\._COPYING_", re.DOTALL)
+_HIDDEN_FILE = re.compile(rb"_[^=]*|\..*|.*\._COPYING_", re.DOTALL)
 # What Spark, Delta and other tools keep beside the files that they manage is nobody's document.
 _OF_TOOLS = re.compile(
     rb"_SUCCESS|_temporary|_delta_log|_spark_metadata|_committed_.*|_started_.*|\..*\.crc|\.git|\.hg|\.svn|\.DS_Store"
@@ -28,6 +34,8 @@ class Listing:
         unreadable: Files that this process may not read, and folders that it may not list.
         loops: Links that lead back to a folder above themselves.
         digest: Digest of the paths, sizes and times of the files that Spark reads, whatever their order.
+        keeps: Which files to list, by their names; None if only numbers are asked for.
+        files: Path below the folder, size and time (in microseconds since 1970) of each file that was to be listed.
     """
 
     read: int = 0
@@ -37,6 +45,8 @@ class Listing:
     unreadable: list[bytes] = field(default_factory=list)
     loops: list[bytes] = field(default_factory=list)
     digest: int = 0
+    keeps: Callable[[bytes], bool] | None = None
+    files: list[tuple[bytes, int, int]] = field(default_factory=list)
 
     @property
     def state(self) -> str:
@@ -62,19 +72,21 @@ class Listing:
         return faults
 
 
-def list_folder(path: str) -> Listing:
+def list_folder(path: str, keeps: Callable[[bytes], bool] | None = None) -> Listing:
     """Walks a folder as Spark does: links are followed, and folders with hidden names are not read.
 
     Args:
         path: An existing file or folder.
+        keeps: Whether a file is to be listed, by its name; the others, and pipes and devices, are as if they were not
+            there. None for a source whose files are not listed one by one.
 
     Returns:
         What it holds.
     """
     # Bytes, because names need not be valid in any encoding.
-    root, listing = os.fsencode(path), Listing()
+    root, listing = os.fsencode(path), Listing(keeps=keeps)
     if not os.path.isdir(root):
-        _add(listing, root, os.path.basename(root), bool(_HIDDEN.fullmatch(os.path.basename(root))))
+        _add(listing, root, os.path.basename(root), bool(_HIDDEN_FILE.fullmatch(os.path.basename(root))))
         return listing
     start, real = len(root.rstrip(b"/")) + 1, os.path.realpath(root)
     stack = [(root, real, False, frozenset([real]))]
@@ -83,8 +95,9 @@ def list_folder(path: str) -> Listing:
         for entry in _entries(folder, listing, is_hidden):
             if _OF_TOOLS.fullmatch(entry.name):
                 continue
-            hidden = is_hidden or bool(_HIDDEN.fullmatch(entry.name))
-            if not _is_folder(entry):
+            is_folder = _is_folder(entry)
+            hidden = is_hidden or bool((_HIDDEN if is_folder else _HIDDEN_FILE).fullmatch(entry.name))
+            if not is_folder:
                 _add(listing, entry.path, entry.path[start:], hidden)
                 continue
             inside = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)
@@ -114,6 +127,8 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
 
 
 def _add(listing: Listing, path: bytes, below: bytes, is_hidden: bool) -> None:
+    if listing.keeps is not None and not listing.keeps(os.path.basename(path)):
+        return
     if not os.access(path, os.R_OK):
         # A link to nothing is no file.
         if not is_hidden and os.path.exists(path):
@@ -122,8 +137,16 @@ def _add(listing: Listing, path: bytes, below: bytes, is_hidden: bool) -> None:
     if is_hidden:
         listing.passed_over += 1
         return
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:  # gone meanwhile
+        return
+    if listing.keeps is not None:
+        if not stat.S_ISREG(found.st_mode):
+            return
+        listing.files.append((below, found.st_size, microseconds(found)))
     listing.read += 1
-    listing.digest ^= _digest(path)
+    listing.digest ^= _digest(path, found)
     if not below.isascii():
         listing.beyond_ascii += 1
         try:
@@ -132,11 +155,7 @@ def _add(listing: Listing, path: bytes, below: bytes, is_hidden: bool) -> None:
             listing.undecodable.append(path)
 
 
-def _digest(path: bytes) -> int:
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:  # gone meanwhile
-        return 0
+def _digest(path: bytes, found: os.stat_result) -> int:
     # A copy can keep the time of its original, but not when it was put in place.
     told = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
     return int.from_bytes(hashlib.blake2b(repr((path, told)).encode(), digest_size=16).digest())

@@ -52,7 +52,8 @@ def survey(spark: SparkSession, source: SourceSettings) -> tuple[str, ...]:
     Raises:
         InputError: Files could not be read or would be missing.
     """
-    path = None if source.format in ("delta", "table") else local_path(source.path or "")
+    # Of files that are parsed, the listing itself is judged.
+    path = None if source.is_table else local_path(source.path or "")
     if path is None:
         if source.format == "files" and _PATTERN.search(source.path or ""):
             raise InputError(
@@ -60,7 +61,23 @@ def survey(spark: SparkSession, source: SourceSettings) -> tuple[str, ...]:
                 "folder alone; source.options.pathGlobFilter chooses files in it."
             )
         return ()
-    listing = list_folder(path)
+    return judged(spark, source, list_folder(path))
+
+
+def judged(spark: SparkSession, source: SourceSettings, listing: Listing) -> tuple[str, ...]:
+    """Judges what a folder on this machine holds; see `survey`.
+
+    Args:
+        spark: A live session.
+        source: The source's settings.
+        listing: What the folder holds.
+
+    Returns:
+        What the plan line should say of it.
+
+    Raises:
+        InputError: Files could not be read or would be missing.
+    """
     faults = listing.faults()
     if listing.beyond_ascii and not listing.undecodable:
         faults += _java_faults(spark, listing)

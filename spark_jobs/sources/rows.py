@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import DataType
 
+from schemas.documents import DOCUMENTS
 from spark_jobs.settings.sections import SourceSettings
 from spark_jobs.sources.csv_rows import read_csv
 from spark_jobs.sources.files import read_files
@@ -33,9 +34,13 @@ def read_rows(
     read = _READERS.get(source.format)
     if read is not None:
         return read(spark, source), ()
-    reader = spark.read.options(**source.options)
+    # Of files that are parsed, the options are those of their folder.
+    reader = spark.read.options(**({} if source.is_parsed else source.options))
     if version is not None:
         reader = reader.option("versionAsOf", version)
-    if source.format == "table":
-        return reader.table(source.table or ""), ()
+    if source.format == "documents" and source.table is None:
+        # Nothing has been parsed yet.
+        return spark.createDataFrame([], DOCUMENTS.schema), ()
+    if source.table is not None:
+        return reader.table(source.table), ()
     return reader.format("delta").load(source.path or ""), ()

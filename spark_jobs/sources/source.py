@@ -74,7 +74,7 @@ def open_source(
     Raises:
         InputError: It cannot be read; a SourceError if columns are missing, have the wrong type or clash.
     """
-    location, opened_at = source.table or source.path, time.time()
+    location, opened_at = source.path or source.table, time.time()
     notes = survey(spark, source)
     try:
         detail = _delta_detail(spark, source)
@@ -118,7 +118,7 @@ def _absence(columns: tuple[str, ...]) -> list[str]:
 def _unreadable(source: SourceSettings, error: Exception, otherwise: InputError | None = None) -> Exception:
     if is_connection_lost(error):
         return error
-    location = source.table or source.path
+    location = source.path or source.table
     fault = csv_fault(error) if source.format == "csv" else None
     if fault is not None:
         return InputError(f"the source {location}: {fault}")
@@ -177,7 +177,7 @@ def _quoted_name(source: SourceSettings) -> str:
 
 
 def _delta_detail(spark: SparkSession, source: SourceSettings) -> Row | None:
-    if source.format not in ("delta", "table"):
+    if not source.is_table or (source.is_parsed and source.table is None):
         return None
     try:
         detail = spark.sql(f"DESCRIBE DETAIL {_quoted_name(source)}").select("format", "id", "properties").collect()
@@ -229,7 +229,7 @@ def source_state(spark: SparkSession, source: SourceSettings) -> str | None:
         InputError: It cannot be found.
     """
     try:
-        if source.format not in ("delta", "table"):
+        if source.is_parsed or not source.is_table:
             return _state_of_files(spark, source)
         newest = _commits(spark, source, 1)[0]
         return f"{newest.version} {_commit_digest(newest)}"
@@ -247,7 +247,7 @@ def _state_of_files(spark: SparkSession, source: SourceSettings) -> str:
     local = local_path(path)
     if local is not None:
         return list_folder(local).state
-    path = as_is(root_of(path)) if source.format == "files" else load_path(path)
+    path = as_is(root_of(path)) if source.format in ("files", "documents") else load_path(path)
     # Only the content would be read, and it is not asked for. Nothing but sums comes to the driver.
     options = {**source.options, "recursiveFileLookup": "true"}
     files = spark.read.format("binaryFile").options(**options).load(path)
@@ -257,8 +257,10 @@ def _state_of_files(spark: SparkSession, source: SourceSettings) -> str:
 
 
 def _rule(spark: SparkSession, source: SourceSettings, fields: list[StructField]) -> str:
-    # The excluded settings say where the rows are, not how they become documents; table_id covers the location.
-    settings = source.model_dump(mode="json", exclude={"track", "path", "table", "format"})
+    # The excluded settings say where the rows are, not how they become documents; table_id covers the location, and of
+    # files that are parsed, each row covers its parser.
+    left_out = {"track", "path", "table", "format", "parse_seconds", "parse_megabytes"}
+    settings = source.model_dump(mode="json", exclude=left_out)
     parts: list[object] = [settings, [[field.name, field.dataType.simpleString()] for field in fields]]
     if source.filter is not None:
         parts.append({key: read_property(spark, key) for key in _FILTER_PROPERTIES})

@@ -11,6 +11,7 @@ from pyspark import inheritable_thread_target
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
+from schemas.documents import DOCUMENTS
 from schemas.errors import RunActiveError
 from schemas.ledger import LEDGER
 from schemas.runs import AT_WORK, FAILED, MAINTENANCE_ENDED, MAINTENANCE_STARTED, RUNS, WAS_CLEAN
@@ -22,7 +23,7 @@ from spark_jobs.store.locks import SpaceLock, space_lock, store_lock
 from spark_jobs.store.runs import events, history, installed_versions, refuse_second
 from spark_jobs.store.tables import SpaceTables, space_tables
 
-_FENCED_TABLES = ("vectors", LEDGER.name)
+_FENCED_TABLES = ("vectors", LEDGER.name, DOCUMENTS.name)
 # Events within the time after which a run without one counts as dead.
 _BEATS = 4
 
@@ -66,8 +67,8 @@ def claim_space(
         event: How the beginning is recorded.
         values: Other columns of the event.
         lock: What keeps other processes of this machine away.
-        fenced: The tables `vectors` and `ledger` as a run makes them. Maintenance makes none: without them, the next
-            run shuts out what came before.
+        fenced: The tables `vectors`, `ledger` and, where files are parsed, `documents`, as a run makes them.
+            Maintenance makes none: without them, the next run shuts out what came before.
 
     Returns:
         The claim.

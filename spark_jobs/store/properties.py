@@ -1,5 +1,6 @@
 """Every Delta and Spark property that the store sets, each with its reason."""
 
+from schemas.documents import DOCUMENTS
 from schemas.format import FORMAT, FORMAT_PROPERTY
 
 _EVERY_TABLE = {
@@ -11,6 +12,12 @@ _EVERY_TABLE = {
     "delta.autoOptimize.optimizeWrite": "false",
     # Compaction would run after a write, while the inference machines wait.
     "delta.autoOptimize.autoCompact": "false",
+}
+_DOCUMENTS = {
+    # What a run embeds of the files that it has parsed is found through it.
+    "delta.enableChangeDataFeed": "true",
+    # Statistics of texts would put their beginnings into the log.
+    "delta.dataSkippingStatsColumns": "path,content_hash,size,run_id",
 }
 _VECTORS = {
     # Exports and vector indexes follow the table through it.
@@ -58,6 +65,11 @@ _IN_FLIGHT = {
     "staged_chunks": {"delta.dataSkippingStatsColumns": "run_id,slice_number"},
     "staged_vectors": {"delta.dataSkippingStatsColumns": "run_number,slice_number"},
 }
+# Set for the duration of a MERGE whose source are files that workers parse. Delta would otherwise be free to parse them
+# twice.
+COPIED_SOURCE = {"spark.databricks.delta.merge.materializeSource": "all"}
+# Set while Spark hands whole files to workers: a batch of rows is held in memory at once.
+ONE_FILE_A_BATCH = {"spark.sql.execution.arrow.maxRecordsPerBatch": "1"}
 # How long Delta itself keeps removed files; it refuses anything shorter.
 RETENTION_HOURS = 168
 # VACUUM lists folders with 10,000 tasks by default. These tables have no partitions, so only a few folders each.
@@ -93,6 +105,8 @@ def file_sizes(megabytes: int) -> dict[str, str]:
 
 def table_properties(table: str, vector_encoding: str) -> dict[str, str]:
     """Chooses the properties of a new table; `vector_encoding` is `byte_stream_split` or `plain`."""
+    if table == DOCUMENTS.name:
+        return {**_EVERY_TABLE, **_DOCUMENTS}
     if table != "vectors":
         return {**_EVERY_TABLE, **_IN_FLIGHT.get(table, {})}
     return {**_EVERY_TABLE, **_VECTORS, **(_SPLIT if vector_encoding == "byte_stream_split" else {})}

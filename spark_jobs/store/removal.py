@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from schemas.documents import DOCUMENTS
 from schemas.errors import InputError
 from schemas.ledger import LEDGER
 from schemas.staged import STAGED
@@ -14,7 +15,7 @@ from spark_jobs.store.fence import Fence
 from spark_jobs.store.properties import LISTING, UNCHECKED_RETENTION
 from spark_jobs.store.tables import SpaceTables
 
-TABLES = ("vectors", LEDGER.name, "plan", *(table.name for table in STAGED))
+TABLES = ("vectors", LEDGER.name, DOCUMENTS.name, "plan", *(table.name for table in STAGED))
 _DROPPED = "dropped"
 
 

@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, StructType
 
+from schemas.documents import DOCUMENTS
 from schemas.errors import InputError, SourceError
 from schemas.evaluations import EVALUATIONS
 from schemas.exports import EXPORTS
@@ -30,7 +31,7 @@ from spark_jobs.store.properties import ROW_READER, SESSION, table_properties
 _STORE_WIDE = {RUNS.name, SPACES.name, EVALUATIONS.name, EXPORTS.name}
 _EXISTS = "TABLE_OR_VIEW_ALREADY_EXISTS"
 # Tables that are also read where nothing is written, and may then lack the newest columns.
-_LASTING = {table.name: table for table in (RUNS, SPACES, EVALUATIONS, EXPORTS, LEDGER, vectors_table())}
+_LASTING = {table.name: table for table in (RUNS, SPACES, EVALUATIONS, EXPORTS, LEDGER, DOCUMENTS, vectors_table())}
 _ABSENT = {
     "DELTA_MISSING_DELTA_TABLE",
     "DELTA_PATH_DOES_NOT_EXIST",

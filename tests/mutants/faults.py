@@ -42,6 +42,7 @@ _PLAN = "tests/spark/jobs/test_plan.py::test_"
 _RULES = "tests/unit/chunking/test_rules.py::test_"
 _CONTEXT = "tests/unit/chunking/test_context.py::test_"
 _CONTEXTS = "tests/spark/embedding/test_context.py::test_"
+_DOCUMENTS = "tests/spark/sources/test_documents.py::test_"
 
 
 class Mutant(NamedTuple):
@@ -1741,7 +1742,7 @@ MUTANTS = [
         "udfs/chunking/outline.py",
         "not tables[index].body <= position < tables[index].end",
         "not tables[index].body <= position",
-        _RULES + "chunks_within_a_table_have_its_header",
+        _RULES + "rows_within_a_table_have_its_header",
     ),
     Mutant(
         "stacked consonants are cut apart",
@@ -1812,5 +1813,26 @@ MUTANTS = [
         "{row.device.partition(':')[0]}",
         "{row.device}",
         "tests/unit/embedding/test_accounting.py::test_runs_on_any_gpu_of_a_machine_had_the_same_kind_of_worker",
+    ),
+    Mutant(
+        "files that may change within a tick are trusted",
+        "udfs/file_times.py",
+        "return modified >= seen_at - margin",
+        "return modified > seen_at",
+        "tests/unit/udfs/test_file_times.py::test_no_change_is_missed_whatever_the_clock_and_the_order",
+    ),
+    Mutant(
+        "moved files parsed again",
+        "udfs/parse_files.py",
+        "if digest.digest() in spec.known:",
+        "if False:",
+        _DOCUMENTS + "a_refresh_reads_what_changed_and_parses_what_is_new",
+    ),
+    Mutant(
+        "a folder that lost its files empties the table",
+        "spark_jobs/embedding/refresh.py",
+        "check_files(settings, folder.counts, preflight.registry.row is None)",
+        "pass",
+        _DOCUMENTS + "another_space_parses_nothing_and_the_table_is_kept_like_the_others",
     ),
 ]

@@ -13,7 +13,7 @@ PACKAGES = ("schemas", "udfs", "spark_jobs")
 ASSETS = {f"spark_jobs/page/page.{ending}" for ending in ("html", "css", "js")}
 ASSETS |= {f"udfs/chunking/phrases_{language}.json" for language in ("ja", "th", "zh_hans", "zh_hant")}
 # Spark calls these modules at the top level of `udfs`. No other module in `udfs` uses Spark.
-SKINS = {"udfs.chunk_documents", "udfs.embed", "udfs.search", "udfs.worker"}
+SKINS = {"udfs.chunk_documents", "udfs.embed", "udfs.parse_files", "udfs.search", "udfs.worker"}
 
 
 @dataclass(frozen=True)

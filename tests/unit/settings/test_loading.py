@@ -80,6 +80,8 @@ def test_everything_but_the_essentials_has_a_default() -> None:
             "payload_columns": [],
             "filter": None,
             "track": "auto",
+            "parse_seconds": 60.0,
+            "parse_megabytes": 1024,
         },
         "chunking": {"method": "structure", "rules": None, "max_tokens": None, "min_tokens": None, "context": []},
         "model": {
@@ -185,7 +187,7 @@ def test_an_unknown_key_is_refused_with_a_suggestion(key: str, advice: str) -> N
         ("library", 5, "should be a valid string, not 5"),
         ("library", None, "should be a valid string"),
         ("source", "books", "should be a valid dictionary or instance of SourceSettings"),
-        ("source.format", "xml", "'orc', 'table' or 'files', not 'xml'"),
+        ("source.format", "xml", "'table', 'files' or 'documents', not 'xml'"),
         ("source.text_columns", "body", "should be a valid list, not 'body'"),
         ("source.options", [1], "should be a valid dictionary"),
         ("source.filter", "", "at least 1 character"),
@@ -377,6 +379,32 @@ def test_a_folder_of_files_has_columns_of_its_own() -> None:
         ("source.format", "files"), ("source.id_column", REMOVE), ("source.text_columns", REMOVE)
     ).source
     assert (settings.id_name, settings.text_names) == ("path", ["text"])
+
+
+DOCUMENTS = (("source.format", "documents"), ("source.id_column", REMOVE), ("source.text_columns", REMOVE))
+
+
+def test_a_folder_of_documents_has_columns_of_its_own() -> None:
+    payload = ["path", "title", "author", "page_count", "mime_type", "language", "modified", "size", "metadata"]
+    settings = settings_with(*DOCUMENTS, ("source.payload_columns", payload)).source
+    assert (settings.id_name, settings.text_names, settings.table) == ("path", ["text"], None)
+    assert settings_with(*DOCUMENTS, ("source.options", {"pathGlobFilter": "*.pdf"})).source.options
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("source.id_column", "id", "leave out id_column"),
+        ("source.payload_columns", ["titel"], "has no column titel for payload, but path, title"),
+        ("source.options", {"recursiveFileLookup": False}, "takes pathGlobFilter alone as an option"),
+        ("source.parse_seconds", 0.5, "greater than or equal to 1"),
+        ("source.parse_megabytes", 100, "greater than or equal to 256"),
+        ("source.path", REMOVE, "takes path, not table"),
+    ],
+)
+def test_settings_of_documents_that_mean_nothing_are_refused(key: str, value: object, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        settings_with(*(pair for pair in DOCUMENTS if pair[0] != key), (key, value))
 
 
 # Overrides and environment

@@ -16,8 +16,16 @@ def made(root: Path, *files: str) -> Path:
 
 
 def test_names_that_spark_passes_over_are_counted_with_what_is_below_them(tmp_path: Path) -> None:
-    read = ("a.txt", "year_/b.txt", "_year=2026/c.txt", "d._e", "_metadata.txt")
-    hidden = ("_draft.txt", "_drafts/old/d.txt", ".notes/e.txt", "sub/.f.txt", "g.txt._COPYING_", "_drafts/.h")
+    read = ("a.txt", "year_/b.txt", "_year=2026/c.txt", "d._e", "_metadata/m.txt")
+    hidden = (
+        "_draft.txt",
+        "_drafts/old/d.txt",
+        ".notes/e.txt",
+        "sub/.f.txt",
+        "g.txt._COPYING_",
+        "_drafts/.h",
+        "_metadata.txt",
+    )
     of_tools = ("_SUCCESS", ".a.txt.crc", ".git/config", "sub/_delta_log/0.json", ".DS_Store", "_temporary/0/i.txt")
     listing = list_folder(str(made(tmp_path, *read, *hidden, *of_tools)))
     assert (listing.read, listing.passed_over) == (len(read), len(hidden))
@@ -106,3 +114,20 @@ def test_the_state_is_another_one_once_a_file_that_is_read_comes_goes_or_is_writ
 
 def test_a_listing_without_files_has_no_faults() -> None:
     assert Listing().faults() == []
+
+
+def test_files_are_listed_with_size_and_time_and_others_are_as_if_not_there(tmp_path: Path) -> None:
+    made(tmp_path, "a.md", "sub/\N{OWL}.md", "_draft.md", "b.txt", "_c.txt")
+    os.utime(tmp_path / "a.md", ns=(0, 1_500_000_000_123_456_789))
+    os.mkfifo(tmp_path / "pipe.md")
+    (tmp_path / "folder.md").mkdir()
+    (tmp_path / "gone.md").symlink_to(tmp_path / "none")
+    listing = list_folder(str(tmp_path), lambda name: name.endswith(b".md"))
+    found = {path: (size, modified) for path, size, modified in listing.files}
+    assert set(found) == {b"a.md", "sub/\N{OWL}.md".encode()}
+    assert found[b"a.md"] == (4, 1_500_000_000_123_456)
+    assert (listing.read, listing.passed_over) == (2, 1)
+    before = listing.state
+    (tmp_path / "b.txt").unlink()
+    assert list_folder(str(tmp_path), lambda name: name.endswith(b".md")).state == before
+    assert list_folder(str(tmp_path)).files == []
