@@ -163,8 +163,12 @@ def compare_tables(here: Site, outcome: Outcome, when: str) -> None:
     for name in LASTING:
         local, remote = (root / "tldr" / "main" / name for root in _roots(here))
         outcome.equal(f"{when}: {name} on S3 equals the local one", _same(read_rows(local), read_rows(remote)), True)
-    commits = [len(list(root.rglob("_delta_log/*.json"))) for root in _roots(here)]
-    outcome.equal(f"{when}: commits on S3, of all tables", commits[1], commits[0])
+    # On a disk Delta records each VACUUM by two commits, on S3 by none.
+    commits = [
+        sum('"operation":"VACUUM' not in file.read_text() for file in root.rglob("_delta_log/*.json"))
+        for root in _roots(here)
+    ]
+    outcome.equal(f"{when}: commits on S3, of all tables, without those about VACUUM", commits[1], commits[0])
 
 
 def _roots(here: Site) -> tuple[Path, Path]:
