@@ -66,6 +66,9 @@ def model_text(columns: Sequence[str]) -> Column:
 
     Args:
         columns: Names of the columns that the rows have.
+
+    Returns:
+        The text that `text_hash` is of.
     """
     return F.concat_ws(CONTEXT_END, *([CONTEXT.name] if CONTEXT.name in columns else []), "text")
 
