@@ -71,3 +71,27 @@ def test_a_context_needs_columns_with_one_value(
     settings = make_settings(path, chunking={"context": ["tags"]})
     with pytest.raises(SourceError, match=r"column 'tags' of chunking\.context is array<string>"):
         run(spark, settings)
+
+
+def test_chunks_of_a_file_know_its_title_and_the_headings_above_them(
+    spark: SparkSession, make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    pytest.importorskip("lxml", reason="needs the extra documents")
+    folder = tmp_path / "files"
+    folder.mkdir()
+    guide = "# Guide\n\nIntro of the guide.\n\n## Owls\n\n" + "Owls hunt at dusk and sleep by day. " * 20
+    page = "<html><head><title>Bees</title></head><body><h1>Bees</h1><p>Bees make honey in hives.</p></body></html>"
+    (folder / "guide.md").write_text(guide)
+    (folder / "page.html").write_text(page)
+    source = {"format": "documents", "path": str(folder), "id_column": None, "text_columns": []}
+    chunking = {"max_tokens": 64, "context": ["title", "headings"]}
+    settings = make_settings("", source=source, chunking=chunking)
+    run(spark, settings)
+    contexts = {(row["doc_id"], row["context"]) for row in stored(tmp_path)}
+    assert contexts == {("guide.md", "Guide"), ("guide.md", "Guide > Owls"), ("page.html", "Bees")}
+
+    (folder / "guide.md").write_text(guide.replace("## Owls", "## Owls at night"))
+    report = run(spark, settings)
+    assert (report.counts["changed"], report.counts["unchanged"]) == (1, 1)
+    kept = [row for row in stored(tmp_path) if row["run_id"] == "toy.main.1"]
+    assert {row["context"] for row in kept} == {"Guide", "Bees"}
