@@ -10,6 +10,7 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
 from schemas.staged import READ_FIELDS
+from schemas.vectors import CONTEXT
 from udfs.chunk_documents import document_chunks
 from udfs.encoders.fake import FAKE_MAX_TOKENS, NOT_FINITE, RAISES, FakeEncoder, FakeTokenCounter
 from udfs.specs import ChunkSpec
@@ -20,8 +21,8 @@ DIMENSION = 8
 MAX_TOKENS = 16
 _CHUNKING = ChunkSpec(method="structure", max_tokens=MAX_TOKENS, min_tokens=MAX_TOKENS // 4)
 _COUNTER = FakeTokenCounter()
-# What is counted while a text is cut, and not stored.
-_COUNTED = [field.name for field in READ_FIELDS]
+# What is counted while a text is cut and not stored, and what only spaces whose chunks have a context store.
+_NOT_STORED = [*(field.name for field in READ_FIELDS), CONTEXT.name]
 _KEPT = "chunk_id, doc_id, chunk_index, char_start, char_end, text, text_hash, token_count, truncated, n, embedding"
 
 
@@ -33,7 +34,7 @@ def fails(text: str) -> bool:
 def chunks_of(doc_id: str, text: str, number: int) -> list[Row]:
     """Lists the rows of a document that is built from scratch, without vectors."""
     rows = document_chunks("toy", doc_id, text, _CHUNKING, _COUNTER, FAKE_MAX_TOKENS)
-    kept = [{key: value for key, value in row.items() if key not in _COUNTED} for row in rows if "chunk_id" in row]
+    kept = [{key: value for key, value in row.items() if key not in _NOT_STORED} for row in rows if "chunk_id" in row]
     return [{**row, "n": number} for row in kept]
 
 
