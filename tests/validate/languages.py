@@ -19,11 +19,12 @@ from statistics import mean
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.unit.chunking.test_stability import WordCounter  # noqa: E402
 from tests.validate.language_texts import Texts, declarations, english, fetch, manuals  # noqa: E402
 from tests.validate.language_words import libraries, words  # noqa: E402
 from tests.validate.outcome import Outcome, write_outcome  # noqa: E402
 from tests.validate.real_data import MODEL  # noqa: E402
-from udfs.chunking.chunks import Chunk, Reading, TokenCounter, chunk_text  # noqa: E402
+from udfs.chunking.chunks import Chunk, TokenCounter, chunk_text  # noqa: E402
 from udfs.encoders.token_counter import load_token_counter  # noqa: E402
 from udfs.models.source import describe_model  # noqa: E402
 from udfs.specs import ChunkSpec  # noqa: E402
@@ -42,20 +43,11 @@ _SIGNS = "\u0610-\u061a\u064b-\u065f\u0900-\u0903\u093a-\u094f"
 _TOKEN = re.compile(rf"[{_UNSPACED}]+|(?:[^\W{_UNSPACED}]|[{_SIGNS}])+|[^\w\s{_UNSPACED}]")
 
 
-class Counter:
+class Counter(WordCounter):
     """A token for each mark, for every 6 letters of a word, and for every 2 of scripts without spaces."""
 
     def __init__(self) -> None:
         self.count = cache(lambda text: sum(map(_tokens, _TOKEN.findall(text))))
-
-    def pieces(self, texts: Sequence[str]) -> list[int]:
-        return [self.count(text) for text in texts]
-
-    def inputs(self, texts: Sequence[str]) -> list[int]:
-        return [self.count(text) + 2 for text in texts]
-
-    def read(self, texts: Sequence[str]) -> list[Reading]:
-        return [Reading(count) for count in self.inputs(texts)]
 
 
 def _tokens(word: str) -> int:
