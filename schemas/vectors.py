@@ -61,16 +61,17 @@ def vectors_table(
     return Table("vectors", what, StructType(fields), frozenset(field.name for field in payload))
 
 
-def model_text(columns: Sequence[str]) -> Column:
+def model_text(has_context: bool = True) -> Column:
     """Builds what the model sees of a chunk, without its prompt: context, if there is one, and text.
 
     Args:
-        columns: Names of the columns that the rows have.
+        has_context: Whether the column `context` is the chunk's own, as it is of all chunks in flight. In `vectors` of
+            a space without contexts it may be a payload column.
 
     Returns:
         The text that `text_hash` is of.
     """
-    return F.concat_ws(CONTEXT_END, *([CONTEXT.name] if CONTEXT.name in columns else []), "text")
+    return F.concat_ws(CONTEXT_END, *([CONTEXT.name] if has_context else []), "text")
 
 
 def embedding_type(precision: OutputPrecision) -> ArrayType:

@@ -33,7 +33,7 @@ from spark_jobs.store.open_space import open_space
 from spark_jobs.store.promotion import record_refusal, show_active, switch_active
 from spark_jobs.store.readiness import Candidate, compare_ledgers, find_candidate, step_fault
 from spark_jobs.store.registry import read_registry
-from spark_jobs.store.spaces import model_of
+from spark_jobs.store.spaces import has_context, model_of
 from spark_jobs.store.tables import delta_session
 from spark_jobs.store.verification import verify_rows
 
@@ -145,7 +145,7 @@ def _judged(spark: SparkSession, settings: Settings) -> JudgedQueries | None:
 
 
 def _verify(candidate: Candidate, name: str) -> None:
-    found = verify_rows(candidate.tables, model_of(candidate.row))
+    found = verify_rows(candidate.tables, model_of(candidate.row), has_context(candidate.row))
     if found.findings:
         lines = "".join(f"\n  - {finding}" for finding in found.findings)
         raise ReconciliationError(

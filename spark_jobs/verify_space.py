@@ -83,25 +83,31 @@ def run(spark: SparkSession, settings: Settings, *, repair: bool = False) -> Ver
     with delta_session(spark):
         row = require_tables(spark, settings)
         model = inference_spec(settings).model
-        check_space(row, settings.space, model, as_made(row, settings, chunk_spec(settings, model)))
+        chunking = as_made(row, settings, chunk_spec(settings, model))
+        check_space(row, settings.space, model, chunking)
+        has_context = bool(chunking.context)
         if repair:
             with exclusive(spark, settings, "repair") as claim:
-                return _repair(spark, settings, model, claim)
-        report, _ = _check(spark, settings, model)
+                return _repair(spark, settings, model, has_context, claim)
+        report, _ = _check(spark, settings, model, has_context)
         if report.findings:
             raise ReconciliationError(_message(spark, settings, report))
     return report
 
 
-def _check(spark: SparkSession, settings: Settings, model: ModelSpec) -> tuple[VerificationReport, Verification]:
-    found = verify_rows(space_tables(spark, settings), model)
+def _check(
+    spark: SparkSession, settings: Settings, model: ModelSpec, has_context: bool
+) -> tuple[VerificationReport, Verification]:
+    found = verify_rows(space_tables(spark, settings), model, has_context)
     space = f"{settings.library}.{settings.space}"
     return VerificationReport(space, found.statuses, found.chunks, found.waiting, found.findings), found
 
 
-def _repair(spark: SparkSession, settings: Settings, model: ModelSpec, claim: Claim) -> VerificationReport:
+def _repair(
+    spark: SparkSession, settings: Settings, model: ModelSpec, has_context: bool, claim: Claim
+) -> VerificationReport:
     tables = space_tables(spark, settings)
-    report, found = _check(spark, settings, model)
+    report, found = _check(spark, settings, model, has_context)
     kinds = {finding.fault for finding in report.findings}
     if kinds.intersection(ROW_FAULTS):
         with claim.fence.commit(spark):

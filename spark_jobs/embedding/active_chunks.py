@@ -24,10 +24,12 @@ class ActiveChunks:
     Attributes:
         ledger: Its ledger.
         vectors: Its chunks; no embedding is read.
+        has_context: Whether they have a context.
     """
 
     ledger: DataFrame
     vectors: DataFrame
+    has_context: bool
 
     @cached_property
     def count(self) -> int:
@@ -65,7 +67,9 @@ def find_active_chunks(run: Run, work: Work) -> ActiveChunks | None:
     if not (tables.exists(LEDGER.name) and tables.exists(vectors_table().name)):
         return None
     # The ledger first: what it claims is in the later version of the vectors, or a later run has replaced it there.
-    return ActiveChunks(read_pinned(tables, LEDGER.name), read_pinned(tables, vectors_table().name))
+    ledger = read_pinned(tables, LEDGER.name)
+    has_context = bool(run.preflight.chunking.context)
+    return ActiveChunks(ledger, read_pinned(tables, vectors_table().name), has_context)
 
 
 def same_documents(active: ActiveChunks, texts: DataFrame, number: int) -> DataFrame:
@@ -100,9 +104,7 @@ def taken_chunks(active: ActiveChunks, documents: DataFrame, number: int) -> Dat
         Their chunks. What is only counted while a text is cut is null.
     """
     # A payload column may have the name of a column that chunks in flight have.
-    stored = [field.name for field in KEY_AND_TEXT]
-    if CONTEXT.name in active.vectors.columns:
-        stored.append(CONTEXT.name)
+    stored = [field.name for field in (*KEY_AND_TEXT, *([CONTEXT] if active.has_context else []))]
     rows = active.vectors.select(stored).join(as_keys(documents, number), "doc_id", "left_semi")
     absent = {field.name: F.lit(None).cast(field.dataType) for field in CUT if field.name not in stored}
     return rows.withColumns(absent).select(CUT.names)

@@ -218,8 +218,7 @@ def _cut(
     texts = documents.join(F.broadcast(sample.ids(spark)), "doc_id", "left_semi").repartition(partitions, "doc_id")
     cut = chunk_documents(settings.library, preflight.chunking, preflight.inference.model)
     made = texts.mapInArrow(cut, CUT).where(F.col("chunk_id").isNotNull())
-    text = model_text(made.columns).alias("text")
-    return made.select("doc_id", "chunk_id", "text_hash", text, "token_count")
+    return made.select("doc_id", "chunk_id", "text_hash", model_text().alias("text"), "token_count")
 
 
 def _as_ids(spark: SparkSession, ids: Collection[str]) -> DataFrame:

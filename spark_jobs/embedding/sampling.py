@@ -39,8 +39,7 @@ def sample_chunks(settings: Settings, source: Source, chunking: ChunkSpec, model
     """
     cut = chunk_documents(settings.library, chunking, model)
     chunks = drawn_documents(settings, source, count).mapInArrow(cut, CUT)
-    seen = model_text(chunks.columns).alias("text")
-    return chunks.where(F.col("text").isNotNull()).select(seen).limit(count)
+    return chunks.where(F.col("text").isNotNull()).select(model_text().alias("text")).limit(count)
 
 
 def characters_per_token(settings: Settings, preflight: PreflightResult) -> float | None:

@@ -23,7 +23,7 @@ def check_model(run: Run, vectors: DataFrame) -> None:
 
     Raises InputError if a vector differs: a package version changed, or the model changed under the same name.
     """
-    text = model_text(vectors.columns).alias("text")
+    text = model_text(bool(run.preflight.chunking.context)).alias("text")
     stored = vectors.select("text_hash", text, "embedding").limit(_TEXTS).collect()
     if not stored:
         return

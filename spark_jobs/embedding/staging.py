@@ -241,6 +241,6 @@ def only_missing(chunks: DataFrame, staged: DataFrame) -> DataFrame:
     return (
         chunks.where(has_chunk() & ~F.col("is_stored"))
         .join(staged.where(F.col("reason").isNull()).select("text_hash"), "text_hash", "left_anti")
-        .select("text_hash", model_text(chunks.columns).alias("text"))
+        .select("text_hash", model_text().alias("text"))
         .dropDuplicates(["text_hash"])
     )

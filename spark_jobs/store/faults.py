@@ -40,12 +40,13 @@ _KEY = _INCOMING + "key"
 _MARK, _DROP, _INSERT = "mark", "drop", "insert"
 
 
-def faulty_rows(vectors: DataFrame, model: ModelSpec) -> DataFrame:
+def faulty_rows(vectors: DataFrame, model: ModelSpec, has_context: bool) -> DataFrame:
     """Finds rows of vectors that are invalid by themselves, whatever the ledger says.
 
     Args:
         vectors: The space's vectors.
         model: The model that created them: dimension, whether they have unit length, and how numbers are stored.
+        has_context: Whether chunks of the space have a context.
 
     Returns:
         Columns doc_id, chunk_id and `fault`: one row for each fault of each row.
@@ -54,7 +55,7 @@ def faulty_rows(vectors: DataFrame, model: ModelSpec) -> DataFrame:
     squares = F.aggregate("embedding", F.lit(0.0), lambda total, x: total + x.cast("double") * x.cast("double"))
     faults = [
         F.when(F.col("doc_id").isNull() | F.col("chunk_id").isNull(), NO_ID),
-        F.when(F.coalesce(F.sha2(model_text(vectors.columns), 256) != F.col("text_hash"), F.lit(True)), WRONG_HASH),
+        F.when(F.coalesce(F.sha2(model_text(has_context), 256) != F.col("text_hash"), F.lit(True)), WRONG_HASH),
         _embedding_fault(model),
     ]
     rows = vectors.withColumn("squares", squares).select(

@@ -77,6 +77,11 @@ def rules_of(row: Row) -> int:
     return int(json.loads(row.chunking).get("rules", 1))
 
 
+def has_context(row: Row) -> bool:
+    """Reads from a row of the registry whether the chunks of a space have a context."""
+    return bool(json.loads(row.chunking).get("context"))
+
+
 def check_space(row: Row | None, name: str, model: ModelSpec, chunking: ChunkSpec) -> None:
     """Refuses to mix vectors of two models or chunking rules in one space.
 

@@ -69,19 +69,20 @@ class Verification:
     faults: DataFrame
 
 
-def verify_rows(tables: SpaceTables, model: ModelSpec) -> Verification:
+def verify_rows(tables: SpaceTables, model: ModelSpec, has_context: bool) -> Verification:
     """Checks every row of a space's ledger and vectors: counts, ids, hashes and numbers.
 
     Args:
         tables: The space's tables, which must exist.
         model: The model that made it; only how its vectors look matters.
+        has_context: Whether its chunks have a context.
 
     Returns:
         What was found.
     """
     # All passes, and the commits of a repair, must see the same rows.
     ledger, vectors = (read_pinned(tables, table) for table in (LEDGER.name, "vectors"))
-    rows = faulty_rows(vectors, model)
+    rows = faulty_rows(vectors, model, has_context)
     faults = rows.select("doc_id", "fault").unionByName(faulty_documents(ledger, vectors))
     return Verification(
         statuses=summarise_ledger(ledger).statuses,

@@ -1768,9 +1768,16 @@ MUTANTS = [
     Mutant(
         "the model does not see the context that is stored",
         "spark_jobs/embedding/staging.py",
-        '.select("text_hash", model_text(chunks.columns).alias("text"))',
+        '.select("text_hash", model_text().alias("text"))',
         '.select("text_hash", "text")',
         _CONTEXTS + "a_new_title_embeds_its_document_again_and_no_other",
+    ),
+    Mutant(
+        "a payload column is taken for the context of chunks",
+        "spark_jobs/embedding/self_check.py",
+        "model_text(bool(run.preflight.chunking.context))",
+        'model_text("context" in vectors.columns)',
+        _CONTEXTS + "a_payload_column_of_that_name_is_no_context",
     ),
     Mutant(
         "chunks with other contexts share a vector",

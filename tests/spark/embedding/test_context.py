@@ -61,6 +61,18 @@ def test_a_new_title_embeds_its_document_again_and_no_other(
     verify_space.run(spark, settings)
 
 
+def test_a_payload_column_of_that_name_is_no_context(
+    spark: SparkSession, loaded: Callable[..., Settings], write_json: Callable[..., str]
+) -> None:
+    documents = [{"id": name, "context": "Wood", "text": f"Owls hunt mouse {name}."} for name in "abc"]
+    source = {"payload_columns": ["context"]}
+    settings = loaded(documents, source=source)
+    write_json([{**documents[0], "text": "Owls sleep."}, *documents[1:]])
+    # The model is checked by stored texts first.
+    assert run(spark, settings).counts["changed"] == 1
+    verify_space.run(spark, settings)
+
+
 def test_a_context_needs_columns_with_one_value(
     spark: SparkSession, write_json: Callable[..., str], make_settings: Callable[..., Settings]
 ) -> None:
