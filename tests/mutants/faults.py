@@ -523,6 +523,20 @@ MUTANTS = [
         "tests/unit/encoders/test_fake.py::test_a_process_holds_one_model_and_a_bounded_number_of_its_uses",
     ),
     Mutant(
+        "a parser's libraries count as left by its documents",
+        "udfs/parsing/bounded.py",
+        "return address_space - self._at_start > _GROWN * (self._limits.memory_bytes - self._at_start)",
+        "return address_space > _GROWN * self._limits.memory_bytes",
+        "tests/unit/parsing/test_bounded.py::test_a_process_whose_libraries_take_most_of_the_memory_is_kept",
+    ),
+    Mutant(
+        "a parser is kept however much its documents have left",
+        "udfs/parsing/bounded.py",
+        '        if child.has_grown(header.pop("address_space")):',
+        '        if child.has_grown(header.pop("address_space")) and False:',
+        "tests/unit/parsing/test_bounded.py::test_a_process_that_has_grown_is_replaced",
+    ),
+    Mutant(
         "ranges of a single text count as measured",
         "udfs/quantization.py",
         "if texts >= LEAST_TEXTS and a < b else",

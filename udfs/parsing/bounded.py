@@ -14,13 +14,14 @@ from typing import Any, Self
 
 from schemas.errors import EmbedlakeError
 from schemas.reasons import PARSER_TIMEOUT, TOO_LARGE, UNPARSABLE
-from udfs.parsing.child import LENGTH, READY, framed
+from udfs.parsing.child import LENGTH, framed
 from udfs.parsing.content_type import type_by_magic
 from udfs.parsing.parse import need_packages
 from udfs.parsing.parsed import Limits, Parsed
 
 _START_SECONDS = 120.0
-# What a document leaves allocated is missing to the next one. A child that has grown beyond this share is replaced.
+# What a document leaves allocated is missing to the next one. A child that has used up this share of what a new one has
+# for a document is replaced. A share of the limit would not do: how much the libraries map differs between systems.
 _GROWN = 0.5
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHOME", "TMPDIR", "VIRTUAL_ENV")
 _CHUNK = 2**20
@@ -40,6 +41,7 @@ class _Child:
     """
 
     def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         # Threads' own arenas would fill the address space without being used.
@@ -59,11 +61,12 @@ class _Child:
             os.set_blocking(_file(stream), False)
         self._received = bytearray()
         try:
-            self._exchange(b"", len(READY), time.monotonic() + _START_SECONDS)
+            self._exchange(b"", LENGTH, time.monotonic() + _START_SECONDS)
         except (_EndedError, TimeoutError) as error:
             self.end()
             raise EmbedlakeError("the process that parses documents does not start. Run pip check.") from error
-        del self._received[: len(READY)]
+        self._at_start = int.from_bytes(self._received[:LENGTH], "big")
+        del self._received[:LENGTH]
 
     def ask(self, content: bytes, name: str, seconds: float) -> tuple[dict[str, Any], bytes]:
         """Has a document parsed; TimeoutError or _EndedError if that fails."""
@@ -80,6 +83,10 @@ class _Child:
             parts.append(bytes(self._received[LENGTH : LENGTH + length]))
             del self._received[: LENGTH + length]
         return json.loads(parts[0]), parts[1]
+
+    def has_grown(self, address_space: int) -> bool:
+        """Whether the next document would find too little memory."""
+        return address_space - self._at_start > _GROWN * (self._limits.memory_bytes - self._at_start)
 
     def _exchange(self, message: bytes, wanted: int, deadline: float) -> None:
         """Sends, and receives until so many bytes are there."""
@@ -215,8 +222,7 @@ class BoundedParser:
             # Stopped in the middle: what it still answers belongs to nobody.
             self.close()
             raise
-        grown = header.pop("address_space")
-        if grown > _GROWN * self.limits.memory_bytes:
+        if child.has_grown(header.pop("address_space")):
             self.close()
         taken = header["reason"] is None
         header |= {"text": text.decode("utf-8", "surrogatepass") if header["text"] else None}

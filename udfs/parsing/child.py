@@ -18,7 +18,6 @@ from udfs.parsing.parse import load_parsers, parse
 from udfs.parsing.parsed import Limits, Parsed
 
 LENGTH = 8
-READY = b"ready\n"
 # A document that hangs is ended by the parent. If that is gone, by this process itself, so much later.
 _GRACE = 10
 # Warnings of libraries go to a file of the parent's.
@@ -99,7 +98,8 @@ def main() -> None:
     os.dup2(2, 1)
     load_parsers()
     _bound(limits)
-    stdout.write(READY)
+    # Says that it is ready, and what it takes before the first document.
+    stdout.write(address_space().to_bytes(LENGTH, "big"))
     stdout.flush()
     with suppress(BrokenPipeError):
         _serve(limits, sys.stdin.buffer, stdout)
