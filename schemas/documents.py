@@ -66,5 +66,7 @@ PARSED = StructType(
         StructField("is_gone", BooleanType()),
     ]
 )
+# What a chunk's pages are found by, beside its place in the text.
+PAGES = "pages"
 # Columns that may be copied to every chunk.
 PAYLOAD = ("path", "title", "author", "page_count", "mime_type", "language", "modified", "size", "metadata")

@@ -1,6 +1,6 @@
 """`staged_chunks` and `staged_vectors`: the results of chunking and inference until they are merged."""
 
-from pyspark.sql.types import BooleanType, IntegerType, LongType, StringType, StructField, StructType
+from pyspark.sql.types import ArrayType, BooleanType, IntegerType, LongType, StringType, StructField, StructType
 
 from schemas.precision import OutputPrecision
 from schemas.table import Table, column
@@ -15,6 +15,7 @@ CHUNK_FIELDS = (
     column("char_end", IntegerType(), "character after the chunk's last one"),
     column("text", StringType(), "text of the chunk"),
     column("context", StringType(), "what the model sees before the text; null without a context"),
+    column("headings", ArrayType(StringType()), "headings that the chunk stands under; null where they are not known"),
     column("text_hash", StringType(), "SHA-256 (hex) of what the model sees of the chunk, without its prompt"),
     column("token_count", IntegerType(), "tokens of the chunk, prompt and special tokens included"),
     column("truncated", BooleanType(), "whether the model will see only the beginning"),

@@ -34,25 +34,35 @@ KEY_AND_TEXT = (
 )
 # Only in spaces whose chunks have a context.
 CONTEXT = column("context", StringType(), "what the model sees before the text: title, headings or other columns")
+# Only in spaces whose chunking rule knows headings.
+HEADINGS = column("headings", ArrayType(StringType()), "headings that the chunk stands under, the outermost first")
+# Only in spaces whose source is files that are parsed.
+PAGE_START = column(
+    "page_start", IntegerType(), "page, slide or sheet that the chunk begins on, from 1; null in files without"
+)
+PAGE_END = column("page_end", IntegerType(), "page, slide or sheet that the chunk ends on")
+PAGE_FIELDS = (PAGE_START, PAGE_END)
 RUN = column("run_id", StringType(), "run that last wrote this row")
 
 
 def vectors_table(
-    payload: Sequence[StructField] = (), precision: OutputPrecision = "float32", has_context: bool = False
+    payload: Sequence[StructField] = (),
+    precision: OutputPrecision = "float32",
+    optional: Sequence[StructField] = (),
 ) -> Table:
     """Describes the vectors of one space: one row for each chunk of each embedded document.
 
     Args:
         payload: The source's payload columns, which keep their own names.
         precision: The storage format of embeddings.
-        has_context: Whether chunks have a context.
+        optional: Which of `CONTEXT`, `HEADINGS` and `PAGE_FIELDS` the space has, in this order.
 
     Returns:
         The table.
     """
     fields = [
         *KEY_AND_TEXT,
-        *([CONTEXT] if has_context else []),
+        *optional,
         *(column(field.name, field.dataType, "payload, copied from the source") for field in payload),
         RUN,
         column("embedding", embedding_type(precision), "embedding of the chunk"),

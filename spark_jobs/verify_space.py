@@ -16,7 +16,15 @@ from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.specs import chunk_spec, inference_spec
 from spark_jobs.store.claims import Claim, exclusive
-from spark_jobs.store.faults import NO_ID, NO_LEDGER_ID, ROW_FAULTS, mark_documents, remove_rows
+from spark_jobs.store.faults import (
+    NO_ID,
+    NO_LEDGER_ID,
+    REPEATED_FILE,
+    ROW_FAULTS,
+    mark_documents,
+    remove_files,
+    remove_rows,
+)
 from spark_jobs.store.runs import history, require_tables
 from spark_jobs.store.spaces import as_made, check_space
 from spark_jobs.store.tables import delta_session, space_tables
@@ -112,6 +120,9 @@ def _repair(
     if kinds.intersection(ROW_FAULTS):
         with claim.fence.commit(spark):
             remove_rows(found.rows, tables, with_null_ids=NO_ID in kinds)
+    if REPEATED_FILE in kinds:
+        with claim.fence.commit(spark):
+            remove_files(found.faults, tables)
     left = tables.read("vectors")
     if kinds - {COLLAPSED}:
         documents = found.faults.select("doc_id").where(F.col("doc_id").isNotNull()).distinct()

@@ -10,9 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import StructField
 
 from schemas.context import CONTEXT_END
 from schemas.staged import CUT
+from schemas.vectors import CONTEXT, HEADINGS
 from udfs.chunking.chunks import TokenCounter, chunk_text
 from udfs.encoders.token_counter import load_token_counter
 from udfs.specs import ChunkSpec, ModelSpec
@@ -46,6 +48,11 @@ def chunk_id(library: str, doc_id: str, text_hash: str, occurrence: int) -> str:
         A version 5 UUID.
     """
     return str(uuid.uuid5(_NAMESPACE, json.dumps([library, doc_id, text_hash, occurrence])))
+
+
+def optional_columns(chunking: ChunkSpec) -> tuple[StructField, ...]:
+    """Returns the columns of `vectors` that only some chunking rules fill, as far as this one does."""
+    return (*([CONTEXT] if chunking.context else []), *([HEADINGS] if chunking.knows_headings else []))
 
 
 def document_chunks(
@@ -89,6 +96,7 @@ def document_chunks(
                 "char_end": chunk.char_end,
                 "text": chunk.text,
                 "context": chunk.context.removesuffix(CONTEXT_END) or None,
+                "headings": list(chunk.headings) if chunking.knows_headings else None,
                 "text_hash": text_hash,
                 "token_count": chunk.token_count,
                 "truncated": max_tokens is not None and chunk.token_count > max_tokens,

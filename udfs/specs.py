@@ -66,6 +66,11 @@ class ChunkSpec:
     rules: int = NEWEST_RULES
     context: tuple[str, ...] = ()
 
+    @property
+    def knows_headings(self) -> bool:
+        """Whether chunks know the headings that they stand under."""
+        return self.method == "structure" and self.rules > 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferenceSpec:

@@ -5,16 +5,18 @@ from functools import cached_property
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructField
 
 from schemas.ledger import EMBEDDED, LEDGER
 from schemas.staged import CUT
-from schemas.vectors import CONTEXT, KEY_AND_TEXT, vectors_table
+from schemas.vectors import KEY_AND_TEXT, vectors_table
 from spark_jobs.embedding.documents import as_keys
 from spark_jobs.embedding.run import Run
 from spark_jobs.embedding.slicing import Slice, Work
 from spark_jobs.store.ledger import compared
 from spark_jobs.store.tables import tables_of_row
 from spark_jobs.store.versions import read_pinned
+from udfs.chunk_documents import optional_columns
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,12 @@ class ActiveChunks:
     Attributes:
         ledger: Its ledger.
         vectors: Its chunks; no embedding is read.
-        has_context: Whether they have a context.
+        optional: Columns that only some spaces have, but both of these.
     """
 
     ledger: DataFrame
     vectors: DataFrame
-    has_context: bool
+    optional: tuple[StructField, ...]
 
     @cached_property
     def count(self) -> int:
@@ -68,8 +70,7 @@ def find_active_chunks(run: Run, work: Work) -> ActiveChunks | None:
         return None
     # The ledger first: what it claims is in the later version of the vectors, or a later run has replaced it there.
     ledger = read_pinned(tables, LEDGER.name)
-    has_context = bool(run.preflight.chunking.context)
-    return ActiveChunks(ledger, read_pinned(tables, vectors_table().name), has_context)
+    return ActiveChunks(ledger, read_pinned(tables, vectors_table().name), optional_columns(run.preflight.chunking))
 
 
 def same_documents(active: ActiveChunks, texts: DataFrame, number: int) -> DataFrame:
@@ -104,7 +105,7 @@ def taken_chunks(active: ActiveChunks, documents: DataFrame, number: int) -> Dat
         Their chunks. What is only counted while a text is cut is null.
     """
     # A payload column may have the name of a column that chunks in flight have.
-    stored = [field.name for field in (*KEY_AND_TEXT, *([CONTEXT] if active.has_context else []))]
+    stored = [field.name for field in (*KEY_AND_TEXT, *active.optional)]
     rows = active.vectors.select(stored).join(as_keys(documents, number), "doc_id", "left_semi")
     absent = {field.name: F.lit(None).cast(field.dataType) for field in CUT if field.name not in stored}
     return rows.withColumns(absent).select(CUT.names)

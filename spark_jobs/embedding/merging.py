@@ -6,11 +6,12 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField
 
-from schemas.documents import DOCUMENTS
+from schemas.documents import DOCUMENTS, PAGES
 from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED
 from schemas.plan import PAYLOAD, REMOVED, TRIED
 from schemas.reasons import INVALID_VECTOR
 from schemas.table import Table, quoted
+from schemas.vectors import HEADINGS, PAGE_END, PAGE_FIELDS, PAGE_START
 from spark_jobs.embedding.staging import POSITION, has_chunk
 from spark_jobs.runtime.properties import session_properties
 from spark_jobs.store.failpoints import boundary
@@ -58,7 +59,6 @@ def merge_vectors(
     changes: DataFrame,
     tables: SpaceTables,
     table: Table,
-    payload: Sequence[StructField],
     insert_only: bool,
     is_fenced: bool,
     few: bool = False,
@@ -71,7 +71,6 @@ def merge_vectors(
         changes: Rows of `as_vector_changes`.
         tables: The space's tables.
         table: `vectors`.
-        payload: Fields of the payload columns.
         insert_only: Whether none of the documents has a stored chunk. Delta then writes no second copy of each vector
             for the change feed, which reads inserts from the data files themselves.
         is_fenced: Whether no other run can commit meanwhile. Inserts alone are then appended: nothing stored is read,
@@ -82,21 +81,37 @@ def merge_vectors(
     if insert_only and (is_fenced or not tables.exists(table.name)):
         tables.append(changes.where(F.col(OPERATION) == UPSERT).select(*map(quoted, names)), table)
         return
-    moved = F.lit(False)
-    for name in POSITION:
-        moved = moved | ~F.col(name).eqNullSafe(_incoming(name))
-    rewritten = [*POSITION, *(field.name for field in payload), "run_id"]
     merge = _renamed(changes).mergeInto(tables.name("vectors"), _same(changes, "chunk_id", few))
     if not insert_only:
         merge = (
             merge.whenMatched(_incoming(OPERATION) == DELETE)
             .delete()
-            .whenMatched(moved | _incoming(PAYLOAD_CHANGED))
-            .update({quoted(name): _incoming(name) for name in rewritten})
+            .whenMatched(_has_moved(table) | _incoming(PAYLOAD_CHANGED))
+            .update(_rewritten(table))
         )
     every = {quoted(name): _incoming(name) for name in names}
     with boundary("vectors"):
         merge.whenNotMatched(_incoming(OPERATION) == UPSERT).insert(every).merge()
+
+
+def _has_moved(table: Table) -> Column:
+    """Whether a stored chunk stands elsewhere in its document, or under other headings."""
+    moved = F.lit(False)
+    for name in POSITION:
+        moved = moved | ~F.col(name).eqNullSafe(_incoming(name))
+    return moved | ~F.col(HEADINGS.name).eqNullSafe(_newest_headings()) if _has_own(table, HEADINGS) else moved
+
+
+def _rewritten(table: Table) -> dict[str, Column]:
+    """What a stored chunk takes from its document as it is now."""
+    pages = [field.name for field in PAGE_FIELDS if _has_own(table, field)]
+    values = {quoted(name): _incoming(name) for name in (*POSITION, *_payload_names(table), *pages, "run_id")}
+    return values | ({HEADINGS.name: _newest_headings()} if _has_own(table, HEADINGS) else {})
+
+
+def _newest_headings() -> Column:
+    """A text that was not cut in this run comes without its headings."""
+    return F.coalesce(_incoming(HEADINGS.name), F.col(HEADINGS.name))
 
 
 def merge_ledger(changes: DataFrame, tables: SpaceTables, is_new: bool, few: bool = False) -> None:
@@ -155,6 +170,24 @@ def merge_documents(changes: DataFrame, tables: SpaceTables, is_new: bool) -> No
     )
     with boundary(DOCUMENTS.name), session_properties(tables.spark, COPIED_SOURCE):
         merge.merge()
+
+
+def _payload_names(table: Table) -> list[str]:
+    return [name for name in table.schema.names if name in (table.from_source or ())]
+
+
+def _has_own(table: Table, column: StructField) -> bool:
+    """Whether a space has a column that only some have. In the others, a payload column may have its name."""
+    return column.name in table.schema.names and column.name not in _payload_names(table)
+
+
+def _pages_of(begins: Column) -> dict[str, Column]:
+    """Finds a chunk's pages by where in the text each page begins; null where the document has no pages."""
+
+    def begun_by(last: Column) -> Column:
+        return F.when(F.size(begins) > 0, F.size(F.filter(begins, lambda begin: begin <= last)))
+
+    return {PAGE_START.name: begun_by(F.col("char_start")), PAGE_END.name: begun_by(F.col("char_end") - 1)}
 
 
 def _with_faults(chunks: DataFrame, staged: DataFrame) -> DataFrame:
@@ -234,7 +267,7 @@ def as_vector_changes(
         chunks: Staged chunks of the slice.
         staged: Staged vectors.
         table: `vectors`.
-        payload: Fields of the payload columns.
+        payload: Fields that the plan carries beside the text.
         run_id: The run that writes.
         keep_older: Whether a document that fails keeps its stored chunks.
 
@@ -257,6 +290,8 @@ def as_vector_changes(
         .agg(F.min("embedding").alias("embedding"))
     )
     values = {field.name: F.col(f"payload.{quoted(field.name)}") for field in payload} | {"run_id": F.lit(run_id)}
+    if _has_own(table, PAGE_START):
+        values |= _pages_of(values[PAGES])
     columns = [values.get(name, F.col(quoted(name))).alias(name) for name in table.schema.names]
     guides = [F.col(OPERATION), F.col("payload_changed").alias(PAYLOAD_CHANGED)]
     return changes.drop("run_id").join(embeddings, "missing_hash", "left").select(*columns, *guides)

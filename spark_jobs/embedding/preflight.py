@@ -17,10 +17,12 @@ from spark_jobs.runtime.threads import beside
 from spark_jobs.settings.loading import Settings
 from spark_jobs.settings.sections import split_path
 from spark_jobs.settings.specs import chunk_spec, inference_spec
+from spark_jobs.sources.columns import name_clashes
 from spark_jobs.sources.source import Source, check_ids
 from spark_jobs.store.registry import Registry, read_registry
 from spark_jobs.store.spaces import as_made, check_space
 from spark_jobs.store.tables import location_of, space_tables, stored_types
+from udfs.chunk_documents import optional_columns
 from udfs.models.fingerprint import chunking_fingerprint, model_fingerprint
 from udfs.specs import ChunkSpec, InferenceSpec
 
@@ -107,6 +109,9 @@ def run_preflight(
     registry = found()
     chunking = as_made(registry.row, settings, chunking)
     check_space(registry.row, settings.space, model.model, chunking)
+    clashes = name_clashes(settings.source, optional_columns(chunking))
+    if clashes:
+        raise SourceError(f"the source {settings.source.path or settings.source.table}: {fault}" for fault in clashes)
     return PreflightResult(
         source=source if folder is None else folder.told(source),
         inference=model,

@@ -194,7 +194,7 @@ def commit_slice(
         if is_held:
             changes, outcomes = each_in_memory(changes, outcomes)
         with run.fence.commit(spark) as is_fenced:
-            merge_vectors(changes, run.tables, run.state.vectors, payload, is_fresh, is_fenced, few)
+            merge_vectors(changes, run.tables, run.state.vectors, is_fresh, is_fenced, few)
     with progress.step("merge ledger"), run.fence.commit(spark) as is_fenced:
         merge_ledger(outcomes, run.tables, is_fenced and slice_.added == slice_.documents, few)
 

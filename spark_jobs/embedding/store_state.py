@@ -12,7 +12,7 @@ from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED
 from schemas.runs import RUNS
 from schemas.spaces import SPACES
 from schemas.table import Table
-from schemas.vectors import vectors_table
+from schemas.vectors import PAGE_FIELDS, vectors_table
 from spark_jobs.embedding.preflight import PreflightResult
 from spark_jobs.runtime.threads import together
 from spark_jobs.settings.loading import Settings
@@ -21,6 +21,7 @@ from spark_jobs.store.locks import store_lock
 from spark_jobs.store.removal import is_left
 from spark_jobs.store.runs import history, refuse_second
 from spark_jobs.store.tables import SpaceTables, space_tables
+from udfs.chunk_documents import optional_columns
 
 # Up to so many documents, one pass over all takes no longer than two over some.
 _LARGE = 50_000
@@ -104,8 +105,10 @@ def read_store(
         RunActiveError: Another run is active.
     """
     tables = space_tables(spark, settings)
-    has_context = bool(preflight.chunking.context)
-    vectors = vectors_table(preflight.source.payload, preflight.inference.model.precision, has_context)
+    fields = {field.name: field for field in preflight.source.payload}
+    payload = [fields[name] for name in settings.source.payload_columns]
+    optional = [*optional_columns(preflight.chunking), *(PAGE_FIELDS if settings.source.is_parsed else ())]
+    vectors = vectors_table(payload, preflight.inference.model.precision, optional)
     existing: set[str] = set()
 
     def complete(table: Table) -> None:

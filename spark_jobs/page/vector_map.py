@@ -13,7 +13,7 @@ from pyspark.sql.types import ArrayType, BinaryType, DataType, MapType, StructTy
 
 from schemas.errors import InputError
 from schemas.table import quoted
-from schemas.vectors import vectors_table
+from schemas.vectors import CONTEXT, PAGE_FIELDS, vectors_table
 from spark_jobs.page.facts import VectorMap
 from spark_jobs.store.open_space import OpenSpace
 from udfs.quantization import restored
@@ -28,13 +28,16 @@ _TEXT_BYTES, _ID_BYTES = 900_000, 300_000
 _MOST_TEXT, _MOST_ID, _MOST_LABEL = 240, 120, 60
 # A payload column is looked at only if a person named it, or if it is among the first ones.
 _MOST_CANDIDATES = 20
+_OPTIONAL = [field.name for field in (CONTEXT, *PAGE_FIELDS)]
 _UNNAMED = (ArrayType, MapType, StructType, BinaryType, VariantType)
 
 
 def color_columns(space: OpenSpace) -> list[str]:
     """Lists the payload columns by which a map can be colored."""
     own = set(vectors_table().schema.names)
-    return [field.name for field in space.vectors.rows.schema if field.name not in own and _is_plain(field.dataType)]
+    names = [field.name for field in space.vectors.rows.schema if field.name not in own and _is_plain(field.dataType)]
+    # They would tell less than a payload column, and are one where the space has no column of its own by that name.
+    return sorted(names, key=lambda name: name in _OPTIONAL)
 
 
 def _is_plain(kind: DataType) -> bool:

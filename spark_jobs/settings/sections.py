@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from schemas.context import HEADINGS
-from schemas.documents import PAYLOAD
+from schemas.documents import PAGES, PAYLOAD
 from schemas.table import name_parts
 from udfs.specs import NEWEST_RULES
 
@@ -217,14 +217,19 @@ class SourceSettings(Section):
         return self.text_columns or ["text"]
 
     @property
+    def carried_columns(self) -> list[str]:
+        """The columns that reach the chunks beside the text: the payload and, of parsed files, where pages begin."""
+        return [*self.payload_columns, *([PAGES] if self.is_parsed else [])]
+
+    @property
     def context_columns(self) -> list[str]:
         """The columns that a document's context is made of."""
         return [name for name in self.context if name != HEADINGS]
 
     @property
     def named_columns(self) -> list[str]:
-        """All columns that the settings name: id, texts, payload and context."""
-        named = [self.id_name, *self.text_names, *self.payload_columns]
+        """All columns that decide the rows of a document: id, texts, payload and context."""
+        named = [self.id_name, *self.text_names, *self.carried_columns]
         return [*named, *(name for name in self.context_columns if name not in named)]
 
 

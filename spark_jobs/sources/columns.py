@@ -1,5 +1,7 @@
 """What is wrong with a source's columns; no Spark session."""
 
+from collections.abc import Sequence
+
 from pyspark.sql.types import (
     ArrayType,
     BinaryType,
@@ -25,7 +27,9 @@ def column_faults(source: SourceSettings, fields: dict[str, StructField]) -> lis
     """Describes what is wrong with a source's columns, given by name; one fault each."""
     return _missing(source, list(fields)) or [
         *_wrong_types(source, fields),
-        *_clashes(source),
+        # Further columns of `vectors` follow from the chunking rule, which is not known here.
+        *name_clashes(source, vectors_table().schema.fields),
+        *_bad_names(source),
         *_bad_fields(source, fields),
     ]
 
@@ -78,12 +82,20 @@ def _wrong_types(source: SourceSettings, fields: dict[str, StructField]) -> list
     ]
 
 
-def _clashes(source: SourceSettings) -> list[str]:
+def name_clashes(source: SourceSettings, own: Sequence[StructField]) -> list[str]:
+    """Describes which payload columns have the names of columns that `vectors` has itself; one fault each."""
+    return [
+        f"payload column {name!r} clashes with a column of vectors. Rename it in a view."
+        for name in sorted(clashing(source.payload_columns, own))
+    ]
+
+
+def _bad_names(source: SourceSettings) -> list[str]:
     names = source.payload_columns
-    own = vectors_table(has_context=bool(source.context)).schema.fields
-    clashes = {*clashing(names, own), *(n for n in names if n.lower() in _RESERVED)}
     faults = [
-        f"payload column {name!r} clashes with a column of vectors. Rename it in a view." for name in sorted(clashes)
+        f"payload column {name!r} has a name that embedlake or Delta uses itself. Rename it in a view."
+        for name in sorted(names)
+        if name.lower() in _RESERVED
     ]
     return faults + [
         f"payload column {name!r} has a character that Delta does not accept in names (one of {_BAD_CHARACTERS!r}). "

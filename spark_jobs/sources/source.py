@@ -36,7 +36,7 @@ class Source:
     Attributes:
         rows: Its rows, filtered; at one version if it has versions.
         version: That version; None if it has none.
-        payload: Fields of the payload columns.
+        payload: Fields of the columns that reach the chunks beside the text; `carried_columns` of the settings.
         table_id: Delta's id of the table, or None; a different table under the same name would have its own id.
         commit: Digest of the commit that made the version, or None. A table that was put back from a copy has the same
             id, and uses the numbers of its versions again.
@@ -100,7 +100,7 @@ def open_source(
     return Source(
         rows=rows,
         version=version,
-        payload=tuple(StructField(n, fields[n].dataType) for n in source.payload_columns),
+        payload=tuple(StructField(n, fields[n].dataType) for n in source.carried_columns),
         table_id=detail.id if detail is not None else None,
         commit=_commit_digest(newest) if newest is not None else None,
         has_feed=detail is not None and detail.properties.get("delta.enableChangeDataFeed") == "true",

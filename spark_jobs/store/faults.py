@@ -3,6 +3,7 @@
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from schemas.documents import DOCUMENTS
 from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED, REDO
 from schemas.precision import stored_dimension
 from schemas.table import quoted
@@ -27,9 +28,12 @@ OTHER_COUNT = "documents whose number of chunks differs from the ledger's"
 LATER = "documents with chunks of a later run than the ledger records"
 WRONG_STATUS = "documents whose status in the ledger contradicts their chunk_count"
 WRONG_INDEX = "documents whose chunks are not numbered 0, 1, 2, ..."
+REPEATED_FILE = "files with more than one row in documents, of which the source would count each"
+WITHOUT_FILE = "documents of the ledger without a row in documents, though the last run has finished"
 # Rows that are invalid by themselves. A repair removes them, whatever the next run does with their documents.
 ROW_FAULTS = (NO_ID, REPEATED, WRONG_HASH, NO_VECTOR, WRONG_DIMENSION, NOT_FINITE, ZERO, NOT_UNIT)
-FAULTS = (*ROW_FAULTS, NO_LEDGER_ID, ORPHANS, SEVERAL, OTHER_COUNT, LATER, WRONG_STATUS, WRONG_INDEX)
+_DOCUMENT_FAULTS = (NO_LEDGER_ID, ORPHANS, SEVERAL, OTHER_COUNT, LATER, WRONG_STATUS, WRONG_INDEX)
+FAULTS = (*ROW_FAULTS, *_DOCUMENT_FAULTS, REPEATED_FILE, WITHOUT_FILE)
 # Rounding in half-precision models stays far below this.
 _LENGTH_TOLERANCE = 1e-3
 
@@ -123,6 +127,43 @@ def _document_faults() -> list[Column]:
         F.when(is_single & ~F.coalesce(fits, F.lit(False)), WRONG_STATUS),
         F.when(is_single & must_be_numbered & ~in_order, WRONG_INDEX),
     ]
+
+
+def faulty_files(documents: DataFrame, ledger: DataFrame, is_settled: bool) -> DataFrame:
+    """Finds files on which the table of parsed files and the ledger disagree; reads no text.
+
+    Files without a row in the ledger are no fault: a filter of the source may leave them out.
+
+    Args:
+        documents: The space's `documents`.
+        ledger: The space's ledger.
+        is_settled: Whether the last run has finished. One that has not, or that stopped at its cap, removes what is
+            gone from `documents` before it comes to the ledger.
+
+    Returns:
+        Columns doc_id and `fault`.
+    """
+    files = documents.groupBy(F.col("path").alias("doc_id")).agg(F.count(F.lit(1)).alias("n"))
+    repeated = files.where(F.col("n") > 1).select("doc_id", F.lit(REPEATED_FILE).alias("fault"))
+    if not is_settled:
+        return repeated
+    # What an earlier repair marked is known to be incomplete.
+    known = ledger.where(F.col("doc_id").isNotNull() & (F.col("text_hash") != REDO)).select("doc_id").distinct()
+    without = known.join(files, "doc_id", "left_anti").withColumn("fault", F.lit(WITHOUT_FILE))
+    return repeated.unionByName(without)
+
+
+def remove_files(faults: DataFrame, tables: SpaceTables) -> None:
+    """Removes the rows of repeated files from `documents`, so that the next run reads the files again.
+
+    Args:
+        faults: Columns doc_id and `fault`, from fixed versions of the tables.
+        tables: The space's tables.
+    """
+    paths = faults.where(F.col("fault") == REPEATED_FILE).select(F.col("doc_id").alias(_KEY)).distinct()
+    merge = paths.mergeInto(tables.name(DOCUMENTS.name), F.col("path") == F.col(_KEY)).whenMatched().delete()
+    with boundary(DOCUMENTS.name):
+        merge.merge()
 
 
 def remove_rows(rows: DataFrame, tables: SpaceTables, with_null_ids: bool) -> None:

@@ -8,9 +8,12 @@ import numpy as np
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from schemas.documents import DOCUMENTS
 from schemas.ledger import LEDGER, REDO
-from spark_jobs.store.faults import FAULTS, faulty_documents, faulty_rows
+from schemas.runs import RUNS
+from spark_jobs.store.faults import FAULTS, faulty_documents, faulty_files, faulty_rows
 from spark_jobs.store.ledger import summarise_ledger
+from spark_jobs.store.runs import history
 from spark_jobs.store.tables import SpaceTables
 from spark_jobs.store.versions import read_pinned
 from udfs.quantization import collapsed_numbers
@@ -70,7 +73,7 @@ class Verification:
 
 
 def verify_rows(tables: SpaceTables, model: ModelSpec, has_context: bool) -> Verification:
-    """Checks every row of a space's ledger and vectors: counts, ids, hashes and numbers.
+    """Checks every row of a space's ledger and vectors, and of its parsed files: counts, ids, hashes and numbers.
 
     Args:
         tables: The space's tables, which must exist.
@@ -84,6 +87,8 @@ def verify_rows(tables: SpaceTables, model: ModelSpec, has_context: bool) -> Ver
     ledger, vectors = (read_pinned(tables, table) for table in (LEDGER.name, "vectors"))
     rows = faulty_rows(vectors, model, has_context)
     faults = rows.select("doc_id", "fault").unionByName(faulty_documents(ledger, vectors))
+    if tables.exists(DOCUMENTS.name):
+        faults = faults.unionByName(faulty_files(read_pinned(tables, DOCUMENTS.name), ledger, _is_settled(tables)))
     return Verification(
         statuses=summarise_ledger(ledger).statuses,
         chunks=vectors.count(),
@@ -93,6 +98,11 @@ def verify_rows(tables: SpaceTables, model: ModelSpec, has_context: bool) -> Ver
         rows=rows,
         faults=faults,
     )
+
+
+def _is_settled(tables: SpaceTables) -> bool:
+    last, _ = history(tables) if tables.exists(RUNS.name) else (None, None)
+    return last is not None and bool(last.clean)
 
 
 def _collapsed(vectors: DataFrame) -> tuple[Finding, ...]:

@@ -41,6 +41,7 @@ _FORECAST = "tests/unit/embedding/test_forecast.py::test_"
 _PLAN = "tests/spark/jobs/test_plan.py::test_"
 _RULES = "tests/unit/chunking/test_rules.py::test_"
 _CONTEXT = "tests/unit/chunking/test_context.py::test_"
+_PLACES = "tests/spark/embedding/test_places.py::test_"
 _CONTEXTS = "tests/spark/embedding/test_context.py::test_"
 _DOCUMENTS = "tests/spark/sources/test_documents.py::test_"
 
@@ -535,6 +536,41 @@ MUTANTS = [
         '        if child.has_grown(header.pop("address_space")):',
         '        if child.has_grown(header.pop("address_space")) and False:',
         "tests/unit/parsing/test_bounded.py::test_a_process_that_has_grown_is_replaced",
+    ),
+    Mutant(
+        "another heading above a chunk that stays where it is goes unnoticed",
+        "spark_jobs/embedding/merging.py",
+        "return moved | ~F.col(HEADINGS.name).eqNullSafe(_newest_headings()) if _has_own(table, HEADINGS) else moved",
+        "return moved",
+        _PLACES + "a_heading_that_is_as_long_as_before_moves_no_chunk_but_counts",
+    ),
+    Mutant(
+        "a text that is not cut again loses its headings",
+        "spark_jobs/embedding/merging.py",
+        "return F.coalesce(_incoming(HEADINGS.name), F.col(HEADINGS.name))",
+        "return _incoming(HEADINGS.name)",
+        _PLACES + "a_chunk_knows_the_headings_above_it_as_they_are_now",
+    ),
+    Mutant(
+        "a chunk at the top of a page is on the page before",
+        "spark_jobs/embedding/merging.py",
+        "F.size(F.filter(begins, lambda begin: begin <= last))",
+        "F.size(F.filter(begins, lambda begin: begin < last))",
+        _PLACES + "a_chunk_knows_its_pages_as_they_are_now",
+    ),
+    Mutant(
+        "other pages of the same text go unnoticed",
+        "spark_jobs/embedding/documents.py",
+        'payload_hash(payload).alias("payload_hash")',
+        'payload_hash([f for f in payload if f.name != "pages"]).alias("payload_hash")',
+        _PLACES + "a_chunk_knows_its_pages_as_they_are_now",
+    ),
+    Mutant(
+        "a file with two rows in the table of parsed files is no fault",
+        "spark_jobs/store/faults.py",
+        'repeated = files.where(F.col("n") > 1)',
+        'repeated = files.where(F.col("n") > 2)',
+        "tests/spark/sources/test_documents.py::test_faults_of_the_table_of_files_are_found_and_repaired",
     ),
     Mutant(
         "ranges of a single text count as measured",

@@ -32,7 +32,7 @@ DOCUMENTS: list[Document] = [
     {"id": "gone", "text": "Dodos walk.", "reason": "day"},
 ]
 EDITED = [{**each, "text": "Dogs sleep."} if each["id"] == "edited" else each for each in DOCUMENTS[:-1]]
-KEPT = "chunk_id, doc_id, chunk_index, char_start, char_end, text, text_hash, token_count, truncated"
+KEPT = "chunk_id, doc_id, chunk_index, char_start, char_end, text, headings, text_hash, token_count, truncated"
 
 
 def next_space(settings: Settings, **sections: Any) -> Settings:

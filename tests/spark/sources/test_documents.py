@@ -3,21 +3,34 @@
 import os
 import shutil
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from rich.console import Console
 
-from schemas.errors import InputError
+from schemas.documents import DOCUMENTS
+from schemas.errors import InputError, ReconciliationError
 from schemas.reasons import UNPARSABLE
-from spark_jobs import maintain_space, plan_library, verify_space
+from spark_jobs import (
+    calibrate_inference,
+    compare_spaces,
+    drop_space,
+    follow_library,
+    maintain_space,
+    plan_library,
+    verify_space,
+)
 from spark_jobs.embed_library import run, run_spaces
 from spark_jobs.embedding.backlog import backlog_of
 from spark_jobs.embedding.report import RunReport
 from spark_jobs.settings import Settings, as_settings
 from spark_jobs.sources import listing
 from spark_jobs.store.failpoints import VARIABLE, SimulatedCrash
+from spark_jobs.store.faults import REPEATED_FILE, WITHOUT_FILE
 from spark_jobs.store.tables import delta_session, space_tables
 from udfs.parsing import parse
 
@@ -253,3 +266,48 @@ def test_what_is_missing_is_said_before_anything_is_written(spark: SparkSession,
     with pytest.raises(InputError, match="no documents"):
         run(spark, settings_of(folder, tmp_path / "lake", source={"options": {"pathGlobFilter": "*.pdf"}}))
     assert not (tmp_path / "lake" / "docs").exists()
+
+
+def test_faults_of_the_table_of_files_are_found_and_repaired(
+    spark: SparkSession, copied: Callable[..., tuple[Path, Settings]]
+) -> None:
+    _, settings = copied()
+    with delta_session(spark):
+        tables = space_tables(spark, settings)
+        twice = tables.read("documents").where(F.col("path") == "plain.txt").collect()
+        tables.append(spark.createDataFrame(twice, DOCUMENTS.schema), DOCUMENTS)
+        spark.sql(f"DELETE FROM {tables.name('documents')} WHERE path = 'case.txt'")
+    with pytest.raises(ReconciliationError) as raised:
+        verify_space.run(spark, settings)
+    assert f"1 {REPEATED_FILE}: documents such as 'plain.txt'" in str(raised.value)
+    assert f"1 {WITHOUT_FILE}: documents such as 'case.txt'" in str(raised.value)
+    verify_space.run(spark, settings, repair=True)
+    report = run(spark, settings)
+    assert (report.counts["files_read"], report.counts["chunks_embedded"]) == (2, 0)
+    assert not verify_space.run(spark, settings).findings
+    assert len(rows(spark, settings, "documents", "path")) == len(NAMES) + 3
+
+
+def test_other_commands_take_texts_from_the_table_of_files(
+    spark: SparkSession, copied: Callable[..., tuple[Path, Settings]], tmp_path: Path
+) -> None:
+    folder, settings = copied()
+    number = len(NAMES) + 1
+    other = settings.model_copy(
+        update={"space": "small", "model": settings.model.model_copy(update={"precision": "int8"})}
+    )
+    assert compare_spaces.run(spark, other, "small", sample=50).candidate.chunks == number
+    calibrate_inference.run(spark, other, Console(file=StringIO()), tmp_path / "calibration", texts=5, rounds=1)
+    write(folder / "more.txt", "Owls hunt at dusk.")
+    # Both spaces have one look at the folder, and the second one parses nothing.
+    spaces = {"main": settings, "small": other}
+    assert follow_library.run(spark, spaces, until="once") == {"main": 0, "small": 0}
+    stored = rows(spark, other, "vectors", "doc_id", "text")
+    assert stored == rows(spark, settings, "vectors", "doc_id", "text")
+    assert stored["more.txt"] == ("Owls hunt at dusk.",)
+    (folder / "more.txt").unlink()
+    assert follow_library.run(spark, spaces, until="once") == {"main": 0, "small": 0}
+    assert "more.txt" not in rows(spark, other, "vectors", "doc_id")
+    assert not verify_space.run(spark, other).findings
+    drop_space.run(spark, settings, "small")
+    assert not (tmp_path / "lake" / "docs" / "small" / "documents").exists()

@@ -23,7 +23,8 @@ _CHUNKING = ChunkSpec(method="structure", max_tokens=MAX_TOKENS, min_tokens=MAX_
 _COUNTER = FakeTokenCounter()
 # What is counted while a text is cut and not stored, and what only spaces whose chunks have a context store.
 _NOT_STORED = [*(field.name for field in READ_FIELDS), CONTEXT.name]
-_KEPT = "chunk_id, doc_id, chunk_index, char_start, char_end, text, text_hash, token_count, truncated, n, embedding"
+_KEPT = "chunk_id, doc_id, chunk_index, char_start, char_end, text, headings, text_hash, token_count, truncated, n, "
+_KEPT += "embedding"
 
 
 def fails(text: str) -> bool:
