@@ -126,7 +126,7 @@ def _compared(
 ) -> SampledComparison:
     with progress.step("pre-flight"):
         settings = with_texts(spark, settings)
-        preflight = run_preflight(spark, settings)
+        preflight = run_preflight(spark, settings, only_texts=True)
         baseline = _baseline(spark, settings, preflight)
         model = search_model(baseline) if judged is not None else None
         documents = check_ids(preflight.source, settings.source)

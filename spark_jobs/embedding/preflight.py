@@ -70,7 +70,11 @@ class PreflightResult:
 
 
 def run_preflight(
-    spark: SparkSession, settings: Settings, reading: SourceReading | None = None, retries: bool = False
+    spark: SparkSession,
+    settings: Settings,
+    reading: SourceReading | None = None,
+    retries: bool = False,
+    only_texts: bool = False,
 ) -> PreflightResult:
     """Checks model, chunking, columns of the source, store and space; writes nothing.
 
@@ -82,6 +86,7 @@ def run_preflight(
         settings: The whole configuration, as `with_parsed` returns it.
         reading: Opens the source for several spaces; None for this one alone.
         retries: Whether to try files again that could not be parsed.
+        only_texts: Whether what was parsed from files is enough, and their folder is not looked at; see `with_texts`.
 
     Returns:
         What the run can rely on.
@@ -96,7 +101,7 @@ def run_preflight(
     model = _collected(lambda: inference_spec(settings), faults)
     source = _collected(lambda: reading.open(spark, settings.source, known), faults)
     folder = None
-    if settings.source.is_parsed:
+    if settings.source.is_parsed and not only_texts:
         folder = _collected(lambda: look_at_folder(spark, settings, source, retries=retries), faults)
     _collected(lambda: check_store(settings), faults)
     chunking = _collected(lambda: chunk_spec(settings, model.model), faults) if model else None

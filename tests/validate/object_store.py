@@ -1,6 +1,7 @@
 """Keeps a store and its source on a real S3 server, and compares with a store on this machine.
 
-Run by `make validate-s3`, or with the names of parts: library, listing, writers, crashes, troubles, refusals.
+Run by `make validate-s3`, or with the names of parts: library, listing, documents, writers, crashes, troubles and
+refusals.
 The server is versitygw: it checks signatures, refuses a second writer by If-None-Match, and keeps objects as files, so
 that tables are read past it too. It is built once, which takes two minutes. Needs the data sets (TEST_DATA_FOLDER).
 """
@@ -289,11 +290,12 @@ def listing(here: Site, outcome: Outcome) -> None:
 
 def main() -> None:
     """Does the parts one after the other; exits 1 where a check does not hold."""
+    from tests.validate.object_store_documents import documents
     from tests.validate.object_store_refusals import refusals
     from tests.validate.object_store_troubles import crashes, troubles
     from tests.validate.object_store_writers import writers
 
-    parts = {each.__name__: each for each in (library, listing, writers, crashes, troubles, refusals)}
+    parts = {each.__name__: each for each in (library, listing, documents, writers, crashes, troubles, refusals)}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(parts)}; all where none is named")
     names = parser.parse_args().parts or list(parts)
