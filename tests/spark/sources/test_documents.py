@@ -288,6 +288,7 @@ def test_faults_of_the_table_of_files_are_found_and_repaired(
     assert len(rows(spark, settings, "documents", "path")) == len(NAMES) + 3
 
 
+# Worth its time: six commands have a way of their own to the texts, and one of them did not work.
 def test_other_commands_take_texts_from_the_table_of_files(
     spark: SparkSession, copied: Callable[..., tuple[Path, Settings]], tmp_path: Path
 ) -> None:
