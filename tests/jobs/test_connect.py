@@ -68,6 +68,7 @@ def vector_row(doc_id: str, text: str, tokens: int, lang: str, run: int) -> dict
         "char_start": 0,
         "char_end": len(text),
         "text": text,
+        "headings": [],
         "text_hash": sha256(text),
         "token_count": tokens,
         "truncated": False,

@@ -52,6 +52,7 @@ def expected_row(settings: Settings, doc_id: str, index: int, text: str, start: 
         "char_start": start,
         "char_end": start + len(text),
         "text": text,
+        "headings": [],
         "text_hash": sha256(text),
         "token_count": FakeTokenCounter().inputs([text])[0],
         "truncated": False,
