@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import DataType, StructField, StructType
+from pyspark.sql.types import ArrayType, DataType, MapType, StructField, StructType
 
 from schemas.errors import InputError
 
@@ -176,6 +176,38 @@ def with_missing(df: DataFrame, missing: Sequence[MissingField]) -> DataFrame:
         else:
             df = df.withColumn(each.field.name, null)
     return df
+
+
+def sql_type(data_type: DataType) -> str:
+    """Writes a type as SQL does, with the names of a struct's fields in backticks.
+
+    Args:
+        data_type: The type.
+
+    Returns:
+        The words that a cast in SQL takes.
+
+    Example:
+        >>> sql_type(StructType().add("a b", "string"))
+        'struct<`a b`: string>'
+    """
+    if isinstance(data_type, StructType):
+        return f"struct<{', '.join(f'{quoted(field.name)}: {sql_type(field.dataType)}' for field in data_type)}>"
+    if isinstance(data_type, ArrayType):
+        return f"array<{sql_type(data_type.elementType)}>"
+    if isinstance(data_type, MapType):
+        return f"map<{sql_type(data_type.keyType)}, {sql_type(data_type.valueType)}>"
+    return data_type.simpleString()
+
+
+def with_sql_types(df: DataFrame, schema: StructType) -> DataFrame:
+    """Casts columns to the types that SQL has for those of a schema, and gives them its comments."""
+    return df.select(
+        [
+            F.col(quoted(field.name)).cast(sql_type(field.dataType)).alias(field.name, metadata=field.metadata)
+            for field in schema
+        ]
+    )
 
 
 def conform(df: DataFrame, schema: StructType) -> DataFrame:

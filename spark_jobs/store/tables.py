@@ -16,7 +16,7 @@ from schemas.exports import EXPORTS
 from schemas.ledger import LEDGER
 from schemas.runs import RUNS
 from schemas.spaces import SPACES
-from schemas.table import Table, completed, discrepancies, missing_fields, quoted, with_missing
+from schemas.table import Table, completed, discrepancies, missing_fields, quoted, with_missing, with_sql_types
 from schemas.vectors import vectors_table
 from spark_jobs.runtime.properties import read_property, session_properties
 from spark_jobs.runtime.query_log import silent_query_log
@@ -130,7 +130,11 @@ class SpaceTables:
         """Creates the table from its first rows; returns whether it did, and not somebody else meanwhile."""
         name = self.name(table.name)
         # Types, comments and order as described, whatever the query says.
-        writer = rows.to(table.schema).writeTo(name).using("delta")
+        shaped = rows.to(table.schema)
+        if not hasattr(self.spark, "_jsparkSession"):
+            # A type that a client of Connect names makes text `string collate UTF8_BINARY`, which other readers refuse.
+            shaped = with_sql_types(shaped, table.schema)
+        writer = shaped.writeTo(name).using("delta")
         # A platform that keeps its own reader could not read the split columns again.
         is_readable = read_property(self.spark, ROW_READER) == "false"
         properties = table_properties(table.name, self.location.store.vector_encoding if is_readable else "plain")

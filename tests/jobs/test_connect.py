@@ -9,6 +9,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 
 from udfs.chunk_documents import chunk_id
 
@@ -134,3 +135,7 @@ def test_the_job_needs_nothing_that_spark_connect_lacks(
     assert len(stored) == 8 and made == stored
     assert (of_blank, of_null) == (None, None)
     assert answer["slots"] == 2
+    # Connect's own types of text would keep other readers out.
+    logs = list(tmp_path.rglob("_delta_log"))
+    assert [log for log in logs if "collate" in DeltaTable(log.parent).schema().to_json()] == []
+    assert {log.parent.name for log in logs} >= {"runs", "spaces", "vectors", "ledger"}

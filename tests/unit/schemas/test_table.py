@@ -1,9 +1,19 @@
 """Names of tables are split as Spark splits them, and the columns that a table lacks are found."""
 
 import pytest
-from pyspark.sql.types import IntegerType, LongType, StringType, StructField, StructType
+from pyspark.sql.types import (
+    ArrayType,
+    DataType,
+    FloatType,
+    IntegerType,
+    LongType,
+    MapType,
+    StringType,
+    StructField,
+    StructType,
+)
 
-from schemas.table import Table, column, completed, discrepancies, missing_fields, name_parts, quoted
+from schemas.table import Table, column, completed, discrepancies, missing_fields, name_parts, quoted, sql_type
 from schemas.vectors import KEY_AND_TEXT, vectors_table
 
 
@@ -29,6 +39,23 @@ def test_a_name_is_split_at_dots_outside_backticks(name: str, parts: list[str]) 
 def test_what_is_no_name_of_a_table_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="is not the name of a table"):
         name_parts(name)
+
+
+@pytest.mark.parametrize(
+    ("data_type", "text"),
+    [
+        (StringType(), "string"),
+        (StringType("UNICODE"), "string collate UNICODE"),
+        (ArrayType(FloatType()), "array<float>"),
+        (MapType(StringType(), ArrayType(LongType())), "map<string, array<bigint>>"),
+        (
+            StructType().add("a b", "string").add("c`d", StructType().add("e", IntegerType())),
+            "struct<`a b`: string, `c``d`: struct<`e`: int>>",
+        ),
+    ],
+)
+def test_a_type_is_written_as_sql_reads_it(data_type: DataType, text: str) -> None:
+    assert sql_type(data_type) == text
 
 
 def test_missing_fields_are_found_inside_structs_and_in_their_place() -> None:
