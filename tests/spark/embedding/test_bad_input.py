@@ -70,7 +70,7 @@ def test_ids_and_texts_of_the_wrong_kind_are_refused(
     [
         ("text_hash", "'text_hash' clashes with a column of vectors"),
         ("Embedding", "'Embedding' clashes with a column of vectors"),
-        ("_change_type", "'_change_type' clashes with a column of vectors"),
+        ("_change_type", "'_change_type' has a name that embedlake or Delta uses itself"),
         ("two words", "'two words' has a character that Delta does not accept in names"),
         ("back`tick", "'back`tick' has a character that Delta does not accept in names"),
     ],

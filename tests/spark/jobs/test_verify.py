@@ -12,7 +12,7 @@ from schemas.errors import InputError, ReconciliationError, RunActiveError
 from schemas.ledger import LEDGER, REDO
 from schemas.runs import FINISHED, RUNS, STARTED
 from schemas.table import Table
-from schemas.vectors import vectors_table
+from schemas.vectors import HEADINGS, vectors_table
 from spark_jobs import verify_space
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
@@ -25,7 +25,7 @@ MakeSettings = Callable[..., Settings]
 WriteJson = Callable[..., str]
 Rows = list[dict[str, Any]]
 
-VECTORS = vectors_table().schema
+VECTORS = vectors_table(optional=[HEADINGS]).schema
 # Each is the id of a document that gets the fault of that name.
 ROW_PLANTS = (
     "null-chunk",

@@ -210,7 +210,7 @@ def as_batch(documents: dict[str, str | None]) -> pa.RecordBatch:
 def test_arrow_batches_have_the_columns_of_staged_chunks() -> None:
     documents = {"1": f"{FIRST}\n\n{SECOND}", "2": "", "3": None, '"é': FIRST}
     (found,) = chunk_documents("library", STRUCTURE, MODEL)(iter([as_batch(documents)]))
-    kinds = {"string": pa.string(), "int": pa.int32(), "boolean": pa.bool_()}
+    kinds = {"string": pa.string(), "int": pa.int32(), "boolean": pa.bool_(), "array<string>": pa.list_(pa.string())}
     assert found.schema.names == [field.name for field in CUT]
     assert found.schema.types == [kinds[field.dataType.simpleString()] for field in CUT]
     rows = found.to_pylist()
