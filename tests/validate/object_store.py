@@ -86,7 +86,7 @@ class Site:
         return self.server.folder / "buckets" / path.removeprefix("s3a://")
 
 
-def settings_of(store: str, source: str, **sections: dict[str, Any]) -> Settings:
+def settings_of(store: str, source: str, /, **sections: dict[str, Any]) -> Settings:
     """Makes the settings of the library, wherever store and source are."""
     values: dict[str, Any] = {
         "library": "tldr",
