@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from sysconfig import get_path
 from typing import Any
 
 import yaml
@@ -32,11 +31,13 @@ PAGE = ROOT / "docs" / "schedules.md"
 STATE, STORE, EXPORT = "/var/lib/embedlake", "/var/lib/embedlake/lake", "parquet:/var/lib/embedlake/exported"
 RUN, FOLLOW, UPKEEP = (f"embedlake{name}@handbook" for name in ("", "-follow", "-upkeep"))
 SECONDS = 600
+# An environment may have packages of another one.
+PACKAGES = " ".join(path for path in sys.path if path.endswith("site-packages"))
 # The packages of this checkout's environment instead of gigabytes in memory, with the system's own Python: services and
 # the user embedlake see no folder of root's, where this environment's may be.
 INSTEAD = {
     "/opt/embedlake/bin/pip install 'dist/embedlake-0.1.0-py3-none-any.whl[spark]'": (
-        f"printf '%s\\n' {get_path('purelib')} {ROOT} >$(echo /opt/embedlake/lib/python3*/site-packages)/checkout.pth; "
+        f"printf '%s\\n' {PACKAGES} {ROOT} >$(echo /opt/embedlake/lib/python3*/site-packages)/checkout.pth; "
         "printf '#!/opt/embedlake/bin/python3\\nfrom spark_jobs.cli import main\\nmain()\\n' >/tmp/embedlake; "
         "install -m 755 /tmp/embedlake /opt/embedlake/bin/embedlake"
     ),
