@@ -5,7 +5,6 @@ Run by `make validate-cluster`. Names of parts choose some; `--folder` keeps the
 
 import argparse
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -52,7 +51,7 @@ def run_parts(folder: Path, names: list[str]) -> list[str]:
                 ROUNDS[part](outcome, lab)
             else:
                 refuse(outcome, lab, REFUSALS[part])
-        except (AssertionError, OSError, SystemExit, ValueError, subprocess.SubprocessError) as error:
+        except (Exception, SystemExit) as error:
             # The other parts are worth their time all the same.
             outcome.equal("went through", str(error)[-1500:], "")
         write_outcome(RESULTS, outcome, "make validate-cluster")
