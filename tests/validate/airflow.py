@@ -134,6 +134,8 @@ class Airflow:
     def served(self, port: int) -> Iterator[Callable[..., None]]:
         """Starts all of Airflow, for this machine alone; yields its command line."""
         variables = {
+            # It starts its parts by their name.
+            "PATH": f"{Path(self.python).parent}{os.pathsep}{os.environ['PATH']}",
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(port),
             "AIRFLOW__API__WORKERS": "1",
@@ -427,7 +429,11 @@ def main() -> None:
     for name in parser.parse_args().parts or list(PARTS):
         outcome = Outcome(f"airflow: {name}")
         with tempfile.TemporaryDirectory() as scratch:
-            PARTS[name](outcome, Path(scratch))
+            try:
+                PARTS[name](outcome, Path(scratch))
+            except (Exception, SystemExit) as error:
+                # The other parts are worth their time all the same.
+                outcome.equal("went through", str(error)[-1500:], "")
         write_outcome(RESULTS, outcome, "make validate-airflow")
         found += outcome.faults
     sys.exit("\n".join(found) or 0)
