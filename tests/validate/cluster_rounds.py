@@ -204,7 +204,7 @@ def two_drivers_elsewhere(outcome: Outcome, lab: Lab) -> None:
 
 
 def _two_drivers(outcome: Outcome, lab: Lab, name: str, words: str, is_elsewhere: bool = False) -> None:
-    place, second = lab.place(name, lab.first(FAKE), FAKE), lab.second(FAKE)
+    place, local = lab.place(name, lab.first(FAKE), FAKE), lab.second(FAKE)
     place.write(1)
     with lab.cluster(name) as (_, submit):
         # So that there is a core for each.
@@ -223,7 +223,7 @@ def _two_drivers(outcome: Outcome, lab: Lab, name: str, words: str, is_elsewhere
         for process in _stopped(first):
             os.kill(process, signal.SIGCONT)
         done = succeeded(first.end())
-    place.compare(outcome, "tables", second)
+    place.compare(outcome, "tables", local)
     _beside(outcome, lab, place, "refresh", done)
     outcome.measured(seconds_of_the_refusal=round(second.elapsed, 1))
 
