@@ -18,9 +18,11 @@ from pyspark.sql import SparkSession
 from pyspark.sql.connect.client import DefaultChannelBuilder
 from rich.console import Console
 
+from spark_jobs import search_library
 from spark_jobs.embed_library import run, run_spaces
 from spark_jobs.runtime.parallelism import task_slots
 from spark_jobs.runtime.progress import Progress
+from spark_jobs.search.nearest import SearchOptions
 from spark_jobs.settings import Settings, load_settings
 from spark_jobs.settings.specs import inference_spec
 from spark_jobs.store.open_space import read_vectors
@@ -95,6 +97,8 @@ def main() -> None:
     reports.append(run(spark, settings))
     shutil.copyfile(folder / "edited.jsonl", source)
     reports.append(run(spark, settings, allow_removals=True))
+    (folder / "queries.jsonl").write_text('{"_id": "1", "text": "Owls hunt."}')
+    search_library.run(spark, settings, str(folder / "queries.jsonl"), str(folder / "hits"), SearchOptions(k=2))
     answer = {
         "counts": [dict(report.counts) for report in reports],
         "vectors": rows(spark, settings, "vectors"),

@@ -138,4 +138,4 @@ def test_the_job_needs_nothing_that_spark_connect_lacks(
     # Connect's own types of text would keep other readers out.
     logs = list(tmp_path.rglob("_delta_log"))
     assert [log for log in logs if "collate" in DeltaTable(log.parent).schema().to_json()] == []
-    assert {log.parent.name for log in logs} >= {"runs", "spaces", "vectors", "ledger"}
+    assert {log.parent.name for log in logs} >= {"runs", "spaces", "vectors", "ledger", "hits"}
