@@ -6,24 +6,28 @@ BIN    := $(VENV)/bin
 UV     := $(BIN)/python -m uv pip
 STAMP  := $(VENV)/.installed
 SOURCE := documents/docstrings.parquet
+HANDBOOK := documents/handbook
 # The same Java for everything that is started here; see the script for where it looks.
 JAVA   := JAVA_HOME=$$(sh conf/ensure_java.sh) && export JAVA_HOME &&
 CODE   := schemas udfs spark_jobs quickstart notebooks conf tests setup.py
-QUESTION ?= How do I show a progress bar in the terminal?
+# Their answers are on the second page of a PDF, in a table, and in a section whose headings say what it is about.
+ABOUT_HANDBOOK := "What do I do if the fog horn stays silent?" \
+    "What does a berth for a boat of 11 metres cost for a night in summer?" \
+    "May my four-year-old climb the tower?"
 
 # A wheel, and the zip made of it, are the same bytes wherever and whenever they are built.
 export SOURCE_DATE_EPOCH := 315532800
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock quickstart test test-fast check format validate validate-refresh validate-export \
-    validate-compare validate-context validate-documents validate-plan validate-folders validate-promotion \
-    validate-languages validate-databricks validate-schedules validate-airflow validate-kubernetes picture \
-    validate-doctor validate-cluster validate-s3 bench bench-gpu gpu crash crash-spaces soak soak-follow \
-    soak-upgrade mutants wheel zip clean
+.PHONY: help install lock quickstart quickstart-documents test test-fast check format validate validate-refresh \
+    validate-export validate-compare validate-context validate-documents validate-plan validate-folders \
+    validate-promotion validate-languages validate-databricks validate-schedules validate-airflow \
+    validate-kubernetes picture validate-doctor validate-cluster validate-s3 bench bench-gpu gpu crash \
+    crash-spaces soak soak-follow soak-upgrade mutants wheel zip clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Set up everything: .venv from requirements.lock, Java where there is none, the model
 	@sh conf/ensure_java.sh >/dev/null
@@ -46,7 +50,12 @@ lock: $(STAMP) ## Write requirements.lock from setup.py; keeps versions that sti
 
 quickstart: install ## Embed 600 real documents into Delta tables and ask them a question (QUESTION="...")
 	$(BIN)/python quickstart/collect_docstrings.py --out $(SOURCE)
-	$(JAVA) $(BIN)/python quickstart/quickstart.py "$(QUESTION)"
+	$(JAVA) $(BIN)/python quickstart/quickstart.py "$(or $(QUESTION),How do I show a progress bar in the terminal?)"
+
+quickstart-documents: install ## Embed a handbook in files of every type and ask it three questions (QUESTION="...")
+	$(BIN)/python quickstart/write_documents.py --out $(HANDBOOK)
+	$(JAVA) $(BIN)/python quickstart/quickstart.py --config conf/quickstart-documents.yaml -k 2 \
+	    $(if $(QUESTION),"$(QUESTION)",$(ABOUT_HANDBOOK))
 
 # Two at a time, a file each: a small Spark job keeps little more than one core busy.
 test: install ## Run every test that needs no GPU; prints the twenty slowest

@@ -82,6 +82,14 @@ setup(
         "mlflow": ["mlflow-skinny>=2.20"],
         "otel": ["opentelemetry-sdk>=1.30", "opentelemetry-exporter-otlp-proto-http>=1.30"],
         "dev": [
+            # The six that write the documents of `make quickstart-documents`. For EPUB, EbookLib is better known, but
+            # its license is the AGPL.
+            "fpdf2>=2.8",
+            "mkepub>=1.2",
+            "odfdo>=3.27",
+            "python-docx>=1.2",
+            "python-pptx>=1",
+            "XlsxWriter>=3.2",
             "build",
             "deltalake",
             "duckdb",

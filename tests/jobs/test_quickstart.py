@@ -1,4 +1,4 @@
-"""The quick start as described in the README, on some of its documents and with its model."""
+"""The quick starts as described in the README, with their model: one on some of its documents, one on all."""
 
 import os
 import re
@@ -20,6 +20,12 @@ QUESTION = "How is a template loaded?"
 DOCUMENTS = 40
 
 
+def settings_of(small: dict[str, str], store: Path, source: Path, model_folder: Path) -> list[str]:
+    places = {"store.path": store, "source.path": source, "model.path": model_folder.absolute()}
+    properties = {f"spark.properties.{key}": value for key, value in small.items()}
+    return [part for key, value in {**places, **properties}.items() for part in ("--set", f"{key}={value}")]
+
+
 # Worth its seconds: people run this first.
 def test_the_quick_start_finds_the_nearest_chunks(
     start: Start,
@@ -38,9 +44,7 @@ def test_the_quick_start_finds_the_nearest_chunks(
     assert documents.num_rows == 600
     pq.write_table(documents.slice(0, DOCUMENTS), source)
 
-    places = {"store.path": tmp_path / "lake", "source.path": source, "model.path": model_folder.absolute()}
-    properties = {f"spark.properties.{key}": value for key, value in small.items()}
-    overrides = [part for key, value in {**places, **properties}.items() for part in ("--set", f"{key}={value}")]
+    overrides = settings_of(small, tmp_path / "lake", source, model_folder)
     script, config = root / "quickstart" / "quickstart.py", root / "conf" / "quickstart.yaml"
     done = start(sys.executable, script, QUESTION, "--config", config, *overrides)
     assert done.returncode == 0, done.stderr
@@ -64,3 +68,44 @@ def test_the_quick_start_finds_the_nearest_chunks(
     assert np.abs(printed - scores[best]).max() <= 0.0005 + 1e-4
     for (_, _, text), place in zip(answers, best, strict=True):
         assert " ".join(stored[place]["text"].split()).startswith(text.removesuffix(" ..."))
+
+
+# A process and a session of its own, a minute or two: people run this to see what becomes of their own files.
+def test_the_quick_start_of_documents_finds_page_row_and_section(
+    start: Start,
+    query: Callable[[str | Path, str], list[dict[str, Any]]],
+    model_folder: Path,
+    small: dict[str, str],
+    root: Path,
+    tmp_path: Path,
+) -> None:
+    from udfs.parsing.parse import parse
+    from udfs.parsing.parsed import Limits
+
+    folder, store = tmp_path / "handbook", tmp_path / "lake"
+    done = start(sys.executable, root / "quickstart" / "write_documents.py", "--out", folder)
+    assert done.returncode == 0, done.stderr
+    overrides = settings_of(small, store, folder, model_folder)
+    script, config = root / "quickstart" / "quickstart.py", root / "conf" / "quickstart-documents.yaml"
+    questions = re.findall(r'"([^"]+)"', (root / "Makefile").read_text().split("ABOUT_HANDBOOK := ")[1])[:3]
+    done = start(sys.executable, script, *questions, "--config", config, "-k", "2", *overrides)
+    assert done.returncode == 0, done.stderr
+    assert "library    12 embedded · 0 empty · 0 quarantined" in done.stdout
+    assert all(re.match(r"\d\d:\d\d:\d\d [a-z]", line) for line in done.stderr.splitlines()), done.stderr
+
+    _, *answers = re.split("|".join(rf"^{re.escape(question)}\n" for question in questions), done.stdout, flags=re.M)
+    hits = [re.findall(r"^ {2}\d  -?\d\.\d{3}  (\S+) \[(\d+):(\d+)\]  ", answer, re.MULTILINE) for answer in answers]
+    assert [len(found) for found in hits] == [2, 2, 2]
+    first = [(name, int(begin), int(end)) for (name, begin, end), _ in hits]
+    assert [name for name, _, _ in first] == ["keepers-manual.pdf", "harbour-fees.xlsx", "visitors-guide.docx"]
+    stored = query(store / "handbook" / "main" / "vectors", "SELECT doc_id, char_start, text, context FROM t")
+    texts = {(row["doc_id"], row["char_start"]): (row["text"], row["context"]) for row in stored}
+    on_page, in_table, in_section = (texts[name, begin] for name, begin, _ in first)
+
+    manual = parse((folder / "keepers-manual.pdf").read_bytes(), "keepers-manual.pdf", Limits())
+    assert manual.pages[1] <= first[0][1] < first[0][2] <= manual.pages[2]
+    assert "ring the bronze bell" in on_page[0]
+    assert "| over 10, up to 12 | 31 | 17 | 180 | 1310 |" in in_table[0]
+    # The section itself does not name the tower.
+    assert in_section[0].startswith("### Children\n\nAnyone under six years stays below")
+    assert in_section[1] == "Visitors' Guide > In the tower > Children"

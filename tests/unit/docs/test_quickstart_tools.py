@@ -248,6 +248,6 @@ def test_placing_moves_the_folder_unless_one_is_already_there(tmp_path: Path) ->
     fetch_model.verify(target, DIGEST)
 
 
-@pytest.mark.parametrize("name", ["quickstart.yaml", "example.yaml"])
+@pytest.mark.parametrize("name", ["quickstart.yaml", "quickstart-documents.yaml", "example.yaml"])
 def test_the_shipped_settings_keep_source_and_store_apart(name: str) -> None:
     check_store(load_settings(ROOT / "conf" / name))
