@@ -7,8 +7,9 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Row
 from pyspark.sql.types import StructType
 
+from schemas.context import PART_END
 from schemas.errors import InputError
-from schemas.vectors import KEY_AND_TEXT, RUN
+from schemas.vectors import HEADINGS, KEY_AND_TEXT, RUN
 from spark_jobs.runtime.json_text import json_text, json_value
 
 _TEXT_CHARACTERS = 150
@@ -78,13 +79,19 @@ def as_json(result: SearchResult, question: int | None = None) -> str:
 
 def _lines(hit: Row) -> tuple[str, str]:
     payload = "".join(
-        f"  {_plain(name)}={_plain(str(value), _PAYLOAD_CHARACTERS)}"
+        f"  {_plain(name)}={_plain(shown, _PAYLOAD_CHARACTERS)}"
         for name, value in hit.asDict().items()
-        if name not in _OWN and value is not None
+        if name not in _OWN and (shown := _shown(name, value)) is not None
     )
     position = f"[{hit.char_start}:{hit.char_end}]"
     head = f"{hit['rank']:>3}  {hit.score:.3f}  {_plain(hit.doc_id)} {position}{payload}"
     return head, f"            {_plain(hit.text, _TEXT_CHARACTERS)}"
+
+
+def _shown(name: str, value: object) -> str | None:
+    if name == HEADINGS.name and isinstance(value, list):
+        return PART_END.join(map(str, value)) or None
+    return None if value is None else str(value)
 
 
 def _plain(text: str, characters: int = 200) -> str:

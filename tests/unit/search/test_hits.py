@@ -10,7 +10,7 @@ from pyspark.sql.types import StringType, StructField, StructType, TimestampType
 
 from schemas.errors import InputError
 from spark_jobs.runtime.command import show
-from spark_jobs.search.hits import SearchResult, as_json, collect_hits
+from spark_jobs.search.hits import SearchResult, as_json, as_lines, collect_hits
 
 
 def test_each_hit_is_one_line_of_json_with_every_payload_but_the_query() -> None:
@@ -29,6 +29,17 @@ def test_instants_of_hits_are_in_utc() -> None:
     text = as_json(SearchResult("toy.main", [Row(query_id="q", seen=local)], False, columns))
     read = datetime.fromisoformat(json.loads(text)["seen"])
     assert read == local.astimezone() and str(read).endswith("+00:00")
+
+
+def test_a_hit_is_shown_with_its_headings_as_a_path() -> None:
+    def lines(**columns: object) -> list[str]:
+        hit = Row(rank=1, score=0.5, doc_id="a", char_start=0, char_end=5, text="Owls.", **columns)
+        return as_lines(SearchResult("toy.main", [hit], False)).splitlines()
+
+    assert lines(headings=["Guide", "Owls"], page_start=2, tags=["x"])[0] == (
+        "  1  0.500  a [0:5]  headings=Guide > Owls  page_start=2  tags=['x']"
+    )
+    assert lines(headings=[], page_start=None)[0] == "  1  0.500  a [0:5]"
 
 
 def test_what_looks_like_a_style_or_an_emoji_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
