@@ -116,13 +116,13 @@ def _embeds(job: Started, port: int, finished: int) -> bool:
     """Whether two tasks of inference are at work, and so many of the stage have finished."""
     if not any(line.endswith(" embed") for line in job.text().splitlines()):
         return False
-    stages = [stage for stage in _own_stages(port) if stage["numTasks"] > 2 and stage["numActiveTasks"] == 2]
+    stages = [stage for stage in _appending_stages(port) if stage["numTasks"] > 2 and stage["numActiveTasks"] == 2]
     return any(stage["numCompleteTasks"] >= finished for stage in stages)
 
 
-def _own_stages(port: int) -> list[Mapping[str, Any]]:
-    # Delta reads its own log in stages that may be larger than those of inference.
-    return [stage for stage in active_stages(port) if not stage.get("description", "").startswith("Delta")]
+def _appending_stages(port: int) -> list[Mapping[str, Any]]:
+    # Vectors are appended as workers return them. Delta's stages, which read its log, may be larger.
+    return [stage for stage in active_stages(port) if stage["name"].startswith("append at ")]
 
 
 def _count_again(outcome: Outcome, lab: Lab, place: Place, what: str, cores: int) -> None:
@@ -271,7 +271,7 @@ def come_and_go(outcome: Outcome, lab: Lab) -> None:
 
 def _at_work(job: Started, port: int) -> bool:
     embeds = any(line.endswith(" embed") for line in job.text().splitlines())
-    return embeds and any(stage["numActiveTasks"] for stage in _own_stages(port))
+    return embeds and any(stage["numActiveTasks"] for stage in _appending_stages(port))
 
 
 def packed(outcome: Outcome, lab: Lab) -> None:
