@@ -90,7 +90,7 @@ def try_store(spark: SparkSession, settings: Settings, limit: float) -> Iterator
     """
     store = settings.store
     if store.path is None:
-        yield _catalog(spark, store)
+        yield _catalog(spark, store, limit)
         return
     if not is_classic(spark):
         yield untried_store(store, "Spark Connect does not reach its file system")
@@ -155,7 +155,7 @@ def _raced(spark: SparkSession, place: _Place, store: StoreSettings, limit: floa
             facts = replace(facts, folder=str(folder), locks=within(limit, lambda: _excludes(folder)))
         return within(limit, lambda: _race(spark, place, facts))
     except TooLongError:
-        return replace(facts, cause=f"it did not answer within {limit:g} s")
+        return _late(facts, limit)
     except Exception as error:  # raised by Java or Py4J
         found = store_fault(error)
         if found is not None:
@@ -225,11 +225,18 @@ def _log_store(place: _Place, store: Any) -> str:
     return ""
 
 
-def _catalog(spark: SparkSession, store: StoreSettings) -> StoreFacts:
+def _late(facts: StoreFacts, limit: float) -> StoreFacts:
+    remedy = "Look at the server and the network, or allow more time with --limit."
+    return replace(facts, tried=True, cause=f"it did not answer within {limit:g} s", remedy=remedy)
+
+
+def _catalog(spark: SparkSession, store: StoreSettings, limit: float) -> StoreFacts:
     location = f"{store.catalog}.{store.schema_}"
     facts = StoreFacts(location=location, why_not="a table in a catalog would be seen by others")
     try:
-        exists = spark.catalog.databaseExists(location)
+        exists = within(limit, lambda: spark.catalog.databaseExists(location))
+    except TooLongError:
+        return _late(facts, limit)
     except Exception as error:  # raised by PySpark or Connect
         return replace(facts, tried=True, cause=cause_of(error).rstrip("."))
     return facts if exists else replace(facts, tried=True, cause="there is no such schema")

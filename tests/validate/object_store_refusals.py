@@ -85,7 +85,9 @@ def _mistakes(here: "Site") -> dict[str, Mistake]:
             properties={endpoint: here.server.endpoint.replace("http:", "https:")},
             doctor=False,
         ),
-        "endpoint hangs": Mistake("did not answer in time", properties=through, trouble=Trouble("hang")),
+        "endpoint hangs": Mistake(
+            "did not answer (in time|within 60 s.* Look at the server)", properties=through, trouble=Trouble("hang")
+        ),
     }
 
 

@@ -1,11 +1,14 @@
 """What the race for commits and the look at a folder mean."""
 
+import threading
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from spark_jobs.diagnosis.store_access import StoreFacts, judge_store, untried_store
+from spark_jobs.diagnosis import store_access
+from spark_jobs.diagnosis.store_access import StoreFacts, judge_store, try_store, untried_store
 from spark_jobs.settings.sections import StoreSettings
 from tests.support.machines import two
 
@@ -48,6 +51,22 @@ def test_the_remedy_of_an_object_store_is_told() -> None:
     facts = StoreFacts(location="s3a://gone/lake", tried=True, cause="s3a://gone does not exist", remedy="Create it.")
     (found,) = judge_store(facts, [])
     assert (found.level, found.remedy) == ("fault", "Create it.")
+
+
+@pytest.mark.parametrize("store", [{"path": "s3a://slow/lake"}, {"catalog": "slow", "schema": "lake"}])
+def test_a_store_that_hangs_is_not_said_to_lack_a_right(store: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    spark = Mock()
+    spark.catalog.databaseExists = lambda _: over.wait()
+    place = Mock(make=over.wait, remove=lambda: None)
+    monkeypatch.setattr(store_access, "_Place", lambda *_: place)
+    try:
+        with try_store(spark, Mock(store=StoreSettings(**store)), limit=0.05) as facts:
+            (found,) = judge_store(facts, [])
+    finally:
+        over.set()
+    assert found.cause.endswith("cannot be used: it did not answer within 0.05 s.")
+    assert found.remedy == "Look at the server and the network, or allow more time with --limit."
 
 
 def test_a_folder_that_one_executor_does_not_see() -> None:
