@@ -57,7 +57,7 @@ from spark_jobs.search.question import (
 )
 from spark_jobs.settings.loading import Settings
 from spark_jobs.store.open_space import OpenSpace, open_space, search_model
-from spark_jobs.store.tables import delta_session
+from spark_jobs.store.tables import delta_session, with_readable_types
 
 Where = Annotated[str | None, typer.Option(help="Boolean SQL expression, such as \"package = 'numpy'\".")]
 PerDocument = Annotated[bool, typer.Option("--per-document", help="Return documents, each by its best chunk.")]
@@ -177,7 +177,9 @@ def search(space: OpenSpace, queries: Sequence[Query], options: SearchOptions) -
 
 def _write(hits: DataFrame, out: str) -> None:
     try:
-        hits.write.format("parquet" if out.rstrip("/").endswith(".parquet") else "delta").save(out)
+        with_readable_types(hits, hits.schema).write.format(
+            "parquet" if out.rstrip("/").endswith(".parquet") else "delta"
+        ).save(out)
     except PySparkException as error:
         raise InputError(f"--out {out} cannot be written: {cause_of(error)}") from error
 

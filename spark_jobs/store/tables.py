@@ -68,6 +68,14 @@ class TableLocation:
         return ".".join(quoted(part) for part in (self.store.catalog or "", self.store.schema_ or "", name))
 
 
+def with_readable_types(rows: DataFrame, schema: StructType) -> DataFrame:
+    """Gives the rows of a new table the types that every reader of Delta knows.
+
+    A type that a client of Connect names makes text `string collate UTF8_BINARY`, which other readers refuse.
+    """
+    return rows if hasattr(rows.sparkSession, "_jsparkSession") else with_sql_types(rows, schema)
+
+
 @dataclass(frozen=True, slots=True)
 class SpaceTables:
     """The tables of one space, and those of its whole store, in one session.
@@ -130,10 +138,7 @@ class SpaceTables:
         """Creates the table from its first rows; returns whether it did, and not somebody else meanwhile."""
         name = self.name(table.name)
         # Types, comments and order as described, whatever the query says.
-        shaped = rows.to(table.schema)
-        if not hasattr(self.spark, "_jsparkSession"):
-            # A type that a client of Connect names makes text `string collate UTF8_BINARY`, which other readers refuse.
-            shaped = with_sql_types(shaped, table.schema)
+        shaped = with_readable_types(rows.to(table.schema), table.schema)
         writer = shaped.writeTo(name).using("delta")
         # A platform that keeps its own reader could not read the split columns again.
         is_readable = read_property(self.spark, ROW_READER) == "false"
