@@ -15,7 +15,7 @@ _OWLS, _BEES = "Owls hunt at dusk and sleep by day. " * 4, "Bees make honey in h
 _OLD = 1_500_000_000
 _FOLDERS = 40
 _COUNTED = ("files", "files_read", "files_parsed", "files_reused", "files_gone")
-_COMPARED = ["doc_id", "chunk_index", "text", "headings", "page_start", "page_end", "context", "embedding"]
+_COMPARED = "doc_id, chunk_index, text, headings, page_start, page_end, context, embedding"
 
 
 def _content(name: str, number: int) -> bytes:
@@ -54,7 +54,7 @@ def documents(here: Site, outcome: Outcome) -> None:
 
 
 def _compare(here: Site, outcome: Outcome, what: str, expected: dict[str, int]) -> None:
-    rows = []
+    rows: list[list[dict[str, Any]]] = []
     for store, root in (
         (str(here.folder / "of-documents"), str(here.folder / "documents")),
         ("s3a://lake/of-documents", "s3a://lake/documents"),
@@ -64,16 +64,15 @@ def _compare(here: Site, outcome: Outcome, what: str, expected: dict[str, int]) 
         settings = settings_of(store, root, **{"source": source, "chunking": chunking})
         counts = embed_library.run(here.spark, settings).counts
         place = "S3" if store.startswith("s3a") else "this machine"
-        found: dict[str, Any] = {name: counts[name] for name in _COUNTED if counts.get(name)}
-        outcome.equal(f"documents, {what}: files on {place}", found, expected)
+        files = {name: counts[name] for name in _COUNTED if counts.get(name)}
+        outcome.equal(f"documents, {what}: files on {place}", files, expected)
         outcome.equal(
             f"documents, {what}: faults that verify finds on {place}",
             [str(finding) for finding in verify_space.run(here.spark, settings).findings],
             [],
         )
         folder = here.objects(store) if place == "S3" else here.folder / "of-documents"
-        rows.append(read_rows(folder / "tldr" / "main" / "vectors").select(_COMPARED))
-    mine, theirs = (each.sort_by([("doc_id", "ascending"), ("chunk_index", "ascending")]) for each in rows)
-    outcome.equal(
-        f"documents, {what}: vectors on S3 equal the local ones, {mine.num_rows:,} rows", mine.equals(theirs), True
-    )
+        found = read_rows(folder / "tldr" / "main" / "vectors", _COMPARED).to_pylist()
+        rows.append(sorted(found, key=lambda row: (row["doc_id"], row["chunk_index"])))
+    mine, theirs = rows
+    outcome.equal(f"documents, {what}: rows on S3 equal the local ones, of {len(mine)}", mine == theirs, True)
