@@ -45,7 +45,7 @@ def documents(here: Site, outcome: Outcome) -> None:
     edited, moved, gone = names[2], names[4], names[6]
     _put(here, edited, _content(edited, 999))
     os.utime(here.folder / "documents" / edited, (_OLD + 60, _OLD + 60))
-    _put(here, "moved.docx", _content(moved, 4))
+    _put(here, "moved.docx", here.folder.joinpath("documents", moved).read_bytes())
     for name in (moved, gone):
         here.server.client().delete_file(f"lake/documents/{name}")
         here.folder.joinpath("documents", name).unlink()
