@@ -129,8 +129,10 @@ def changed_rows(spark: SparkSession, settings: SourceSettings, first: int, last
     """Reads the rows of the library that changed from version `first` to `last`, as they are now."""
     rows = _feed(spark, settings, first, last)
     identity = F.col(quoted(settings.id_name)).cast("string").alias("doc_id")
+    # Over Connect, `*` has the columns of the table without those of its change feed.
+    row = F.struct(*[F.col(quoted(name)) for name in rows.columns])
     columns = [F.col(f"row.{quoted(name)}").alias(name) for name in rows.columns]
-    return newest_changes(rows, identity, F.struct("*")).select(*columns).where(arrives())
+    return newest_changes(rows, identity, row).select(*columns).where(arrives())
 
 
 def _feed(spark: SparkSession, settings: SourceSettings, first: int, last: int) -> DataFrame:

@@ -81,6 +81,23 @@ def in_one_pass(spark: SparkSession, settings: Settings) -> list[list[Any]]:
     return [[found.get("added"), found.get("chunks_taken"), repr(error)] for found, error in counts]
 
 
+def from_feed(spark: SparkSession, settings: Settings) -> list[Any]:
+    """What a refresh finds that reads the change feed of a table of the catalog, and how it looked."""
+
+    def write(documents: list[tuple[str, str]], mode: str) -> None:
+        rows = spark.createDataFrame(documents, "id string, text string")
+        rows.write.format("delta").option("delta.enableChangeDataFeed", "true").mode(mode).saveAsTable("fed")
+
+    given = {"format": "table", "table": "fed", "path": None, "payload_columns": []}
+    source = settings.source.model_copy(update=given)
+    fed = settings.model_copy(update={"library": "fed", "source": source})
+    write([("a", "Owls hunt."), ("b", "Bees fly.")], "error")
+    run(spark, fed)
+    write([("c", "Ants dig.")], "append")
+    report = run(spark, fed)
+    return [report.counts["added"], report.counts["unchanged"], report.how.split(" since ")[0]]
+
+
 def main() -> None:
     settings, folder = load_settings(sys.argv[1]), Path(sys.argv[2])
     source = Path(str(settings.source.path))
@@ -106,6 +123,7 @@ def main() -> None:
         "in_sql": in_sql(spark, settings, "Owls hunt."),
         "slots": task_slots(spark),
         "in_one_pass": in_one_pass(spark, settings),
+        "from_feed": from_feed(spark, settings),
     }
     spark.stop()
     print(json.dumps(answer), file=sys.__stdout__)

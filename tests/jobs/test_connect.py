@@ -131,6 +131,7 @@ def test_the_job_needs_nothing_that_spark_connect_lacks(
     assert by_document(answer["ledger"]) == [ledger_row(*document) for document in DOCUMENTS]
     # The second space takes what the first one has.
     assert answer["in_one_pass"] == [[0, 0, "None"], [4, 4, "None"]]
+    assert answer["from_feed"] == [1, 2, "change feed"]
     stored, made, of_blank, of_null = answer["in_sql"]
     assert len(stored) == 8 and made == stored
     assert (of_blank, of_null) == (None, None)
