@@ -215,7 +215,9 @@ def validate_notebooks(spark: SparkSession, limits: Serverless, folder: Path) ->
     upgrade = run("upgrade_model", **given, new_model="fake:64", steps="roll back", question="Who sees at night?")
     outcome.equal("upgrade_model, promoted", "handbook.next is active now, instead of main" in upgrade.printed, True)
     outcome.equal("upgrade_model, next while promoted", "next: active, fake:64, 3 documents" in upgrade.printed, True)
-    outcome.equal("upgrade_model, rolled back", "handbook.main is active again, instead of next" in upgrade.printed, True)
+    outcome.equal(
+        "upgrade_model, rolled back", "handbook.main is active again, instead of next" in upgrade.printed, True
+    )
 
     operate = run("operate", **given, maintain="yes")
     outcome.equal("operate, faults", re.findall(r"faults +(\w+)", operate.printed), ["none"])
