@@ -176,10 +176,9 @@ def search(space: OpenSpace, queries: Sequence[Query], options: SearchOptions) -
 
 
 def _write(hits: DataFrame, out: str) -> None:
+    kind = "parquet" if out.rstrip("/").endswith(".parquet") else "delta"
     try:
-        with_readable_types(hits, hits.schema).write.format(
-            "parquet" if out.rstrip("/").endswith(".parquet") else "delta"
-        ).save(out)
+        with_readable_types(hits, hits.schema).write.format(kind).save(out)
     except PySparkException as error:
         raise InputError(f"--out {out} cannot be written: {cause_of(error)}") from error
 

@@ -10,7 +10,6 @@ from pyspark.sql import functions as F
 
 from schemas.errors import ReconciliationError
 from schemas.ledger import EMBEDDED, EMPTY, LEDGER, QUARANTINED
-from schemas.runs import RUNS
 from spark_jobs.runtime.command import Config, Debug, LogAs, Overrides, guarded, session, show
 from spark_jobs.runtime.report import render_lines
 from spark_jobs.settings.loading import Settings
@@ -25,7 +24,7 @@ from spark_jobs.store.faults import (
     remove_files,
     remove_rows,
 )
-from spark_jobs.store.runs import history, require_tables
+from spark_jobs.store.runs import last_run, require_tables
 from spark_jobs.store.spaces import as_made, check_space
 from spark_jobs.store.tables import delta_session, space_tables
 from spark_jobs.store.verification import COLLAPSED, Finding, Verification, verify_rows, waiting
@@ -133,7 +132,7 @@ def _repair(
 
 def _message(spark: SparkSession, settings: Settings, report: VerificationReport) -> str:
     tables = space_tables(spark, settings)
-    last = history(tables)[0] if tables.exists(RUNS.name) else None
+    last = last_run(tables)
     lines = "".join(f"\n  - {finding}" for finding in report.findings)
     unfinished = (
         f"\nrun {report.space}.{last.run_number} has not ended, and what it has not finished yet looks wrong"

@@ -99,14 +99,14 @@ def _has_moved(table: Table) -> Column:
     moved = F.lit(False)
     for name in POSITION:
         moved = moved | ~F.col(name).eqNullSafe(_incoming(name))
-    return moved | ~F.col(HEADINGS.name).eqNullSafe(_newest_headings()) if _has_own(table, HEADINGS) else moved
+    return moved | ~F.col(HEADINGS.name).eqNullSafe(_newest_headings()) if HEADINGS in table.schema.fields else moved
 
 
 def _rewritten(table: Table) -> dict[str, Column]:
     """What a stored chunk takes from its document as it is now."""
-    pages = [field.name for field in PAGE_FIELDS if _has_own(table, field)]
-    values = {quoted(name): _incoming(name) for name in (*POSITION, *_payload_names(table), *pages, "run_id")}
-    return values | ({HEADINGS.name: _newest_headings()} if _has_own(table, HEADINGS) else {})
+    pages = [field.name for field in PAGE_FIELDS if field in table.schema.fields]
+    values = {quoted(name): _incoming(name) for name in (*POSITION, *(table.from_source or ()), *pages, "run_id")}
+    return values | ({HEADINGS.name: _newest_headings()} if HEADINGS in table.schema.fields else {})
 
 
 def _newest_headings() -> Column:
@@ -170,15 +170,6 @@ def merge_documents(changes: DataFrame, tables: SpaceTables, is_new: bool) -> No
     )
     with boundary(DOCUMENTS.name), session_properties(tables.spark, COPIED_SOURCE):
         merge.merge()
-
-
-def _payload_names(table: Table) -> list[str]:
-    return [name for name in table.schema.names if name in (table.from_source or ())]
-
-
-def _has_own(table: Table, column: StructField) -> bool:
-    """Whether a space has a column that only some have. In the others, a payload column may have its name."""
-    return column.name in table.schema.names and column.name not in _payload_names(table)
 
 
 def _pages_of(begins: Column) -> dict[str, Column]:
@@ -290,7 +281,8 @@ def as_vector_changes(
         .agg(F.min("embedding").alias("embedding"))
     )
     values = {field.name: F.col(f"payload.{quoted(field.name)}") for field in payload} | {"run_id": F.lit(run_id)}
-    if _has_own(table, PAGE_START):
+    # A payload column of that name has another comment, and so is another field.
+    if PAGE_START in table.schema.fields:
         values |= _pages_of(values[PAGES])
     columns = [values.get(name, F.col(quoted(name))).alias(name) for name in table.schema.names]
     guides = [F.col(OPERATION), F.col("payload_changed").alias(PAYLOAD_CHANGED)]

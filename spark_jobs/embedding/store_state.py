@@ -105,8 +105,7 @@ def read_store(
         RunActiveError: Another run is active.
     """
     tables = space_tables(spark, settings)
-    fields = {field.name: field for field in preflight.source.payload}
-    payload = [fields[name] for name in settings.source.payload_columns]
+    payload = [field for field in preflight.source.payload if field.name in settings.source.payload_columns]
     optional = [*optional_columns(preflight.chunking), *(PAGE_FIELDS if settings.source.is_parsed else ())]
     vectors = vectors_table(payload, preflight.inference.model.precision, optional)
     existing: set[str] = set()

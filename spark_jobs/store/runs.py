@@ -32,6 +32,11 @@ def history(tables: SpaceTables) -> tuple[Row | None, Row | None]:
     return row["last"], row["finished"]
 
 
+def last_run(tables: SpaceTables) -> Row | None:
+    """Finds the last run of a space, as `history` does; None also where there is no record of runs."""
+    return history(tables)[0] if tables.exists(RUNS.name) else None
+
+
 def library_histories(tables: SpaceTables) -> dict[str, Row]:
     """Finds the fields of `as_histories` for each space of a library that has had a run; `tables` are of any space."""
     if not tables.exists(RUNS.name):

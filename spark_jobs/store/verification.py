@@ -10,10 +10,9 @@ from pyspark.sql import functions as F
 
 from schemas.documents import DOCUMENTS
 from schemas.ledger import LEDGER, REDO
-from schemas.runs import RUNS
 from spark_jobs.store.faults import FAULTS, faulty_documents, faulty_files, faulty_rows
 from spark_jobs.store.ledger import summarise_ledger
-from spark_jobs.store.runs import history
+from spark_jobs.store.runs import last_run
 from spark_jobs.store.tables import SpaceTables
 from spark_jobs.store.versions import read_pinned
 from udfs.quantization import collapsed_numbers
@@ -88,7 +87,9 @@ def verify_rows(tables: SpaceTables, model: ModelSpec, has_context: bool) -> Ver
     rows = faulty_rows(vectors, model, has_context)
     faults = rows.select("doc_id", "fault").unionByName(faulty_documents(ledger, vectors))
     if tables.exists(DOCUMENTS.name):
-        faults = faults.unionByName(faulty_files(read_pinned(tables, DOCUMENTS.name), ledger, _is_settled(tables)))
+        last = last_run(tables)
+        is_settled = last is not None and bool(last.clean)
+        faults = faults.unionByName(faulty_files(read_pinned(tables, DOCUMENTS.name), ledger, is_settled))
     return Verification(
         statuses=summarise_ledger(ledger).statuses,
         chunks=vectors.count(),
@@ -98,11 +99,6 @@ def verify_rows(tables: SpaceTables, model: ModelSpec, has_context: bool) -> Ver
         rows=rows,
         faults=faults,
     )
-
-
-def _is_settled(tables: SpaceTables) -> bool:
-    last, _ = history(tables) if tables.exists(RUNS.name) else (None, None)
-    return last is not None and bool(last.clean)
 
 
 def _collapsed(vectors: DataFrame) -> tuple[Finding, ...]:

@@ -26,6 +26,16 @@ def settings_of(small: dict[str, str], store: Path, source: Path, model_folder: 
     return [part for key, value in {**places, **properties}.items() for part in ("--set", f"{key}={value}")]
 
 
+def printed_by(start: Start, root: Path, name: str, *arguments: str) -> str:
+    """What a quick start prints, once nothing else than progress is on standard error."""
+    script, config = root / "quickstart" / "quickstart.py", root / "conf" / name
+    done = start(sys.executable, script, *arguments, "--config", config)
+    assert done.returncode == 0, done.stderr
+    # Progress, and nothing that Spark, Java or a library has to say.
+    assert all(re.match(r"\d\d:\d\d:\d\d [a-z]", line) for line in done.stderr.splitlines()), done.stderr
+    return done.stdout
+
+
 # Worth its seconds: people run this first.
 def test_the_quick_start_finds_the_nearest_chunks(
     start: Start,
@@ -45,12 +55,8 @@ def test_the_quick_start_finds_the_nearest_chunks(
     pq.write_table(documents.slice(0, DOCUMENTS), source)
 
     overrides = settings_of(small, tmp_path / "lake", source, model_folder)
-    script, config = root / "quickstart" / "quickstart.py", root / "conf" / "quickstart.yaml"
-    done = start(sys.executable, script, QUESTION, "--config", config, *overrides)
-    assert done.returncode == 0, done.stderr
-    assert f"library    {DOCUMENTS} embedded · 0 empty · 0 quarantined" in done.stdout
-    # Progress, and nothing that Spark, Java or a library has to say.
-    assert all(re.match(r"\d\d:\d\d:\d\d [a-z]", line) for line in done.stderr.splitlines()), done.stderr
+    shown = printed_by(start, root, "quickstart.yaml", QUESTION, *overrides)
+    assert f"library    {DOCUMENTS} embedded · 0 empty · 0 quarantined" in shown
 
     stored = query(tmp_path / "lake" / "python-docs" / "main" / "vectors", "SELECT doc_id, text, embedding FROM t")
     assert {row["doc_id"] for row in stored} == set(documents.column("doc_id").to_pylist()[:DOCUMENTS])
@@ -59,9 +65,7 @@ def test_the_quick_start_finds_the_nearest_chunks(
     scores = texts @ model.encode_query(QUESTION).astype(np.float64)
     best = np.argsort(-scores)[:5]
 
-    answers = re.findall(
-        r"^ {2}\d  (-?\d\.\d{3})  (\S+) \[\d+:\d+\]  package=.*\n {12}(\S.*)$", done.stdout, re.MULTILINE
-    )
+    answers = re.findall(r"^ {2}\d  (-?\d\.\d{3})  (\S+) \[\d+:\d+\]  package=.*\n {12}(\S.*)$", shown, re.MULTILINE)
     assert [doc_id for _, doc_id, _ in answers] == [stored[place]["doc_id"] for place in best]
     printed = np.asarray([float(score) for score, _, _ in answers])
     # Three decimal places are printed.
@@ -86,14 +90,11 @@ def test_the_quick_start_of_documents_finds_page_row_and_section(
     done = start(sys.executable, root / "quickstart" / "write_documents.py", "--out", folder)
     assert done.returncode == 0, done.stderr
     overrides = settings_of(small, store, folder, model_folder)
-    script, config = root / "quickstart" / "quickstart.py", root / "conf" / "quickstart-documents.yaml"
     questions = re.findall(r'"([^"]+)"', (root / "Makefile").read_text().split("ABOUT_HANDBOOK := ")[1])[:3]
-    done = start(sys.executable, script, *questions, "--config", config, "-k", "2", *overrides)
-    assert done.returncode == 0, done.stderr
-    assert "library    12 embedded · 0 empty · 0 quarantined" in done.stdout
-    assert all(re.match(r"\d\d:\d\d:\d\d [a-z]", line) for line in done.stderr.splitlines()), done.stderr
+    shown = printed_by(start, root, "quickstart-documents.yaml", *questions, "-k", "2", *overrides)
+    assert "library    12 embedded · 0 empty · 0 quarantined" in shown
 
-    _, *answers = re.split("|".join(rf"^{re.escape(question)}\n" for question in questions), done.stdout, flags=re.M)
+    _, *answers = re.split("|".join(rf"^{re.escape(question)}\n" for question in questions), shown, flags=re.M)
     hits = [re.findall(r"^ {2}\d  -?\d\.\d{3}  (\S+) \[(\d+):(\d+)\]  ", answer, re.MULTILINE) for answer in answers]
     assert [len(found) for found in hits] == [2, 2, 2]
     first = [(name, int(begin), int(end)) for (name, begin, end), _ in hits]

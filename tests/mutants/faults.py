@@ -540,8 +540,8 @@ MUTANTS = [
     Mutant(
         "another heading above a chunk that stays where it is goes unnoticed",
         "spark_jobs/embedding/merging.py",
-        "return moved | ~F.col(HEADINGS.name).eqNullSafe(_newest_headings()) if _has_own(table, HEADINGS) else moved",
-        "return moved",
+        "| ~F.col(HEADINGS.name).eqNullSafe(_newest_headings()) if HEADINGS in table.schema.fields else moved",
+        "",
         _PLACES + "a_heading_that_is_as_long_as_before_moves_no_chunk_but_counts",
     ),
     Mutant(

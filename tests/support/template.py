@@ -34,6 +34,11 @@ def write_documents(documents: list[Document], path: Path) -> str:
     return str(path)
 
 
+def files_source(folder: Path | str, kind: str = "documents") -> dict[str, Any]:
+    """Section of settings for a folder of files, in place of a source with columns."""
+    return {"format": kind, "path": str(folder), "id_column": None, "text_columns": []}
+
+
 def settings_of(folder: Path, source_path: str, **sections: Any) -> Settings:
     """Settings of a small JSON lines library with the fake model; keywords are merged into their sections."""
     values: dict[str, Any] = {

@@ -33,7 +33,7 @@ sys.path.insert(0, str(ROOT))
 from tests.support.environments import python_with  # noqa: E402
 from tests.support.refresh.oracle import query  # noqa: E402
 from tests.support.standalone import free_port  # noqa: E402
-from tests.validate.outcome import Outcome, write_outcome  # noqa: E402
+from tests.validate.outcome import Outcome, kept_going, write_outcome  # noqa: E402
 from tests.validate.quick_start import compare, edit  # noqa: E402
 from tests.validate.real_data import MODEL, need  # noqa: E402
 
@@ -428,12 +428,8 @@ def main() -> None:
     found = []
     for name in parser.parse_args().parts or list(PARTS):
         outcome = Outcome(f"airflow: {name}")
-        with tempfile.TemporaryDirectory() as scratch:
-            try:
-                PARTS[name](outcome, Path(scratch))
-            except (Exception, SystemExit) as error:
-                # The other parts are worth their time all the same.
-                outcome.equal("went through", str(error)[-1500:], "")
+        with tempfile.TemporaryDirectory() as scratch, kept_going(outcome):
+            PARTS[name](outcome, Path(scratch))
         write_outcome(RESULTS, outcome, "make validate-airflow")
         found += outcome.faults
     sys.exit("\n".join(found) or 0)

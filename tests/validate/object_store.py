@@ -45,6 +45,7 @@ from spark_jobs.settings.sections import SparkSettings  # noqa: E402
 from tests.support.object_store.proxy import Proxy, s3_proxy  # noqa: E402
 from tests.support.object_store.server import S3Server, properties_of, s3_server  # noqa: E402
 from tests.support.small_tables import PROPERTIES  # noqa: E402
+from tests.support.template import files_source  # noqa: E402
 from tests.validate.outcome import Outcome, write_outcome  # noqa: E402
 from tests.validate.real_data import Document, read_steps  # noqa: E402
 from tests.validate.store_files import read_rows  # noqa: E402
@@ -268,8 +269,7 @@ def listing(here: Site, outcome: Outcome) -> None:
             (str(here.folder / "of-files"), here.folder / "files"),
             ("s3a://lake/of-files", "s3a://lake/files"),
         ):
-            source = {"format": "files", "path": str(root), "id_column": None, "text_columns": []}
-            settings = settings_of(store, str(root), source=source)
+            settings = settings_of(store, str(root), source=files_source(root, "files"))
             begun, before = time.monotonic(), here.server.requests()
             counts.append(embed_library.run(here.spark, settings).counts)
             seconds.append(round(time.monotonic() - begun, 1))

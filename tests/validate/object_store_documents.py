@@ -6,6 +6,7 @@ from typing import Any
 
 from spark_jobs import embed_library, verify_space
 from tests.support.documents import docx, paragraph, pdf
+from tests.support.template import files_source
 from tests.validate.object_store import Site, settings_of
 from tests.validate.outcome import Outcome
 from tests.validate.store_files import read_rows
@@ -59,9 +60,8 @@ def _compare(here: Site, outcome: Outcome, what: str, expected: dict[str, int]) 
         (str(here.folder / "of-documents"), str(here.folder / "documents")),
         ("s3a://lake/of-documents", "s3a://lake/documents"),
     ):
-        source = {"format": "documents", "path": root, "id_column": None, "text_columns": []}
         chunking = {"max_tokens": 64, "context": ["title", "headings"]}
-        settings = settings_of(store, root, **{"source": source, "chunking": chunking})
+        settings = settings_of(store, root, source=files_source(root), chunking=chunking)
         counts = embed_library.run(here.spark, settings).counts
         place = "S3" if store.startswith("s3a") else "this machine"
         files = {name: counts[name] for name in _COUNTED if counts.get(name)}

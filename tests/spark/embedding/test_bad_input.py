@@ -13,6 +13,7 @@ from schemas.errors import InputError
 from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
 from spark_jobs.store.tables import delta_session, space_tables
+from tests.support.template import files_source
 
 pytestmark = pytest.mark.spark
 
@@ -136,7 +137,7 @@ def test_files_that_are_not_utf8_are_quarantined_and_the_rest_goes_on(
     (folder / "latin.txt").write_bytes("Überall".encode("latin-1"))
     (folder / "picture.png").write_bytes(bytes(range(1, 128)) * 40)
     (folder / "empty.txt").write_bytes(b"")
-    settings = make_settings(str(folder), source={"format": "files", "id_column": None, "text_columns": []})
+    settings = make_settings(str(folder), source=files_source(folder, "files"))
     report = run(spark, settings)
     found = {key: (row.status, row.reason) for key, row in ledger(spark, settings).items()}
     assert found == {

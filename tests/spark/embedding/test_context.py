@@ -14,6 +14,7 @@ from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
 from spark_jobs.store import read_vectors
 from tests.support.refresh.oracle import query
+from tests.support.template import files_source
 from udfs.encoders.fake import FakeEncoder
 
 pytestmark = pytest.mark.spark
@@ -95,9 +96,8 @@ def test_chunks_of_a_file_know_its_title_and_the_headings_above_them(
     page = "<html><head><title>Bees</title></head><body><h1>Bees</h1><p>Bees make honey in hives.</p></body></html>"
     (folder / "guide.md").write_text(guide)
     (folder / "page.html").write_text(page)
-    source = {"format": "documents", "path": str(folder), "id_column": None, "text_columns": []}
     chunking = {"max_tokens": 64, "context": ["title", "headings"]}
-    settings = make_settings("", source=source, chunking=chunking)
+    settings = make_settings("", source=files_source(folder), chunking=chunking)
     run(spark, settings)
     contexts = {(row["doc_id"], row["context"]) for row in stored(tmp_path)}
     assert contexts == {("guide.md", "Guide"), ("guide.md", "Guide > Owls"), ("page.html", "Bees")}

@@ -12,6 +12,7 @@ from spark_jobs.embed_library import run
 from spark_jobs.settings import Settings
 from tests.support.documents import pdf
 from tests.support.refresh.oracle import query
+from tests.support.template import files_source
 
 pytestmark = pytest.mark.spark
 
@@ -93,8 +94,7 @@ def test_a_chunk_knows_its_pages_as_they_are_now(
     owls, bees = [(12, 700, OWLS)], [(12, 700, BEES)]
     (folder / "a.pdf").write_bytes(pdf([owls, bees]))
     (folder / "b.md").write_text("# Elms\n\nElms grow.")
-    source = {"format": "documents", "path": str(folder), "id_column": None, "text_columns": []}
-    settings = make_settings("", source=source, chunking=CHUNKING)
+    settings = make_settings("", source=files_source(folder), chunking=CHUNKING)
     run(spark, settings)
     columns = "page_start, page_end, headings"
     assert stored(tmp_path, columns) == [
@@ -117,6 +117,5 @@ def test_a_chunk_that_goes_over_a_page_has_both(
     folder = tmp_path / "files"
     folder.mkdir()
     (folder / "a.pdf").write_bytes(pdf([[(12, 700, "Owls hunt.")], [(12, 700, "Bees make honey.")]]))
-    source = {"format": "documents", "path": str(folder), "id_column": None, "text_columns": []}
-    run(spark, make_settings("", source=source, chunking=CHUNKING))
+    run(spark, make_settings("", source=files_source(folder), chunking=CHUNKING))
     assert stored(tmp_path, "page_start, page_end") == [("a.pdf", 0, 1, 2)]
